@@ -1,0 +1,208 @@
+"""The parameters: one frozen class per stage, named as the stage; nothing happens at import.
+
+`params.yaml` has one section per stage. An unknown key, a wrong type or a value out of range is refused with the file,
+the key and the value. Whole floats are taken for integers (8.0 -> 8), since Kubeflow hands integers over as floats.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from refsr.errors import RefsrError
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """What all sections share: values are fixed once read, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(Section):
+    """An inclusive range of counts."""
+
+    min: Positive
+    max: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class Synthesize(Section):
+    """The rendered raw set. `defects` is how many of each kind are planted."""
+
+    seed: int = 0
+    train_identities: Positive = 240
+    test_identities: Positive = 60
+    views: Positive = 8
+    min_size: Annotated[int, Field(ge=32)] = 80
+    max_size: Annotated[int, Field(le=1024)] = 400
+    defects: Annotated[int, Field(ge=0)] = 12
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Synthesize":
+        if self.min_size > self.max_size:
+            raise ValueError(f"min_size {self.min_size} is above max_size {self.max_size}")
+        return self
+
+
+class Curate(Section):
+    """Raw tree to identity groups. Sizes are pixels, angles degrees, distances those of the measure named."""
+
+    seed: int = 0
+    hr_size: Positive = 128
+    crop_factor: Annotated[float, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
+    train_identities: Positive = 428
+    test_identities: Positive = 428
+    train_images: Range = Range(min=2, max=30)  # images of a training identity, its reference among them
+    test_images: Range = Range(min=1, max=4)  # images of a test identity beside its reference
+    min_box: Positive = 40  # shorter side of the face box
+    max_yaw: Annotated[float, Field(gt=0, le=90)] = 75.0
+    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
+    max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 6  # Hamming distance of two difference hashes
+    max_identity_distance: Annotated[float, Field(gt=0)] = 0.65  # dlib embedding to the group's own centre
+    shard_images: Positive = 4096
+
+
+class Validate(Section):
+    """What must hold for a curated set. `sample` images are read back and looked at pixel by pixel."""
+
+    sample: Positive = 256
+    seed: int = 0
+    min_train_identities: Positive = 2
+    min_test_identities: Positive = 1
+
+
+class Training(Section):
+    """What both trainings share; how the network itself is built stands in `model`."""
+
+    seed: int = 0
+    scale: Literal[2, 4, 8, 16] = 8
+    steps: Positive
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0)] = 4.0e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 1.0e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    perceptual_weight: Annotated[float, Field(ge=0)] = 0.3
+    kl_weight: Annotated[float, Field(ge=0)] = 1.0e-4
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    log_every: Positive = 20
+    image_every: Positive = 200
+    save_every: Positive = 200
+
+
+class TrainSisr(Training):
+    """The single-image model. At `warm_start_step` a snapshot is kept from which RefSR starts."""
+
+    variant: Literal["compact", "release"] = "compact"
+    steps: Positive = 1600
+    warm_start_step: Positive = 800
+    width: Positive = 64
+
+    @model_validator(mode="after")
+    def _snapshot_in_training(self) -> "TrainSisr":
+        if self.warm_start_step > self.steps:
+            raise ValueError(f"warm_start_step {self.warm_start_step} is after the last step {self.steps}")
+        return self
+
+
+class TrainRefsr(Training):
+    """The reference model; its variant, scale and width are those of the SISR checkpoint it starts from."""
+
+    steps: Positive = 800
+    wrong_reference: Share = 0.15  # share of training pairs whose reference is another person
+    no_reference: Share = 0.1
+    self_reference: Share = 0.5  # share at the start whose reference is the HR image itself, warped; falls to 0
+
+
+class Evaluate(Section):
+    """The protocol is fixed in refsr.evaluation; here is only how much of it."""
+
+    seed: int = 0
+    batch_size: Positive = 32
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    strips: Positive = 3  # identities shown for each of best, median and worst
+    grid: Positive = 6  # side of the identity-transfer grid
+
+
+class Gate(Section):
+    """Least differences a model needs to be registered, lower end of the 95% interval; PSNR in dB, identity in cosine."""
+
+    psnr_over_bicubic: float = 0.0
+    identity_over_bicubic: float = 0.0
+    psnr_over_wrong: float = 0.0
+    identity_over_wrong: float = 0.0
+    psnr_over_none: float = 0.0
+    identity_over_none: float = 0.0
+    psnr_over_sisr: float = -0.5
+    identity_over_sisr: float = -0.05
+    psnr_over_champion: float = -0.05
+    identity_over_champion: float = -0.005
+
+
+class Register(Section):
+    """Where a model that passes the gate goes."""
+
+    name: str = "refsr"
+    gate: Gate = Gate()
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "synthesize": Synthesize,
+    "curate": Curate,
+    "validate": Validate,
+    "train_sisr": TrainSisr,
+    "train_refsr": TrainRefsr,
+    "evaluate": Evaluate,
+    "register": Register,
+}
+
+
+def load_section(path: Path, name: str) -> Section:
+    """The section `name` of a params file, checked; the rest of the file must be known and readable too.
+
+    Raises RefsrError naming the file and the key.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError as error:
+        raise RefsrError(f"{path}: no such params file; name one with --params") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RefsrError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise RefsrError(f"{path}: a mapping with a section per stage is expected, not {type(document).__name__}")
+    unknown = sorted(set(map(str, document)) - set(SECTIONS) - {"data"})
+    if unknown:
+        raise RefsrError(f"{path}: unknown section {unknown[0]!r}; known are: data, {', '.join(SECTIONS)}")
+    return parse_section(name, document.get(name) or {}, source=str(path))
+
+
+def parse_section(name: str, values: object, source: str = "params") -> Section:
+    """`values` as the typed section `name`. Raises RefsrError naming `source`, key and value."""
+    try:
+        return SECTIONS[name].model_validate(values)
+    except ValidationError as error:
+        raise RefsrError("\n".join(_explain(source, name, values, error))) from error
+
+
+def _explain(source: str, name: str, values: object, error: ValidationError) -> list[str]:
+    lines = []
+    for fault in error.errors():
+        key = ".".join([name, *map(str, fault["loc"])])
+        if fault["type"] == "extra_forbidden":
+            owner: type[BaseModel] = SECTIONS[name]
+            for part in fault["loc"][:-1]:
+                owner = owner.model_fields[str(part)].annotation  # type: ignore[assignment]
+            lines.append(f"{source}: {key}: unknown parameter; known are: {', '.join(owner.model_fields)}")
+        else:
+            lines.append(f"{source}: {key}: {fault['msg']}, not {fault['input']!r}")
+    return lines

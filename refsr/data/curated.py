@@ -1,0 +1,50 @@
+"""A curated set as the later stages read it: the manifest, THE table, and HR pixels in uint8 shards.
+
+    curated/
+      manifest.parquet   a row per image kept; columns in refsr.data.manifest
+      rejects.parquet    a row per image left out, with the reason and the measured value
+      hr-00000.npy ...   (N, H, H, 3) uint8 RGB, memory-mapped
+      summary.json       counts, and precision and recall where the planted truth is known
+"""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refsr.errors import RefsrError
+
+
+class Curated:
+    """A curated folder opened for reading. `table` has the manifest's columns and one row per image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / "manifest.parquet").is_file():
+            raise RefsrError(f"{folder}: no curated set here (manifest.parquet is missing); run the stage `curate`")
+        self.table = pd.read_parquet(folder / "manifest.parquet")
+
+    @cached_property
+    def _shards(self) -> list[np.ndarray]:
+        paths = sorted(self.folder.glob("hr-*.npy"))
+        return [np.load(path, mmap_mode="r") for path in paths]
+
+    @property
+    def hr_size(self) -> int:
+        """The side of the square HR images, pixels."""
+        return int(self._shards[0].shape[1])
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB."""
+        shard = self.table["shard"].to_numpy()[rows]
+        index = self.table["index"].to_numpy()[rows]
+        out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
+        for number in np.unique(shard):
+            chosen = np.flatnonzero(shard == number)
+            out[chosen] = self._shards[number][index[chosen]]
+        return out
+
+    def split(self, name: str) -> np.ndarray:
+        """Positions in `table` of the rows of one split, "train" or "test"."""
+        return np.flatnonzero((self.table["split"] == name).to_numpy())

@@ -1,0 +1,1 @@
+"""How good a model is: metrics, the protocol of arms, and the report."""

@@ -1,0 +1,1 @@
+"""A small photo and a portrait in, a sharp face out."""

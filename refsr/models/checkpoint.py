@@ -1,0 +1,46 @@
+"""A model in one file: safetensors (data, never code) whose header carries the configuration it is rebuilt from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from refsr.errors import RefsrError
+from refsr.models import build
+
+
+def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None) -> None:
+    """Write weights, configuration and free JSON-able `facts` (step, scores, ...) beside `path`, then rename."""
+    header = {"config": json.dumps(model.config), "facts": json.dumps(facts or {})}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata=header)
+    partial.rename(path)
+
+
+def load_model(path: Path, device: str = "cpu") -> nn.Module:
+    """The network of a checkpoint, in evaluation mode. Raises RefsrError where the file is missing or damaged."""
+    config, _, tensors = read_checkpoint(path)
+    model = build(config)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise RefsrError(f"{path}: its weights do not fit its own configuration {config}: {error}") from error
+    return model.to(device).eval()
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:
+    """(config, facts, tensors by name) of a checkpoint. Raises RefsrError where it is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        return json.loads(header["config"]), json.loads(header["facts"]), tensors
+    except FileNotFoundError as error:
+        raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise RefsrError(f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew") from error

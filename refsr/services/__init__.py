@@ -1,0 +1,1 @@
+"""The only modules that name their vendor: MLflow, Great Expectations, DVC."""

@@ -1,0 +1,1 @@
+"""Rendered faces in the layout of VGGFace2, with planted defects."""

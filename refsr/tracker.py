@@ -1,0 +1,39 @@
+"""What a step may report while it runs. `services.tracking` sends it to MLflow; NullTracker drops it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class Tracker(Protocol):
+    """A sink for what one tracked run shows; every call may be made any number of times."""
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Record named numbers, at a training step or for the run as a whole."""
+
+    def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
+        """Record a picture, (H, W, 3) uint8 RGB, under `key` at `step`."""
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Keep a copy of a file or a whole folder with the run."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Attach searchable facts to the run."""
+
+
+class NullTracker:
+    """A tracker that keeps nothing: for tests, and for every process but the first of a distributed training."""
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Drop the numbers."""
+
+    def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
+        """Drop the picture."""
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Drop the file."""
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Drop the tags."""
