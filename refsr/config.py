@@ -84,7 +84,7 @@ class Training(Section):
     """What both trainings share; how the network itself is built stands in `model`."""
 
     seed: int = 0
-    scale: Literal[2, 4, 8, 16] = 8
+    scale: Literal[4, 8, 16] = 8
     steps: Positive
     batch_size: Positive = 32
     learning_rate: Annotated[float, Field(gt=0)] = 4.0e-4
@@ -106,7 +106,7 @@ class TrainSisr(Training):
     variant: Literal["compact", "release"] = "compact"
     steps: Positive = 1600
     warm_start_step: Positive = 800
-    width: Positive = 64
+    model: dict[str, float | int | str] = {}  # options of the variant, as its class names them
 
     @model_validator(mode="after")
     def _snapshot_in_training(self) -> "TrainSisr":
@@ -116,9 +116,10 @@ class TrainSisr(Training):
 
 
 class TrainRefsr(Training):
-    """The reference model; its variant, scale and width are those of the SISR checkpoint it starts from."""
+    """The reference model; its variant, scale and sizes are those of the SISR checkpoint it starts from."""
 
     steps: Positive = 800
+    model: dict[str, float | int | str] = {}  # options beside those of SISR, as its class names them
     wrong_reference: Share = 0.15  # share of training pairs whose reference is another person
     no_reference: Share = 0.1
     self_reference: Share = 0.5  # share at the start whose reference is the HR image itself, warped; falls to 0

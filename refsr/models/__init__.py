@@ -1,5 +1,6 @@
 """The networks, and `build`, the one place where a configuration becomes a network."""
 
+import importlib
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -25,27 +26,28 @@ class SuperResolver(Protocol):
         """SR, not clamped; `ref` None means that there is no reference. A single-image model ignores `ref`."""
 
 
+# (model, variant) -> where it is; a module is imported only when one of its networks is asked for
+NETWORKS = {
+    ("sisr", "compact"): ("refsr.models.compact", "CompactSisr"),
+    ("refsr", "compact"): ("refsr.models.compact", "CompactRefsr"),
+    ("sisr", "release"): ("refsr.models.release", "ReleaseSisr"),
+    ("refsr", "release"): ("refsr.models.release", "ReleaseRefsr"),
+    ("sisr", "figure"): ("refsr.models.figure", "FigureSisr"),
+    ("refsr", "figure"): ("refsr.models.figure", "FigureRefsr"),
+}
+
+
 def build(config: dict[str, Any]) -> nn.Module:
     """The network a configuration describes: {"model": "sisr" or "refsr", "variant": ..., options...}.
 
     Raises ValueError for a model or variant that is not known.
     """
     options = {key: value for key, value in config.items() if key not in ("model", "variant")}
-    kind = (config["model"], config["variant"])
-    if kind == ("sisr", "compact"):
-        from refsr.models.compact import CompactSisr
-
-        return CompactSisr(**options)
-    if kind == ("refsr", "compact"):
-        from refsr.models.compact import CompactRefsr
-
-        return CompactRefsr(**options)
-    if kind == ("sisr", "release"):
-        from refsr.models.release import ReleaseSisr
-
-        return ReleaseSisr(**options)
-    if kind == ("refsr", "release"):
-        from refsr.models.release import ReleaseRefsr
-
-        return ReleaseRefsr(**options)
-    raise ValueError(f"no such network: {kind[0]!r}, variant {kind[1]!r}")
+    try:
+        module, name = NETWORKS[config["model"], config["variant"]]
+    except KeyError:
+        known = ", ".join(f"{model} {variant}" for model, variant in NETWORKS)
+        asked = f"{config.get('model')} {config.get('variant')}"
+        raise ValueError(f"no such network: {asked}; known are: {known}") from None
+    network: nn.Module = getattr(importlib.import_module(module), name)(**options)
+    return network

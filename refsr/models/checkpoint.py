@@ -1,6 +1,7 @@
 """A model in one file: safetensors (data, never code) whose header carries the configuration it is rebuilt from."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise RefsrError(f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew") from error
+
+
+def load_matching(target: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[list[str], dict[str, str]]:
+    """Start `target` from another network's tensors: each is copied that has its name and its shape.
+
+    Returns (the names loaded, why each of the target's other tensors was left as it was, by name).
+    """
+    loaded, skipped = [], {}
+    for name, own in target.state_dict().items():
+        if name not in tensors:
+            skipped[name] = "not in the source"
+        elif tensors[name].shape != own.shape:
+            skipped[name] = f"{tuple(tensors[name].shape)} in the source, {tuple(own.shape)} here"
+        else:
+            loaded.append(name)
+    target.load_state_dict({name: tensors[name] for name in loaded}, strict=False)
+    return loaded, skipped

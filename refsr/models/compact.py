@@ -77,29 +77,29 @@ def _kl(mean: torch.Tensor, log_sd: torch.Tensor, prior_mean: torch.Tensor, prio
 
 
 class Decoder(nn.Module):
-    """Features on the base grid -> the residual over bicubic; `fine` may add to the features half way, at HR / 2."""
+    """Features on the base grid -> the residual over bicubic; `fine` may add to the features half way, at HR / 2.
+
+    No convolution runs on the HR grid itself: it would cost as much as all others together.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        half, full = width * 3 // 4, width * 3 // 8
+        half = width * 3 // 4
         self.to_half = nn.Conv2d(width, 4 * half, 3, padding=1)
         self.at_half = nn.Sequential(ResidualBlock(half), ResidualBlock(half))
-        self.to_full = nn.Conv2d(half, 4 * full, 3, padding=1)
-        self.at_full = ResidualBlock(full)
-        self.output = nn.Conv2d(full, 3, 3, padding=1)
+        self.output = nn.Conv2d(half, 3 * 4, 3, padding=1)
 
     def forward(self, x: torch.Tensor, fine: Any = None) -> torch.Tensor:
         x = F.pixel_shuffle(self.to_half(x), 2)
         if fine is not None:
             x = fine(x)
-        x = F.pixel_shuffle(self.to_full(self.at_half(x)), 2)
-        return self.output(self.at_full(x))
+        return F.pixel_shuffle(self.output(self.at_half(x)), 2)
 
 
 class CompactSisr(nn.Module):
     """The single-image conditional VAE. Images are RGB in [0, 1]."""
 
-    def __init__(self, hr_size: int = 128, scale: int = 8, width: int = 64, blocks: int = 6, latent: int = 16) -> None:
+    def __init__(self, hr_size: int = 128, scale: int = 8, width: int = 64, blocks: int = 4, latent: int = 16) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "model": "sisr", "variant": "compact", "hr_size": hr_size, "scale": scale,
@@ -166,20 +166,15 @@ def _fourier_places(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([grid, *waves])[None].to(x.dtype)
 
 
-class CompactRefsr(nn.Module):
-    """The reference conditional VAE around a single-image one. Images are RGB in [0, 1]."""
+class CompactRefsr(CompactSisr):
+    """The single-image network, and beside it what brings the reference in. Images are RGB in [0, 1]."""
 
     def __init__(
-        self, hr_size: int = 128, scale: int = 8, width: int = 64, blocks: int = 6, latent: int = 16, heads: int = 4
+        self, hr_size: int = 128, scale: int = 8, width: int = 64, blocks: int = 4, latent: int = 16, heads: int = 4
     ) -> None:
-        super().__init__()
-        self.config: dict[str, Any] = {
-            "model": "refsr", "variant": "compact", "hr_size": hr_size, "scale": scale,
-            "width": width, "blocks": blocks, "latent": latent, "heads": heads,
-        }  # fmt: skip
-        self.scale = scale
+        super().__init__(hr_size, scale, width, blocks, latent)
+        self.config |= {"model": "refsr", "heads": heads}
         half = width * 3 // 4
-        self.sisr = CompactSisr(hr_size, scale, width, blocks, latent)
         self.see = nn.Sequential(
             nn.Conv2d(6 * 4, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, half, 3, padding=1), nn.ReLU()
         )
@@ -190,7 +185,7 @@ class CompactRefsr(nn.Module):
         self.gate = nn.Parameter(torch.full((1, width, 1, 1), 0.1))
         self.gate_fine = nn.Parameter(torch.full((1, half, 1, 1), 0.1))
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None) -> Output:
+    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
         sr, kl = self._restore(lr, ref, hr, 0.0)
         return Output(sr, kl)
 
@@ -202,22 +197,22 @@ class CompactRefsr(nn.Module):
         self, lr: torch.Tensor, ref: torch.Tensor | None, hr: torch.Tensor | None, temperature: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if ref is None:
-            x, add_fine = self.sisr.encode(lr), None
+            x, add_fine = self.encode(lr), None
         else:
             x, fine = self._carry_over(lr, ref)
 
             def add_fine(y: torch.Tensor) -> torch.Tensor:
                 return y + self.gate_fine * self.fuse_fine(torch.cat([y, fine], 1))
 
-        added, kl = self.sisr.latent(x, hr, temperature)
-        return _resize(lr, self.scale) + self.sisr.decoder(x + added, add_fine).float(), kl
+        added, kl = self.latent(x, hr, temperature)
+        return _resize(lr, self.scale) + self.decoder(x + added, add_fine).float(), kl
 
     def _carry_over(self, lr: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(features on the base grid with the reference in them, fine features (B, C', H/2, W/2))."""
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
-        x, keys = self.sisr.encode(torch.cat([lr, reduced])).chunk(2)
+        x, keys = self.encode(torch.cat([lr, reduced])).chunk(2)
         with torch.no_grad():
-            missed = ref - _resize(reduced, self.scale) - self.sisr.decoder(keys).float()
+            missed = ref - _resize(reduced, self.scale) - self.decoder(keys).float()
         seen = self.see(F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2))  # (B, C', H/2, W/2)
         cells = F.pixel_unshuffle(seen, 2)
         coarse = self.see_coarse(cells)

@@ -1,0 +1,124 @@
+"""Raw tree -> identity groups."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from refsr.config import Curate
+from refsr.data import curation, truth
+from refsr.data.curated import Curated
+from refsr.data.manifest import MANIFEST, REJECTS, conform
+from refsr.data.measure import CHUNK, Read, hr_crop, in_threads, measure
+from refsr.data.shards import place, write_shards
+from refsr.data.vggface2 import BOX, Tree
+from refsr.errors import RefsrError
+from refsr.models.pretrained import identity_network
+from refsr.steps import Input, Output
+from refsr.tracker import Tracker
+
+SHEET = (10, 8)  # identities and images of each on the contact sheet
+
+
+def curate(params: Curate, tracker: Tracker, *, raw: Input, curated: Output) -> dict[str, float]:
+    """Read the raw tree, leave out what cannot be used, and write the identity groups (see refsr.data.curated).
+
+    Raises RefsrError where the tree or its metadata cannot be read, or nothing is left of a split.
+    """
+    started = time.perf_counter()
+    tree = Tree(raw)
+    images = curation.describe(tree)
+    read: Read = lambda source: (raw / source).read_bytes()  # noqa: E731
+    workers = len(os.sched_getaffinity(0))
+    look = partial(measure, read=read, embed=identity_embedder(), params=params, workers=workers)
+    table = curation.curate_images(images, curation.draw(images, params), params, look)
+    manifest, rejects = split_table(table, params)
+    _require_both_splits(manifest, rejects, raw)
+    curated.mkdir(parents=True)
+    _write_pixels(curated, manifest, read, params, workers)
+    manifest.to_parquet(curated / "manifest.parquet", index=False)
+    rejects.to_parquet(curated / "rejects.parquet", index=False)
+    seconds = time.perf_counter() - started
+    summary = summarise(manifest, rejects, truth.read_planted(raw)) | {"images_per_second": len(images) / seconds}
+    empty = sorted(set(tree.identities) - set(images["identity"]))
+    document = summary | {"empty_identities": empty, "rendered": (raw / truth.PLANTED).is_file()}
+    (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
+    tracker.image(contact_sheet(curated, manifest), "contact_sheet")
+    for name in ("summary.json", "rejects.parquet"):
+        tracker.artifact(curated / name)
+    return summary
+
+
+def identity_embedder() -> Callable[[np.ndarray], np.ndarray]:
+    """Face chips (N, 150, 150, 3) uint8 RGB -> (N, 128) float32 by dlib's network."""
+    network = identity_network().to(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def embed(chips: np.ndarray) -> np.ndarray:
+        embeddings: np.ndarray = network(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
+        return embeddings
+
+    return embed
+
+
+def split_table(table: pd.DataFrame, params: Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(manifest, rejects), sorted: train before test, an identity's reference before its images."""
+    kept, gone = table[table["reason"] == ""], table[table["reason"] != ""]
+    kept = kept.sort_values(["split", "identity", "role", "source"], ascending=[False, True, False, True])
+    shard, index = place(len(kept), params.shard_images)
+    return conform(kept.assign(shard=shard, index=index), MANIFEST), conform(gone.sort_values("source"), REJECTS)
+
+
+def _require_both_splits(manifest: pd.DataFrame, rejects: pd.DataFrame, raw: Path) -> None:
+    for split in ("train", "test"):
+        if not (manifest["split"] == split).any():
+            counts = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
+            raise RefsrError(
+                f"{raw}: no identity is left for {split}; left out were {counts or 'no images'}. "
+                "Name a raw set with more identities, or ease the limits of `curate` in the params file"
+            )
+
+
+def _write_pixels(folder: Path, manifest: pd.DataFrame, read: Read, params: Curate, workers: int) -> None:
+    boxes = manifest[list(BOX)].to_numpy(np.float64)
+    jobs = [(source, box) for source, box in zip(manifest["source"], boxes, strict=True)]
+    chunks = [jobs[at : at + CHUNK] for at in range(0, len(jobs), CHUNK)]
+    crops = in_threads(lambda chunk: [hr_crop(read(source), box, params) for source, box in chunk], chunks, workers)
+    images = tqdm((hr for part in crops for hr in part), total=len(jobs), desc="curate: write", unit="image")
+    write_shards(folder, images, len(jobs), params.hr_size, params.shard_images)
+
+
+def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame, planted: pd.DataFrame | None) -> dict[str, float]:
+    """Counts as metrics, and precision and recall where the planted truth is known."""
+    counts: dict[str, Any] = {}
+    for split, rows in manifest.groupby("split", sort=True):
+        counts |= {f"identities.{split}": rows["identity"].nunique(), f"images.{split}": len(rows)}
+    counts |= {f"rejects.{reason}": count for reason, count in sorted(rejects["reason"].value_counts().items())}
+    scores = {} if planted is None else truth.score(planted, rejects)
+    return {key: float(value) for key, value in counts.items()} | scores
+
+
+def contact_sheet(folder: Path, manifest: pd.DataFrame) -> np.ndarray:
+    """References, framed, and images of some identities, a row each: (H, W, 3) uint8 RGB."""
+    curated = Curated(folder)
+    identities = manifest.drop_duplicates("identity")["identity"]
+    chosen = identities.iloc[np.unique(np.linspace(0, len(identities) - 1, SHEET[0]).astype(int))]
+    return np.concatenate(
+        [_sheet_row(curated, np.flatnonzero(manifest["identity"] == key)[: SHEET[1]]) for key in chosen]
+    )
+
+
+def _sheet_row(curated: Curated, rows: np.ndarray) -> np.ndarray:
+    images = curated.pixels(rows)
+    cv2.rectangle(images[0], (0, 0), (curated.hr_size - 1, curated.hr_size - 1), (255, 176, 0), 2)
+    blank = np.full((SHEET[1] - len(images), *images.shape[1:]), 255, np.uint8)
+    return np.concatenate([*images, *blank], axis=1)

@@ -1,0 +1,49 @@
+"""Stage `evaluate`: both models on people neither has seen, and the report of it."""
+
+from refsr.config import Evaluate
+from refsr.steps import Input, Output
+from refsr.tracker import Tracker
+
+
+def evaluate(
+    params: Evaluate, tracker: Tracker, *, curated: Input, sisr: Input, refsr: Input, evaluation: Output
+) -> dict[str, float]:
+    """Measure every arm of the protocol on the test split of `curated`; `sisr` and `refsr` hold a model.safetensors.
+
+    Leaves in `evaluation`: metrics.json, images.parquet, table.txt, strips.png, report.html and plots/. Returns the
+    numbers of metrics.json under dotted names. Raises RefsrError where the models do not fit the images.
+    """
+    from refsr.data.curated import Curated
+    from refsr.evaluation.figures import transfer_grid
+    from refsr.evaluation.protocol import load_models, measure, pairs
+    from refsr.evaluation.report import Findings, chosen_strips, grid_people, write
+    from refsr.evaluation.statistics import flatten, gains, summarise
+
+    faces = Curated(curated)
+    models = load_models(sisr / "model.safetensors", refsr / "model.safetensors", faces.hr_size)
+    test = pairs(faces.table, params.seed)
+    table, identity_scale = measure(faces, models, test, params.batch_size)
+    ranking = gains(table)
+    metrics = summarise(table, params.bootstrap, params.seed) | {
+        "identity_scale": identity_scale,
+        "data": {
+            "identities": len(ranking),
+            "images": len(test),
+            "hr_size": faces.hr_size,
+            "lr_size": faces.hr_size // models.scale,
+        },
+    }
+    findings = Findings(
+        metrics=metrics,
+        table=table,
+        gains=ranking,
+        strips=chosen_strips(faces, models, test, ranking, params.strips),
+        grid=transfer_grid(faces, models, test, grid_people(ranking, params.grid)),
+        histories={"SISR": sisr / "history.csv", "RefSR": refsr / "history.csv"},
+        summary=curated / "summary.json",
+    )
+    picture = write(findings, evaluation)
+    tracker.image(picture, "strips")
+    for name in ("report.html", "table.txt", "metrics.json", "strips.png"):
+        tracker.artifact(evaluation / name)
+    return flatten(metrics)

@@ -1,0 +1,163 @@
+"""Stage `register`: the quality gate, then a version in the model registry. And `promote`, which asks the gate again."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refsr.config import Gate, Register
+from refsr.data.curated import Curated
+from refsr.errors import RefsrError
+from refsr.evaluation.gate import Verdict, judge
+from refsr.models.checkpoint import read_checkpoint
+from refsr.services.model_card import model_card
+from refsr.services.registry import CHECKPOINT, METRICS, Registry
+from refsr.services.tracking import MlflowTracker
+from refsr.services.versioning import data_hash, file_hash, git_revision
+from refsr.steps import Input, Output
+from refsr.tracker import Tracker
+
+CHUNK = 1024  # images hashed at a time
+
+
+def register(
+    params: Register,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    sisr: Input,
+    refsr: Input,
+    evaluation: Input,
+    registration: Output,
+) -> dict[str, float]:
+    """Register the RefSR checkpoint as `candidate` if its evaluation passes the gate; the first is champion too.
+
+    The same checkpoint with the same evaluation is one version, however often it is registered. Leaves in
+    `registration`: registered.json and model_card.md. Raises RefsrError saying which threshold was missed by how much.
+    """
+    if not isinstance(tracker, MlflowTracker):
+        raise TypeError("a version belongs to a tracked run: register needs the tracker of refsr.services.tracking")
+    registry = Registry(tracker.uri, params.name)
+    config, _, tensors = read_checkpoint(refsr / CHECKPOINT)
+    metrics = _read_metrics(evaluation / METRICS)
+    made_of = {
+        "checkpoint": file_hash(refsr / CHECKPOINT),
+        "evaluation": file_hash(evaluation / METRICS),
+        "test_set": test_set(Curated(curated), int(config["scale"])),
+    }
+    version = registry.find(**made_of)
+    verdict = against_champion(registry, metrics, made_of["test_set"], params.gate, version)
+    if not verdict.passed:
+        raise RefsrError(_refusal("the model is not registered", verdict))
+    facts = made_of | _lineage(registry, curated, {"train_sisr": sisr, "train_refsr": refsr})
+    if version is None:
+        version = registry.register(tracker, refsr / CHECKPOINT, evaluation / METRICS, example(config), facts)
+    registry.make_candidate(version)
+    parameters = sum(tensor.numel() for tensor in tensors.values())
+    card = model_card(
+        {"name": params.name, "version": version, "lineage": facts, "config": config, "parameters": parameters}
+        | {"metrics": metrics, "verdict": verdict, **_counts(curated)}
+    )
+    registered = {"name": params.name, "version": version, "aliases": registry.aliases(), "lineage": facts}
+    _write(registration, registered | {"verdict": verdict.to_dict()}, card)
+    tracker.artifact(registration, "registration")
+    return {"version": float(version)}
+
+
+def promote(tracking_uri: str, params: Register, version: str) -> str:
+    """Make a version, a number or an alias, champion if its stored evaluation passes the gate of `params`; its number.
+
+    Raises RefsrError where there is no such version, and where it fails, saying by how much.
+    """
+    registry = Registry(tracking_uri, params.name)
+    version = registry.resolve(version)
+    measured_on = registry.tags(version).get("test_set", "")
+    verdict = against_champion(registry, registry.metrics(version), measured_on, params.gate, version)
+    if not verdict.passed:
+        raise RefsrError(_refusal(f"version {version} of model {params.name!r} is not promoted", verdict))
+    registry.make_champion(version)
+    return version
+
+
+def against_champion(
+    registry: Registry, metrics: Mapping[str, Any], measured_on: str, gate: Gate, version: str | None
+) -> Verdict:
+    """The gate's verdict; the champion counts too, if it is another version and saw the same test images."""
+    champion = registry.champion()
+    if champion is None:
+        return judge(metrics, gate, champion_note="none yet")
+    if champion == version:
+        return judge(metrics, gate, champion_note=f"version {champion} is the champion")
+    if registry.tags(champion).get("test_set") != measured_on:
+        return judge(metrics, gate, champion_note=f"version {champion}, not comparable: it saw other test images")
+    return judge(metrics, gate, registry.metrics(champion), f"version {champion}, on the same test images")
+
+
+def test_set(faces: Curated, scale: int) -> str:
+    """A sha256 of all that a score depends on beside the model: the test images and references, whose, and the scale.
+
+    It is made from pixels, so it also holds where DVC keeps no hash (on a cluster), and two sets that differ in
+    training images only are still comparable.
+    """
+    rows = faces.split("test")
+    digest = hashlib.sha256(f"{scale}\n".encode())
+    digest.update(faces.table.iloc[rows][["identity", "role"]].to_csv(index=False).encode())
+    for start in range(0, len(rows), CHUNK):
+        digest.update(faces.pixels(rows[start : start + CHUNK]).tobytes())
+    return digest.hexdigest()
+
+
+def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """An input of the right form, without anybody's face in it: colour gradients, {"lr", "ref"} of (1, h, h, 3) uint8."""
+    hr_size = int(config["hr_size"])
+    ramp = np.linspace(0, 255, hr_size).astype(np.uint8)
+    grid = np.stack([*np.meshgrid(ramp, ramp), np.full((hr_size, hr_size), 128, np.uint8)], -1)[None]
+    step = int(config["scale"])
+    return {"lr": np.ascontiguousarray(grid[:, ::step, ::step]), "ref": grid}
+
+
+def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> dict[str, str]:
+    """Code, data and training runs a version comes from; "unknown" where nothing tells."""
+    commit, dirty = git_revision()
+    facts = {"git": f"{commit or 'unknown'}{' with changes' if dirty else ''}", "data": data_hash(curated) or "unknown"}
+    for stage, folder in trained.items():
+        run = registry.training_run(file_hash(folder / CHECKPOINT))
+        facts[f"{stage}_run"] = run.info.run_id if run else "unknown"
+        facts[f"{stage}_params"] = run.data.tags.get("params", "unknown") if run else "unknown"
+    return facts
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RefsrError(f"{path}: cannot be read ({error}); run the stage `evaluate` again") from error
+    return metrics
+
+
+def _counts(curated: Path) -> dict[str, Any]:
+    """What the model card says of the data."""
+    table = Curated(curated).table
+    identities = table.groupby("split")["identity"].nunique()
+    tested = (table["split"] == "test") & (table["role"] == "image")
+    summary = curated / "summary.json"
+    return {
+        "rendered": summary.is_file() and bool(json.loads(summary.read_text(encoding="utf-8")).get("rendered")),
+        "train_identities": int(identities.get("train", 0)),
+        "test_identities": int(identities.get("test", 0)),
+        "test_images": int(tested.sum()),
+    }
+
+
+def _write(registration: Path, record: Mapping[str, Any], card: str) -> None:
+    registration.mkdir()
+    (registration / "registered.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (registration / "model_card.md").write_text(card, encoding="utf-8")
+
+
+def _refusal(what: str, verdict: Verdict) -> str:
+    failures = "".join(f"\n  {failure}" for failure in verdict.failures)
+    return f"{what}: the quality gate failed (champion: {verdict.champion}){failures}"

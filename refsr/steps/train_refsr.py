@@ -1,0 +1,36 @@
+"""Stage `train_refsr`: the reference conditional VAE, started from the single-image one."""
+
+from refsr.config import TrainRefsr
+from refsr.steps import Input, ResumableOutput
+from refsr.tracker import Tracker
+
+
+def train_refsr(
+    params: TrainRefsr, tracker: Tracker, *, curated: Input, sisr: Input, refsr: ResumableOutput
+) -> dict[str, float]:
+    """Train on pairs of image and reference; variant, sizes and the first weights are those of sisr/warm.safetensors.
+
+    Leaves in `refsr`: model.safetensors and history.csv.
+    """
+    from refsr.data.curated import Curated
+    from refsr.models import build
+    from refsr.models.checkpoint import load_matching, read_checkpoint
+    from refsr.models.pretrained import efficientnet_distance
+    from refsr.training.loop import train
+    from refsr.training.pairs import Pairs
+    from refsr.training.pictures import fixed_batch
+
+    faces = Curated(curated)
+    config, _, weights = read_checkpoint(sisr / "warm.safetensors")
+    model = build(config | {"model": "refsr"} | params.model)
+    loaded, skipped = load_matching(model, weights)
+    tracker.tags({"warm_start": f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"})
+    return train(
+        model,
+        Pairs(faces, params.seed, params.batch_size, params),
+        params,
+        efficientnet_distance(),
+        tracker,
+        refsr,
+        picture=fixed_batch(faces, config["scale"]),
+    )

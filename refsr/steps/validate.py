@@ -1,0 +1,61 @@
+"""What must hold for a curated set is checked before anything is trained on it."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from refsr.config import Validate
+from refsr.data.audit import tables
+from refsr.data.curated import Curated
+from refsr.errors import RefsrError
+from refsr.services.expectations import Outcome, check, suites
+from refsr.steps import Input, Output
+from refsr.tracker import Tracker
+
+SHOWN = 3  # rows of a breach that are told
+
+
+def validate(params: Validate, tracker: Tracker, *, curated: Input, validation: Output) -> dict[str, float]:
+    """Hold the curated set against its expectations; result.json and data_docs/ tell of each.
+
+    Raises RefsrError with each expectation in breach, how many rows are, and some of them; the documents are written
+    all the same.
+    """
+    frames = tables(Curated(curated), params.sample, params.seed)
+    outcomes = check(frames, suites(params), validation / "data_docs")
+    _write_result(validation / "result.json", outcomes, frames)
+    tracker.artifact(validation)
+    broken = [outcome for outcome in outcomes if not outcome.success]
+    if broken:
+        told = "\n".join(f"- {_tell(outcome, frames[outcome.table])}" for outcome in broken)
+        raise RefsrError(
+            f"{curated}: {len(broken)} of {len(outcomes)} expectations do not hold:\n{told}\n"
+            f"all results: {validation / 'result.json'} and {validation / 'data_docs' / 'index.html'}; "
+            "mend the raw set or the parameters and curate again"
+        )
+    return {
+        "expectations": float(len(outcomes)),
+        **{f"rows.{name}": float(len(frame)) for name, frame in frames.items()},
+    }
+
+
+def _write_result(path: Path, outcomes: list[Outcome], frames: dict[str, pd.DataFrame]) -> None:
+    document = {
+        "success": all(outcome.success for outcome in outcomes),
+        "rows": {name: len(frame) for name, frame in frames.items()},
+        "expectations": [outcome._asdict() for outcome in outcomes],
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def _tell(outcome: Outcome, frame: pd.DataFrame) -> str:
+    """`images: expect_column_values_to_be_unique(source): 2 rows: ...`."""
+    told = f"{outcome.table}: {outcome.expectation}, i.e. {outcome.meaning}: "
+    if not outcome.rows:
+        return told + outcome.observed
+    key = next(column for column in ("source", "identity", frame.columns[0]) if column in frame.columns)
+    columns = dict.fromkeys([key, *outcome.expectation.partition("(")[2].rstrip(")").split(", ")])
+    shown = [{str(c): frame.iloc[row][c] for c in columns if c in frame.columns} for row in outcome.rows[:SHOWN]]
+    rows = "; ".join(", ".join(f"{c} {value!s}" for c, value in row.items()) for row in shown)
+    return f"{told}{outcome.unexpected} rows: {rows}{' ...' if outcome.unexpected > SHOWN else ''}"

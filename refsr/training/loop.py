@@ -1,0 +1,190 @@
+"""The training loop, the only one: both networks and every variant go through it."""
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from refsr.config import Training
+from refsr.data.degrade import reduce
+from refsr.models.checkpoint import save_model
+from refsr.tracker import Tracker
+from refsr.training.pairs import Batch, Pairs
+from refsr.training.precision import choose_device, choose_precision
+
+Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (sr, hr) -> ()
+Picture = Callable[[nn.Module], np.ndarray]
+
+
+class Learner:
+    """What changes from step to step: the network, its averaged copy, the optimiser, the step and the history."""
+
+    def __init__(self, model: nn.Module, params: Training, perceptual: Distance) -> None:
+        self.params = params
+        self.device = choose_device(params.device)
+        self.precision = choose_precision(params.precision, self.device)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.perceptual = perceptual
+        self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(),
+            params.learning_rate,
+            weight_decay=params.weight_decay,
+            fused=True,
+        )
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+
+    def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """One update from one batch; returns the loss and its parts, still on the device."""
+        torch.manual_seed(self.params.seed * 1_000_003 + self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
+        lr = reduce(batch.hr, self.params.scale)
+        self.model.train()
+        with self._autocast():
+            sr, kl = self.model(lr, batch.hr, batch.ref)
+            perceptual = self.perceptual(sr, batch.hr) if self.params.perceptual_weight else sr.new_zeros(())
+        l1 = (sr - batch.hr).abs().mean()
+        loss = l1 + self.params.perceptual_weight * perceptual + self.params.kl_weight * kl
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return {"loss": loss.detach(), "l1": l1.detach(), "perceptual": perceptual.detach(), "kl": kl.detach()}
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "bfloat16":
+            return torch.autocast(self.device, torch.bfloat16)
+        return nullcontext()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential moving average of the weights, quick at first so that the start is forgotten."""
+        keep = min(self.params.ema, self.step / (self.step + 9))
+        current = self.model.state_dict()
+        torch._foreach_lerp_([self.average[key] for key in current], list(current.values()), 1 - keep)
+
+    def averaged_model(self) -> nn.Module:
+        """A copy of the network with the averaged weights, in evaluation mode."""
+        from refsr.models import build
+
+        copy = build(self.model.config)
+        copy.load_state_dict(self.average)
+        return copy.to(self.device, memory_format=torch.channels_last).eval()
+
+    def save(self, path: Path) -> None:
+        """Write all that a resumed training needs, beside `path`, then rename."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "history": self.history,
+            "precision": self.precision,
+        }
+        partial = path.with_name(path.name + ".partial")
+        torch.save(state, partial)
+        partial.rename(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from what `save` wrote."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+
+
+def schedule(step: int, params: Training) -> float:
+    """The share of the learning rate at a step: linear warm-up, constant, then linear to 3% over the last 40%."""
+    warm = min(1.0, (step + 1) / max(1, params.warmup_steps))
+    left = (params.steps - step) / (0.4 * params.steps)
+    return warm * (0.03 + 0.97 * min(1.0, left))
+
+
+def train(
+    model: nn.Module,
+    pairs: Pairs,
+    params: Training,
+    perceptual: Distance,
+    tracker: Tracker,
+    folder: Path,
+    *,
+    picture: Picture | None = None,
+    snapshot_at: int = 0,
+) -> dict[str, float]:
+    """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
+
+    A folder that holds the state of a killed training is gone on with, to the same weights as without the kill.
+    At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Returns the last logged numbers.
+    Raises FloatingPointError where the loss is no longer a number.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = folder / "state.pt"
+    learner = Learner(model, params, perceptual)
+    if state.exists():
+        learner.resume(state)
+    tracker.tags({"precision": learner.precision, "device": learner.device})
+    clock = _Clock(params.batch_size)
+    with tqdm(total=params.steps, initial=learner.step, desc=folder.stem, unit="step", mininterval=2) as bar:
+        while learner.step < params.steps:
+            parts = learner.train_step(pairs.batch(learner.step, learner.device))
+            step = learner.step
+            bar.update()
+            if _due(step, params.log_every, params.steps):
+                row = {key: float(value) for key, value in parts.items()} | {"images_per_second": clock.lap(step)}
+                _refuse_nan(row, step)
+                learner.history.append({"step": step} | row)
+                tracker.metrics(row, step)
+                bar.set_postfix(loss=f"{row['loss']:.4f}", images_per_s=f"{row['images_per_second']:.0f}")
+            if picture is not None and _due(step, params.image_every, params.steps):
+                tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
+            if step == snapshot_at:
+                save_model(folder / "warm.safetensors", learner.averaged_model(), {"step": step})
+            if _due(step, params.save_every, params.steps):
+                learner.save(state)
+    save_model(folder / "model.safetensors", learner.averaged_model(), {"step": learner.step})
+    _write_history(folder / "history.csv", learner.history)
+    state.unlink()
+    return {key: value for key, value in learner.history[-1].items() if key != "step"}
+
+
+def _due(step: int, every: int, last: int) -> bool:
+    return step % every == 0 or step == last
+
+
+def _refuse_nan(row: dict[str, float], step: int) -> None:
+    if not math.isfinite(row["loss"]):
+        raise FloatingPointError(f"the loss is {row['loss']} at step {step}: {row}; lower learning_rate")
+
+
+def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+
+
+class _Clock:
+    """Images per second since the lap before."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size, self._since, self._step = batch_size, time.perf_counter(), -1
+
+    def lap(self, step: int) -> float:
+        now = time.perf_counter()
+        steps = step - self._step if self._step >= 0 else 1
+        rate = steps * self._batch_size / (now - self._since)
+        self._since, self._step = now, step
+        return rate

@@ -1,0 +1,86 @@
+"""Training pairs: an HR face and a reference for it, drawn so that a step number alone decides the batch."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from refsr.config import TrainRefsr
+from refsr.data.curated import Curated
+
+
+class Batch(NamedTuple):
+    """Images (B, 3, H, W) in [0, 1] on the training device; `ref` is None where the step trains without."""
+
+    hr: torch.Tensor
+    ref: torch.Tensor | None
+
+
+class Pairs:
+    """Batches of the training split. `references` None gives single images, for the single-image model.
+
+    Batch `step` is a function of (seed, step) alone: a resumed training sees what the uninterrupted one would.
+    """
+
+    def __init__(self, curated: Curated, seed: int, batch_size: int, references: TrainRefsr | None = None) -> None:
+        rows = curated.split("train")
+        identities = curated.table["identity"].to_numpy()[rows]
+        order = np.argsort(identities, kind="stable")
+        _, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
+        self._curated = curated
+        self._rows = rows[order]  # one identity after the other
+        self._first = np.repeat(first, counts)  # where the identity of a row begins, and how many rows it has
+        self._count = np.repeat(counts, counts)
+        self._seed, self._batch_size, self._references = seed, batch_size, references
+
+    def batch(self, step: int, device: str) -> Batch:
+        """The batch of one step. All mirrored or none: a mole stays on its side of the person."""
+        rng = np.random.default_rng([self._seed, step])
+        chosen = rng.integers(0, len(self._rows), self._batch_size)
+        mirror = rng.random() < 0.5
+        hr = self._images(chosen, mirror, device)
+        if self._references is None or rng.random() < self._references.no_reference:
+            return Batch(hr, None)
+        ref = self._images(self._draw_references(chosen, rng, self._references), mirror, device)
+        own = rng.random(self._batch_size) < _self_share(self._references, step)
+        if own.any():
+            ref[own] = warp(hr[own], seed=int(rng.integers(2**62)))
+        return Batch(hr, ref)
+
+    def _draw_references(self, chosen: np.ndarray, rng: np.random.Generator, params: TrainRefsr) -> np.ndarray:
+        """For each image another one of the person, or, for a share of them, any image at all."""
+        offset = chosen - self._first[chosen]
+        other = (offset + 1 + rng.integers(0, self._count[chosen] - 1)) % self._count[chosen]
+        wrong = rng.random(len(chosen)) < params.wrong_reference
+        anyone = rng.integers(0, len(self._rows), len(chosen))
+        return np.where(wrong, anyone, self._first[chosen] + other)
+
+    def _images(self, chosen: np.ndarray, mirror: bool, device: str) -> torch.Tensor:
+        pixels = torch.from_numpy(self._curated.pixels(self._rows[chosen])).to(device, non_blocking=True)
+        images = pixels.permute(0, 3, 1, 2).float() / 255  # stays channels_last in memory
+        return images.flip(3) if mirror else images
+
+
+def _self_share(params: TrainRefsr, step: int) -> float:
+    """The share of self-references at a step: falls to none over the first 60% of the training."""
+    return params.self_reference * max(0.0, 1 - step / (0.6 * params.steps))
+
+
+def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
+    """Each image a little turned, scaled, moved and re-lit: (B, 3, H, W) in [0, 1] -> the same.
+
+    As a reference it must be matched, but nothing in it is missing: what a network learns to copy first.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    count = len(images)
+    angle = 0.12 * torch.randn(count, generator=draw)
+    scale = 1 + 0.06 * torch.randn(count, generator=draw)
+    cos, sin = scale * angle.cos(), scale * angle.sin()
+    shift = 0.08 * torch.randn(2, count, generator=draw)
+    affine = torch.stack([torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)], 1)
+    gain = 1 + 0.12 * torch.randn(count, 3, 1, 1, generator=draw)
+    offset = 0.05 * torch.randn(count, 1, 1, 1, generator=draw)
+    grid = F.affine_grid(affine.to(images.device), list(images.shape), align_corners=False)
+    turned = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return (turned * gain.to(images.device) + offset.to(images.device)).clamp(0, 1)

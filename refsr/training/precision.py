@@ -1,0 +1,41 @@
+"""Where and how precisely to compute: chosen by measuring, since the fast choice differs from machine to machine."""
+
+import time
+
+import torch
+from torch import nn
+
+from refsr.errors import RefsrError
+
+
+def choose_device(wanted: str) -> str:
+    """ "cuda" or "cpu". Raises RefsrError where CUDA is asked for and absent."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise RefsrError("device: cuda was asked for, but torch sees no GPU here; set device: auto or cpu")
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
+def choose_precision(wanted: str, device: str) -> str:
+    """ "float32" or "bfloat16"; "auto" is bfloat16 on a GPU that has it, and on a CPU where it measures faster.
+
+    A CPU flag does not tell: on some processors with bfloat16 instructions it is the slower of the two.
+    """
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if _seconds(torch.bfloat16) < 0.75 * _seconds(torch.float32) else "float32"
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """The least time of five for one forward and backward of a typical convolution on the CPU."""
+    conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)
+    image = torch.rand(16, 64, 16, 16, dtype=dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        conv(image).float().sum().backward()
+        times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,47 @@
+"""Small curated sets and checkpoints for tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+def make_curated(
+    folder: Path, identities: int = 6, images: int = 2, size: int = 32, train: int = 0, pixels: np.ndarray | None = None
+) -> Path:
+    """A curated folder: each identity has one reference and `images` images, the first `train` identities for training.
+
+    Pixels are smooth blobs, a pattern per identity with a little change per image, unless `pixels`
+    (identities, images + 1, size, size, 3) uint8 are given.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    views = images + 1
+    if pixels is None:
+        pixels = np.stack([_views(identity, views, size) for identity in range(identities)])
+    rows = [
+        {
+            "identity": f"n{identity:06d}",
+            "split": "train" if identity < train else "test",
+            "role": "reference" if view == 0 else "image",
+            "source": f"n{identity:06d}/{view:04d}_01.jpg",
+            "shard": 0,
+            "index": identity * views + view,
+            "sex": "f" if identity % 2 else "m",
+        }
+        for identity in range(identities)
+        for view in range(views)
+    ]
+    pd.DataFrame(rows).to_parquet(folder / "manifest.parquet")
+    np.save(folder / "hr-00000.npy", pixels[:, :views].reshape(-1, *pixels.shape[2:]))
+    return folder
+
+
+def _views(identity: int, views: int, size: int) -> np.ndarray:
+    """(views, size, size, 3) uint8: waves whose directions and colours belong to the identity, shifted per view."""
+    rng = np.random.default_rng(identity)
+    y, x = np.mgrid[:size, :size] / size
+    directions, phases = rng.normal(0, 6, (2, 5)), rng.uniform(0, 6, 5)
+    colours = rng.uniform(-0.25, 0.25, (5, 3))
+    shifts = np.random.default_rng((identity, 1)).normal(0, 0.4, views)
+    waves = [np.sin(x[..., None] * directions[0] + y[..., None] * directions[1] + phases + shift) for shift in shifts]
+    return ((np.stack(waves) @ colours + 0.5).clip(0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,58 @@
+"""Parameters are refused by file, key and value."""
+
+from pathlib import Path
+
+import pytest
+
+from refsr.config import SECTIONS, Curate, TrainSisr, load_section, parse_section
+from refsr.errors import RefsrError
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_section_has_its_defaults_and_its_values(tmp_path: Path) -> None:
+    section = load_section(_file(tmp_path, "curate: {hr_size: 64}\n"), "curate")
+    assert isinstance(section, Curate)
+    assert (section.hr_size, section.test_images.max) == (64, 4)
+    assert load_section(_file(tmp_path, ""), "curate") == Curate()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("curate: {hr_sise: 64}", r"params.yaml: curate.hr_sise: unknown parameter; known are: .*hr_size"),
+        ("curate: {test_images: {mim: 1, max: 2}}", r"curate.test_images.mim: unknown parameter; known are: min, max"),
+        ("curate: {hr_size: 8.5}", r"curate.hr_size: .*integer.*8.5"),
+        ("curate: {hr_size: 0}", r"curate.hr_size: .*greater than or equal to 1, not 0"),
+        ("curate: {test_images: {min: 5, max: 2}}", r"curate.test_images: .*min 5 is above max 2"),
+        ("train_sisr: {steps: 10, warm_start_step: 20}", r"warm_start_step 20 is after the last step 10"),
+        ("train_sisr: {learning_rate: 1e-4x}", r"train_sisr.learning_rate: .*number.*'1e-4x'"),
+        ("curare: {}", r"params.yaml: unknown section 'curare'; known are: data, synthesize"),
+        ("- curate", r"a mapping with a section per stage is expected, not list"),
+        ("curate: [", r"cannot be read as YAML: .*line 1"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RefsrError, match=f"(?s){message}"):
+        load_section(_file(tmp_path, text), text.split(":")[0] if text.split(":")[0] in SECTIONS else "curate")
+
+
+def test_a_missing_file_says_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(RefsrError, match=r"nowhere.yaml: no such params file; name one with --params"):
+        load_section(tmp_path / "nowhere.yaml", "curate")
+
+
+def test_whole_floats_are_integers() -> None:
+    section = parse_section("train_sisr", {"steps": 8.0, "warm_start_step": 4.0})
+    assert isinstance(section, TrainSisr)
+    assert section.steps == 8
+    assert isinstance(section.steps, int)
+
+
+def test_sections_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Curate().hr_size = 1  # type: ignore[misc]

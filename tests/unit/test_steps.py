@@ -1,0 +1,96 @@
+"""The door: inputs are checked, outputs appear whole or not at all."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from refsr import steps
+from refsr.config import Validate
+from refsr.errors import RefsrError
+from refsr.steps import Input, Output, ResumableOutput
+from refsr.tracker import Tracker
+
+Write = Callable[[Path], None]
+
+
+def _step(write: Write) -> steps.Step:
+    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: Output) -> dict[str, float]:
+        write(validation)
+        return {"rows": 1.0}
+
+    return step
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, folder: Path, step: steps.Step) -> dict[str, float]:
+    monkeypatch.setattr(steps, "load", lambda name: step)
+    return steps.run(
+        "validate",
+        Validate(),
+        tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        curated=folder / "in",
+        validation=folder / "out",
+    )
+
+
+def test_a_missing_input_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(RefsrError, match=r"validate: input --curated .*in: no such file or folder; .*dvc repro"):
+        _run(monkeypatch, tmp_path, _step(lambda path: path.write_text("x")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_replaces_the_old_one_only_when_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out").write_text("old")
+
+    def half(path: Path) -> None:
+        path.write_text("half")
+        raise RefsrError("no")
+
+    with pytest.raises(RefsrError, match="no"):
+        _run(monkeypatch, tmp_path, _step(half))
+    assert (tmp_path / "out").read_text() == "old"
+    assert _run(monkeypatch, tmp_path, _step(lambda path: path.write_text("new"))) == {"rows": 1.0}
+    assert (tmp_path / "out").read_text() == "new"
+    assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file-size limit of the process stands in for the disk: the same write fails in the same way."""
+    (tmp_path / "in").mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(path: Path) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))
+        try:
+            path.write_bytes(bytes(2**21))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with pytest.raises(RefsrError, match=r"validate: .*: File too large .* MiB free .* make room"):
+        _run(monkeypatch, tmp_path, _step(fill))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_stage_finds_its_scratch_again_unless_anything_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    seen: list[bool] = []
+
+    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+        seen.append(validation.exists())
+        validation.write_text("so far")
+        if len(seen) < 4:
+            raise KeyboardInterrupt
+        return {}
+
+    for change in (None, None, "new input"):
+        if change:
+            (tmp_path / "in" / "file").write_text(change)
+        with pytest.raises(KeyboardInterrupt):
+            _run(monkeypatch, tmp_path, step)
+    _run(monkeypatch, tmp_path, step)
+    assert seen == [False, True, False, True]
+    assert not list(tmp_path.glob("*.partial*"))
