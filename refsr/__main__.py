@@ -1,13 +1,18 @@
 """The command line. A stage's options are its own named paths; heavy libraries load only in the subcommand asked for."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from refsr import __version__, steps
 from refsr.errors import RefsrError
+
+if TYPE_CHECKING:
+    from refsr.config import Register
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 
@@ -35,6 +40,14 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"stage: {name}")
         if arguments[:1] == [name]:  # only the stage asked for is imported
             _add_stage_options(command, name)
+    show = commands.add_parser("show", help="the table of the last evaluation, and where to look further")
+    show.add_argument("--reports", type=Path, default=Path("reports"), help="folder of the reports (default: reports)")
+    show.set_defaults(command=_show)
+    describe = commands.add_parser("describe", help="parameters, MACs and layers of a variant's networks")
+    describe.add_argument("--variant", default="default", help="release, figure or default (compact)")
+    describe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
+    describe.add_argument("--json", action="store_true", help="everything, layer by layer, as JSON")
+    describe.set_defaults(command=_describe)
     _add_registry_commands(commands)
     return parser
 
@@ -52,8 +65,39 @@ def _run_stage(options: argparse.Namespace) -> None:
     section = load_section(options.params, options.stage)
     paths = {port: getattr(options, port) for port in steps.ports(steps.load(options.stage))}
     metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **paths)
-    for key, value in metrics.items():
-        print(f"{key} = {value:.6g}")
+    written = [str(paths[port]) for port, kind in steps.ports(steps.load(options.stage)).items() if kind != "input"]
+    shown = [f"{key} {value:.6g}" for key, value in metrics.items() if key.count(".") == 0]
+    print(f"{options.stage}: {', '.join(shown)} -> {', '.join(written)}")
+
+
+def _describe(options: argparse.Namespace) -> None:
+    from refsr.models.describe import describe
+
+    described = describe(options.variant, options.hr)
+    if options.json:
+        print(json.dumps(described, indent=2))
+        return
+    print(f"{'':<6} {'in training':>12} {'deployed':>12} {'GMACs':>7}")
+    for name in ("sisr", "refsr"):
+        model = described[name]
+        counts = f"{model['parameters']:>12,} {model['parameters_deployed']:>12,}"
+        print(f"{name:<6} {counts} {model['macs'] / 1e9:>7.2f}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    evaluation = options.reports / "evaluation"
+    if not (evaluation / "table.txt").is_file():
+        raise RefsrError(f"{evaluation}: no evaluation here yet; `make demo` or `dvc repro` makes one")
+    print((evaluation / "table.txt").read_text())
+    pages = {
+        "report": evaluation / "report.html",
+        "validation": options.reports / "validation" / "data_docs" / "index.html",
+        "model card": options.reports / "registration" / "model_card.md",
+    }
+    for name, path in pages.items():
+        if path.exists():
+            print(f"{name:<11} {path}")
+    print(f"{'MLflow':<11} {tracking_uri()}\n{'its UI':<11} mlflow ui --backend-store-uri {tracking_uri()}")
 
 
 def tracking_uri() -> str:
@@ -62,7 +106,55 @@ def tracking_uri() -> str:
 
 
 def _add_registry_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """promote, rollback and upscale."""
+    promote = commands.add_parser("promote", help="make a registered version the champion, if the gate still agrees")
+    promote.add_argument("version", nargs="?", default="candidate", help="number or alias (default: candidate)")
+    rollback = commands.add_parser("rollback", help="make the champion before the present one champion again")
+    for command, function in ((promote, _promote), (rollback, _rollback)):
+        command.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file: name and gate")
+        command.set_defaults(command=function)
+    upscale = commands.add_parser("upscale", help="a small face and a photo of the same person -> a larger face")
+    upscale.add_argument("small", type=Path, help="the small face, cropped")
+    upscale.add_argument("--ref", type=Path, help="a good photo of the same face, cropped")
+    upscale.add_argument("-o", "--output", type=Path, required=True, help="image to write; replaced if it is there")
+    upscale.add_argument("--model", default="models:/refsr@champion", help="registered version, or checkpoint file")
+    upscale.set_defaults(command=_upscale)
+
+
+def _promote(options: argparse.Namespace) -> None:
+    from refsr.steps.register import promote
+
+    params = _register_params(options)
+    print(f"version {promote(tracking_uri(), params, options.version)} of {params.name} is champion")
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    from refsr.services.registry import Registry
+
+    name = _register_params(options).name
+    left, now = Registry(tracking_uri(), name).rollback()
+    print(f"version {now} of {name} is champion again, in place of version {left}")
+
+
+def _register_params(options: argparse.Namespace) -> "Register":
+    from refsr.config import load_section
+
+    return cast("Register", load_section(options.params, "register"))
+
+
+def _upscale(options: argparse.Namespace) -> None:
+    from refsr.inference import images
+    from refsr.inference.upscaler import fitting_note, upscale
+    from refsr.models.checkpoint import load_model
+    from refsr.services.registry import checkpoint_of
+
+    images.output_format(options.output)  # what can be refused before the model is fetched
+    small = images.read_image(options.small)
+    ref = images.read_image(options.ref) if options.ref else None
+    with checkpoint_of(tracking_uri(), options.model) as checkpoint:
+        model = load_model(checkpoint)
+    result = upscale(model, small, ref)
+    images.write_image(options.output, result)
+    print(f"{options.output}: {result.shape[1]}x{result.shape[0]} pixels{fitting_note(model, small)}")
 
 
 if __name__ == "__main__":

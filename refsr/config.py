@@ -14,6 +14,7 @@ from refsr.errors import RefsrError
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]  # 16.0 is taken for 16 here too
 
 
 class Section(BaseModel):
@@ -103,10 +104,10 @@ class Training(Section):
 class TrainSisr(Training):
     """The single-image model. At `warm_start_step` a snapshot is kept from which RefSR starts."""
 
-    variant: Literal["compact", "release"] = "compact"
+    variant: Literal["compact", "release", "figure"] = "compact"
     steps: Positive = 1600
     warm_start_step: Positive = 800
-    model: dict[str, float | int | str] = {}  # options of the variant, as its class names them
+    model: Options = {}  # options of the variant, as its class names them
 
     @model_validator(mode="after")
     def _snapshot_in_training(self) -> "TrainSisr":
@@ -119,7 +120,7 @@ class TrainRefsr(Training):
     """The reference model; its variant, scale and sizes are those of the SISR checkpoint it starts from."""
 
     steps: Positive = 800
-    model: dict[str, float | int | str] = {}  # options beside those of SISR, as its class names them
+    model: Options = {}  # options beside those of SISR, as its class names them
     wrong_reference: Share = 0.15  # share of training pairs whose reference is another person
     no_reference: Share = 0.1
     self_reference: Share = 0.5  # share at the start whose reference is the HR image itself, warped; falls to 0

@@ -1,10 +1,13 @@
 """The networks, and `build`, the one place where a configuration becomes a network."""
 
 import importlib
+import inspect
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
+
+from refsr.errors import RefsrError
 
 
 class Output(NamedTuple):
@@ -40,14 +43,32 @@ NETWORKS = {
 def build(config: dict[str, Any]) -> nn.Module:
     """The network a configuration describes: {"model": "sisr" or "refsr", "variant": ..., options...}.
 
-    Raises ValueError for a model or variant that is not known.
+    Raises ValueError for a model or variant that is not known, RefsrError for an option or a size it cannot have.
     """
+    network = _network(config)
     options = {key: value for key, value in config.items() if key not in ("model", "variant")}
+    known = inspect.signature(network).parameters
+    title = f"{config['variant']} {config['model']}"
+    for name in options:
+        if name not in known:
+            raise RefsrError(f"{title}: unknown option {name!r}; known are: {', '.join(known)}")
     try:
-        module, name = NETWORKS[config["model"], config["variant"]]
-    except KeyError:
-        known = ", ".join(f"{model} {variant}" for model, variant in NETWORKS)
-        asked = f"{config.get('model')} {config.get('variant')}"
-        raise ValueError(f"no such network: {asked}; known are: {known}") from None
-    network: nn.Module = getattr(importlib.import_module(module), name)(**options)
+        return network(**options)
+    except ValueError as error:
+        raise RefsrError(f"{title}: {error}") from error
+
+
+def reference_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the RefSR that starts from the SISR of this configuration: all that both can have."""
+    config = config | {"model": "refsr"}
+    known = inspect.signature(_network(config)).parameters
+    return {key: value for key, value in config.items() if key in ("model", "variant", *known)}
+
+
+def _network(config: dict[str, Any]) -> type[nn.Module]:
+    kind = (config["model"], config["variant"])
+    if kind not in NETWORKS:
+        raise ValueError(f"no such network: {' '.join(kind)}; known are: {', '.join(map(' '.join, NETWORKS))}")
+    module, name = NETWORKS[kind]
+    network: type[nn.Module] = getattr(importlib.import_module(module), name)
     return network

@@ -16,7 +16,8 @@ from refsr.models import build
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None) -> None:
     """Write weights, configuration and free JSON-able `facts` (step, scores, ...) beside `path`, then rename."""
-    header = {"config": json.dumps(model.config), "facts": json.dumps(facts or {})}
+    # one key: safetensors writes several in an order of its own, and the same model is to be the same bytes
+    header = {"refsr": json.dumps({"config": model.config, "facts": facts or {}})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata=header)
@@ -38,9 +39,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     """(config, facts, tensors by name) of a checkpoint. Raises RefsrError where it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {})["refsr"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        return json.loads(header["config"]), json.loads(header["facts"]), tensors
+        return header["config"], header["facts"], tensors
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:

@@ -13,7 +13,7 @@ def train_refsr(
     Leaves in `refsr`: model.safetensors and history.csv.
     """
     from refsr.data.curated import Curated
-    from refsr.models import build
+    from refsr.models import build, reference_config
     from refsr.models.checkpoint import load_matching, read_checkpoint
     from refsr.models.pretrained import efficientnet_distance
     from refsr.training.loop import train
@@ -22,7 +22,7 @@ def train_refsr(
 
     faces = Curated(curated)
     config, _, weights = read_checkpoint(sisr / "warm.safetensors")
-    model = build(config | {"model": "refsr"} | params.model)
+    model = build(reference_config(config) | params.model)
     loaded, skipped = load_matching(model, weights)
     tracker.tags({"warm_start": f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"})
     return train(

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from refsr.config import Training
 from refsr.data.degrade import reduce
+from refsr.errors import RefsrError
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
 from refsr.training.pairs import Batch, Pairs
@@ -128,7 +129,7 @@ def train(
 
     A folder that holds the state of a killed training is gone on with, to the same weights as without the kill.
     At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Returns the last logged numbers.
-    Raises FloatingPointError where the loss is no longer a number.
+    Raises RefsrError where the loss is no longer a number.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / "state.pt"
@@ -166,7 +167,7 @@ def _due(step: int, every: int, last: int) -> bool:
 
 def _refuse_nan(row: dict[str, float], step: int) -> None:
     if not math.isfinite(row["loss"]):
-        raise FloatingPointError(f"the loss is {row['loss']} at step {step}: {row}; lower learning_rate")
+        raise RefsrError(f"training: the loss is {row['loss']} at step {step} ({row}); lower learning_rate")
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

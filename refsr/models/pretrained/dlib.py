@@ -5,7 +5,6 @@ Source: D. King, "High Quality Face Recognition with Deep Metric Learning", 2017
 """
 
 import re
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -108,10 +107,19 @@ def _fill(x: torch.Tensor, size: list[int]) -> torch.Tensor:
     return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2], 0, channels - x.shape[1]))
 
 
-@cache
 def _read(path: Path) -> tuple[list[nn.Conv2d], torch.Tensor]:
     """The convolutions in order, affine layers folded in, and the last projection (256, 128)."""
-    data = path.read_bytes()
+    try:
+        convolutions, affine, projection = _parse(path.read_bytes())
+    except (ValueError, IndexError):  # it ends in the middle of a layer
+        convolutions, affine, projection = [], 0, None
+    if projection is None or (len(convolutions), affine) != (CONVOLUTIONS, CONVOLUTIONS):
+        raise RefsrError(f"{path}: not dlib's face recognition network, version 1; run `make setup` again")
+    return convolutions, projection
+
+
+def _parse(data: bytes) -> tuple[list[nn.Conv2d], int, torch.Tensor | None]:
+    """(convolutions, number of affine layers, projection); layers stand in the file from input to output."""
     convolutions: list[nn.Conv2d] = []
     affine = 0
     projection = None
@@ -125,9 +133,7 @@ def _read(path: Path) -> tuple[list[nn.Conv2d], torch.Tensor]:
         else:
             outputs, inputs = reader.integer(), reader.integer()
             projection = torch.from_numpy(reader.tensor().reshape(inputs, outputs))
-    if projection is None or (len(convolutions), affine) != (CONVOLUTIONS, CONVOLUTIONS):
-        raise RefsrError(f"{path}: not dlib's face recognition network, version 1; run `make setup` again")
-    return convolutions, projection
+    return convolutions, affine, projection
 
 
 class _Reader:

@@ -1,0 +1,63 @@
+"""One name per stage, everywhere; and what dvc.yaml calls is what the steps take."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from refsr import steps
+from refsr.config import SECTIONS, load_section
+
+ROOT = Path(__file__).parents[2]
+PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
+
+
+def _dvc_stages() -> dict[str, Any]:
+    stages: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    return stages
+
+
+def test_one_name_per_stage() -> None:
+    assert list(_dvc_stages()) == list(steps.STEPS) == list(SECTIONS)
+    for name in steps.STEPS:
+        assert steps.load(name).__name__ == name
+
+
+@pytest.mark.parametrize("name", steps.STEPS)
+def test_dvc_calls_the_step_with_its_paths(name: str) -> None:
+    """The command names each path the step takes; outputs are DVC outputs, inputs are dependencies."""
+    stage = _dvc_stages()[name]
+    words = shlex.split(stage["cmd"].replace("${data.raw}", "data/rendered"))
+    assert words[:4] == ["python", "-m", "refsr", name]
+    given = dict(zip((w.removeprefix("--") for w in words[4::2]), words[5::2], strict=True))
+    kinds = steps.ports(steps.load(name))
+    assert set(given) == set(kinds)
+    dependencies = [d.replace("${data.raw}", "data/rendered") for d in stage.get("deps", [])]
+    for port, kind in kinds.items():
+        assert given[port] in (dependencies if kind == "input" else stage["outs"]), port
+    assert f"refsr/steps/{name}.py" in dependencies
+    assert stage["params"] == [name]
+    for dependency in dependencies:
+        assert (ROOT / dependency).exists() or dependency.startswith(("data/", "models/", "reports/")), dependency
+
+
+@pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("name", steps.STEPS)
+def test_every_params_file_loads(path: Path, name: str) -> None:
+    assert type(load_section(path, name)) is SECTIONS[name]
+
+
+def test_the_command_line_knows_every_stage_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from refsr.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: print([m for m in ('torch', 'mlflow', 'cv2', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert set(steps.STEPS) <= set(re.findall(r"^    (\w+)", done.stdout, re.MULTILINE))

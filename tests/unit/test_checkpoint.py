@@ -1,0 +1,46 @@
+"""A network's own file, and a warm start from another's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from refsr.models import build
+from refsr.models.checkpoint import load_matching, load_model, save_model
+from refsr.models.release import ReleaseRefsr, ReleaseSisr
+
+
+def test_refsr_starts_from_sisr_but_for_three_layers() -> None:
+    sisr, network = ReleaseSisr(16, 4), ReleaseRefsr(16, 4)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    loaded, skipped = load_matching(network, sisr.state_dict())
+    assert skipped == {
+        "latent.0.weight": "(256, 1024, 3, 3) in the source, (256, 512, 3, 3) here",
+        "ubp.0.up.0.weight": "(128, 32, 6, 6) in the source, (64, 32, 6, 6) here",
+        "ubp.0.project.weight": "(32, 128, 1, 1) in the source, (32, 64, 1, 1) here",
+    }
+    assert sorted([*loaded, *skipped]) == sorted(before)
+    now, source = network.state_dict(), sisr.state_dict()
+    assert all(torch.equal(now[name], source[name]) for name in loaded)
+    assert all(torch.equal(now[name], before[name]) for name in skipped)
+
+
+def test_a_warm_start_says_what_the_source_lacks() -> None:
+    refsr = ReleaseRefsr(16, 4)
+    loaded, skipped = load_matching(refsr, {"other": torch.zeros(1), "output.bias": refsr.output.bias.detach().clone()})
+    assert loaded == ["output.bias"]
+    assert skipped["output.weight"] == "not in the source"
+
+
+@pytest.mark.parametrize("variant", ["release", "figure"])
+@pytest.mark.parametrize(("model", "option"), [("sisr", {"deployed_sd": "normal"}), ("refsr", {"mode": "lr"})])
+def test_a_checkpoint_gives_the_same_network_back(
+    tmp_path: Path, model: str, option: dict[str, str], variant: str
+) -> None:
+    config = {"model": model, "variant": variant, "hr_size": 16, "scale": 4, **option}
+    network = build(config)
+    save_model(tmp_path / "model.safetensors", network)
+    again = load_model(tmp_path / "model.safetensors")
+    assert again.config == network.config == config
+    lr, (hr, ref) = torch.rand(2, 3, 4, 4), torch.rand(2, 2, 3, 16, 16)
+    assert torch.equal(again(lr, hr, ref).sr, network(lr, hr, ref).sr)
