@@ -1,0 +1,69 @@
+"""The geometry of the report's charts, in percent of their boxes; the template draws them, for light and dark alike."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+MOST_POINTS = 300  # of one curve
+LOG_FROM = 50.0  # greatest over least value from which a curve is drawn on a logarithmic axis
+
+
+def forest(intervals: Mapping[str, Mapping[str, float]], marks: Sequence[float] = ()) -> dict[str, Any]:
+    """Dots with whiskers on one axis: {low, high, marks, rows: {name: {left, width, dot}}}; places are in percent."""
+    ends = [value for interval in intervals.values() for value in interval.values()] + list(marks)
+    low, high = min(ends), max(ends)
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / span, 2)
+
+    rows = {
+        name: {
+            "left": place(interval["low"]),
+            "width": round(place(interval["high"]) - place(interval["low"]), 2),
+            "dot": place(interval["mean"]),
+        }
+        for name, interval in intervals.items()
+    }
+    return {"low": low, "high": high, "marks": [place(mark) for mark in marks], "rows": rows}
+
+
+def curves(histories: Mapping[str, Path]) -> list[dict[str, Any]]:
+    """A panel for every number that the trainings logged: {name, low, high, log, steps, lines: {model: "x,y x,y"}}."""
+    tables = {model: pd.read_csv(path) for model, path in histories.items() if path.is_file()}
+    names = dict.fromkeys(name for table in tables.values() for name in table.columns if name != "step")
+    return [panel for name in names if (panel := _panel(name, tables))]
+
+
+def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+    """One panel; None where the column holds no finite number."""
+    lines = {model: _points(table, name) for model, table in tables.items() if name in table.columns}
+    lines = {model: points for model, points in lines.items() if len(points)}
+    if not lines:
+        return None
+    everything = np.concatenate(list(lines.values()))
+    low, high = everything[:, 1].min(), everything[:, 1].max()
+    steps = everything[:, 0].max()
+    log = bool(low > 0 and high / low > LOG_FROM)
+    drawn = {model: _path(points, steps, low, high, log) for model, points in lines.items()}
+    return {"name": name, "low": float(low), "high": float(high), "log": log, "steps": int(steps), "lines": drawn}
+
+
+def _points(table: pd.DataFrame, name: str) -> np.ndarray:
+    """(N, 2) of step and value, where both are finite."""
+    points: np.ndarray = table[["step", name]].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    points = points[np.isfinite(points).all(1)]
+    return points[:: max(1, -(-len(points) // MOST_POINTS))]
+
+
+def _path(points: np.ndarray, steps: float, low: float, high: float, log: bool) -> str:
+    """The points of an SVG polyline in a box of 100 x 100, y downwards."""
+    y, bounds = points[:, 1], np.array([low, high])
+    if log:
+        y, bounds = np.log(y), np.log(bounds)
+    x = 100 * points[:, 0] / (steps or 1.0)
+    y = 100 - 100 * (y - bounds[0]) / ((bounds[1] - bounds[0]) or 1.0)
+    return " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y, strict=True))

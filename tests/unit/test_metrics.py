@@ -1,0 +1,79 @@
+"""The metrics against hand-computed values and scikit-image."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from refsr.evaluation import metrics
+
+
+def noisy_pair(size: int = 40, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.rand(count, 3, size, size, generator=generator)
+    return a, (a + 0.1 * torch.randn(a.shape, generator=generator)).clamp(0, 1)
+
+
+def test_psnr_of_a_known_difference() -> None:
+    """A difference of 0.1 everywhere is an error of 0.01: 20 dB; each image counts by itself."""
+    hr = torch.full((2, 3, 8, 8), 0.5)
+    sr = hr + torch.tensor([0.1, 0.01])[:, None, None, None]
+    assert metrics.psnr(sr, hr).tolist() == pytest.approx([20.0, 40.0], abs=1e-4)
+
+
+def test_psnr_of_equal_images_is_infinite() -> None:
+    hr = torch.rand(1, 3, 8, 8)
+    assert metrics.psnr(hr, hr).item() == math.inf
+
+
+def test_ssim_agrees_with_scikit_image() -> None:
+    a, b = noisy_pair()
+    expected = [
+        structural_similarity(
+            p.numpy().astype(np.float64),
+            q.numpy().astype(np.float64),
+            channel_axis=0,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for p, q in zip(a, b, strict=True)
+    ]
+    assert metrics.ssim(a, b).tolist() == pytest.approx(expected, abs=1e-9)
+
+
+def test_ssim_of_equal_and_of_flat_images() -> None:
+    """Of two flat images only the luminance term is left: (2ab + C1) / (a^2 + b^2 + C1)."""
+    a, _ = noisy_pair()
+    assert metrics.ssim(a, a).tolist() == pytest.approx([1.0] * 3)
+    flat = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.25)
+    expected = (2 * 0.5 * 0.25 + 0.01**2) / (0.5**2 + 0.25**2 + 0.01**2)
+    assert metrics.ssim(*flat).item() == pytest.approx(expected)
+
+
+def test_ssim_refuses_images_smaller_than_its_window() -> None:
+    with pytest.raises(ValueError, match="11x11"):
+        metrics.ssim(torch.zeros(1, 3, 10, 40), torch.zeros(1, 3, 10, 40))
+
+
+def test_luma_of_black_white_and_red() -> None:
+    """BT.601: black is 16, white 235, red 16 + 65.481."""
+    colours = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0]], dtype=torch.float32)[:, :, None, None]
+    assert (metrics.luma(colours).flatten() * 255).tolist() == pytest.approx([16, 235, 81.481])
+
+
+def test_luminance_metrics_cut_the_border_and_ignore_colour_without_luma() -> None:
+    a, b = noisy_pair()
+    damaged = a.clone()
+    damaged[..., :8, :], damaged[..., -8:, :] = 0, 0
+    damaged[..., :8], damaged[..., -8:] = 0, 0
+    assert metrics.ssim_y(damaged, a).tolist() == pytest.approx([1.0] * 3)
+    assert (metrics.psnr_y(damaged, a) == math.inf).all()
+    assert (metrics.psnr(damaged, a) < 15).all()
+    inner = slice(8, -8)
+    y = [metrics.luma(x)[:, 0, inner, inner].numpy() for x in (a, b)]
+    expected = [10 * math.log10(1 / ((p - q) ** 2).mean()) for p, q in zip(*y, strict=True)]
+    assert metrics.psnr_y(a, b).tolist() == pytest.approx(expected)

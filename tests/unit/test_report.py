@@ -1,0 +1,196 @@
+"""The stage as a whole, and what it leaves behind."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import make_curated
+
+from refsr.config import Evaluate
+from refsr.evaluation import charts, figures, report
+from refsr.evaluation.statistics import ARMS, DIFFERENCES, flatten
+from refsr.evaluation.table import table_text
+from refsr.models.checkpoint import save_model
+from refsr.models.compact import CompactRefsr, CompactSisr
+from refsr.steps.evaluate import evaluate
+from refsr.tracker import NullTracker
+
+PARAMS = Evaluate(bootstrap=100, strips=1, grid=3, batch_size=8)
+
+
+class Recorder(NullTracker):
+    """Remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.images: dict[str, np.ndarray] = {}
+        self.files: list[str] = []
+
+    def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
+        self.images[key] = image
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        assert path.exists()
+        self.files.append(path.name)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A curated set that says it is rendered, and two untrained models; only RefSR has a history."""
+    folder = tmp_path_factory.mktemp("inputs")
+    paths = {name: folder / name for name in ("curated", "sisr", "refsr")}
+    make_curated(paths["curated"], identities=5, images=2, train=1)
+    (paths["curated"] / "summary.json").write_text(json.dumps({"rendered": True}))
+    torch.manual_seed(0)
+    for name, model in (("sisr", CompactSisr), ("refsr", CompactRefsr)):
+        paths[name].mkdir()
+        save_model(paths[name] / "model.safetensors", model(hr_size=32, scale=4, width=16, blocks=1))
+    (paths["refsr"] / "history.csv").write_text("step,loss,kl,empty\n1,4.0,1000,\n2,2.0,10,\n3,1.0,1,\n")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def done(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float], Recorder]:
+    folder, tracker = tmp_path_factory.mktemp("out") / "evaluation", Recorder()
+    return folder, evaluate(PARAMS, tracker, evaluation=folder, **inputs), tracker
+
+
+def test_metrics_json_has_every_number_in_its_place(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    folder, returned, _ = done
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for metric in ("psnr", "ssim", "identity", "perceptual"):
+        assert list(metrics[metric]) == list(ARMS)
+        for interval in metrics[metric].values():
+            assert interval["low"] <= interval["mean"] <= interval["high"]
+    assert set(metrics["difference"]) == set(DIFFERENCES)
+    assert all(set(pair) == {"psnr", "identity"} for pair in metrics["difference"].values())
+    assert metrics["data"] == {"identities": 4, "images": 8, "hr_size": 32, "lr_size": 8}
+    assert returned == flatten(metrics)
+
+
+def test_differences_agree_with_the_table_per_image(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    folder, returned, _ = done
+    table = pd.read_parquet(folder / "images.parquet")
+    assert len(table) == 8 * len(ARMS)
+    means = table.groupby("arm")["psnr"].mean()  # everybody has two images, so this is the mean over people too
+    assert returned["difference.right_minus_sisr.psnr.mean"] == pytest.approx(means["ref_right"] - means["sisr"])
+
+
+def test_the_stage_repeats_itself_to_the_byte(
+    inputs: dict[str, Path], done: tuple[Path, dict[str, float], Recorder], tmp_path: Path
+) -> None:
+    evaluate(PARAMS, NullTracker(), evaluation=tmp_path / "again", **inputs)
+    for name in ("metrics.json", "table.txt", "strips.png", "report.html", "plots/arms.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (done[0] / name).read_bytes(), name
+
+
+def test_the_tracker_is_shown_the_strips_and_given_the_report(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    folder, _, tracker = done
+    stored = cv2.imread(str(folder / "strips.png"))
+    assert stored is not None
+    assert np.array_equal(stored[..., ::-1], tracker.images["strips"])
+    assert set(tracker.files) >= {"report.html", "table.txt", "metrics.json"}
+
+
+def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    folder, returned, _ = done
+    arms = pd.read_csv(folder / "plots" / "arms.csv").set_index("arm")
+    assert list(arms.index) == list(ARMS)
+    assert arms.loc["sisr", "psnr"] == pytest.approx(returned["psnr.sisr.mean"], rel=1e-4)
+    assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 4 * len(ARMS)
+
+
+class Addresses(HTMLParser):
+    """Everything a page points at, and the tags left open."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for key, value in attrs if key in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    """Well-formed, every image inside, nothing loaded from elsewhere; 3 strips of 9 and a grid of 3 x 3 + 6."""
+    text = (done[0] / "report.html").read_text()
+    page = Addresses()
+    page.feed(text)
+    assert page.open == []
+    assert len(page.found) == 3 * 9 + 9 + 6
+    assert all(address.startswith("data:image/png;base64,") for address in page.found)
+    assert not re.search(r"<script|<link|@import|url\(", text)
+
+
+def test_the_report_says_what_is_rendered(
+    inputs: dict[str, Path], done: tuple[Path, dict[str, float], Recorder], tmp_path: Path
+) -> None:
+    assert "The faces are rendered" in (done[0] / "report.html").read_text()
+    assert report._rendered(tmp_path / "missing.json") is None
+    (tmp_path / "photos.json").write_text(json.dumps({"rendered": False}))
+    assert report._rendered(tmp_path / "photos.json") is False
+
+
+def test_table_text(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    """Plain ASCII, a line per arm and per difference, with the numbers of metrics.json."""
+    folder, returned, _ = done
+    text = table_text(json.loads((folder / "metrics.json").read_text()))
+    assert text == (folder / "table.txt").read_text()
+    assert text.isascii()
+    line = next(line for line in text.splitlines() if line.startswith("RefSR, right reference"))
+    assert f"{returned['psnr.ref_right.mean']:.2f} [{returned['psnr.ref_right.low']:.2f}, " in line
+    assert text.count("RefSR, wrong reference") == 2
+
+
+def test_strips_are_chosen_by_rank() -> None:
+    people = pd.Series(np.arange(7.0), index=list("abcdefg"))
+    assert report.ranked(people, 3) == {"best": ["g", "f", "e"], "median": ["c", "d", "e"], "worst": ["a", "b", "c"]}
+    assert report.ranked(people, 99)["worst"] == list("abcdefg")
+    assert report.grid_people(people, 4) == ["a", "c", "e", "g"]
+    assert report.grid_people(people, 99) == list("abcdefg")
+
+
+def test_the_sheet_holds_every_picture_enlarged() -> None:
+    picture = {title: np.full((32, 32, 3), 10 * i, np.uint8) for i, title in enumerate(figures.TITLES)}
+    sheet = figures.sheet([figures.Strip("a", "b", "a/1.jpg", picture)] * 2)
+    for i in range(len(figures.TITLES)):
+        assert (sheet == 10 * i).all(2).sum() >= 2 * 64 * 64
+
+
+def test_png_round_trip() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    read = cv2.imdecode(np.frombuffer(figures.png(picture), np.uint8), cv2.IMREAD_COLOR)
+    assert read is not None
+    assert np.array_equal(read[..., ::-1], picture)
+
+
+def test_forest_places_in_percent() -> None:
+    chart = charts.forest({"a": {"mean": 2.0, "low": 1.0, "high": 4.0}}, [0.0])
+    assert chart == {
+        "low": 0.0,
+        "high": 4.0,
+        "marks": [0.0],
+        "rows": {"a": {"left": 25.0, "width": 75.0, "dot": 50.0}},
+    }
+
+
+def test_curves_draw_what_there_is(inputs: dict[str, Path]) -> None:
+    """A falling line from upper left to lower right; a column without numbers is left out, a wide one is log."""
+    panels = charts.curves({"RefSR": inputs["refsr"] / "history.csv", "SISR": inputs["sisr"] / "history.csv"})
+    assert [(panel["name"], panel["log"]) for panel in panels] == [("loss", False), ("kl", True)]
+    assert panels[0]["lines"] == {"RefSR": "33.33,0.00 66.67,66.67 100.00,100.00"}
+    assert panels[1]["lines"] == {"RefSR": "33.33,0.00 66.67,66.67 100.00,100.00"}
+    assert charts.curves({"SISR": inputs["sisr"] / "history.csv"}) == []
