@@ -1,8 +1,9 @@
-"""The command line. A stage's options are its own named paths; heavy libraries load only in the subcommand asked for."""
+"""The command line. A stage's options are its own named paths; heavy libraries load only in the one asked for."""
 
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; what a user can mend is printed as one message."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a pod: end the run as KILLED
     try:
         options = _parser(arguments).parse_args(arguments)
         options.command(options)

@@ -1,4 +1,4 @@
-"""Stage `register`: the quality gate, then a version in the model registry. And `promote`, which asks the gate again."""
+"""Stage `register`: the quality gate, then a version in the registry. And `promote`, which asks the gate again."""
 
 import hashlib
 import json
@@ -46,7 +46,7 @@ def register(
     made_of = {
         "checkpoint": file_hash(refsr / CHECKPOINT),
         "evaluation": file_hash(evaluation / METRICS),
-        "test_set": test_set(Curated(curated), int(config["scale"])),
+        "test_set": held_out_hash(Curated(curated), int(config["scale"])),
     }
     version = registry.find(**made_of)
     verdict = against_champion(registry, metrics, made_of["test_set"], params.gate, version)
@@ -96,7 +96,7 @@ def against_champion(
     return judge(metrics, gate, registry.metrics(champion), f"version {champion}, on the same test images")
 
 
-def test_set(faces: Curated, scale: int) -> str:
+def held_out_hash(faces: Curated, scale: int) -> str:
     """A sha256 of all that a score depends on beside the model: the test images and references, whose, and the scale.
 
     It is made from pixels, so it also holds where DVC keeps no hash (on a cluster), and two sets that differ in
@@ -111,7 +111,7 @@ def test_set(faces: Curated, scale: int) -> str:
 
 
 def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """An input of the right form, without anybody's face in it: colour gradients, {"lr", "ref"} of (1, h, h, 3) uint8."""
+    """An input of the right form that shows nobody: colour gradients, {"lr", "ref"} of (1, h, h, 3) uint8."""
     hr_size = int(config["hr_size"])
     ramp = np.linspace(0, 255, hr_size).astype(np.uint8)
     grid = np.stack([*np.meshgrid(ramp, ramp), np.full((hr_size, hr_size), 128, np.uint8)], -1)[None]

@@ -16,6 +16,7 @@ def train_refsr(
     from refsr.models import build, reference_config
     from refsr.models.checkpoint import load_matching, read_checkpoint
     from refsr.models.pretrained import efficientnet_distance
+    from refsr.services.versioning import file_hash
     from refsr.training.loop import train
     from refsr.training.pairs import Pairs
     from refsr.training.pictures import fixed_batch
@@ -25,7 +26,7 @@ def train_refsr(
     model = build(reference_config(config) | params.model)
     loaded, skipped = load_matching(model, weights)
     tracker.tags({"warm_start": f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"})
-    return train(
+    metrics = train(
         model,
         Pairs(faces, params.seed, params.batch_size, params),
         params,
@@ -34,3 +35,5 @@ def train_refsr(
         refsr,
         picture=fixed_batch(faces, config["scale"]),
     )
+    tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
+    return metrics

@@ -15,6 +15,7 @@ def train_sisr(
     from refsr.data.curated import Curated
     from refsr.models import build
     from refsr.models.pretrained import efficientnet_distance
+    from refsr.services.versioning import file_hash
     from refsr.training.loop import train
     from refsr.training.pairs import Pairs
     from refsr.training.pictures import fixed_batch
@@ -23,7 +24,7 @@ def train_sisr(
     model = build(
         {"model": "sisr", "variant": params.variant, "hr_size": faces.hr_size, "scale": params.scale} | params.model
     )
-    return train(
+    metrics = train(
         model,
         Pairs(faces, params.seed, params.batch_size),
         params,
@@ -33,3 +34,5 @@ def train_sisr(
         picture=fixed_batch(faces, params.scale),
         snapshot_at=params.warm_start_step,
     )
+    tracker.tags({"checkpoint": file_hash(sisr / "model.safetensors")})
+    return metrics

@@ -1,0 +1,87 @@
+"""One face and one reference of any size -> the face at the model's own size, as 8-bit pixels."""
+
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from refsr.models import SuperResolver
+
+
+def upscale(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
+    """LR (h, w, 3) and reference (H, W, 3) or None, uint8 RGB -> SR, uint8 RGB, its longer side the model's hr_size.
+
+    Both are to be crops of the face, as loose as those the model was trained on.
+    """
+    sr: np.ndarray = upscale_batch(model, lr[None], None if ref is None else ref[None])[0]
+    return sr
+
+
+@torch.inference_mode()
+def upscale_batch(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
+    """LR (B, h, w, 3) and references (B, H, W, 3) or None, uint8 RGB -> SR (B, h', w', 3), uint8 RGB.
+
+    An image is fitted to the square the model takes: resized so that its longer side fits, antialiased, and the rest
+    filled with its own edge. What was filled in is cut off again, so that SR has the proportions of LR. An LR image
+    that is larger than the model's is reduced, and loses what it had more: see `sizes`.
+    """
+    device = next(model.parameters()).device
+    size, hr_size = sizes(model)
+    references = None if ref is None else _fit(_to_tensor(ref, device), hr_size)
+    sr = cast(SuperResolver, model).upscale(_fit(_to_tensor(lr, device), size), references)
+    height, width = lr.shape[1:3]
+    sr = sr[:, :, *_content(height, width, size, hr_size // size)]
+    sr = _resize(sr.float(), *_scaled(height, width, hr_size))
+    return (sr.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def sizes(model: nn.Module) -> tuple[int, int]:
+    """The sides of the square LR image a model takes and of the HR image it gives, pixels."""
+    config = cast(SuperResolver, model).config
+    return int(config["hr_size"]) // int(config["scale"]), int(config["hr_size"])
+
+
+def fitting_note(model: nn.Module, lr: np.ndarray) -> str:
+    """What the user should know of an LR image (h, w, 3) that is not of the model's own size; else nothing."""
+    size, _ = sizes(model)
+    height, width = lr.shape[:2]
+    if max(height, width) > size:
+        return f" (the model takes {size}x{size}: {width}x{height} was reduced to that first, and detail was lost)"
+    return "" if (height, width) == (size, size) else f" (the model takes {size}x{size}: {width}x{height} was fitted)"
+
+
+def _to_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(B, h, w, 3) uint8 -> (B, 3, h, w) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
+    """(B, 3, h, w) -> (B, 3, side, side): the longer side fits, the other is filled with the edge on both sides."""
+    rows, columns = _content(images.shape[-2], images.shape[-1], side)
+    images = _resize(images, rows.stop - rows.start, columns.stop - columns.start)
+    images = (images.clamp(0, 1) * 255).round() / 255
+    return F.pad(images, (columns.start, side - columns.stop, rows.start, side - rows.stop), mode="replicate")
+
+
+def _content(height: int, width: int, side: int, scale: int = 1) -> tuple[slice, slice]:
+    """Where `_fit` puts an image of height x width in a square of `side`, in pixels `scale` times smaller."""
+    inner = _scaled(height, width, side)
+    starts = [(side - length) // 2 for length in inner]
+    rows, columns = (
+        slice(start * scale, (start + length) * scale) for start, length in zip(starts, inner, strict=True)
+    )
+    return rows, columns
+
+
+def _scaled(height: int, width: int, side: int) -> tuple[int, int]:
+    """The size of an image whose longer side is made `side`: (height, width), at least one pixel each."""
+    longer = max(height, width)
+    return max(1, round(height * side / longer)), max(1, round(width * side / longer))
+
+
+def _resize(images: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    if images.shape[-2:] == (height, width):
+        return images
+    return F.interpolate(images, size=(height, width), mode="bicubic", antialias=True)

@@ -1,0 +1,211 @@
+"""Runs in MLflow, the one tracking store: an SQLite file on a laptop, a server for a cluster."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import platform
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from http.client import HTTPException
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+
+from refsr.config import Section
+from refsr.errors import RefsrError
+from refsr.services.versioning import data_hash, git_revision
+
+EXPERIMENT = "refsr"
+FLUSH_COUNT, FLUSH_SECONDS = 200, 5.0  # a write to the store takes tens of milliseconds, so metrics go in batches
+ERROR_LENGTH = 2000
+PATIENCE = 5.0  # seconds
+
+
+class MlflowTracker:
+    """The tracker of one open MLflow run (see refsr.tracker.Tracker). Metrics are buffered and sent in batches."""
+
+    def __init__(self, client: Any, uri: str, run_id: str) -> None:
+        self.uri = uri
+        self.run_id = run_id
+        self._client = client
+        self._buffer: list[Any] = []
+        self._flushed = time.monotonic()
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Record named numbers, at a training step or for the run as a whole."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._buffer += [Metric(key, float(value), now, step or 0) for key, value in values.items()]
+        if len(self._buffer) >= FLUSH_COUNT or time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what metrics are still held back; the store takes at most 1000 at once."""
+        pending, self._buffer = self._buffer, []
+        for start in range(0, len(pending), 1000):
+            self._client.log_batch(self.run_id, metrics=pending[start : start + 1000])
+        self._flushed = time.monotonic()
+
+    def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
+        """Record a picture, (H, W, 3) uint8 RGB: a frame of `key` at `step`, or `key`.png for the run as a whole."""
+        if step is None:
+            self._client.log_image(self.run_id, image, artifact_file=f"{key}.png")
+        else:
+            self._client.log_image(self.run_id, image, key=key, step=step)
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Keep a copy of a file or a whole folder with the run."""
+        log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        log(self.run_id, str(path), folder or None)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        """Attach searchable facts to the run."""
+        from mlflow.entities import RunTag
+
+        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in values.items()])
+
+    def params(self, values: Mapping[str, object]) -> None:
+        """Record what the run was asked to do."""
+        from mlflow.entities import Param
+
+        self._client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in values.items()])
+
+
+@contextlib.contextmanager
+def start_run(
+    tracking_uri: str, name: str, params: Section, inputs: Mapping[str, Path] | None = None
+) -> Iterator[MlflowTracker]:
+    """An MLflow run named as the stage, open while the block runs; joins the run MLFLOW_RUN_ID names, if it does.
+
+    The run ends FINISHED, FAILED (the exception's text is its tag `error`) or KILLED. Raises RefsrError where the store
+    cannot be opened, or fails later.
+    """
+    mlflow = open_store(tracking_uri)
+    with explained(tracking_uri):
+        client = mlflow.MlflowClient()
+        run = mlflow.start_run(run_name=name, experiment_id=_experiment(client))
+        tracker = MlflowTracker(client, tracking_uri, run.info.run_id)
+        try:
+            tracker.params(_flatten(params.model_dump(mode="json"), name))
+            tracker.tags(_facts(name, params, inputs or {}))
+            yield tracker
+            tracker.flush()
+        except BaseException as error:
+            with contextlib.suppress(mlflow.MlflowException):  # what went wrong first is what is to be told
+                tracker.tags({"error": f"{type(error).__name__}: {error}"[:ERROR_LENGTH]})
+                tracker.flush()
+            with contextlib.suppress(mlflow.MlflowException):
+                mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        mlflow.end_run()
+
+
+def open_store(tracking_uri: str) -> Any:
+    """The mlflow module, silent and set to this store. Raises RefsrError at once where the store cannot be reached."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    _require_answer(tracking_uri)
+    with quiet():
+        import mlflow
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            mlflow.set_tracking_uri(tracking_uri)
+            mlflow.set_registry_uri(tracking_uri)
+            mlflow.search_experiments(max_results=1)
+        except Exception as error:  # a database driver raises what it likes
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise RefsrError(
+                f"tracking store {shown(tracking_uri)}: cannot be opened: {reason}; "
+                "set MLFLOW_TRACKING_URI to a server, http(s)://..., or to a file, sqlite:///mlflow.db"
+            ) from error
+    return mlflow
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back the deprecation warnings of MLflow's own libraries: nothing its user could act on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def explained(tracking_uri: str) -> Iterator[None]:
+    """Tell a failure of an opened store as a RefsrError that names it."""
+    from mlflow import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RefsrError(f"tracking store {shown(tracking_uri)}: {error.message}") from error
+
+
+def shown(uri: str) -> str:
+    """A URI without the password it may hold."""
+    password = urlsplit(uri).password
+    return uri.replace(f":{password}@", ":***@") if password else uri
+
+
+def _require_answer(uri: str) -> None:
+    """MLflow tries for minutes to reach a server; whether one answers at all is known at once."""
+    if urlsplit(uri).scheme not in ("http", "https"):
+        return
+    try:
+        urlopen(uri.rstrip("/") + "/health", timeout=PATIENCE).close()  # noqa: S310 - the scheme is known
+    except HTTPError:
+        return  # whatever it says, it is there
+    except (OSError, HTTPException) as error:
+        raise RefsrError(
+            f"tracking server {shown(uri)}: no answer ({error}); "
+            "start it, or set MLFLOW_TRACKING_URI to another (sqlite:///mlflow.db needs no server)"
+        ) from error
+
+
+def _experiment(client: Any) -> str:
+    """The id of the experiment, made where it is not there yet; another process may do so at the same moment."""
+    from mlflow import MlflowException
+
+    for _ in range(2):
+        if found := client.get_experiment_by_name(EXPERIMENT):
+            return str(found.experiment_id)
+        with contextlib.suppress(MlflowException):
+            return str(client.create_experiment(EXPERIMENT))
+    raise RefsrError(f"the MLflow experiment {EXPERIMENT!r} can be neither found nor made")
+
+
+def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, object]:
+    """{"gate": {"x": 1}} -> {"register.gate.x": 1}: the keys of params.yaml, so that stages may share a run."""
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        name = f"{prefix}.{key}"
+        flat |= _flatten(value, name) if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def _facts(name: str, params: Section, inputs: Mapping[str, Path]) -> dict[str, str]:
+    """What tells one run from another, and nothing about whose machine it was."""
+    commit, dirty = git_revision()
+    document = json.dumps(params.model_dump(mode="json"), sort_keys=True)
+    facts = {
+        "stage": name,
+        "params": hashlib.sha256(document.encode()).hexdigest(),
+        "git.commit": commit or "unknown",
+        "git.dirty": str(dirty).lower(),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "cpus": str(os.cpu_count()),
+    }
+    hashes = {key: data_hash(path) for key, path in inputs.items()}
+    return facts | {f"data.{key}": value for key, value in hashes.items() if value}
