@@ -1,0 +1,90 @@
+"""How each planted defect is made: what is done to pixels, to the face box, and to the bytes of the file."""
+
+import cv2
+import numpy as np
+
+from refsr.synthetic.background import background
+from refsr.synthetic.canvas import noise
+from refsr.synthetic.plan import Shot
+from refsr.synthetic.render import Frame, Picture
+from refsr.synthetic.traits import View
+
+
+def spoil_picture(picture: Picture, shot: Shot, rng: np.random.Generator) -> Picture:
+    """Pixels and box of a rendered picture as the shot's kind wants them."""
+    if shot.kind in ("near_duplicate", "cross_duplicate"):
+        return _copied(picture, rng)
+    if shot.kind == "blurred":
+        soft = cv2.GaussianBlur(picture.image, (0, 0), float(picture.box[3]) * rng.uniform(0.07, 0.1))
+        return Picture(soft, picture.box, picture.landmarks)
+    if shot.kind == "box_outside":
+        return _boxed_outside(picture, rng)
+    return picture
+
+
+def no_face(look: View, frame: Frame, rng: np.random.Generator) -> Picture:
+    """Things before a background, with a face box and landmarks where a careless detector saw a face."""
+    image = background(look, frame.width, frame.height)
+    for _ in range(rng.integers(3, 8)):
+        _thing(image, rng)
+    image *= (1 + 0.04 * noise(rng, (frame.height, frame.width), [24, 60]))[..., None]
+    height, width = frame.box_height, frame.box_height * 0.8
+    box = np.array([frame.x - width / 2, frame.y - height / 2, width, height])
+    places = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.62], [0.34, 0.8], [0.66, 0.8]]) + rng.normal(0, 0.02, (5, 2))
+    return Picture(np.clip(image, 0, 255).astype(np.uint8), box, box[:2] + places * box[2:])
+
+
+def encode(image: np.ndarray, quality: int, kind: str, rng: np.random.Generator) -> bytes:
+    """The bytes of the file, (H, W, 3) uint8 RGB to JPEG; spoiled where the kind is one of a broken file."""
+    if kind == "zero_byte":
+        return b""
+    options = [] if kind == "not_jpeg" else [cv2.IMWRITE_JPEG_QUALITY, quality]
+    done, buffer = cv2.imencode(".png" if kind == "not_jpeg" else ".jpg", image[..., ::-1], options)
+    if not done:
+        raise RuntimeError("OpenCV could not encode an image")
+    data = buffer.tobytes()
+    return data[: int(len(data) * rng.uniform(0.35, 0.65))] if kind == "truncated" else data
+
+
+def decode(data: bytes) -> np.ndarray:
+    """What `encode` made of an ordinary image: (H, W, 3) uint8 RGB."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise ValueError(f"{len(data)} bytes are not an image")
+    return np.asarray(image)
+
+
+def _copied(picture: Picture, rng: np.random.Generator) -> Picture:
+    """A copy as it wanders through the web: encoded again, a little cropped, a little brighter or darker."""
+    height, width = picture.image.shape[:2]
+    left, top, right, bottom = (int(v) for v in rng.uniform(0, 0.03, 4) * [width, height, width, height])
+    image = decode(encode(picture.image, 85, "", rng))
+    image = image[top : height - bottom, left : width - right].astype(np.float32) * rng.uniform(0.9, 1.12)
+    shift = np.array([left, top])
+    box = np.concatenate([picture.box[:2] - shift, picture.box[2:]])
+    return Picture(np.clip(image, 0, 255).astype(np.uint8), box, picture.landmarks - shift)
+
+
+def _boxed_outside(picture: Picture, rng: np.random.Generator) -> Picture:
+    height, width = picture.image.shape[:2]
+    x, y, w, h = picture.box
+    gap = rng.uniform(3, 40)
+    place = [(width + gap, y), (-w - gap, y), (x, height + gap), (x, -h - gap)][rng.integers(4)]
+    return Picture(picture.image, np.array([*place, w, h]), picture.landmarks)
+
+
+def _thing(image: np.ndarray, rng: np.random.Generator) -> None:
+    """A shaded ball, box or board somewhere in the image."""
+    height, width = image.shape[:2]
+    centre = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
+    axes = (int(rng.uniform(0.08, 0.35) * width) + 1, int(rng.uniform(0.05, 0.3) * height) + 1)
+    angle = float(rng.uniform(0, 180))
+    mask = np.zeros((height, width), np.float32)
+    if rng.random() < 0.5:
+        cv2.ellipse(mask, centre, axes, angle, 0, 360, 1.0, -1, cv2.LINE_AA)
+    else:
+        corners = cv2.boxPoints((centre, (2 * axes[0], 2 * axes[1]), angle))
+        cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1.0, cv2.LINE_AA)
+    ramp = 0.6 + 0.8 * np.linspace(1, 0, height, dtype=np.float32)[:, None]
+    colour = rng.uniform(20, 235, 3).astype(np.float32)
+    image += mask[..., None] * (colour * ramp[..., None] - image)

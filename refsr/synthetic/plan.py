@@ -1,0 +1,148 @@
+"""What a raw set will hold, decided before a pixel is drawn: identities, their images, and the planted defects."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from refsr.config import Synthesize
+from refsr.synthetic.render import Frame
+
+KINDS = (
+    "near_duplicate",
+    "cross_duplicate",
+    "wrong_person",
+    "no_face",
+    "blurred",
+    "tiny",
+    "truncated",
+    "zero_byte",
+    "not_jpeg",
+    "box_outside",
+)
+PEOPLE = 1_000_000  # person seeds to a set; those of its second half have no folder of their own
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image: whose face and which view, in which frame; `kind` is "" for an ordinary one."""
+
+    name: str  # IIII_FF
+    person: int
+    view: int
+    frontal: bool
+    frame: Frame
+    quality: int  # of the JPEG
+    kind: str = ""
+    detail: str = ""
+    original: "Shot | None" = None  # what a duplicate copies
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One identity and all its images."""
+
+    split: str
+    identity: str  # nXXXXXX
+    person: int
+    shots: tuple[Shot, ...]
+
+
+def plan(params: Synthesize) -> list[Folder]:
+    """The folders of a raw set, in the order of their names."""
+    rng = np.random.default_rng([101, params.seed])
+    total = params.train_identities + params.test_identities
+    is_test = np.zeros(total, bool)
+    is_test[rng.choice(total, params.test_identities, replace=False)] = True
+    number = np.cumsum(rng.integers(1, 9, total))
+    folders = []
+    for i in range(total):
+        identity, person = f"n{number[i]:06d}", params.seed * PEOPLE + i
+        folders.append(Folder("test" if is_test[i] else "train", identity, person, ()))
+    hosts = _hosts(params, rng, total)
+    ordinary = [_shots(params, folder, len(hosts[i])) for i, folder in enumerate(folders)]
+    return [_complete(params, i, folders, ordinary, hosts[i]) for i in range(total)]
+
+
+def _hosts(params: Synthesize, rng: np.random.Generator, total: int) -> list[list[str]]:
+    """The kinds of defect that each folder gets, spread evenly."""
+    hosts: list[list[str]] = [[] for _ in range(total)]
+    order = rng.permutation(total)
+    for n, kind in enumerate(kind for kind in KINDS for _ in range(params.defects)):
+        hosts[order[n % total]].append(kind)
+    return hosts
+
+
+def _shots(params: Synthesize, folder: Folder, spare: int) -> list[Shot]:
+    """The ordinary images of a folder, then `spare` more to become defects. Names rise, with gaps."""
+    rng = np.random.default_rng([102, params.seed, folder.person])
+    count = params.views + spare
+    names = np.cumsum(rng.integers(1, 5, count))
+    frontal = set(range(max(2, params.views // 3)))
+    views = [*rng.permutation(params.views), *range(params.views, count)]
+    return [
+        Shot(
+            name=f"{names[i]:04d}_{rng.choice([1, 1, 1, 2, 3]):02d}",
+            person=folder.person,
+            view=int(views[i]),
+            frontal=int(views[i]) in frontal,
+            frame=_frame(params, rng),
+            quality=int(rng.integers(80, 96)),
+        )
+        for i in range(count)
+    ]
+
+
+def _frame(params: Synthesize, rng: np.random.Generator) -> Frame:
+    """A loose crop: the face box takes about 0.6 of its height, off centre, sometimes over the border."""
+    clip = partial(np.clip, a_min=params.min_size, a_max=params.max_size)
+    height = int(clip(165 * np.exp(rng.normal(0, 0.28))))
+    width = int(clip(height * rng.uniform(0.7, 0.95)))
+    box = min(max(rng.uniform(0.52, 0.66) * height, 62.0), 0.8 * height)
+    x = width / 2 + rng.normal(0, 0.05) * width
+    y = height * (0.53 + rng.normal(0, 0.03))
+    if rng.random() < 0.08:
+        x += rng.choice([-1, 1]) * 0.25 * width
+    return Frame(width, height, float(box), float(x), float(y))
+
+
+def _complete(
+    params: Synthesize, i: int, folders: list[Folder], ordinary: list[list[Shot]], kinds: list[str]
+) -> Folder:
+    """The folder with its spare shots turned into defects."""
+    rng = np.random.default_rng([103, params.seed, i])
+    shots = ordinary[i][: params.views]
+    for shot, kind in zip(ordinary[i][params.views :], kinds, strict=True):
+        other = int((i + rng.integers(1, len(folders))) % len(folders))
+        spoiled = replace(shot, kind=kind)
+        if kind in ("near_duplicate", "cross_duplicate"):
+            source = i if kind == "near_duplicate" else other
+            spoiled = _copy(spoiled, folders[source], ordinary[source][int(rng.integers(params.views))])
+        elif kind == "wrong_person":
+            spoiled = _impostor(spoiled, folders[other], rng)
+        elif kind == "tiny":
+            spoiled = replace(spoiled, frame=_scaled(shot.frame, int(rng.integers(18, 31)) / max(_size(shot.frame))))
+        shots.append(spoiled)
+    return replace(folders[i], shots=tuple(shots))
+
+
+def _copy(shot: Shot, source: Folder, original: Shot) -> Shot:
+    return replace(shot, original=original, detail=f"{source.split}/{source.identity}/{original.name}.jpg")
+
+
+def _impostor(shot: Shot, other: Folder, rng: np.random.Generator) -> Shot:
+    """Somebody of another folder, or somebody who has none, in a view that stands nowhere else."""
+    view = 1000 + shot.view
+    if rng.random() < 0.5:
+        return replace(shot, person=other.person, view=view, detail=other.identity)
+    stranger = shot.person // PEOPLE * PEOPLE + int(rng.integers(PEOPLE // 2, PEOPLE))
+    return replace(shot, person=stranger, view=view, detail=f"seed {stranger}")
+
+
+def _size(frame: Frame) -> tuple[int, int]:
+    return frame.width, frame.height
+
+
+def _scaled(frame: Frame, factor: float) -> Frame:
+    width, height = (max(8, int(side * factor)) for side in _size(frame))
+    return Frame(width, height, frame.box_height * factor, frame.x * factor, frame.y * factor)

@@ -1,0 +1,219 @@
+"""A person and a view to a picture: pose, camera, one rasterised pass, light, shadow and background."""
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from refsr.synthetic.background import background
+from refsr.synthetic.canvas import f32
+from refsr.synthetic.expression import paint_view
+from refsr.synthetic.geometry import PIVOT, Head, ears, express, face_hull, head, landmarks, torso
+from refsr.synthetic.hair import hair, scalped
+from refsr.synthetic.people import person
+from refsr.synthetic.surface import COLOUR, GLOSS, NORMAL, PLACE, TEXTURED, Atlas, Surface, atlas
+from refsr.synthetic.texture import Skin, paint_skin
+from refsr.synthetic.traits import Person, View
+from refsr.synthetic.wear import wear
+
+SUPERSAMPLING = 2
+FAR = 1000.0
+
+
+@dataclass(frozen=True)
+class Model:
+    """A person ready to be rendered: all that is the same in every view."""
+
+    who: Person
+    skin: Skin
+    head: Head
+    fixed: tuple[Surface, ...]  # what turns with the head and never changes its shape
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture's size and where the face box stands in it, pixels."""
+
+    width: int
+    height: int
+    box_height: float
+    x: float  # centre of the face box
+    y: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A rendered picture with its ground truth, in pixels of the picture."""
+
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    box: np.ndarray  # (4,) left, top, width, height; may leave the picture
+    landmarks: np.ndarray  # (5, 2): eyes, nose, corners of the mouth, left of the picture first
+
+
+def model(seed: int) -> Model:
+    """The person of a seed, built once for all its views."""
+    who = person(seed)
+    bare = head(who)
+    return Model(who, paint_skin(who), scalped(who, bare), (*hair(who, bare), *ears(who), *wear(who, bare)))
+
+
+def render(built: Model, look: View, frame: Frame) -> Picture:
+    """Draw one view into a picture."""
+    who = built.who
+    face = express(built.head, who, look)
+    turn = _rotation(look.yaw, look.pitch, look.roll)
+    lean = _rotation(0.4 * look.yaw, 0.15 * look.pitch, 0.25 * look.roll)
+    moving = [_turned(s, turn) for s in (face, *built.fixed)]
+    scene = atlas([*moving, *(_turned(s, lean) for s in torso(who, look))])
+    points = _turn(np.concatenate([landmarks(built.head, face, who, look), face_hull(built.head, face)]), turn)
+    camera = _aim(points[5:], look, frame)
+    marks = _project(points, camera)
+    box = np.concatenate([marks[5:].min(0), np.ptp(marks[5:], axis=0)])
+    image = _draw(scene, paint_view(built.skin, who, look), look, frame, camera)
+    return Picture(image, box, marks[:5])
+
+
+def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    around_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    around_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    around_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return np.asarray(around_z @ around_x @ around_y, np.float32)
+
+
+def _turn(points: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+    return np.asarray((points - PIVOT) @ rotation.T + PIVOT)
+
+
+def _turned(s: Surface, rotation: np.ndarray) -> Surface:
+    carried = s.carried.copy()
+    carried[..., NORMAL] = s.carried[..., NORMAL] @ rotation.T
+    return replace(s, position=_turn(s.position, rotation), carried=carried)
+
+
+@dataclass(frozen=True)
+class _Camera:
+    distance: float  # from the origin, head units
+    scale: float  # pixels per head unit in the plane z = 0
+    x: float  # pixel of the optical axis
+    y: float
+
+
+def _project(points: np.ndarray, camera: _Camera) -> np.ndarray:
+    """(N, 3) head units -> (N, 2) pixels."""
+    near = camera.scale * camera.distance / (camera.distance - points[:, 2])
+    return np.stack([camera.x + points[:, 0] * near, camera.y - points[:, 1] * near], 1)
+
+
+def _aim(face: np.ndarray, look: View, frame: Frame) -> _Camera:
+    """The camera for which the face box has the height and the centre that the frame wants."""
+    unit = _project(face, _Camera(look.distance, 1.0, 0.0, 0.0))
+    scale = frame.box_height / float(np.ptp(unit[:, 1]))
+    x, y = (unit.max(0) + unit.min(0)) / 2 * scale
+    return _Camera(look.distance, scale, frame.x - float(x), frame.y - float(y))
+
+
+def _draw(scene: Atlas, texture: np.ndarray, look: View, frame: Frame, camera: _Camera) -> np.ndarray:
+    """The picture: what each covered pixel shows is looked up and lit, the rest is background."""
+    size = (frame.height * SUPERSAMPLING, frame.width * SUPERSAMPLING)
+    address, depth = _rasterise(scene, size, camera)
+    covered = address[..., 2] > 0.5
+    seen = _lookup(scene.carried, address[..., 0][covered], address[..., 1][covered])
+    painted = _lookup(texture, *seen[:, PLACE].T)
+    albedo = seen[:, COLOUR] + seen[:, TEXTURED, None] * (painted - seen[:, COLOUR])
+    backdrop = background(look, frame.width, frame.height)
+    light = _unit(f32(look.light))
+    shadow, open_ = (mask[covered] for mask in _occlusion(depth, light, camera))
+    image = cv2.resize(_linear(backdrop), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    image[covered] = _light(_linear(albedo), seen, shadow, open_, light, look, backdrop)
+    return _develop(image, look, frame)
+
+
+def _lookup(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """`image` (H, W, K) at N places, interpolated: (N, K). `remap` wants its places as a picture."""
+    shape = (-(-len(x) // 256), 256)
+    found = cv2.remap(image, np.resize(x, shape), np.resize(y, shape), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    return np.asarray(found.reshape(-1, image.shape[2])[: len(x)])
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.sqrt(np.einsum("...k,...k->...", vectors, vectors))
+    return np.asarray(vectors / (length[..., None] + 1e-6))
+
+
+def _rasterise(scene: Atlas, size: tuple[int, int], camera: _Camera) -> tuple[np.ndarray, np.ndarray]:
+    """Which vertex of the atlas each pixel shows, (H, W, 3), and how far away it is, (H, W), head units."""
+    height, width = size
+    away = camera.distance - scene.position[:, 2:]
+    pixels = (_project(scene.position, camera) + 0.5) * SUPERSAMPLING - 0.5
+    # OpenCV projects with x * (height / 2) / z: hand it points that land on our pixels.
+    centred = (pixels - f32([(width - 1) / 2, (height - 1) / 2])) * f32([2 / height, -2 / height])
+    vertices = np.concatenate([centred * away, -away], 1).astype(np.float32)
+    address, depth = np.zeros((height, width, 3), np.float32), np.full((height, width), FAR, np.float32)
+    settings = cv2.TriangleRasterizeSettings()
+    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED).setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+    pose = np.eye(4, dtype=np.float32)
+    cv2.triangleRasterize(vertices, scene.triangles, scene.address, address, depth, pose, np.pi / 2, 0.1, FAR, settings)
+    return address, depth
+
+
+def _linear(image: np.ndarray) -> np.ndarray:
+    """sRGB, 0-255, to linear light in [0, 1]; gamma 2 is near enough and a hundredth of the price."""
+    scaled = np.clip(image, 0, 255) * np.float32(1 / 255)
+    return np.asarray(scaled * scaled, np.float32)
+
+
+def _light(
+    albedo: np.ndarray,
+    seen: np.ndarray,
+    shadow: np.ndarray,
+    open_: np.ndarray,
+    light: np.ndarray,
+    look: View,
+    backdrop: np.ndarray,
+) -> np.ndarray:
+    """Key light with soft shadow, light of the surroundings, and a highlight; linear RGB, (N, 3)."""
+    key = f32([1 + look.warmth, 1, 1 - look.warmth]) * np.float32(1.28 - 0.6 * look.ambient)
+    around = backdrop.reshape(-1, 3).mean(0)
+    sky = (0.75 + 0.25 * around / (around.mean() + 1)).astype(np.float32) * np.float32(1.1 * look.ambient)
+    normal = _unit(seen[:, NORMAL])
+    facing = normal @ light
+    wrap = f32([0.42, 0.26, 0.2])  # red light wanders furthest under the skin
+    diffuse = np.clip((facing[:, None] + wrap) / (1 + wrap), 0, 1) * shadow[:, None]
+    above = (0.68 + 0.32 * normal[:, 1]) * open_
+    shine = np.clip(normal @ _unit(light + f32([0, 0, 1])), 0, 1) ** 8
+    shine = shine * shine * shine * shadow * seen[:, GLOSS] * np.float32(0.5)
+    edge = (1 - np.clip(normal[:, 2], 0, 1)) ** 3 * open_ * np.float32(0.08 * look.ambient)
+    return np.asarray(albedo * (key * diffuse + sky * above[:, None]) + (shine + edge)[:, None] * key)
+
+
+def _occlusion(depth: np.ndarray, light: np.ndarray, camera: _Camera) -> tuple[np.ndarray, np.ndarray]:
+    """How much of the key light and of the surroundings reaches each pixel, (H, W) each, from the depth alone."""
+    small = depth[::SUPERSAMPLING, ::SUPERSAMPLING]
+    small = np.minimum(small, small[small < FAR].max() + 0.5)
+    height, width = small.shape
+    blocked = np.zeros_like(small)
+    for reach in (0.05, 0.09, 0.14, 0.2, 0.28, 0.38, 0.52):
+        shift = f32([[1, 0, light[0] * reach * camera.scale], [0, 1, -light[1] * reach * camera.scale]])
+        there = cv2.warpAffine(
+            small, shift, (width, height), flags=cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+        )
+        over = small - light[2] * reach - there  # how much the surface there stands above the ray to the light
+        blocked = np.maximum(blocked, np.clip(over / 0.05, 0, 1) * (over < 0.6))
+    shadow = 1 - 0.8 * cv2.GaussianBlur(blocked, (0, 0), max(0.6, 0.02 * camera.scale))
+    hollow = np.zeros_like(small)
+    for radius in (0.05, 0.14):
+        mean = cv2.GaussianBlur(small, (0, 0), max(0.5, radius * camera.scale))
+        hollow += np.clip((small - mean) / radius, 0, 0.6)
+    size = (depth.shape[1], depth.shape[0])
+    return cv2.resize(shadow, size), cv2.resize(1 - 0.55 * np.clip(hollow, 0, 1), size)
+
+
+def _develop(linear: np.ndarray, look: View, frame: Frame) -> np.ndarray:
+    """Exposure, white balance, film curve, reduction to the picture's size and sensor noise."""
+    balance = f32([1 + 0.6 * look.warmth, 1, 1 - 0.6 * look.warmth]) * np.float32(1.3 * look.exposure)
+    exposed = np.maximum(linear * balance, 0)
+    toned = np.sqrt(exposed / (1 + np.float32(0.3 / 1.3) * exposed))
+    small = cv2.resize(toned, (frame.width, frame.height), interpolation=cv2.INTER_AREA) * 255
+    grain = np.random.default_rng([8, look.seed]).standard_normal(small.shape, dtype=np.float32)
+    return np.asarray(np.clip(small + 1.3 * grain, 0, 255), np.uint8)
