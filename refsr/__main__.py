@@ -68,8 +68,8 @@ def _run_stage(options: argparse.Namespace) -> None:
     paths = {port: getattr(options, port) for port in steps.ports(steps.load(options.stage))}
     metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **paths)
     written = [str(paths[port]) for port, kind in steps.ports(steps.load(options.stage)).items() if kind != "input"]
-    shown = [f"{key} {value:.6g}" for key, value in metrics.items() if key.count(".") == 0]
-    print(f"{options.stage}: {', '.join(shown)} -> {', '.join(written)}")
+    shown = ", ".join(f"{key} {value:.6g}" for key, value in list(metrics.items())[:6])
+    print(f"{options.stage}: {shown}{', ...' if len(metrics) > 6 else ''} -> {', '.join(written)}")
 
 
 def _describe(options: argparse.Namespace) -> None:

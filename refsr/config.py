@@ -39,7 +39,7 @@ class Range(Section):
 class Synthesize(Section):
     """The rendered raw set. `defects` is how many of each kind are planted."""
 
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     train_identities: Positive = 240
     test_identities: Positive = 60
     views: Positive = 8
@@ -66,8 +66,8 @@ class Curate(Section):
     test_images: Range = Range(min=1, max=4)  # images of a test identity beside its reference
     min_box: Positive = 40  # shorter side of the face box
     max_yaw: Annotated[float, Field(gt=0, le=90)] = 75.0
-    min_sharpness: Annotated[float, Field(ge=0)] = 0.0
-    max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 6  # Hamming distance of two difference hashes
+    min_sharpness: Annotated[float, Field(ge=0)] = 0.02  # see refsr.data.quality.sharpness
+    max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 12  # Hamming distance of two difference hashes
     max_identity_distance: Annotated[float, Field(gt=0)] = 0.65  # dlib embedding to the group's own centre
     shard_images: Positive = 4096
 
@@ -85,7 +85,6 @@ class Training(Section):
     """What both trainings share; how the network itself is built stands in `model`."""
 
     seed: int = 0
-    scale: Literal[4, 8, 16] = 8
     steps: Positive
     batch_size: Positive = 32
     learning_rate: Annotated[float, Field(gt=0)] = 4.0e-4
@@ -105,6 +104,7 @@ class TrainSisr(Training):
     """The single-image model. At `warm_start_step` a snapshot is kept from which RefSR starts."""
 
     variant: Literal["compact", "release", "figure"] = "compact"
+    scale: Literal[4, 8, 16] = 8
     steps: Positive = 1600
     warm_start_step: Positive = 800
     model: Options = {}  # options of the variant, as its class names them

@@ -181,9 +181,9 @@ class CompactRefsr(CompactSisr):
         self.see_coarse = nn.Conv2d(4 * half, width, 1)
         self.attention = ReferenceAttention(width, 48, heads)
         self.fuse = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), ResidualBlock(width))
-        self.fuse_fine = nn.Sequential(nn.Conv2d(2 * half, half, 3, padding=1), ResidualBlock(half))
-        self.gate = nn.Parameter(torch.full((1, width, 1, 1), 0.1))
-        self.gate_fine = nn.Parameter(torch.full((1, half, 1, 1), 0.1))
+        self.fuse_fine = nn.Conv2d(2 * half, half, 3, padding=1)
+        self.gate = nn.Parameter(torch.full((1, width, 1, 1), 0.5))
+        self.gate_fine = nn.Parameter(torch.full((1, half, 1, 1), 0.5))
 
     def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
         sr, kl = self._restore(lr, ref, hr, 0.0)
@@ -210,9 +210,10 @@ class CompactRefsr(CompactSisr):
     def _carry_over(self, lr: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(features on the base grid with the reference in them, fine features (B, C', H/2, W/2))."""
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
-        x, keys = self.encode(torch.cat([lr, reduced])).chunk(2)
-        with torch.no_grad():
-            missed = ref - _resize(reduced, self.scale) - self.decoder(keys).float()
+        x = self.encode(lr)
+        with torch.no_grad():  # the trunk learns from LR; the reference is only matched by what it has learned
+            keys = self.encode(reduced)
+        missed = ref - _resize(reduced, self.scale)
         seen = self.see(F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2))  # (B, C', H/2, W/2)
         cells = F.pixel_unshuffle(seen, 2)
         coarse = self.see_coarse(cells)

@@ -97,12 +97,12 @@ def _frame(params: Synthesize, rng: np.random.Generator) -> Frame:
     """A loose crop: the face box takes about 0.6 of its height, off centre, sometimes over the border."""
     clip = partial(np.clip, a_min=params.min_size, a_max=params.max_size)
     height = int(clip(165 * np.exp(rng.normal(0, 0.28))))
-    width = int(clip(height * rng.uniform(0.7, 0.95)))
+    width = int(clip(height * rng.uniform(0.8, 1.0)))
     box = min(max(rng.uniform(0.52, 0.66) * height, 62.0), 0.8 * height)
     x = width / 2 + rng.normal(0, 0.05) * width
     y = height * (0.53 + rng.normal(0, 0.03))
     if rng.random() < 0.08:
-        x += rng.choice([-1, 1]) * 0.25 * width
+        x += rng.choice([-1, 1]) * 0.12 * width
     return Frame(width, height, float(box), float(x), float(y))
 
 

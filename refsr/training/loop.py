@@ -49,7 +49,7 @@ class Learner:
         torch.manual_seed(self.params.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
-        lr = reduce(batch.hr, self.params.scale)
+        lr = reduce(batch.hr, self.model.config["scale"])
         self.model.train()
         with self._autocast():
             sr, kl = self.model(lr, batch.hr, batch.ref)
@@ -137,7 +137,7 @@ def train(
     if state.exists():
         learner.resume(state)
     tracker.tags({"precision": learner.precision, "device": learner.device})
-    clock = _Clock(params.batch_size)
+    clock = _Clock(params.batch_size, learner.step)
     with tqdm(total=params.steps, initial=learner.step, desc=folder.stem, unit="step", mininterval=2) as bar:
         while learner.step < params.steps:
             parts = learner.train_step(pairs.batch(learner.step, learner.device))
@@ -180,12 +180,11 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
 class _Clock:
     """Images per second since the lap before."""
 
-    def __init__(self, batch_size: int) -> None:
-        self._batch_size, self._since, self._step = batch_size, time.perf_counter(), -1
+    def __init__(self, batch_size: int, step: int) -> None:
+        self._batch_size, self._step, self._since = batch_size, step, time.perf_counter()
 
     def lap(self, step: int) -> float:
         now = time.perf_counter()
-        steps = step - self._step if self._step >= 0 else 1
-        rate = steps * self._batch_size / (now - self._since)
-        self._since, self._step = now, step
+        rate = (step - self._step) * self._batch_size / (now - self._since)
+        self._step, self._since = step, now
         return rate
