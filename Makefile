@@ -27,7 +27,7 @@ setup: .venv/ready  ## a virtual environment with everything pinned (a second ca
 	@touch .venv/ready
 
 demo: setup  ## render, curate, validate, train, evaluate, register: then look at the report
-	python -m dvc repro
+	python -m dvc repro register
 	@python -m refsr show
 
 test: setup  ## unit, contract and e2e tests

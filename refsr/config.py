@@ -137,7 +137,7 @@ class Evaluate(Section):
 
 
 class Gate(Section):
-    """Least differences a model needs to be registered, lower end of the 95% interval; PSNR in dB, identity in cosine."""
+    """Least differences a model needs: lower end of the 95% interval, PSNR in dB, identity as a cosine."""
 
     psnr_over_bicubic: float = 0.0
     identity_over_bicubic: float = 0.0

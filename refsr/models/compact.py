@@ -2,10 +2,11 @@
 
 Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The single-image network predicts
 what bicubic enlargement misses. The reference network runs that same trunk on the LR image AND on the reduced
-reference, so that both have features of one kind and attention can match them; what attention carries over is the
-reference itself and what the trunk is known to miss on it, `ref - SISR(reduce(ref))`.
+reference, so that both have features of one kind and attention can match them; what attention carries over is made
+of the reference itself and of what bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ class ResidualBlock(nn.Module):
         self.second = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.second(F.relu(self.first(x)))
+        change: torch.Tensor = self.second(F.relu(self.first(x)))
+        return x + change
 
 
 class Latent(nn.Module):
@@ -89,7 +91,7 @@ class Decoder(nn.Module):
         self.at_half = nn.Sequential(ResidualBlock(half), ResidualBlock(half))
         self.output = nn.Conv2d(half, 3 * 4, 3, padding=1)
 
-    def forward(self, x: torch.Tensor, fine: Any = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, fine: Callable[[torch.Tensor], torch.Tensor] | None = None) -> torch.Tensor:
         x = F.pixel_shuffle(self.to_half(x), 2)
         if fine is not None:
             x = fine(x)
@@ -113,18 +115,22 @@ class CompactSisr(nn.Module):
 
     def encode(self, lr: torch.Tensor) -> torch.Tensor:
         """LR (B, 3, h, w) -> features on the base grid (B, C, h * scale / 4, w * scale / 4)."""
-        return self.body(self.head(_resize(lr, self.scale / BASE) - 0.5))
+        features: torch.Tensor = self.body(self.head(_resize(lr, self.scale / BASE) - 0.5))
+        return features
 
     def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
         x = self.encode(lr)
         added, kl = self.latent(x, hr)
-        return Output(_resize(lr, self.scale) + self.decoder(x + added).float(), kl)
+        return Output(self._add_to_bicubic(lr, self.decoder(x + added)), kl)
 
     def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None, temperature: float = 0.0) -> torch.Tensor:
         """SR (B, 3, H, W), not clamped; `ref` is ignored, `temperature` > 0 draws a sample."""
         x = self.encode(lr)
         added, _ = self.latent(x, temperature=temperature)
-        return _resize(lr, self.scale) + self.decoder(x + added).float()
+        return self._add_to_bicubic(lr, self.decoder(x + added))
+
+    def _add_to_bicubic(self, lr: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        return _resize(lr, self.scale) + residual.float()
 
 
 def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
@@ -150,18 +156,17 @@ class ReferenceAttention(nn.Module):
         v = self._split(values)
         logits = (q * (4 * self.sharpness.exp())) @ k.transpose(-1, -2)
         carried = torch.softmax(logits.float(), -1).to(v.dtype) @ v  # (B, heads, hw, V / heads)
-        return carried.transpose(-1, -2).flatten(1, 2).unflatten(2, x.shape[-2:])
+        return carried.transpose(-1, -2).reshape(len(x), -1, *x.shape[-2:])
 
     def _split(self, t: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w) -> (B, heads, hw, C / heads)."""
-        return t.flatten(2).unflatten(1, (self.heads, -1)).transpose(-1, -2)
+        return t.reshape(len(t), self.heads, -1, t.shape[-2] * t.shape[-1]).transpose(-1, -2)
 
 
 def _fourier_places(x: torch.Tensor) -> torch.Tensor:
     """The place of each cell in [-1, 1]^2 as (1, 18, h, w): itself, and sines and cosines at four frequencies."""
-    y = torch.linspace(-1, 1, x.shape[-2], device=x.device)
-    z = torch.linspace(-1, 1, x.shape[-1], device=x.device)
-    grid = torch.stack(torch.meshgrid(y, z, indexing="ij"))  # (2, h, w)
+    rows, columns = (torch.linspace(-1, 1, side, device=x.device) for side in x.shape[-2:])
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, h, w)
     waves = [f(grid * torch.pi * 2**k / 2) for k in range(4) for f in (torch.sin, torch.cos)]
     return torch.cat([grid, *waves])[None].to(x.dtype)
 
@@ -202,10 +207,11 @@ class CompactRefsr(CompactSisr):
             x, fine = self._carry_over(lr, ref)
 
             def add_fine(y: torch.Tensor) -> torch.Tensor:
-                return y + self.gate_fine * self.fuse_fine(torch.cat([y, fine], 1))
+                change: torch.Tensor = self.gate_fine * self.fuse_fine(torch.cat([y, fine], 1))
+                return y + change
 
         added, kl = self.latent(x, hr, temperature)
-        return _resize(lr, self.scale) + self.decoder(x + added, add_fine).float(), kl
+        return self._add_to_bicubic(lr, self.decoder(x + added, add_fine)), kl
 
     def _carry_over(self, lr: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(features on the base grid with the reference in them, fine features (B, C', H/2, W/2))."""
@@ -220,4 +226,5 @@ class CompactRefsr(CompactSisr):
         values = torch.cat([coarse, cells], 1)
         carried = self.attention(x, keys, values)
         coarse, fine = carried[:, : coarse.shape[1]], F.pixel_shuffle(carried[:, coarse.shape[1] :], 2)
-        return x + self.gate * self.fuse(torch.cat([x, coarse], 1)), fine
+        change: torch.Tensor = self.gate * self.fuse(torch.cat([x, coarse], 1))
+        return x + change, fine

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from refsr.config import Training
 from refsr.data.degrade import reduce
 from refsr.errors import RefsrError
+from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
 from refsr.training.pairs import Batch, Pairs
@@ -32,7 +33,8 @@ class Learner:
         self.params = params
         self.device = choose_device(params.device)
         self.precision = choose_precision(params.precision, self.device)
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = _placed(model, self.device)
+        self.config = cast(SuperResolver, model).config
         self.perceptual = perceptual
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
@@ -49,7 +51,7 @@ class Learner:
         torch.manual_seed(self.params.seed * 1_000_003 + self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
-        lr = reduce(batch.hr, self.model.config["scale"])
+        lr = reduce(batch.hr, self.config["scale"])
         self.model.train()
         with self._autocast():
             sr, kl = self.model(lr, batch.hr, batch.ref)
@@ -78,11 +80,9 @@ class Learner:
 
     def averaged_model(self) -> nn.Module:
         """A copy of the network with the averaged weights, in evaluation mode."""
-        from refsr.models import build
-
-        copy = build(self.model.config)
+        copy = build(self.config)
         copy.load_state_dict(self.average)
-        return copy.to(self.device, memory_format=torch.channels_last).eval()
+        return _placed(copy, self.device).eval()
 
     def save(self, path: Path) -> None:
         """Write all that a resumed training needs, beside `path`, then rename."""
@@ -105,6 +105,12 @@ class Learner:
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+
+
+def _placed(model: nn.Module, device: str) -> nn.Module:
+    """The network on its device, in the memory layout that convolutions are quickest in."""
+    placed: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed
 
 
 def schedule(step: int, params: Training) -> float:

@@ -31,7 +31,7 @@ def choose_precision(wanted: str, device: str) -> str:
 
 def _seconds(dtype: torch.dtype) -> float:
     """The least time of five for one forward and backward of a typical convolution on the CPU."""
-    conv = nn.Conv2d(64, 64, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)
+    conv = nn.Conv2d(64, 64, 3, padding=1, dtype=dtype)
     image = torch.rand(16, 64, 16, 16, dtype=dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
     times = []
     for _ in range(5):
