@@ -1,10 +1,10 @@
 """A curated set as the later stages read it: the manifest, THE table, and HR pixels in uint8 shards.
 
-    curated/
-      manifest.parquet   a row per image kept; columns in refsr.data.manifest
-      rejects.parquet    a row per image left out, with the reason and the measured value
-      hr-00000.npy ...   (N, H, H, 3) uint8 RGB, memory-mapped
-      summary.json       counts, and precision and recall where the planted truth is known
+curated/
+  manifest.parquet   a row per image kept; columns in refsr.data.manifest
+  rejects.parquet    a row per image left out, with the reason and the measured value
+  hr-00000.npy ...   (N, H, H, 3) uint8 RGB, memory-mapped
+  summary.json       counts, and precision and recall where the planted truth is known
 """
 
 from functools import cached_property
@@ -26,14 +26,16 @@ class Curated:
         self.table = pd.read_parquet(folder / "manifest.parquet")
 
     @cached_property
-    def _shards(self) -> list[np.ndarray]:
+    def _shards(self) -> dict[int, np.ndarray]:
         paths = sorted(self.folder.glob("hr-*.npy"))
-        return [np.load(path, mmap_mode="r") for path in paths]
+        if not paths:
+            raise RefsrError(f"{self.folder}: no pixels here (hr-*.npy is missing); run the stage `curate`")
+        return {int(path.stem.removeprefix("hr-")): np.load(path, mmap_mode="r") for path in paths}
 
     @property
     def hr_size(self) -> int:
         """The side of the square HR images, pixels."""
-        return int(self._shards[0].shape[1])
+        return int(next(iter(self._shards.values())).shape[1])
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB."""

@@ -3,7 +3,6 @@
 import json
 import os
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from refsr.config import Curate
 from refsr.data import curation, truth
 from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST, REJECTS, conform
-from refsr.data.measure import CHUNK, Read, hr_crop, in_threads, measure
+from refsr.data.measure import CHUNK, Embed, Read, hr_crop, in_threads, measure
 from refsr.data.shards import place, write_shards
 from refsr.data.vggface2 import BOX, Tree
 from refsr.errors import RefsrError
@@ -34,12 +33,24 @@ def curate(params: Curate, tracker: Tracker, *, raw: Input, curated: Output) -> 
 
     Raises RefsrError where the tree or its metadata cannot be read, or nothing is left of a split.
     """
+    workers = len(os.sched_getaffinity(0))
+    summary = write_curated(params, raw, curated, identity_embedder(), workers)
+    tracker.image(contact_sheet(Curated(curated)), "contact_sheet")
+    for name in ("summary.json", "rejects.parquet"):
+        tracker.artifact(curated / name)
+    return summary
+
+
+def write_curated(params: Curate, raw: Path, curated: Path, embed: Embed, workers: int) -> dict[str, float]:
+    """All of a curated folder, the same bytes for any `workers`; its summary and `images_per_second`."""
     started = time.perf_counter()
     tree = Tree(raw)
     images = curation.describe(tree)
-    read: Read = lambda source: (raw / source).read_bytes()  # noqa: E731
-    workers = len(os.sched_getaffinity(0))
-    look = partial(measure, read=read, embed=identity_embedder(), params=params, workers=workers)
+
+    def read(source: str) -> bytes:
+        return (raw / source).read_bytes()
+
+    look = partial(measure, read=read, embed=embed, params=params, workers=workers)
     table = curation.curate_images(images, curation.draw(images, params), params, look)
     manifest, rejects = split_table(table, params)
     _require_both_splits(manifest, rejects, raw)
@@ -47,20 +58,16 @@ def curate(params: Curate, tracker: Tracker, *, raw: Input, curated: Output) -> 
     _write_pixels(curated, manifest, read, params, workers)
     manifest.to_parquet(curated / "manifest.parquet", index=False)
     rejects.to_parquet(curated / "rejects.parquet", index=False)
-    seconds = time.perf_counter() - started
-    summary = summarise(manifest, rejects, truth.read_planted(raw)) | {"images_per_second": len(images) / seconds}
+    summary = summarise(manifest, rejects, truth.read_planted(raw))
     empty = sorted(set(tree.identities) - set(images["identity"]))
     document = summary | {"empty_identities": empty, "rendered": (raw / truth.PLANTED).is_file()}
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
-    tracker.image(contact_sheet(curated, manifest), "contact_sheet")
-    for name in ("summary.json", "rejects.parquet"):
-        tracker.artifact(curated / name)
-    return summary
+    return summary | {"images_per_second": len(images) / (time.perf_counter() - started)}
 
 
-def identity_embedder() -> Callable[[np.ndarray], np.ndarray]:
+def identity_embedder() -> Embed:
     """Face chips (N, 150, 150, 3) uint8 RGB -> (N, 128) float32 by dlib's network."""
-    network = identity_network().to(memory_format=torch.channels_last)
+    network = identity_network()
 
     @torch.inference_mode()
     def embed(chips: np.ndarray) -> np.ndarray:
@@ -93,8 +100,8 @@ def _write_pixels(folder: Path, manifest: pd.DataFrame, read: Read, params: Cura
     jobs = [(source, box) for source, box in zip(manifest["source"], boxes, strict=True)]
     chunks = [jobs[at : at + CHUNK] for at in range(0, len(jobs), CHUNK)]
     crops = in_threads(lambda chunk: [hr_crop(read(source), box, params) for source, box in chunk], chunks, workers)
-    images = tqdm((hr for part in crops for hr in part), total=len(jobs), desc="curate: write", unit="image")
-    write_shards(folder, images, len(jobs), params.hr_size, params.shard_images)
+    with tqdm((hr for part in crops for hr in part), total=len(jobs), desc="curate: write", unit="image") as images:
+        write_shards(folder, iter(images), len(jobs), params.hr_size, params.shard_images)
 
 
 def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame, planted: pd.DataFrame | None) -> dict[str, float]:
@@ -107,9 +114,9 @@ def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame, planted: pd.DataFra
     return {key: float(value) for key, value in counts.items()} | scores
 
 
-def contact_sheet(folder: Path, manifest: pd.DataFrame) -> np.ndarray:
+def contact_sheet(curated: Curated) -> np.ndarray:
     """References, framed, and images of some identities, a row each: (H, W, 3) uint8 RGB."""
-    curated = Curated(folder)
+    manifest = curated.table
     identities = manifest.drop_duplicates("identity")["identity"]
     chosen = identities.iloc[np.unique(np.linspace(0, len(identities) - 1, SHEET[0]).astype(int))]
     return np.concatenate(

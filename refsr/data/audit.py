@@ -1,0 +1,91 @@
+"""A curated set as tables to hold expectations against: its manifest, its identities, and pixels read back."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from refsr.data import duplicates, quality
+from refsr.data.curated import Curated
+from refsr.data.manifest import MANIFEST
+
+COPY_BITS = 12  # Hamming distance of two difference hashes up to which thumbnails are compared
+
+
+def tables(curated: Curated, sample: int, seed: int) -> dict[str, pd.DataFrame]:
+    """The tables by name; only "schema", the manifest as it is, where its columns or types are not the manifest's."""
+    manifest = curated.table
+    if {key: str(dtype) for key, dtype in manifest.dtypes.items()} != {key: col.dtype for key, col in MANIFEST.items()}:
+        return {"schema": manifest}
+    images = _images(curated)
+    present = np.flatnonzero((images["index"] >= 0) & (images["index"] < images["shard_rows"]))
+    sampled = np.random.default_rng(seed).permutation(present)[:sample]
+    return {
+        "schema": manifest,
+        "images": images.assign(copy_in_other_split=_crossing_copies(curated, present)),
+        "identities": _identities(manifest),
+        "totals": _totals(manifest),
+        "pixels": _pixels(curated, np.sort(sampled)),
+    }
+
+
+def _images(curated: Curated) -> pd.DataFrame:
+    """The manifest with the far edges of the boxes, and `shard_rows`, the images in the shard a row names (0: none)."""
+    table = curated.table
+    size = curated.hr_size
+    rows = {shard: _shard_rows(curated.folder / f"hr-{shard:05d}.npy", size) for shard in table["shard"].unique()}
+    # The sum of two float32 may pass the true edge by a rounding.
+    right, bottom = (table["x"] + table["w"]).round(2), (table["y"] + table["h"]).round(2)
+    return table.assign(right=right, bottom=bottom, shard_rows=table["shard"].map(rows))
+
+
+def _shard_rows(path: Path, size: int) -> int:
+    """The images of a shard; none where it is missing or does not hold (size, size, 3) uint8."""
+    try:
+        shard = np.load(path, mmap_mode="r")
+    except (OSError, ValueError):
+        return 0
+    return len(shard) if shard.shape[1:] == (size, size, 3) and shard.dtype == np.uint8 else 0
+
+
+def _crossing_copies(curated: Curated, present: np.ndarray) -> list[str]:
+    """For each row of the table the source of a copy of it in the other split, or nothing."""
+    table = curated.table
+    copies = [""] * len(table)
+    pairs = present[duplicates.close_hashes(table["dhash"].to_numpy()[present], COPY_BITS)]
+    split, source = table["split"].to_numpy(), table["source"].to_numpy()
+    pairs = pairs[split[pairs[:, 0]] != split[pairs[:, 1]]]
+    first, second = (np.array([quality.thumbnail(hr) for hr in curated.pixels(side)]) for side in pairs.T)
+    same = duplicates.likeness(first, second) >= duplicates.SAME if len(pairs) else np.empty(0, bool)
+    for a, b in pairs[same]:
+        copies[a], copies[b] = source[b], source[a]
+    return copies
+
+
+def _identities(manifest: pd.DataFrame) -> pd.DataFrame:
+    """A row per identity: split, number of splits it is in, of references, and of images beside them."""
+    facts = manifest.assign(is_reference=manifest["role"] == "reference", is_image=manifest["role"] == "image")
+    return facts.groupby("identity", sort=True, as_index=False).agg(
+        split=("split", "first"),
+        splits=("split", "nunique"),
+        references=("is_reference", "sum"),
+        images=("is_image", "sum"),
+    )
+
+
+def _totals(manifest: pd.DataFrame) -> pd.DataFrame:
+    counts = {
+        f"{split}_identities": manifest.loc[manifest["split"] == split, "identity"].nunique()
+        for split in ("train", "test")
+    }
+    return pd.DataFrame([counts])
+
+
+def _pixels(curated: Curated, rows: np.ndarray) -> pd.DataFrame:
+    """What the pixels themselves say, by image."""
+    facts = []
+    for row, hr in zip(rows, curated.pixels(rows), strict=True):
+        entry = curated.table.iloc[row]
+        bits = (quality.difference_hash(hr) ^ int(entry["dhash"])).bit_count()
+        facts.append((entry["source"], int(np.ptp(hr)), quality.sharpness(hr), bits))
+    return pd.DataFrame(facts, columns=["source", "contrast", "sharpness", "hash_bits"])

@@ -1,0 +1,111 @@
+"""Whose face is it, and is it one: embeddings held against their own group, all other groups, and what is no face."""
+
+import numpy as np
+
+# In standard deviations of an image's distances to the other groups. A face lies well below 0 from its own group, a
+# stranger about 0, whatever the pose or light of the image, which raise its distances to all groups alike.
+_STRANGER = -1.4
+_DOUBTFUL = -3.0
+_UNLIKE = -1.2
+_LEAST_GROUPS = 4  # others needed for a standard deviation to mean something
+_FACE = 0.0  # likeness to a face: faces are taught 1, what is no face -1
+_STRANGE_FACE = 0.4  # more is asked of what is quite unlike its group
+_TRIM = 95  # percentile of the distances within groups up to which they are taken for those of one person
+_SHRINK = 0.3
+_RIDGE = 1e-3
+_BLOCK = 4096
+
+
+def fit(embeddings: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """embeddings (N, D) and the group of each -> (distance, strangeness), (N,) each.
+
+    `distance` is Euclidean, as dlib's network was trained, to the centre of the others in the group (0 for one alone);
+    `strangeness` is that distance in standard deviations from the mean of those to all other groups, a test
+    normalisation as in speaker verification (Auckenthaler et al. 2000); -inf where there are too few other groups.
+    """
+    members = _rows_by_group(groups)
+    codes = np.empty(len(groups), np.int64)
+    distance = np.empty(len(groups))
+    centres = np.empty((len(members), embeddings.shape[1]), np.float32)
+    for code, rows in enumerate(members):
+        codes[rows] = code
+        distance[rows], centres[code] = _among(embeddings[rows])
+    strangeness = np.full(len(codes), -np.inf)
+    if len(members) > _LEAST_GROUPS:
+        for start in range(0, len(codes), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            mean, spread = _to_others(embeddings[part], centres, codes[part])
+            strangeness[part] = (distance[part] - mean) / np.maximum(spread, 1e-6)
+    return distance, strangeness
+
+
+def _among(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, D) -> each one's distance to the centre of the others (n,), and the centre of all (D,).
+
+    A centre is the mean of the half nearest to the medoid, so that strangers do not move it.
+    """
+    between = np.linalg.norm(group[:, None] - group[None], axis=2)
+    everyone = np.arange(len(group))
+    if len(group) == 1:
+        return np.zeros(1), group[0]
+    others = [_centre(group, between, np.delete(everyone, row)) for row in everyone]
+    return np.linalg.norm(group - np.stack(others), axis=1), _centre(group, between, everyone)
+
+
+def _centre(group: np.ndarray, between: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    medoid = rows[between[np.ix_(rows, rows)].sum(axis=1).argmin()]
+    nearest = rows[np.argsort(between[medoid, rows], kind="stable")]
+    return np.asarray(group[nearest[: (len(rows) + 1) // 2]].mean(axis=0))
+
+
+def _to_others(embeddings: np.ndarray, centres: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each embedding's distances to all centres but its own group's."""
+    squares = (embeddings**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * embeddings @ centres.T
+    distances = np.sqrt(np.maximum(squares, 0)).astype(np.float64)
+    distances[np.arange(len(codes)), codes] = np.nan
+    return np.nanmean(distances, axis=1), np.nanstd(distances, axis=1)
+
+
+def strangers(embeddings: np.ndarray, groups: np.ndarray, max_distance: float) -> np.ndarray:
+    """(N,) whether each is another person than its group: too far from it, or hardly nearer to it than to any other.
+
+    The second is asked after taking out what varies within groups, pose and light above all: embeddings are centred,
+    brought to unit length, and whitened by the covariance within groups (Hatch et al. 2006), shrunk as groups are few.
+    """
+    distance, _ = fit(embeddings, groups)
+    _, strangeness = fit(_whitened(embeddings, groups), groups)
+    return (distance > max_distance) | (strangeness > _STRANGER)
+
+
+def _whitened(embeddings: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    centred = embeddings - embeddings.mean(axis=0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-9)
+    rest = np.concatenate([unit[rows] - _among(unit[rows])[1] for rows in _rows_by_group(groups)])
+    size = np.linalg.norm(rest, axis=1)
+    rest = rest[size <= np.percentile(size, _TRIM)].astype(np.float64)
+    within = rest.T @ rest / len(rest)
+    mean = max(float(np.trace(within)) / len(within), 1e-9)
+    values, vectors = np.linalg.eigh((1 - _SHRINK) * within + _SHRINK * mean * np.eye(len(within)))
+    return np.asarray(unit @ (vectors / np.sqrt(values)), np.float32)
+
+
+def _rows_by_group(groups: np.ndarray) -> list[np.ndarray]:
+    codes = np.unique(groups, return_inverse=True)[1]
+    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+
+
+def faceless(
+    embeddings: np.ndarray, background: np.ndarray, distance: np.ndarray, strangeness: np.ndarray
+) -> np.ndarray:
+    """(N,) whether each shows no face: unlike its group, and more like the `background` embeddings (M, D) than a face.
+
+    What is no face is learnt from the images themselves, whose corners are background, by ridge regression.
+    """
+    both = np.concatenate([embeddings, background]).astype(np.float64)
+    weight = np.repeat([1 / len(embeddings), 1 / max(1, len(background))], [len(embeddings), len(background)])
+    target = np.repeat([1.0, -1.0], [len(embeddings), len(background)])
+    design = np.column_stack([both, np.ones(len(both))])
+    gram = (design * weight[:, None]).T @ design + _RIDGE * np.eye(design.shape[1])
+    likeness = design[: len(embeddings)] @ np.linalg.solve(gram, design.T @ (weight * target))
+    doubtful = (strangeness > _DOUBTFUL) | (np.isneginf(strangeness) & (distance > np.median(distance)))
+    return np.asarray(doubtful & (likeness < np.where(strangeness > _UNLIKE, _STRANGE_FACE, _FACE)))

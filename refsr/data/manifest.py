@@ -1,0 +1,72 @@
+"""THE table: the columns of a curated set, and of what was left out of it."""
+
+from typing import NamedTuple
+
+import pandas as pd
+
+
+class Column(NamedTuple):
+    """A column's type, as pandas names it, and what stands in it."""
+
+    dtype: str
+    meaning: str
+
+
+MANIFEST: dict[str, Column] = {
+    "identity": Column("str", "VGGFace2's class, nXXXXXX"),
+    "split": Column("str", "train or test; an identity is in one of them only"),
+    "role": Column("str", "reference or image; each identity has exactly one reference"),
+    "source": Column("str", "the raw file, relative to the raw folder"),
+    "shard": Column("int32", "number of the shard, hr-<shard>.npy"),
+    "index": Column("int32", "position in the shard"),
+    "x": Column("float32", "left edge of the face box, source pixels, clamped to the image"),
+    "y": Column("float32", "top edge of the face box"),
+    "w": Column("float32", "width of the face box"),
+    "h": Column("float32", "height of the face box"),
+    "width": Column("int32", "width of the source image, pixels"),
+    "height": Column("int32", "height of the source image, pixels"),
+    **{
+        f"p{i}{axis}": Column("float32", f"{part}, {axis}, source pixels; NaN where the raw set has no landmarks")
+        for i, part in enumerate(("eye on the left", "eye on the right", "nose tip", "mouth left", "mouth right"), 1)
+        for axis in "xy"
+    },
+    "yaw": Column("float32", "turn of the head from the landmarks, degrees, 0 is frontal; NaN without landmarks"),
+    "sharpness": Column("float32", "Laplacian energy over contrast of the HR image's luminance; see quality.sharpness"),
+    "dhash": Column("uint64", "difference hash of the HR image; see quality.difference_hash"),
+    "sha256": Column("str", "of the source file's bytes, hexadecimal"),
+    "sex": Column("str", "m, f or ? where the raw set does not tell"),
+    "identity_distance": Column("float32", "face embedding to the centre of its identity; see identity.judge"),
+}
+
+REJECTS: dict[str, Column] = {
+    "source": Column("str", "the raw file, relative to the raw folder"),
+    "identity": Column("str", "the folder it stands in"),
+    "reason": Column("str", "one of REASONS"),
+    "value": Column("float64", "what was measured; NaN where there is nothing to measure"),
+    "detail": Column("str", "in words: limits, or the image it is a copy of"),
+}
+
+REASONS: dict[str, str] = {
+    "zero_byte": "the file is empty",
+    "not_jpeg": "the content is not a JPEG, whatever the name says",
+    "truncated": "the JPEG ends before its end marker, or does not decode",
+    "tiny": "a side of the image is under 32 px",
+    "oversized": "the image has more pixels than are decoded",
+    "no_box": "the box files do not tell of it",
+    "box_outside": "the box lies wholly outside the image",
+    "small_box": "the shorter side of the box is under min_box",
+    "extreme_pose": "turned by more than max_yaw",
+    "blurred": "less sharp than min_sharpness",
+    "no_face": "the box holds no face",
+    "near_duplicate": "the same picture as another of this identity",
+    "cross_duplicate": "the same picture as another of another identity, which it fits better",
+    "wrong_person": "the face is not that of the others in its folder",
+    "too_few": "its identity is left with too few images",
+    "surplus": "its identity has more images than are asked for",
+    "unselected": "its identity is not needed",
+}
+
+
+def conform(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
+    """These columns of `table` in order and with their types; KeyError where one is missing."""
+    return table[list(columns)].astype({key: column.dtype for key, column in columns.items()}).reset_index(drop=True)

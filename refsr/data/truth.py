@@ -1,0 +1,50 @@
+"""How well curation finds what was planted, where the raw set tells what was (planted_defects.csv)."""
+
+import csv
+from pathlib import Path
+
+import pandas as pd
+
+from refsr.errors import RefsrError
+
+PLANTED = "planted_defects.csv"  # path,kind,detail; of a copy, `detail` is the path of the original
+UNSEEN = ("unselected", "no_box", "small_box", "extreme_pose")
+COPIES = ("near_duplicate", "cross_duplicate")
+
+
+def read_planted(raw: Path) -> pd.DataFrame | None:
+    """The planted defects, columns path, kind, detail; None where the raw set has no such file.
+
+    Raises RefsrError naming the file and line where one cannot be read.
+    """
+    path = raw / PLANTED
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    if not rows or rows[0] != ["path", "kind", "detail"]:
+        raise RefsrError(f"{path}:1: the header path,kind,detail is expected; render the raw set again")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != 3:
+            raise RefsrError(
+                f"{path}:{number}: path, kind and detail are expected, not {row}; render the raw set again"
+            )
+    return pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
+
+
+def score(planted: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:
+    """precision.<kind> and recall.<kind> of the reject reasons against what was planted.
+
+    Of a planted copy either image may be the one left out. Images left out before anyone looked at them (UNSEEN) do not
+    count.
+    """
+    unread = set(rejects.loc[rejects["reason"].isin(UNSEEN), "source"])
+    scores = {}
+    for kind, rows in planted[~planted["path"].isin(unread)].groupby("kind", sort=True):
+        pairs = zip(rows["path"], rows["detail"], strict=True)
+        found = set(rejects.loc[rejects["reason"] == kind, "source"])
+        accepted = [{path, detail} if kind in COPIES else {path} for path, detail in pairs]
+        right = found & set().union(*accepted)
+        scores[f"precision.{kind}"] = len(right) / len(found) if found else 0.0
+        scores[f"recall.{kind}"] = sum(bool(found & paths) for paths in accepted) / len(accepted)
+    return scores

@@ -1,0 +1,254 @@
+"""Every image is kept or left out for one reason; each reason is met, and the same bytes come of any worker count."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from raw_trees import draw, embed_colour, jpeg, make_raw, person, put, write_metadata
+
+from refsr.config import Curate
+from refsr.data import quality
+from refsr.data.curated import Curated
+from refsr.data.manifest import MANIFEST, REASONS, REJECTS
+from refsr.errors import RefsrError
+from refsr.steps.curate import write_curated
+
+PARAMS = Curate(hr_size=32, shard_images=16, min_sharpness=0.1)
+
+
+def run(raw: Path, params: Curate = PARAMS, workers: int = 2) -> tuple[Curated, pd.DataFrame, dict[str, float]]:
+    folder = raw.parent / f"curated-{workers}"
+    summary = write_curated(params, raw, folder, embed_colour, workers)
+    return Curated(folder), pd.read_parquet(folder / "rejects.parquet"), summary
+
+
+def reasons(rejects: pd.DataFrame) -> dict[str, str]:
+    return dict(zip(rejects["source"], rejects["reason"], strict=True))
+
+
+def test_a_clean_tree_is_kept_whole(tmp_path: Path) -> None:
+    curated, rejects, summary = run(make_raw(tmp_path / "raw"))
+    table = curated.table
+    assert len(rejects) == 0
+    assert summary["images.train"] == 20
+    assert summary["images.test"] == 15
+    assert {key: str(dtype) for key, dtype in table.dtypes.items()} == {k: c.dtype for k, c in MANIFEST.items()}
+    assert (table.groupby("identity")["split"].nunique() == 1).all()
+    assert (table["role"] == "reference").groupby(table["identity"]).sum().eq(1).all()
+    assert list(table.columns[:1]) + list(rejects.columns) == ["identity", *REJECTS]
+
+
+def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
+    curated, _, _ = run(make_raw(tmp_path / "raw"))
+    for row in (0, 17, 34):
+        entry = curated.table.iloc[row]
+        image = cv2.imread(str(tmp_path / "raw" / entry["source"]))[..., ::-1]
+        crop = quality.square_crop(image, entry[["x", "y", "w", "h"]].to_numpy(float), PARAMS.crop_factor, 32)
+        np.testing.assert_array_equal(curated.pixels(np.array([row]))[0], crop)
+        assert quality.difference_hash(crop) == entry["dhash"]
+        assert quality.sharpness(crop) == pytest.approx(entry["sharpness"])
+
+
+def test_the_bytes_do_not_hang_on_the_worker_count(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", train=20, test=8)
+    (one, _, _), (four, _, _) = run(raw, workers=1), run(raw, workers=4)
+    names = sorted(path.name for path in one.folder.iterdir())
+    assert len(names) == 12
+    for name in set(names) - {"summary.json"}:
+        assert (one.folder / name).read_bytes() == (four.folder / name).read_bytes()
+
+
+def faulty(raw: Path) -> dict[str, str]:
+    """A tree with one image for each reason; source -> reason."""
+    make_raw(raw, train=4, test=3, views=5)
+    original = draw(1, 1)
+    edge = jpeg(original)
+    files = {
+        "zero_byte": b"",
+        "not_jpeg": bytes(cv2.imencode(".png", draw(1, 21))[1]),
+        "truncated": edge[: len(edge) // 2],
+        "tiny": jpeg(cv2.resize(original, (30, 30))),
+        "no_box": jpeg(draw(1, 22)),
+        "box_outside": jpeg(draw(1, 23)),
+        "small_box": jpeg(draw(1, 24)),
+        "extreme_pose": jpeg(draw(1, 25)),
+        "blurred": jpeg(cv2.GaussianBlur(draw(1, 26), (0, 0), 9)),
+        "near_duplicate": jpeg(original, quality=80),
+        "wrong_person": jpeg(draw(3, 27)),
+    }
+    for number, data in enumerate(files.values(), 40):
+        put(raw, "train", 1, f"{number:04d}_01", data)
+    names = {reason: f"{person(1)}/{number:04d}_01" for number, reason in enumerate(files, 40)}
+    put(raw, "test", 6, "0050_01", jpeg(draw(2, 3), quality=80))
+    names["cross_duplicate"] = f"{person(6)}/0050_01"
+    put(raw, "train", 90, "0001_01", jpeg(draw(90, 1)))
+    names["too_few"] = f"{person(90)}/0001_01"
+    boxes = {names["no_box"]: (), names["box_outside"]: (130, 10, 50, 50), names["small_box"]: (40, 40, 30, 60)}
+    turned = {names["extreme_pose"]: (55, 45, 60, 45, 80, 62, 50, 80, 60, 80)}
+    write_metadata(raw, "train", boxes, turned)
+    write_metadata(raw, "test")
+    return {f"{'test' if '6/' in name else 'train'}/{name}.jpg": reason for reason, name in names.items()}
+
+
+def test_each_fault_is_found_by_its_name_and_nothing_else_is_left_out(tmp_path: Path) -> None:
+    expected = faulty(tmp_path / "raw")
+    curated, rejects, summary = run(tmp_path / "raw")
+    found = reasons(rejects)
+    twins = {found.pop("train/n000001/0001_01.jpg", None), found.pop("train/n000001/0049_01.jpg", None)}
+    assert twins == {"near_duplicate", None}  # either of the two may go
+    assert found == {source: reason for source, reason in expected.items() if reason != "near_duplicate"}
+    assert len(curated.table) + len(rejects) == 35 + len(expected)
+    assert summary["rejects.blurred"] == 1
+    assert set(rejects["reason"]) <= set(REASONS)
+
+
+def test_rejects_say_what_was_measured(tmp_path: Path) -> None:
+    faulty(tmp_path / "raw")
+    rejects = run(tmp_path / "raw")[1].set_index("reason")
+    assert rejects.loc["small_box", "value"] == 30
+    assert rejects.loc["extreme_pose", "value"] > 75
+    assert rejects.loc["blurred", "value"] < 0.1
+    assert rejects.loc["tiny", "value"] == 30
+    assert rejects.loc["too_few", "value"] == 1
+    assert rejects.loc["cross_duplicate", "detail"] == "copy of train/n000002/0003_01.jpg"
+
+
+def test_the_fitting_copy_stays_where_two_identities_hold_one_picture(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    (raw / "train" / person(2) / "0003_01.jpg").replace(raw / "test" / person(6) / "0009_01.jpg")
+    put(raw, "train", 2, "0009_01", jpeg(draw(2, 3), quality=70))
+    for split in ("train", "test"):
+        write_metadata(raw, split)
+    assert reasons(run(raw)[1]) == {f"test/{person(6)}/0009_01.jpg": "cross_duplicate"}
+
+
+def test_the_larger_copy_stays_within_an_identity(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    put(raw, "train", 1, "0009_01", jpeg(cv2.resize(draw(1, 3), (240, 240), interpolation=cv2.INTER_CUBIC)))
+    write_metadata(raw, "train", {f"{person(1)}/0009_01": (60, 50, 120, 140)}, {f"{person(1)}/0009_01": ()})
+    assert reasons(run(raw)[1]) == {f"train/{person(1)}/0003_01.jpg": "near_duplicate"}
+
+
+def test_no_more_images_and_identities_than_asked_for(tmp_path: Path) -> None:
+    limits = {"train_images": {"min": 2, "max": 3}, "test_images": {"min": 1, "max": 2}}
+    params = PARAMS.model_validate(PARAMS.model_dump() | limits | {"train_identities": 2, "test_identities": 1})
+    curated, rejects, _ = run(make_raw(tmp_path / "raw"), params)
+    counts = curated.table.groupby(["split", "identity"]).size()
+    assert counts["train"].tolist() == [3, 3]
+    assert counts["test"].tolist() == [3]
+    assert rejects["reason"].value_counts().to_dict() == {"unselected": 20, "surplus": 6}
+    assert len(curated.table) + len(rejects) == 35
+
+
+def test_test_images_are_those_that_look_least_like_the_reference(tmp_path: Path) -> None:
+    params = PARAMS.model_validate(PARAMS.model_dump() | {"test_images": {"min": 1, "max": 2}})
+    curated, rejects, _ = run(make_raw(tmp_path / "raw"), params)
+    images = curated.table[curated.table["split"] == "test"]
+    assert (images["role"] == "image").groupby(images["identity"]).sum().eq(2).all()
+    surplus = rejects[rejects["reason"] == "surplus"]
+    for key, group in images.groupby("identity"):
+        thumbs = np.array([quality.thumbnail(hr) for hr in curated.pixels(group.index.to_numpy())])
+        kept = [np.corrcoef(thumbs[0].ravel(), thumb.ravel())[0, 1] for thumb in thumbs[1:]]
+        assert max(kept) <= surplus.loc[surplus["identity"] == key, "value"].min()
+
+
+def test_the_reference_is_near_frontal_and_of_these_the_sharpest(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", views=3)
+    soft = {name: jpeg(cv2.GaussianBlur(draw(1, 9), (0, 0), 1.2)) for name in ("0001_01", "0002_01")}
+    for name, data in soft.items():
+        put(raw, "train", 1, name, data if name == "0001_01" else jpeg(cv2.GaussianBlur(draw(1, 8), (0, 0), 0.8)))
+    put(raw, "train", 1, "0003_01", jpeg(draw(1, 7)))
+    turned = {f"{person(1)}/0003_01": (45, 45, 75, 45, 70, 62, 48, 80, 72, 80)}
+    write_metadata(raw, "train", None, turned)
+    table = run(raw)[0].table.set_index("source")
+    assert abs(table.loc[f"train/{person(1)}/0003_01.jpg", "yaw"]) > 20
+    assert table.loc[f"train/{person(1)}/0002_01.jpg", "role"] == "reference"
+
+
+def test_a_face_at_the_border_is_no_reference_while_there_is_a_whole_one(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", views=3)
+    cut = {f"{person(1)}/{view:04d}_01": (80, 25, 60, 70) for view in (1, 3)}
+    write_metadata(raw, "train", cut)
+    table = run(raw)[0].table
+    references = table[table["role"] == "reference"].set_index("identity")["source"]
+    assert references[person(1)] == f"train/{person(1)}/0002_01.jpg"
+
+
+def test_without_two_roots_the_splits_are_drawn_and_disjoint(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", train=7, test=0)
+    first, again = run(raw)[0].table, run(raw, workers=1)[0].table
+    splits = first.groupby("identity")["split"].agg(["nunique", "first"])
+    assert (splits["nunique"] == 1).all()
+    assert set(splits["first"]) == {"train", "test"}
+    pd.testing.assert_frame_equal(first, again)
+    (tmp_path / "other").mkdir()
+    raw.rename(tmp_path / "other" / "raw")
+    other = run(tmp_path / "other" / "raw", PARAMS.model_copy(update={"seed": 3}))[0].table
+    assert not other.groupby("identity")["split"].first().equals(splits["first"])
+
+
+def test_an_identity_measured_in_a_later_round_makes_up_for_one_that_fell_out(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", train=9, test=2)
+    params = PARAMS.model_copy(update={"train_identities": 3, "test_identities": 2})
+    chosen = run(raw, params, workers=1)[0].table.query("split == 'train'")["identity"].unique()
+    for path in (raw / "train" / chosen[0]).iterdir():
+        path.write_bytes(b"")
+    table = run(raw, params, workers=2)[0].table.query("split == 'train'")
+    assert table["identity"].nunique() == 3
+    assert chosen[0] not in set(table["identity"])
+    assert set(chosen[1:]) < set(table["identity"])
+
+
+def test_sex_is_told_where_it_is_known(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    (raw / "identity_meta.csv").write_text('Class_ID, Name\nn000001, "A",1,1, f,\nn000002, "B",1,1, m\n')
+    sexes = run(raw)[0].table.groupby("identity")["sex"].first()
+    assert sexes[:3].tolist() == ["f", "m", "?"]
+
+
+def test_without_landmarks_yaw_is_unknown_and_nothing_else_fails(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    for path in (raw / "bb_landmark").glob("loose_landmark_*"):
+        path.unlink()
+    table = run(raw)[0].table
+    assert len(table) == 35
+    assert table["yaw"].isna().all()
+
+
+def test_an_empty_identity_folder_is_named_in_the_summary(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    (raw / "train" / person(77)).mkdir()
+    folder = run(raw)[0].folder
+    assert json.loads((folder / "summary.json").read_text())["empty_identities"] == [person(77)]
+
+
+def test_a_tree_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    with pytest.raises(RefsrError, match="no identity is left for train; left out were 35 small_box"):
+        run(raw, PARAMS.model_copy(update={"min_box": 61}))
+    assert not (tmp_path / "curated-2").exists()
+
+
+def test_planted_defects_are_scored(tmp_path: Path) -> None:
+    expected = faulty(tmp_path / "raw")
+    rows = [
+        f"{source},{reason}," for source, reason in expected.items() if reason not in ("near_duplicate", "small_box")
+    ]
+    rows += ["train/n000001/0001_01.jpg,near_duplicate,train/n000001/0049_01.jpg", "train/n000001/0002_01.jpg,blurred,"]
+    (tmp_path / "raw" / "planted_defects.csv").write_text("\n".join(["path,kind,detail", *rows]) + "\n")
+    curated, _, summary = run(tmp_path / "raw")
+    assert json.loads((curated.folder / "summary.json").read_text())["rendered"] is True
+    assert summary["precision.near_duplicate"] == summary["recall.near_duplicate"] == 1
+    assert summary["precision.blurred"] == 1
+    assert summary["recall.blurred"] == 0.5
+    assert summary["recall.wrong_person"] == 1
+
+
+def test_a_bad_line_of_the_planted_truth_is_named(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    (raw / "planted_defects.csv").write_text("path,kind,detail\na,b,c\na,b\n")
+    with pytest.raises(RefsrError, match=r"planted_defects\.csv:3: "):
+        run(raw)

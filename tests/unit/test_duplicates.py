@@ -1,0 +1,60 @@
+"""Copies are found by hash and confirmed by their pixels."""
+
+import cv2
+import numpy as np
+from raw_trees import draw
+
+from refsr.data import quality
+from refsr.data.duplicates import SAME, close_hashes, correlate, find_copies, likeness
+
+
+def test_close_hashes_are_all_pairs_within_the_distance_whatever_the_block() -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**63, 1500, dtype=np.uint64)
+    hashes[1400] = hashes[3] ^ np.uint64(0b1011)
+    hashes[5] = hashes[4]
+    assert close_hashes(hashes, 3).tolist() == [[3, 1400], [4, 5]]
+    assert close_hashes(hashes, 2).tolist() == [[4, 5]]
+    assert close_hashes(hashes[:0], 6).shape == (0, 2)
+
+
+def test_correlation_is_one_for_the_same_up_to_contrast_and_nought_for_a_flat_image() -> None:
+    a = draw(1, 1)[None, :, :, 0]
+    dim = (a * 0.5 + 30).astype(np.uint8)
+    assert correlate(a, dim)[0] > 0.999
+    assert correlate(a, 255 - a)[0] < -0.999
+    assert correlate(a, np.full_like(a, 7))[0] == 0
+
+
+def test_a_reencoded_copy_is_found_and_another_picture_with_the_same_hash_is_not() -> None:
+    original = draw(1, 1)
+    copy = cv2.convertScaleAbs(cv2.resize(original[2:-2, 2:-2], (120, 120)), alpha=1.1)
+    images = [original, draw(1, 2), copy]
+    thumbs = np.stack([quality.thumbnail(image) for image in images])
+    hashes = np.array([quality.difference_hash(images[0])] * 2 + [quality.difference_hash(copy)], np.uint64)
+    pairs, alike = find_copies(hashes, thumbs, np.eye(3), 12)
+    assert pairs.tolist() == [[0, 2]]
+    assert 0.88 <= alike[0] <= 1
+
+
+def test_likeness_bears_a_small_shift_but_not_another_picture() -> None:
+    image = cv2.GaussianBlur(quality.luminance(draw(1, 1)), (0, 0), 4)
+    a, b = (cv2.resize(image[at : at + 100, at : at + 100], (32, 32), interpolation=cv2.INTER_AREA) for at in (2, 6))
+    assert correlate(a[None], b[None])[0] < likeness(a[None], b[None])[0]
+    assert likeness(a[None], b[None])[0] > SAME
+    assert likeness(a[None], a[None])[0] > 0.999
+    assert likeness(a[None], 255 - a[None])[0] == 0
+
+
+def test_pictures_less_alike_are_copies_only_where_the_faces_coincide() -> None:
+    a = quality.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4))
+    noise = np.random.default_rng(0).normal(0, 1, a.shape)
+    b = next(
+        thumb
+        for sigma in range(1, 60)
+        if likeness(a[None], (thumb := np.clip(a + sigma * noise, 0, 255).astype(np.uint8))[None])[0] < 0.86
+    )
+    hashes = np.zeros(2, np.uint64)
+    for apart, found in ((0.05, [[0, 1]]), (0.5, [])):
+        pairs, _ = find_copies(hashes, np.stack([a, b]), np.array([[0.0], [apart]]), 12)
+        assert pairs.tolist() == found

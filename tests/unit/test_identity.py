@@ -1,0 +1,88 @@
+"""Strangers, and what is no face, are told from the members of a group."""
+
+import numpy as np
+import pytest
+
+from refsr.data import identity
+
+GROUPS, MEMBERS, SIZE = 12, 6, 32
+
+
+@pytest.fixture
+def people() -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of 12 groups of 6 that lie 0.3 about centres 1.4 apart, and their groups."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 1 / np.sqrt(SIZE), (GROUPS, SIZE))
+    spread = rng.normal(0, 0.3 / np.sqrt(SIZE), (GROUPS, MEMBERS, SIZE))
+    embeddings = (centres[:, None] + spread).reshape(-1, SIZE).astype(np.float32)
+    return embeddings, np.repeat([f"n{i:06d}" for i in range(GROUPS)], MEMBERS)
+
+
+def test_the_distance_is_to_the_centre_of_the_others() -> None:
+    line = np.array([[0.0], [1.0], [2.0], [9.0]], np.float32)
+    distance, strangeness = identity.fit(line, np.array(["a"] * 4))
+    # The others of 0 are 1, 2, 9: medoid 2 and the nearest to it 1, so that their centre is 1.5; and so on.
+    np.testing.assert_allclose(distance, [1.5, 0.0, 1.5, 8.5])
+    assert np.isneginf(strangeness).all()
+
+
+def test_one_alone_is_no_stranger() -> None:
+    distance, strangeness = identity.fit(np.ones((1, 4), np.float32), np.array(["a"]))
+    assert distance[0] == 0
+    assert np.isneginf(strangeness).all()
+    assert not identity.strangers(np.ones((1, 4), np.float32), np.array(["a"]), 0.6).any()
+
+
+def test_strangeness_is_the_distance_in_deviations_of_those_to_the_others() -> None:
+    embeddings = np.array([[0.0], [2], [10], [10], [20], [20], [30], [30], [40], [40]], np.float32)
+    groups = np.repeat(list("abcde"), 2)
+    _, strangeness = identity.fit(embeddings, groups)
+    others = np.array([10.0, 20, 30, 40])
+    assert strangeness[0] == pytest.approx((2 - others.mean()) / others.std(), rel=1e-4)
+
+
+def test_members_are_kept_and_strangers_found(people: tuple[np.ndarray, np.ndarray]) -> None:
+    embeddings, groups = people
+    assert not identity.strangers(embeddings, groups, 1.0).any()
+    embeddings[[0, 20]] = embeddings[[20, 0]]
+    assert np.flatnonzero(identity.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
+    few = np.isin(groups, ["n000000", "n000003"])  # too few groups to say what is usual: the distance alone decides
+    assert np.flatnonzero(identity.strangers(embeddings[few], groups[few], 1.0)).tolist() == [0, 8]
+    assert not identity.strangers(embeddings[few], groups[few], 9.0).any()
+
+
+def test_two_strangers_of_six_do_not_take_the_group_with_them(people: tuple[np.ndarray, np.ndarray]) -> None:
+    embeddings, groups = people
+    embeddings[[0, 1]] = embeddings[[20, 30]]
+    assert np.flatnonzero(identity.strangers(embeddings, groups, 9.0)).tolist() == [0, 1]
+
+
+def test_what_varies_in_all_groups_does_not_make_a_stranger(people: tuple[np.ndarray, np.ndarray]) -> None:
+    embeddings, groups = people
+    pose = np.random.default_rng(2).normal(0, 1, len(groups)).astype(np.float32)
+    embeddings[:, 0] += pose
+    _, plain = identity.fit(embeddings, groups)
+    assert (plain > -1.4).any()
+    assert not identity.strangers(embeddings, groups, 9.0).any()
+
+
+def test_the_centres_of_many_rows_are_worked_through_in_blocks(
+    people: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = identity.fit(*people)
+    monkeypatch.setattr(identity, "_BLOCK", 7)
+    np.testing.assert_allclose(identity.fit(*people)[1], whole[1], rtol=1e-5)
+
+
+def test_what_is_like_the_background_is_no_face_and_a_stranger_is_one(people: tuple[np.ndarray, np.ndarray]) -> None:
+    embeddings, groups = people
+    rng = np.random.default_rng(1)
+    nothing = rng.normal(0, 0.1, SIZE) + np.eye(SIZE)[0] * 2
+
+    def some(count: int) -> np.ndarray:
+        return np.asarray(nothing + rng.normal(0, 0.4 / np.sqrt(SIZE), (count, SIZE)), np.float32)
+
+    embeddings[[3, 40]] = some(2)
+    embeddings[[0, 20]] = embeddings[[20, 0]]
+    fit = identity.fit(embeddings, groups)
+    assert np.flatnonzero(identity.faceless(embeddings, some(30), *fit)).tolist() == [3, 40]

@@ -1,0 +1,162 @@
+"""One image: what is refused and why, where the crop lies, and what the measures measure."""
+
+import cv2
+import numpy as np
+import pytest
+from raw_trees import BOX, LANDMARKS, draw, jpeg
+
+from refsr.data import quality
+from refsr.data.quality import Reject
+
+WHOLE = jpeg(draw(1, 1))
+POINTS = np.array(LANDMARKS, float).reshape(5, 2)
+
+
+def progressive(image: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1])
+
+
+@pytest.mark.parametrize("data", [WHOLE, progressive(draw(1, 1)), WHOLE + b"\x00" * 40, jpeg(draw(1, 1)[..., 0])])
+def test_the_size_is_read_from_the_header(data: bytes) -> None:
+    assert quality.image_size(data) == (120, 120)
+
+
+def test_an_exif_thumbnail_does_not_hide_a_cut() -> None:
+    thumbnail = b"Exif\x00\x00" + jpeg(draw(1, 2))
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2) + thumbnail
+    assert quality.image_size(WHOLE[:2] + segment + WHOLE[2:]) == (120, 120)
+    with pytest.raises(Reject, match="truncated"):
+        quality.image_size(WHOLE[:2] + segment + WHOLE[2:-200])
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "zero_byte"),
+        (bytes(cv2.imencode(".png", draw(1, 1))[1]), "not_jpeg"),
+        (b"<html>", "not_jpeg"),
+        (WHOLE[: len(WHOLE) // 2], "truncated"),
+        (WHOLE[:100], "truncated"),
+        (WHOLE[:2], "truncated"),
+        (jpeg(np.zeros((31, 90, 3), np.uint8)), "tiny"),
+    ],
+)
+def test_what_is_not_a_whole_jpeg_is_refused(data: bytes, reason: str) -> None:
+    with pytest.raises(Reject) as caught:
+        quality.image_size(data)
+    assert caught.value.reason == reason
+
+
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    at = WHOLE.index(b"\xff\xc0")
+    bomb = WHOLE[: at + 5] + (60000).to_bytes(2) * 2 + WHOLE[at + 9 :]
+    with pytest.raises(Reject, match="oversized"):
+        quality.image_size(bomb)
+
+
+def test_a_scan_that_does_not_decode_is_truncated() -> None:
+    frame = WHOLE.index(b"\xff\xc0")
+    with pytest.raises(Reject, match="truncated"):
+        quality.decode(WHOLE[:frame] + b"\xff\xda\x00\x02\xff\xd9", 60, 150)
+
+
+def test_boxes_are_clamped_and_those_outside_refused() -> None:
+    np.testing.assert_array_equal(quality.clamp_box(np.array([-10, 90, 30, 60.0]), (100, 120)), [0, 90, 20, 30])
+    for box in ([100, 5, 10, 10], [-20, 0, 20, 9], [5, 5, 0, 9]):
+        with pytest.raises(Reject, match="box_outside"):
+            quality.clamp_box(np.array(box, float), (100, 120))
+
+
+def test_decoding_is_rgb_and_reduced_only_while_the_face_stays_large_enough() -> None:
+    red = jpeg(np.full((64, 96, 3), (0, 0, 255), np.uint8))
+    image, reduction = quality.decode(red, 60, 31)
+    assert (image.shape, reduction) == ((64, 96, 3), 1)
+    assert image[0, 0, 0] > 250 > 5 > image[0, 0, 2]
+    image, reduction = quality.decode(red, 60, 15)
+    assert (image.shape, reduction) == ((16, 24, 3), 4)
+    assert image[0, 0, 0] > 250 > 5 > image[0, 0, 2]
+
+
+def test_exif_rotation_is_ignored_as_boxes_are_told_in_stored_pixels() -> None:
+    exif = (
+        b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    )
+    data = jpeg(np.zeros((64, 96, 3), np.uint8))
+    rotated = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + data[2:]
+    assert cv2.imdecode(np.frombuffer(rotated, np.uint8), cv2.IMREAD_COLOR).shape == (96, 64, 3)
+    assert quality.decode(rotated, 10, 150)[0].shape == (64, 96, 3)
+
+
+def test_the_crop_is_the_square_about_the_box() -> None:
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[30:70, 20:60] = 255
+    crop = quality.square_crop(image, np.array([30.0, 30, 20, 40]), 1.0, 40)
+    assert crop.shape == (40, 40, 3)
+    assert crop.min() == 255
+    assert quality.square_crop(image, np.array([30.0, 30, 20, 40]), 1.5, 30).min() == 0
+
+
+def test_beyond_the_border_the_image_is_reflected() -> None:
+    image = np.tile(np.arange(40, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    crop = quality.square_crop(image, np.array([0.0, 10, 20, 20]), 1.5, 30)
+    np.testing.assert_array_equal(crop[0, :8, 0], [5, 4, 3, 2, 1, 0, 1, 2])
+
+
+def test_shrinking_is_antialiased() -> None:
+    checks = np.indices((128, 128)).sum(axis=0) % 2 * 255
+    crop = quality.square_crop(
+        np.repeat(checks[..., None], 3, 2).astype(np.uint8), np.array([0.0, 0, 128, 128]), 1.0, 32
+    )
+    assert np.ptp(crop) <= 1
+
+
+def test_a_chip_holds_the_face_upright_whatever_its_roll_and_size() -> None:
+    image = np.zeros((300, 300, 3), np.uint8)
+    for turn, scale in ((0.0, 1.0), (0.4, 1.7)):
+        way = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        points = (POINTS - 60) @ way.T + 140
+        image[:] = 0
+        for x, y in points:
+            cv2.circle(image, (round(x), round(y)), 4, (255, 255, 255), -1)
+        chip = quality.face_chip(image, np.array([0.0, 0, 300, 300]), points)
+        assert chip.shape == (150, 150, 3)
+        for x, y in ((47.5, 46.6), (100.5, 46.6)):  # eyes on dlib's mean face
+            assert chip[round(y) - 9 : round(y) + 10, round(x) - 9 : round(x) + 10].max() > 200
+        assert chip[:25].max() == 0
+
+
+def test_without_landmarks_the_chip_is_the_square_about_the_box() -> None:
+    image = draw(1, 1)
+    chip = quality.face_chip(image, np.array(BOX, float), np.full((5, 2), np.nan))
+    np.testing.assert_array_equal(chip, quality.square_crop(image, np.array(BOX, float), 1.25, 150))
+
+
+@pytest.mark.parametrize("degrees", [-60, -30, 0, 15, 45])
+@pytest.mark.parametrize("roll", [0.0, 0.5])
+def test_yaw_is_that_of_a_turned_head(degrees: float, roll: float) -> None:
+    # Eyes 1 apart and the nose tip 0.6 before them, as the measure takes a head to be; mouth in the plane of the eyes.
+    head = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.5, 0.6], [-0.4, 1, 0], [0.4, 1, 0]])
+    x = head[:, 0] * np.cos(np.radians(degrees)) + head[:, 2] * np.sin(np.radians(degrees))
+    flat = np.stack([x, head[:, 1]], 1) @ np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    assert quality.head_yaw(flat[None])[0] == pytest.approx(degrees, abs=0.01)
+
+
+def test_yaw_is_unknown_without_landmarks() -> None:
+    assert np.isnan(quality.head_yaw(np.full((1, 5, 2), np.nan))[0])
+
+
+def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
+    image = draw(1, 1)
+    dim = (image.astype(float) * 0.5 + 60).round().astype(np.uint8)
+    values = [quality.sharpness(cv2.GaussianBlur(image, (0, 0), s)) for s in (0.5, 1, 2, 4)]
+    assert values == sorted(values, reverse=True)
+    assert quality.sharpness(dim) == pytest.approx(quality.sharpness(image), rel=0.1)
+    assert quality.sharpness(np.full((32, 32, 3), 9, np.uint8)) == 0
+
+
+def test_the_hash_has_a_bit_for_each_falling_step() -> None:
+    falling = np.tile(np.linspace(255, 0, 90).astype(np.uint8)[None, :, None], (80, 1, 3))
+    assert quality.difference_hash(falling) == 2**64 - 1
+    assert quality.difference_hash(falling[:, ::-1]) == 0
+    falling[:10] = falling[:10, ::-1]
+    assert quality.difference_hash(falling) == 2**56 - 1
