@@ -50,6 +50,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     describe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
     describe.add_argument("--json", action="store_true", help="everything, layer by layer, as JSON")
     describe.set_defaults(command=_describe)
+    caffe = commands.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")
+    caffe.add_argument("file", type=Path, help="the .caffemodel, of SISR or RefSR")
+    caffe.add_argument("-o", "--output", type=Path, required=True, help="checkpoint to write (.safetensors)")
+    caffe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
+    caffe.add_argument("--scale", type=int, default=8, help="HR side over LR side (default: 8)")
+    caffe.set_defaults(command=_import_caffe)
     _add_registry_commands(commands)
     return parser
 
@@ -86,6 +92,16 @@ def _describe(options: argparse.Namespace) -> None:
         print(f"{name:<6} {counts} {model['macs'] / 1e9:>7.2f}")
 
 
+def _import_caffe(options: argparse.Namespace) -> None:
+    from refsr.models.caffe import import_caffe
+
+    made = import_caffe(options.file, options.output, options.hr, options.scale)
+    print(f"{options.output}: release {made.model}, {made.parameters:,} parameters of {made.layers} layers")
+    for why in sorted(set(made.left_out.values())):
+        blobs = [blob for blob, reason in made.left_out.items() if reason == why]
+        print(f"left out, {why}: {' '.join(blobs)}")
+
+
 def _show(options: argparse.Namespace) -> None:
     evaluation = options.reports / "evaluation"
     if not (evaluation / "table.txt").is_file():
@@ -99,7 +115,8 @@ def _show(options: argparse.Namespace) -> None:
     for name, path in pages.items():
         if path.exists():
             print(f"{name:<11} {path}")
-    print(f"{'MLflow':<11} {tracking_uri()}\n{'its UI':<11} mlflow ui --backend-store-uri {tracking_uri()}")
+    print(f"{'MLflow':<11} {tracking_uri()}")
+    print(f"{'its UI':<11} {os.path.relpath(sys.executable)} -m mlflow ui --backend-store-uri {tracking_uri()}")
 
 
 def tracking_uri() -> str:

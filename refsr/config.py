@@ -66,7 +66,7 @@ class Curate(Section):
     test_images: Range = Range(min=1, max=4)  # images of a test identity beside its reference
     min_box: Positive = 40  # shorter side of the face box
     max_yaw: Annotated[float, Field(gt=0, le=90)] = 75.0
-    min_sharpness: Annotated[float, Field(ge=0)] = 0.02  # see refsr.data.quality.sharpness
+    min_sharpness: Annotated[float, Field(ge=0, le=1)] = 0.17  # see refsr.data.quality.sharpness
     max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 12  # Hamming distance of two difference hashes
     max_identity_distance: Annotated[float, Field(gt=0)] = 0.65  # dlib embedding to the group's own centre
     shard_images: Positive = 4096

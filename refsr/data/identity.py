@@ -4,7 +4,7 @@ import numpy as np
 
 # In standard deviations of an image's distances to the other groups. A face lies well below 0 from its own group, a
 # stranger about 0, whatever the pose or light of the image, which raise its distances to all groups alike.
-_STRANGER = -1.4
+_STRANGER = -2.1
 _DOUBTFUL = -3.0
 _UNLIKE = -1.2
 _LEAST_GROUPS = 4  # others needed for a standard deviation to mean something

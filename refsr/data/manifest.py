@@ -31,7 +31,7 @@ MANIFEST: dict[str, Column] = {
         for axis in "xy"
     },
     "yaw": Column("float32", "turn of the head from the landmarks, degrees, 0 is frontal; NaN without landmarks"),
-    "sharpness": Column("float32", "Laplacian energy over contrast of the HR image's luminance; see quality.sharpness"),
+    "sharpness": Column("float32", "how much of the HR image another blur takes away, 0 to 1; see quality.sharpness"),
     "dhash": Column("uint64", "difference hash of the HR image; see quality.difference_hash"),
     "sha256": Column("str", "of the source file's bytes, hexadecimal"),
     "sex": Column("str", "m, f or ? where the raw set does not tell"),

@@ -38,14 +38,14 @@ def _outs(record: Path) -> list[dict[str, str]]:
 
 
 def git_revision(folder: Path = Path(__file__).parent) -> tuple[str | None, bool]:
-    """(commit, whether files differ from it) of the checkout that holds `folder`, by default this package.
+    """(commit, whether tracked files differ from it) of the checkout that holds `folder`, by default this package.
 
     (None, False) where there is no git, no checkout (a container), or no commit yet.
     """
     git = shutil.which("git")
     if git is None:
         return None, False
-    command = [git, "-C", str(folder), "status", "--porcelain=v2", "--branch"]
+    command = [git, "-C", str(folder), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
     except (OSError, subprocess.SubprocessError):

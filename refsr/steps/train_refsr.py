@@ -12,6 +12,8 @@ def train_refsr(
 
     Leaves in `refsr`: model.safetensors and history.csv.
     """
+    import torch
+
     from refsr.data.curated import Curated
     from refsr.models import build, reference_config
     from refsr.models.checkpoint import load_matching, read_checkpoint
@@ -23,6 +25,7 @@ def train_refsr(
 
     faces = Curated(curated)
     config, _, weights = read_checkpoint(sisr / "warm.safetensors")
+    torch.manual_seed(params.seed)  # the first weights
     model = build(reference_config(config) | params.model)
     loaded, skipped = load_matching(model, weights)
     tracker.tags({"warm_start": f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"})

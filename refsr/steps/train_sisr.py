@@ -12,6 +12,8 @@ def train_sisr(
 
     Leaves in `sisr`: model.safetensors, warm.safetensors (the snapshot RefSR starts from) and history.csv.
     """
+    import torch
+
     from refsr.data.curated import Curated
     from refsr.models import build
     from refsr.models.pretrained import efficientnet_distance
@@ -21,6 +23,7 @@ def train_sisr(
     from refsr.training.pictures import fixed_batch
 
     faces = Curated(curated)
+    torch.manual_seed(params.seed)  # the first weights
     model = build(
         {"model": "sisr", "variant": params.variant, "hr_size": faces.hr_size, "scale": params.scale} | params.model
     )

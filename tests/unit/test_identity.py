@@ -62,7 +62,7 @@ def test_what_varies_in_all_groups_does_not_make_a_stranger(people: tuple[np.nda
     pose = np.random.default_rng(2).normal(0, 1, len(groups)).astype(np.float32)
     embeddings[:, 0] += pose
     _, plain = identity.fit(embeddings, groups)
-    assert (plain > -1.4).any()
+    assert (plain > -2.1).any()
     assert not identity.strangers(embeddings, groups, 9.0).any()
 
 
