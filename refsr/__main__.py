@@ -28,6 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "refsr").startswith("refsr"):
+            raise
+        message = f"{sys.executable} has no {error.name}; run `make setup` once, then `source .venv/bin/activate`"
+        print(f"refsr: error: {message}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("refsr: interrupted", file=sys.stderr)
         return 130
@@ -45,6 +51,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="the table of the last evaluation, and where to look further")
     show.add_argument("--reports", type=Path, default=Path("reports"), help="folder of the reports (default: reports)")
     show.set_defaults(command=_show)
+    inspect = commands.add_parser("inspect", help="an HTML page of a curated set: who is in it, what was left out")
+    inspect.add_argument("--curated", type=Path, default=Path("data/curated"), help="(default: data/curated)")
+    inspect.add_argument("--raw", type=Path, help="the raw set it was made from: what was left out is shown as well")
+    inspect.add_argument("-o", "--output", type=Path, default=Path("reports/inspect.html"), help="page to write")
+    inspect.set_defaults(command=_inspect)
     describe = commands.add_parser("describe", help="parameters, MACs and layers of a variant's networks")
     describe.add_argument("--variant", default="default", help="release, figure or default (compact)")
     describe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
@@ -76,6 +87,13 @@ def _run_stage(options: argparse.Namespace) -> None:
     written = [str(paths[port]) for port, kind in steps.ports(steps.load(options.stage)).items() if kind != "input"]
     shown = ", ".join(f"{key} {value:.6g}" for key, value in list(metrics.items())[:6])
     print(f"{options.stage}: {shown}{', ...' if len(metrics) > 6 else ''} -> {', '.join(written)}")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from refsr.evaluation import inspection
+
+    inspection.write(options.curated, options.output, options.raw)
+    print(options.output)
 
 
 def _describe(options: argparse.Namespace) -> None:

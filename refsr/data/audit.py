@@ -10,6 +10,7 @@ from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST
 
 COPY_BITS = 12  # Hamming distance of two difference hashes up to which thumbnails are compared
+COPY_LIKENESS = 0.95  # of two HR images from which on they are one picture; see duplicates.likeness
 
 
 def tables(curated: Curated, sample: int, seed: int) -> dict[str, pd.DataFrame]:
@@ -56,7 +57,7 @@ def _crossing_copies(curated: Curated, present: np.ndarray) -> list[str]:
     split, source = table["split"].to_numpy(), table["source"].to_numpy()
     pairs = pairs[split[pairs[:, 0]] != split[pairs[:, 1]]]
     first, second = (np.array([quality.thumbnail(hr) for hr in curated.pixels(side)]) for side in pairs.T)
-    same = duplicates.likeness(first, second) >= duplicates.SAME if len(pairs) else np.empty(0, bool)
+    same = duplicates.likeness(first, second) >= COPY_LIKENESS if len(pairs) else np.empty(0, bool)
     for a, b in pairs[same]:
         copies[a], copies[b] = source[b], source[a]
     return copies

@@ -3,9 +3,7 @@
 import cv2
 import numpy as np
 
-SAME = 0.88  # likeness of two thumbnails from which on they show one picture
-_ALIKE = 0.8  # and where the faces coincide too, within
-_COINCIDE = 0.12  # of each other, as dlib's network sees them, which is nearer than two views of a person
+_SAME = 0.72  # likeness of the pictures less half the distance of the faces, from which on they are one picture
 _WORTH_A_LOOK = 0.8  # correlation under which no shift makes two thumbnails alike
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be off
 _COARSE = 4.0  # standard deviation of the blur that is taken off: what two portraits have in common
@@ -17,13 +15,13 @@ def find_copies(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of rows, (M, 2) with first < second in ascending order, that show one picture; their likeness (M,).
 
-    hashes (N,) uint64 whose Hamming distance is at most `max_bits`; thumbs (N, h, w) uint8 that are alike, or nearly so
-    while the faces' embeddings (N, D) coincide. Two views of one person often share a hash, but never the detail.
+    Their hashes (N,) uint64 differ in at most `max_bits`, thumbs (N, h, w) uint8 are alike and embeddings (N, D) of the
+    faces near. Two views of one person often share a hash, two portraits the light, but not detail and face at once.
     """
     pairs = close_hashes(hashes, max_bits)
     alike = likeness(thumbs[pairs[:, 0]], thumbs[pairs[:, 1]])
     apart = np.linalg.norm(embeddings[pairs[:, 0]] - embeddings[pairs[:, 1]], axis=1)
-    same = (alike >= SAME) | ((alike >= _ALIKE) & (apart <= _COINCIDE))
+    same = alike - apart / 2 >= _SAME
     return pairs[same], alike[same]
 
 

@@ -35,7 +35,7 @@ MANIFEST: dict[str, Column] = {
     "dhash": Column("uint64", "difference hash of the HR image; see quality.difference_hash"),
     "sha256": Column("str", "of the source file's bytes, hexadecimal"),
     "sex": Column("str", "m, f or ? where the raw set does not tell"),
-    "identity_distance": Column("float32", "face embedding to the centre of its identity; see identity.judge"),
+    "identity_distance": Column("float32", "face embedding to the centre of its identity; see identity.fit"),
 }
 
 REJECTS: dict[str, Column] = {

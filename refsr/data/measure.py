@@ -35,7 +35,7 @@ class Measured:
     """A table of N images with arrays beside it; rows whose `reason` is not empty have no thumbnail or embedding."""
 
     table: pd.DataFrame
-    thumbs: np.ndarray  # (N, 32, 32) uint8
+    thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
     background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
 
@@ -117,7 +117,7 @@ def _measure_one(
         if facts["sharpness"] < params.min_sharpness:
             raise Reject("blurred", facts["sharpness"], f"sharpness is under {params.min_sharpness:g}")
         facts["dhash"] = quality.difference_hash(hr)
-        return facts, quality.thumbnail(hr), quality.face_chip(image, box / scale, points / scale)
+        return facts, quality.thumbnail(image), quality.face_chip(image, box / scale, points / scale)
     except Reject as fault:
         facts |= {"reason": fault.reason, "value": fault.value, "detail": fault.detail}
         return facts, np.zeros((quality.THUMB, quality.THUMB), np.uint8), None

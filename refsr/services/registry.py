@@ -210,8 +210,8 @@ def _require_file(tracking_uri: str) -> None:
     path = Path(tracking_uri.removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:///") and not path.is_file():
         raise RefsrError(
-            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or `dvc repro`), "
-            "go to the folder where it ran, or set MLFLOW_TRACKING_URI"
+            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "
+            "`dvc repro`), go to the folder where it ran, or set MLFLOW_TRACKING_URI"
         )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from raw_trees import draw
 
 from refsr.data import quality
-from refsr.data.duplicates import SAME, close_hashes, correlate, find_copies, likeness
+from refsr.data.duplicates import close_hashes, correlate, find_copies, likeness
 
 
 def test_close_hashes_are_all_pairs_within_the_distance_whatever_the_block() -> None:
@@ -32,7 +32,7 @@ def test_a_reencoded_copy_is_found_and_another_picture_with_the_same_hash_is_not
     images = [original, draw(1, 2), copy]
     thumbs = np.stack([quality.thumbnail(image) for image in images])
     hashes = np.array([quality.difference_hash(images[0])] * 2 + [quality.difference_hash(copy)], np.uint64)
-    pairs, alike = find_copies(hashes, thumbs, np.eye(3), 12)
+    pairs, alike = find_copies(hashes, thumbs, np.zeros((3, 2)), 12)
     assert pairs.tolist() == [[0, 2]]
     assert 0.88 <= alike[0] <= 1
 
@@ -41,20 +41,20 @@ def test_likeness_bears_a_small_shift_but_not_another_picture() -> None:
     image = cv2.GaussianBlur(quality.luminance(draw(1, 1)), (0, 0), 4)
     a, b = (cv2.resize(image[at : at + 100, at : at + 100], (32, 32), interpolation=cv2.INTER_AREA) for at in (2, 6))
     assert correlate(a[None], b[None])[0] < likeness(a[None], b[None])[0]
-    assert likeness(a[None], b[None])[0] > SAME
+    assert likeness(a[None], b[None])[0] > 0.9
     assert likeness(a[None], a[None])[0] > 0.999
     assert likeness(a[None], 255 - a[None])[0] == 0
 
 
-def test_pictures_less_alike_are_copies_only_where_the_faces_coincide() -> None:
+def test_pictures_are_copies_only_where_the_faces_are_near() -> None:
     a = quality.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4))
     noise = np.random.default_rng(0).normal(0, 1, a.shape)
     b = next(
         thumb
         for sigma in range(1, 60)
-        if likeness(a[None], (thumb := np.clip(a + sigma * noise, 0, 255).astype(np.uint8))[None])[0] < 0.86
+        if likeness(a[None], (thumb := np.clip(a + sigma * noise, 0, 255).astype(np.uint8))[None])[0] < 0.85
     )
     hashes = np.zeros(2, np.uint64)
-    for apart, found in ((0.05, [[0, 1]]), (0.5, [])):
+    for apart, found in ((0.1, [[0, 1]]), (0.6, [])):
         pairs, _ = find_copies(hashes, np.stack([a, b]), np.array([[0.0], [apart]]), 12)
         assert pairs.tolist() == found
