@@ -51,7 +51,8 @@ def _modules() -> dict[str, str]:
 
 def _left_out() -> dict[str, str]:
     """Layer of the files whose blobs the network has no use for -> why."""
-    vgg = {f"conv{stage}_{part}": "VGG-19, of the training loss" for stage in range(1, 6) for part in range(1, 5)}
+    stages = enumerate((2, 2, 4, 4, 4), 1)  # of VGG-19, and the convolutions in each
+    vgg = {f"conv{s}_{part + 1}": "VGG-19, of the training loss" for s, parts in stages for part in range(parts)}
     constants = ("sd_scale", "scaleAndAdd", "scale_down", "bias_R", "bias_G", "bias_B")
     return vgg | dict.fromkeys(constants, "a constant of the training loss")
 

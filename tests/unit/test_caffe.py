@@ -138,6 +138,7 @@ def test_the_table_holds_the_layers_of_the_released_files(model: str, total: int
     biases = [spec.weights[spec.type == "Deconvolution"] for spec in weights.values() if spec.weights]
     assert sum(int(np.prod(spec.weights)) for spec in weights.values()) + sum(biases) == total
     assert not set(MODULES) & set(LEFT_OUT)
+    assert len(LEFT_OUT) == 16 + 6  # the convolutions of VGG-19, and the constants
 
 
 # what is refused, on files whose blobs are too small, but for those looked at before
