@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo pipeline-local test check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -ts $$'\t'
@@ -29,6 +29,9 @@ setup: .venv/ready  ## a virtual environment with everything pinned (a second ca
 demo: setup  ## render, curate, validate, train, evaluate, register: then look at the report
 	python -m dvc repro register
 	@python -m refsr show
+
+pipeline-local: setup  ## the pipeline as Kubeflow gets it, task by task on this machine, with the tiny profile
+	python -m pipelines.local --params params/tiny.yaml --output data/pipeline-local
 
 test: setup  ## unit, contract and e2e tests
 	python -m pytest

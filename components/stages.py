@@ -1,0 +1,142 @@
+"""A component per stage, named as the stage. `params` is its section of the params file.
+
+One definition runs on a cluster and under kfp.local: lightweight, nothing installed at run time, the image set when a
+pipeline is compiled. Numbers are not Optional, and no component returns a value a condition could hang on: the local
+runner gets both wrong without a word.
+"""
+
+from functools import partial
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
+
+IMAGE = "refsr:unset"  # a package holds the image of one revision instead: see pipelines.training
+
+component = partial(dsl.component, base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+
+
+@component
+def synthesize(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], metrics: Output[Metrics]) -> None:
+    """Render the embedded raw set."""
+    from components.shell import run
+
+    run("synthesize", params, tracking_uri, metrics, raw=raw)
+
+
+@component
+def curate(
+    params: dict[str, Any], tracking_uri: str, raw: Input[Dataset], curated: Output[Dataset], metrics: Output[Metrics]
+) -> None:
+    """Raw tree to identity groups."""
+    from components.shell import run
+
+    run("curate", params, tracking_uri, metrics, raw=raw, curated=curated)
+
+
+@component
+def validate(
+    params: dict[str, Any],
+    tracking_uri: str,
+    curated: Input[Dataset],
+    validation: Output[Artifact],
+    metrics: Output[Metrics],
+) -> None:
+    """Hold the curated set against its expectations."""
+    from components.shell import run
+
+    run("validate", params, tracking_uri, metrics, curated=curated, validation=validation)
+
+
+@component
+def train_sisr(
+    params: dict[str, Any],
+    tracking_uri: str,
+    curated: Input[Dataset],
+    validation: Input[Artifact],
+    sisr: Output[Model],
+    metrics: Output[Metrics],
+) -> None:
+    """Train the single-image network."""
+    from components.shell import run
+
+    run("train_sisr", params, tracking_uri, metrics, curated=curated, validation=validation, sisr=sisr)
+
+
+@component
+def train_refsr(
+    params: dict[str, Any],
+    tracking_uri: str,
+    curated: Input[Dataset],
+    sisr: Input[Model],
+    refsr: Output[Model],
+    metrics: Output[Metrics],
+) -> None:
+    """Train the reference network, started from the single-image one."""
+    from components.shell import run
+
+    run("train_refsr", params, tracking_uri, metrics, curated=curated, sisr=sisr, refsr=refsr)
+
+
+@component
+def evaluate(
+    params: dict[str, Any],
+    tracking_uri: str,
+    curated: Input[Dataset],
+    sisr: Input[Model],
+    refsr: Input[Model],
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+) -> None:
+    """Measure both networks on people neither has seen."""
+    from components.shell import run
+
+    run(
+        "evaluate",
+        params,
+        tracking_uri,
+        metrics,
+        {"evaluation/report.html": report},
+        curated=curated,
+        sisr=sisr,
+        refsr=refsr,
+        evaluation=evaluation,
+    )
+
+
+@component
+def register(
+    params: dict[str, Any],
+    tracking_uri: str,
+    curated: Input[Dataset],
+    sisr: Input[Model],
+    refsr: Input[Model],
+    evaluation: Input[Artifact],
+    registration: Output[Artifact],
+    metrics: Output[Metrics],
+    card: Output[Markdown],
+) -> None:
+    """The quality gate, then a version in the registry."""
+    from components.shell import run
+
+    run(
+        "register",
+        params,
+        tracking_uri,
+        metrics,
+        {"registration/model_card.md": card},
+        curated=curated,
+        sisr=sisr,
+        refsr=refsr,
+        evaluation=evaluation,
+        registration=registration,
+    )
+
+
+@component
+def finish(status: dsl.PipelineTaskFinalStatus, tracking_uri: str, image: str) -> None:
+    """Record in MLflow how the pipeline ended."""
+    from components.shell import finish
+
+    finish(status, tracking_uri, image)

@@ -1,0 +1,66 @@
+"""Run the compiled training pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kfp import components, local
+
+from pipelines.package import arguments, compile_package, is_rendered
+from pipelines.resources import Cluster, load_cluster
+from pipelines.submit import add_run_options
+from pipelines.training import NAME
+from refsr.errors import RefsrError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compile, and run every task as a process; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.local", description=__doc__)
+    add_run_options(parser)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the package, the artifacts and the store")
+    options = parser.parse_args(argv)
+    try:
+        print(run(options.output.absolute(), options.params, options.raw))
+    except RefsrError as error:
+        print(f"refsr: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(folder: Path, params: Path, raw: str | None = None) -> Path:
+    """The pipeline run in `folder`, with a store of its own there; returns the folder of its tasks' artifacts.
+
+    Raises RefsrError where a task fails: what the task itself said has been printed by then.
+    """
+    inputs = arguments(params, f"sqlite:///{folder}/mlflow.db", raw)
+    package = folder / "training.yaml"
+    compile_package(package, "refsr:local", without_retries(load_cluster()), is_rendered(params, raw))
+    before = set(folder.glob(f"{NAME}-*"))
+    try:
+        _run_package(package, inputs, folder)
+    except RuntimeError as error:
+        raise RefsrError("the pipeline failed; what its task said stands above") from error
+    (made,) = set(folder.glob(f"{NAME}-*")) - before
+    return made
+
+
+def without_retries(cluster: Cluster) -> Cluster:
+    """On this machine a task that failed would fail again."""
+    tasks = {name: task.model_copy(update={"retries": 0}) for name, task in cluster.tasks.items()}
+    return cluster.model_copy(update={"tasks": tasks})
+
+
+def _run_package(package: Path, inputs: Mapping[str, Any], folder: Path) -> None:
+    """Each task as a process of this Python; kfp warns that images and limits mean nothing then, which is known."""
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="You may be attemping to run a task that uses custom")
+        warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
+        components.load_component_from_file(str(package))(**inputs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""The training pipeline: the graph of the stages. Its edges are artifacts: a task waits for what it reads, no more."""
+
+from typing import Any
+
+from kfp import dsl
+
+from components import stages
+from pipelines.resources import Cluster, dress
+
+NAME = "refsr-training"
+
+
+def training(image: str, cluster: Cluster, rendered: bool) -> Any:
+    """The pipeline, for kfp to compile or run; every task runs in `image`.
+
+    Its inputs are the MLflow store, a section of parameters per stage, and `raw`, the URI of the raw set. With
+    `rendered` the raw set is made by the stage `synthesize` and `raw` is not looked at.
+    """
+
+    @dsl.pipeline(name=NAME, description="Raw set to registered model, by way of the quality gate.")
+    def pipeline(
+        tracking_uri: str,
+        raw: str,
+        synthesize: dict[str, Any],
+        curate: dict[str, Any],
+        validate: dict[str, Any],
+        train_sisr: dict[str, Any],
+        train_refsr: dict[str, Any],
+        evaluate: dict[str, Any],
+        register: dict[str, Any],
+    ) -> None:
+        def task(name: str, **inputs: Any) -> Any:
+            return dress(getattr(stages, name)(tracking_uri=tracking_uri, **inputs), name, cluster, image)
+
+        with dsl.ExitHandler(task("finish", image=image), name="stages"):
+            if rendered:
+                raw_set = task("synthesize", params=synthesize).outputs["raw"]
+            else:
+                raw_set = dsl.importer(artifact_uri=raw, artifact_class=dsl.Dataset, reimport=False).output
+            curated = task("curate", params=curate, raw=raw_set).outputs["curated"]
+            validation = task("validate", params=validate, curated=curated).outputs["validation"]
+            sisr = task("train_sisr", params=train_sisr, curated=curated, validation=validation).outputs["sisr"]
+            refsr = task("train_refsr", params=train_refsr, curated=curated, sisr=sisr).outputs["refsr"]
+            found = {"curated": curated, "sisr": sisr, "refsr": refsr}
+            evaluation = task("evaluate", params=evaluate, **found).outputs["evaluation"]
+            task("register", params=register, **found, evaluation=evaluation)
+
+    return pipeline

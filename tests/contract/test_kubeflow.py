@@ -1,0 +1,248 @@
+"""The components, and the compiled pipeline: what kfp gets wrong without a word is kept out of it."""
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import stages
+from pipelines.package import arguments, compile_package
+from pipelines.resources import ENVIRONMENT, TASKS, load_cluster
+from refsr import steps
+from refsr.config import load_section, parse_section
+
+ROOT = Path(__file__).parents[2]
+IMAGE = "registry.example:5000/refsr:0123abc"
+PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
+ON_GPU = {"train-sisr", "train-refsr", "evaluate"}
+CLUSTER = """
+everywhere: {node_selector: {pool: batch}}
+gpu: {node_selector: {gpu: a100}, tolerations: [{key: dedicated, operator: Equal, value: gpu, effect: NoSchedule}]}
+secrets: [{name: mlflow, env: {user: MLFLOW_TRACKING_USERNAME, password: MLFLOW_TRACKING_PASSWORD}}]
+tasks: {train_sisr: {gpus: 2, memory: 64Gi}}
+"""
+
+Spec = dict[str, Any]
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _compiled(package: Path, cluster: Path | None = None, rendered: bool = True) -> tuple[Spec, Spec]:
+    """(pipeline, what Kubernetes is told of each executor)."""
+    compile_package(package, IMAGE, load_cluster(cluster), rendered)
+    pipeline, platform = yaml.safe_load_all(package.read_text())
+    return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("package") / "training.yaml"
+
+
+@pytest.fixture(scope="module")
+def compiled(package: Path) -> tuple[Spec, Spec]:
+    return _compiled(package)
+
+
+@pytest.fixture(scope="module")
+def pipeline(compiled: tuple[Spec, Spec]) -> Spec:
+    return compiled[0]
+
+
+def _stages_of(pipeline: Spec) -> Spec:
+    """The tasks inside the exit handler."""
+    tasks: Spec = pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    return tasks
+
+
+def _containers(pipeline: Spec) -> dict[str, Spec]:
+    executors = pipeline["deploymentSpec"]["executors"].items()
+    return {name.removeprefix("exec-"): made["container"] for name, made in executors if "container" in made}
+
+
+def _everywhere(document: Any, key: str) -> list[Any]:
+    """The values of `key` at any depth."""
+    if isinstance(document, list):
+        return [found for item in document for found in _everywhere(item, key)]
+    if not isinstance(document, dict):
+        return []
+    return [document[key] for _ in range(key in document)] + _everywhere(list(document.values()), key)
+
+
+@pytest.mark.parametrize("name", steps.STEPS)
+def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
+    component = getattr(stages, name)
+    assert component.name == _kebab(name)
+    ports = steps.ports(steps.load(name))
+    kinds = {"input": set(), "output": set()}
+    for port, kind in ports.items():
+        kinds["input" if kind == "input" else "output"].add(port)
+    taken = component.component_spec.inputs
+    assert {key for key in taken if key not in ("params", "tracking_uri")} == kinds["input"]
+    assert set(component.component_spec.outputs) - {"report", "card"} == kinds["output"] | {"metrics"}
+
+
+@pytest.mark.parametrize("name", [*steps.STEPS, "finish"])
+def test_a_component_holds_no_logic(name: str) -> None:
+    """Its body is copied into the pod: a docstring, an import from the image, and one call naming the stage."""
+    source = textwrap.dedent(inspect.getsource(getattr(stages, name).python_func))
+    (function,) = ast.parse(source).body
+    assert isinstance(function, ast.FunctionDef)
+    document, imported, call = function.body
+    assert isinstance(document, ast.Expr)
+    assert isinstance(imported, ast.ImportFrom)
+    assert imported.module == "components.shell"
+    assert isinstance(call, ast.Expr)
+    assert isinstance(call.value, ast.Call)
+    if name != "finish":
+        assert ast.literal_eval(call.value.args[0]) == name
+        assert {k.arg for k in call.value.keywords} == set(steps.ports(steps.load(name)))
+        assert all(isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords)
+
+
+def test_every_stage_is_a_task_and_every_edge_an_artifact_of_that_name(pipeline: Spec) -> None:
+    tasks = _stages_of(pipeline)
+    assert list(tasks) == sorted(map(_kebab, steps.STEPS))
+    for name, task in tasks.items():
+        edges = task["inputs"].get("artifacts", {})
+        producers = {edge["taskOutputArtifact"]["producerTask"] for edge in edges.values()}
+        assert all(edge["taskOutputArtifact"]["outputArtifactKey"] == key for key, edge in edges.items())
+        assert set(task.get("dependentTasks", [])) == producers, f"{name} waits for more than it reads"
+        section = task["inputs"]["parameters"]["params"]["componentInputParameter"]
+        assert _kebab(section.removeprefix("pipelinechannel--")) == name
+    assert set(TASKS) == {*steps.STEPS, "finish"}
+
+
+def test_a_raw_set_of_ones_own_is_imported_and_nothing_is_rendered(tmp_path: Path) -> None:
+    pipeline, _ = _compiled(tmp_path / "p.yaml", rendered=False)
+    tasks = _stages_of(pipeline)
+    assert set(tasks) == {"importer", *map(_kebab, steps.STEPS)} - {"synthesize"}
+    assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "importer"
+    assert tasks["importer"]["inputs"]["parameters"]["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+
+
+def test_the_end_is_recorded_however_it_comes(pipeline: Spec) -> None:
+    root = pipeline["root"]["dag"]["tasks"]
+    assert set(root) == {"exit-handler-1", "finish"}
+    assert root["finish"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    given = root["finish"]["inputs"]["parameters"]
+    assert given["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
+
+
+def test_nothing_hangs_on_what_the_local_runner_gets_wrong(pipeline: Spec) -> None:
+    """No condition, no loop, nothing optional but the status, no bare number: parameters are structures and text."""
+    assert not _everywhere(pipeline, "condition")
+    assert not _everywhere(pipeline, "parameterIterator")
+    assert not _everywhere(pipeline, "artifactIterator")
+    assert not _everywhere(pipeline, "parameterExpressionSelector")
+    inputs = [given for group in _everywhere(pipeline, "parameters") for given in group.values()]
+    inputs = [given for given in inputs if "parameterType" in given]
+    assert {given["parameterType"] for given in inputs} == {"STRUCT", "STRING", "TASK_FINAL_STATUS"}
+    assert {given["parameterType"] for given in inputs if given.get("isOptional")} == {"TASK_FINAL_STATUS"}
+
+
+def test_one_immutable_image_and_nothing_installed(pipeline: Spec, package: Path) -> None:
+    assert {container["image"] for container in _containers(pipeline).values()} == {IMAGE}
+    assert stages.IMAGE not in package.read_text()
+    assert "pip install" not in package.read_text()
+
+
+def test_each_task_says_what_it_needs_and_for_how_long(compiled: tuple[Spec, Spec]) -> None:
+    pipeline, kubernetes = compiled
+    containers = _containers(pipeline)
+    assert set(containers) == {_kebab(name) for name in TASKS}
+    tasks = _stages_of(pipeline) | {"finish": pipeline["root"]["dag"]["tasks"]["finish"]}
+    for name, container in containers.items():
+        asked = container["resources"]
+        assert asked["resourceCpuLimit"] == asked["resourceCpuRequest"] == TASKS[name.replace("-", "_")].get("cpu", "1")
+        assert asked["resourceMemoryLimit"] == asked["resourceMemoryRequest"]
+        assert int(kubernetes[f"exec-{name}"]["activeDeadlineSeconds"]) >= 600
+        retry = tasks[name]["retryPolicy"]
+        assert (retry["maxRetryCount"], retry["backoffDuration"], retry["backoffFactor"]) == (2, "30s", 2.0)
+    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert cached == set(tasks) - {"register", "finish"}
+
+
+def test_gpus_go_to_networks_only(compiled: tuple[Spec, Spec]) -> None:
+    pipeline, kubernetes = compiled
+    gpus = {name: c["resources"].get("accelerator") for name, c in _containers(pipeline).items()}
+    assert {name for name, gpu in gpus.items() if gpu} == ON_GPU
+    assert all(gpus[name]["resourceType"] == "nvidia.com/gpu" for name in ON_GPU)
+    assert all(gpus[name]["resourceCount"] == "1" for name in ON_GPU)
+    assert {n.removeprefix("exec-") for n, told in kubernetes.items() if "tolerations" in told} == ON_GPU
+    shared = {name: told["emptyDirMounts"] for name, told in kubernetes.items() if "emptyDirMounts" in told}
+    assert set(shared) == {"exec-train-sisr", "exec-train-refsr"}
+    (mount,) = shared["exec-train-sisr"]
+    assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")  # noqa: S108 - in the pod
+
+
+def test_a_cluster_file_changes_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    pipeline, kubernetes = _compiled(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    containers = _containers(pipeline)
+    assert containers["train-sisr"]["resources"]["accelerator"]["resourceCount"] == "2"
+    assert containers["train-sisr"]["resources"]["resourceMemoryLimit"] == "64Gi"
+    assert containers["train-sisr"]["resources"]["resourceCpuLimit"] == TASKS["train_sisr"]["cpu"]
+    assert containers["train-refsr"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert kubernetes["exec-curate"]["nodeSelector"]["labels"] == {"pool": "batch"}
+    assert kubernetes["exec-train-sisr"]["nodeSelector"]["labels"] == {"pool": "batch", "gpu": "a100"}
+    (toleration,) = kubernetes["exec-train-sisr"]["tolerations"]
+    assert toleration == {"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
+
+
+def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-password")
+    monkeypatch.setenv("KFP_TOKEN", "hunter2-token")
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    pipeline, kubernetes = _compiled(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    text = (tmp_path / "p.yaml").read_text()
+    assert "hunter2" not in text
+    for container in _containers(pipeline).values():
+        assert {variable["name"] for variable in container["env"]} == set(ENVIRONMENT)
+    for told in kubernetes.values():
+        (secret,) = told["secretAsEnv"]
+        assert secret["secretName"] == "mlflow"
+        assert {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]} == {
+            "user": "MLFLOW_TRACKING_USERNAME",
+            "password": "MLFLOW_TRACKING_PASSWORD",
+        }
+
+
+def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipelines.package import compile_package\n"
+        "from pipelines.resources import load_cluster\n"
+        f"compile_package(Path(sys.argv[1]), {IMAGE!r}, load_cluster(), True)"
+    )
+    again = tmp_path / "again.yaml"
+    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, str(again)], check=True, cwd=ROOT, env=environment)
+    assert again.read_bytes() == package.read_bytes()
+
+
+@pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
+def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
+    """Kubeflow keeps numbers as floats, and hands them over so."""
+    given = json.loads(json.dumps(arguments(path, "http://mlflow", None)), parse_int=float)
+    assert set(given) == set(pipeline["root"]["inputDefinitions"]["parameters"])
+    for name in steps.STEPS:
+        section = parse_section(name, given[name])
+        assert section == load_section(path, name)
+        assert json.dumps(section.model_dump()) == json.dumps(load_section(path, name).model_dump())
+
+
+def test_the_cluster_file_of_the_page_is_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs/how-to/kubeflow.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "cluster.yaml").write_text(block)
+    assert load_cluster(tmp_path / "cluster.yaml") != load_cluster()
