@@ -121,7 +121,10 @@ def face_chip(image: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndar
     turn = (centred.conj() @ target) / (centred.conj() @ centred).real
     shift = target.mean() - turn * source.mean()
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-    chip: np.ndarray = cv2.warpAffine(image, matrix, (CHIP, CHIP), borderMode=cv2.BORDER_REFLECT_101)
+    # With a fourth channel cv2 gives the same pixels, and at VGGFace2's usual size sooner.
+    four = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    warped = cv2.warpAffine(four, matrix, (CHIP, CHIP), borderMode=cv2.BORDER_REFLECT_101)
+    chip: np.ndarray = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
     return chip
 
 
@@ -167,7 +170,7 @@ def sharpness(image: np.ndarray) -> float:
 
 
 def _variation(grey: np.ndarray) -> float:
-    return float(np.abs(np.diff(grey, axis=0)).sum() + np.abs(np.diff(grey, axis=1)).sum())
+    return float(cv2.norm(grey[1:], grey[:-1], cv2.NORM_L1) + cv2.norm(grey[:, 1:], grey[:, :-1], cv2.NORM_L1))
 
 
 def difference_hash(image: np.ndarray) -> int:

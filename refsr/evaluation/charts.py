@@ -67,3 +67,46 @@ def _path(points: np.ndarray, steps: float, low: float, high: float, log: bool) 
     x = 100 * points[:, 0] / (steps or 1.0)
     y = 100 - 100 * (y - bounds[0]) / ((bounds[1] - bounds[0]) or 1.0)
     return " ".join(f"{a:.2f},{b:.2f}" for a, b in zip(x, y, strict=True))
+
+
+def histogram(groups: Mapping[str, np.ndarray], bins: int = 32) -> dict[str, Any] | None:
+    """Stacked bars, {low, high, median, most, bars: {group: [{left, width, top, height}]}}; None without finite values.
+
+    Places are in percent of the box, y downwards. Whole numbers of few values get a bar each.
+    """
+    finite = {name: values[np.isfinite(values)] for name, values in groups.items()}
+    everything = np.concatenate(list(finite.values())) if finite else np.empty(0)
+    if not len(everything):
+        return None
+    edges = _edges(everything, bins)
+    counts = np.stack([np.histogram(values, edges)[0] for values in finite.values()])  # (groups, bars)
+    tops = counts.cumsum(axis=0)
+    most = int(tops[-1].max())
+    return {
+        "low": float(everything.min()),
+        "high": float(everything.max()),
+        "median": float(np.median(everything)),
+        "most": most,
+        "bars": {name: _bars(counts[at], tops[at], most) for at, name in enumerate(finite)},
+    }
+
+
+def _edges(values: np.ndarray, bins: int) -> np.ndarray:
+    low, high = float(values.min()), float(values.max())
+    if low == high or (high - low < bins and bool((values == values.round()).all())):
+        return np.arange(low - 0.5, high + 1)
+    return np.linspace(low, high, bins + 1)
+
+
+def _bars(counts: np.ndarray, tops: np.ndarray, most: int) -> list[dict[str, float]]:
+    width = 100 / len(counts)
+    return [
+        {
+            "left": round(place * width, 2),
+            "width": round(width, 2),
+            "top": round(100 - 100 * float(top) / most, 2),
+            "height": round(100 * float(count) / most, 2),
+        }
+        for place, (count, top) in enumerate(zip(counts, tops, strict=True))
+        if count
+    ]

@@ -1,6 +1,5 @@
 """Pictures of the protocol: strips of a person in every arm, the identity-transfer grid, and the README's sheet."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,16 +82,6 @@ def sheet(rows: Sequence[Strip], zoom: int = 2) -> np.ndarray:
 def to_pictures(batch: torch.Tensor) -> list[np.ndarray]:
     """(N, 3, H, W) in [0, 1] -> N of (H, W, 3) uint8."""
     return list((batch * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
-
-
-def png(picture: np.ndarray) -> bytes:
-    """An RGB picture as a PNG file."""
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1])
-
-
-def data_uri(picture: np.ndarray) -> str:
-    """An RGB picture as a PNG inside a `data:` address."""
-    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()
 
 
 def _nearest(lr: torch.Tensor, scale: int) -> torch.Tensor:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from refsr.evaluation import page
 from refsr.evaluation.charts import curves, forest
-from refsr.evaluation.figures import Grid, Strip, data_uri, png, sheet
+from refsr.evaluation.figures import Grid, Strip, sheet
 from refsr.evaluation.statistics import ARMS, DIFFERENCES, METRICS
 from refsr.evaluation.table import COLUMNS, LOWER_IS_BETTER, NAMES, table_text
 
@@ -54,7 +54,7 @@ def write(findings: Findings, folder: Path) -> np.ndarray:
     picture = sheet(findings.strips["median"])
     (folder / "metrics.json").write_text(json.dumps(findings.metrics, indent=2) + "\n", encoding="utf-8")
     (folder / "table.txt").write_text(text, encoding="utf-8")
-    (folder / "strips.png").write_bytes(png(picture))
+    (folder / "strips.png").write_bytes(page.png(picture))
     (folder / "report.html").write_text(render(findings), encoding="utf-8")
     findings.table.to_parquet(folder / "images.parquet", index=False)
     _plots(findings.table, folder / "plots")
@@ -71,12 +71,8 @@ def _plots(table: pd.DataFrame, folder: Path) -> None:
 
 def render(findings: Findings) -> str:
     """The page, its images inside it."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals |= {"uri": data_uri}
-    return environment.get_template("report.html").render(
+    return page.render(
+        "report.html",
         metrics=findings.metrics,
         data=findings.metrics["data"],
         rendered=_rendered(findings.summary),

@@ -1,0 +1,163 @@
+"""What curation costs an image, against decoding it and nothing else, and against the usual way with Pillow.
+
+Rendered JPEGs, once of VGGFace2's usual size and once (`_large`) of some 0.13 megapixels, held in memory; one core,
+processor time; rounds of all contestants in turn, of which the median counts. No image is left out on the way, so that
+everybody does all of the work.
+
+- `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
+- `measure`: refsr.data.measure: every check, the crop, sharpness, hash, thumbnail, and the face chip for the identity
+  network, whose own time is told apart (`identity_ms_per_image`), being the same whoever crops. Most images of a raw
+  set see no more than this. `share_of_decode` is about it.
+- `ours`: measure, and then each image read and cropped again into shards, as those that are kept are.
+- `naive`: Pillow for all: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is its time
+  over that of `ours`.
+
+`two_workers` is the wall time of `measure` with one thread over that with two; `two_decoders` is the same of decoding
+alone, which holds no lock: where that is not about 2, two cores were not free, and neither number means anything.
+
+    python benchmarks/curation.py
+"""
+
+import hashlib
+import io
+import json
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageFilter
+
+from refsr.config import Curate, Synthesize
+from refsr.data import curation
+from refsr.data.measure import CHUNK, hr_crop, in_threads, measure
+from refsr.data.shards import write_shards
+from refsr.data.vggface2 import BOX, Tree
+from refsr.steps.curate import identity_embedder
+from refsr.synthetic.dataset import write_raw
+
+ROUNDS = 7
+SETS = {
+    "": Synthesize(train_identities=20, test_identities=10, views=8, defects=0),
+    "_large": Synthesize(train_identities=8, test_identities=4, views=8, defects=0, min_size=340),
+}
+PARAMS = Curate(min_box=1, max_yaw=90, min_sharpness=0)  # no limit is in the way of any image
+COPIES = 6  # of the set, measured again and again for `two_workers`, so that no worker waits for the last chunk
+CHIPS = 16  # of which the identity network is timed
+
+
+def main() -> None:
+    """Measure, and print one JSON object."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    result: dict[str, float] = {}
+    for suffix, params in SETS.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            raw = Path(scratch) / "raw"
+            write_raw(params, raw)
+            result |= {f"{key}{suffix}": round(value, 3) for key, value in compare(raw, Path(scratch)).items()}
+    print(json.dumps(result))
+
+
+def compare(raw: Path, scratch: Path) -> dict[str, float]:
+    """Milliseconds an image of each contestant, and the ratios that are promised."""
+    images = curation.describe(Tree(raw))
+    files = {source: (raw / source).read_bytes() for source in images["source"]}
+    chips: list[np.ndarray] = []
+
+    def look(workers: int, copies: int = 1) -> pd.DataFrame:
+        return measure(pd.concat([images] * copies), files.__getitem__, _no_embedding(chips), PARAMS, workers).table
+
+    def ours() -> None:
+        _write(look(1), files, scratch)
+
+    def decode(workers: int = 1, copies: int = 1) -> None:
+        every = list(files.values()) * copies
+        list(in_threads(_decode, [every[at : at + CHUNK] for at in range(0, len(every), CHUNK)], workers))
+
+    table = look(1)
+    assert (table["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
+    boxes = dict(zip(table["source"], table[list(BOX)].to_numpy(), strict=True))
+    contestants: dict[str, Callable[[], object]] = {
+        "naive": lambda: [_naive(files[source], box, scratch / "naive.png") for source, box in boxes.items()],
+        "ours": ours,
+        "measure": lambda: look(1),
+        "decode": decode,
+    }
+    spent = _rounds(contestants, time.process_time)
+    in_turns: dict[str, Callable[[], object]] = {
+        "look": lambda: look(1, COPIES),
+        "look by two": lambda: look(2, COPIES),
+        "decode": lambda: decode(1, COPIES),
+        "decode by two": lambda: decode(2, COPIES),
+    }
+    wall = _rounds(in_turns, time.perf_counter)
+    embed, faces = identity_embedder(), np.stack(chips[:CHIPS])
+    result = {f"{name}_ms": 1000 * seconds / len(files) for name, seconds in spent.items()}
+    return result | {
+        "images": len(files),
+        "megapixels": float((table["width"] * table["height"]).mean()) / 1e6,
+        "identity_ms_per_image": 1000 * _rounds({"": lambda: embed(faces)}, time.process_time)[""] / len(faces),
+        "share_of_decode_with_writing": spent["decode"] / spent["ours"],
+        "speedup_over_naive": spent["naive"] / spent["ours"],
+        "share_of_decode": spent["decode"] / spent["measure"],
+        "two_workers": wall["look"] / wall["look by two"],
+        "two_decoders": wall["decode"] / wall["decode by two"],
+    }
+
+
+def _decode(files: Sequence[bytes]) -> None:
+    for data in files:
+        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def _rounds(contestants: dict[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, float]:
+    """The median seconds of each, taken in turns so that a slow moment is everybody's."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(ROUNDS):
+        for name, run in contestants.items():
+            start = clock()
+            run()
+            seconds[name].append(clock() - start)
+    return {name: float(np.median(values)) for name, values in seconds.items()}
+
+
+def _no_embedding(chips: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Stands where the identity network does; keeps the chips of the first call for its own timing."""
+
+    def embed(batch: np.ndarray) -> np.ndarray:
+        if not chips:
+            chips.extend(batch)
+        return np.zeros((len(batch), 1), np.float32)
+
+    return embed
+
+
+def _write(table: pd.DataFrame, files: dict[str, bytes], folder: Path) -> None:
+    boxes = table[list(BOX)].to_numpy(np.float64)
+    crops = (hr_crop(files[source], box, PARAMS) for source, box in zip(table["source"], boxes, strict=True))
+    write_shards(folder, crops, len(table), PARAMS.hr_size, PARAMS.shard_images)
+
+
+def _naive(data: bytes, box: np.ndarray, output: Path) -> tuple[str, float, int]:
+    """(SHA-256, sharpness, difference hash) of an image whose crop is written as a PNG; all of it Pillow's."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    x, y, w, h = box
+    half = PARAMS.crop_factor * max(w, h) / 2
+    centre = (x + w / 2, y + h / 2)
+    edges = tuple(round(value) for value in (*(c - half for c in centre), *(c + half for c in centre)))
+    crop = image.crop(edges).resize((PARAMS.hr_size, PARAMS.hr_size), Image.Resampling.LANCZOS)
+    grey = crop.convert("L")
+    edges_seen = grey.filter(ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128))
+    cells = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))  # as imagehash.dhash does
+    bits = int.from_bytes(np.packbits(cells[:, :-1] > cells[:, 1:]).tobytes())
+    crop.save(output)
+    return hashlib.sha256(data).hexdigest(), float(np.asarray(edges_seen, np.float32).var()), bits
+
+
+if __name__ == "__main__":
+    main()

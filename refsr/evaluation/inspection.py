@@ -1,0 +1,254 @@
+"""A curated set on one page: what it holds, how it is spread, and what was left out, why, and whether rightly."""
+
+import json
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from refsr.data import quality
+from refsr.data.curated import Curated
+from refsr.data.manifest import REASONS
+from refsr.data.vggface2 import BOX, Tree
+from refsr.errors import RefsrError
+from refsr.evaluation.charts import histogram
+from refsr.evaluation.page import render
+
+IDENTITIES = 12  # of each split on its contact sheet
+IMAGES = 8  # of each identity
+EXAMPLES = 8  # of each reason
+THUMB = 160  # longer side of a thumbnail of a raw image, pixels
+SPLITS = ("train", "test")
+MEASURED = {  # what the `value` of a reason is, and its unit
+    "zero_byte": ("size", "bytes"),
+    "truncated": ("size", "bytes"),
+    "tiny": ("shorter side", "px"),
+    "oversized": ("size", "px"),
+    "small_box": ("shorter side", "px"),
+    "extreme_pose": ("yaw", "°"),
+    "blurred": ("sharpness", ""),
+    "no_face": ("identity distance", ""),
+    "near_duplicate": ("likeness", ""),
+    "cross_duplicate": ("likeness", ""),
+    "wrong_person": ("identity distance", ""),
+    "too_few": ("left", "images"),
+    "surplus": ("likeness to the reference", ""),
+}
+_COPY_OF = "copy of "
+_FRAME = (255, 176, 0)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its title; where there is none to show, `problem` says why."""
+
+    title: str
+    image: np.ndarray | None  # (H, W, 3) uint8 RGB
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Person:
+    """An identity on the contact sheet; its reference is the first picture."""
+
+    identity: str
+    images: int
+    sex: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image left out, and what it is to be compared with: its original, or the reference of its folder."""
+
+    source: str
+    value: float
+    pictures: list[Picture]
+
+
+def write(curated: Path, output: Path, raw: Path | None = None) -> None:
+    """Write the page of a curated folder; with the raw folder it was made from, rejects are shown.
+
+    Raises RefsrError where one of them is not what it should be, or the page cannot be written.
+    """
+    page = inspect(Curated(curated), raw)
+    partial = output.with_name(output.name + ".partial")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(output)
+    except OSError as error:
+        raise RefsrError(f"{output}: cannot be written: {error.strerror}; name another file with -o") from error
+
+
+def inspect(curated: Curated, raw: Path | None) -> str:
+    """The page, its images inside it."""
+    rejects, summary = _rejects(curated.folder), _summary(curated.folder)
+    manifest = curated.table
+    splits = {name: manifest[manifest["split"] == name] for name in SPLITS}
+    return render(
+        "inspection.html",
+        hr_size=curated.hr_size,
+        kept=len(manifest),
+        left_out=len(rejects),
+        identities=manifest["identity"].nunique(),
+        rendered=summary.get("rendered"),
+        splits={name: _counts(rows) for name, rows in splits.items()},
+        people={name: list(_people(curated, rows)) for name, rows in splits.items()},
+        histograms=_histograms(splits),
+        reasons=_reasons(rejects, summary),
+        examples=_examples(curated, rejects, raw) if raw else {},
+        with_raw=raw is not None,
+        empty=summary.get("empty_identities"),
+    )
+
+
+def _rejects(folder: Path) -> pd.DataFrame:
+    path = folder / "rejects.parquet"
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    path = folder / "summary.json"
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+    return dict(summary)
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, Any]:
+    """What the table of splits says of one of them."""
+    sizes = rows.groupby("identity").size()
+    sexes = rows.drop_duplicates("identity")["sex"].value_counts()
+    return {
+        "identities": len(sizes),
+        "images": len(rows),
+        "least": int(sizes.min()) if len(sizes) else 0,
+        "most": int(sizes.max()) if len(sizes) else 0,
+        "female": int(sexes.get("f", 0)),
+        "male": int(sexes.get("m", 0)),
+    }
+
+
+def _people(curated: Curated, rows: pd.DataFrame) -> Iterator[Person]:
+    """Identities at equal distances in their order, the first and the last among them."""
+    identities = rows["identity"].drop_duplicates().to_numpy()
+    for identity in identities[_evenly(len(identities), IDENTITIES)]:
+        group = rows[rows["identity"] == identity].sort_values("role", ascending=False, kind="stable")
+        shown = group.head(IMAGES)
+        pixels = curated.pixels(shown.index.to_numpy())
+        pictures = [Picture(_facts(row), hr) for row, hr in zip(shown.to_dict("records"), pixels, strict=True)]
+        yield Person(str(identity), len(group), str(group["sex"].iloc[0]), pictures)
+
+
+def _facts(row: dict[Hashable, Any]) -> str:
+    shapes = {"yaw": "yaw {:.0f}°", "sharpness": "sharpness {:.2f}", "identity_distance": "identity distance {:.2f}"}
+    return ", ".join(
+        [row["source"], *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key])]
+    )
+
+
+def _evenly(total: int, count: int) -> np.ndarray:
+    """At most `count` positions among `total` at equal distances."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+
+
+def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | None]:
+    """Title -> chart, of what was kept."""
+
+    def of(column: str) -> dict[str, Any] | None:
+        return histogram({name: rows[column].to_numpy(float) for name, rows in splits.items()})
+
+    def shorter(*columns: str) -> dict[str, Any] | None:
+        return histogram({name: rows[[*columns]].min(axis=1).to_numpy(float) for name, rows in splits.items()})
+
+    images = {name: rows.groupby("identity").size().to_numpy(float) for name, rows in splits.items()}
+    return {
+        "image, shorter side, px": shorter("width", "height"),
+        "face box, shorter side, px": shorter("w", "h"),
+        "images of an identity": histogram(images),
+        "sharpness": of("sharpness"),
+        "yaw, degrees": of("yaw"),
+        "identity distance": of("identity_distance"),
+    }
+
+
+def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row per reason that occurs, in the order in which curation asks; NaN where nothing is measured or known."""
+    groups = dict(list(rejects.groupby("reason")))
+    return [
+        {
+            "name": reason,
+            "meaning": meaning,
+            "count": len(groups[reason]),
+            "measure": MEASURED.get(reason, ("", ""))[0],
+            "unit": MEASURED.get(reason, ("", ""))[1],
+            "low": float(groups[reason]["value"].min()),
+            "high": float(groups[reason]["value"].max()),
+            "precision": float(summary.get(f"precision.{reason}", np.nan)),
+            "recall": float(summary.get(f"recall.{reason}", np.nan)),
+        }
+        for reason, meaning in REASONS.items()
+        if reason in groups
+    ]
+
+
+def _examples(curated: Curated, rejects: pd.DataFrame, raw: Path) -> dict[str, list[Example]]:
+    """Reason -> images left out for it, from the least to the greatest measured value."""
+    if not raw.is_dir():
+        raise RefsrError(f"{raw}: no such folder; name the raw set that was curated with --raw, or leave it out")
+    boxes = Tree(raw).boxes()
+    examples = {}
+    for reason, group in rejects.groupby("reason"):
+        group = group.sort_values(["value", "source"])
+        chosen = group.iloc[_evenly(len(group), EXAMPLES)].to_dict("records")
+        examples[str(reason)] = [_example(curated, row, raw, boxes) for row in chosen]
+    return examples
+
+
+def _example(curated: Curated, row: dict[Hashable, Any], raw: Path, boxes: pd.DataFrame) -> Example:
+    pictures = [_look(raw, row["source"], boxes, "left out")]
+    table = curated.table
+    if row["detail"].startswith(_COPY_OF):
+        pictures.append(_look(raw, row["detail"].removeprefix(_COPY_OF), boxes, "original"))
+    elif row["reason"] == "wrong_person":
+        reference = np.flatnonzero((table["identity"] == row["identity"]) & (table["role"] == "reference"))
+        pictures += [Picture("reference", hr) for hr in curated.pixels(reference)]
+    return Example(row["source"], row["value"], pictures)
+
+
+def _look(raw: Path, source: str, boxes: pd.DataFrame, title: str) -> Picture:
+    """A raw image, reduced, its face box framed."""
+    try:
+        data = (raw / source).read_bytes()
+        width, height = _size(data)
+        image, reduction = quality.decode(data, max(width, height), THUMB)
+    except OSError:
+        return Picture(title, None, "not in the raw folder")
+    except quality.Reject as fault:
+        return Picture(title, None, fault.detail or REASONS[fault.reason])
+    shrink = min(1.0, THUMB / max(image.shape[:2]))
+    image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    name = f"{Path(source).parent.name}/{Path(source).stem}"
+    if name in boxes.index:
+        x, y, w, h = boxes.loc[name, list(BOX)].to_numpy(float) * shrink / reduction
+        cv2.rectangle(image, (round(x), round(y)), (round(x + w), round(y + h)), _FRAME, 1)
+    return Picture(title, image)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a whole JPEG that is small enough to be decoded; that it is tiny is no reason not to look."""
+    try:
+        return quality.image_size(data)
+    except quality.Reject as fault:
+        if fault.reason != "tiny":
+            raise
+        return quality.MIN_SIDE, quality.MIN_SIDE
