@@ -1,9 +1,11 @@
 """Run the compiled training pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
 
 import argparse
+import contextlib
+import shlex
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +58,21 @@ def without_retries(cluster: Cluster) -> Cluster:
 def _run_package(package: Path, inputs: Mapping[str, Any], folder: Path) -> None:
     """Each task as a process of this Python; kfp warns that images and limits mean nothing then, which is known."""
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _executable_fit_for_a_shell():
         warnings.filterwarnings("ignore", message="You may be attemping to run a task that uses custom")
         warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
         components.load_component_from_file(str(package))(**inputs)
+
+
+@contextlib.contextmanager
+def _executable_fit_for_a_shell() -> Iterator[None]:
+    """kfp writes sys.executable into a shell command as it is, which breaks where a folder has a space in its name."""
+    plain = sys.executable
+    sys.executable = shlex.quote(plain)
+    try:
+        yield
+    finally:
+        sys.executable = plain
 
 
 if __name__ == "__main__":
