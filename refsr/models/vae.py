@@ -6,6 +6,7 @@ and unit variance, is scaled by the posterior: z = mu + sd * g(x). So neither ne
 below that say so.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal, get_args
 
 import torch
@@ -18,7 +19,7 @@ DeployedSd = Literal["constant", "normal"]
 Mode = Literal["gaussian", "lr", "reference"]
 
 
-class ConditionalVae(nn.Module):
+class ConditionalVae(nn.Module, ABC):
     """The base of the four networks. A variant sets the submodules and says how it encodes and merges.
 
     Raises ValueError where `hr_size` is not a multiple of 8, or of `scale`.
@@ -40,13 +41,13 @@ class ConditionalVae(nn.Module):
             if self.hr_size < 1 or divisor < 1 or self.hr_size % divisor:
                 raise ValueError(f"hr_size {self.hr_size} is not a multiple of {name} ({divisor})")
 
+    @abstractmethod
     def encode(self, x: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(skip, mu, log sd) of the enlarged LR and the image that guides it: HR in SISR, the reference in RefSR."""
-        raise NotImplementedError
 
+    @abstractmethod
     def merge(self, skip: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
         """The skip and the decoded code, (B, 64, H/8, W/8) each, made one."""
-        raise NotImplementedError
 
     def enlarge(self, lr: torch.Tensor) -> torch.Tensor:
         """(B, 3, h, w) -> (B, 3, H, H). Raises ValueError where h or w is not hr_size / scale."""
