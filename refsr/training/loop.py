@@ -54,7 +54,7 @@ class Learner:
         lr = reduce(batch.hr, self.config["scale"])
         self.model.train()
         with self._autocast():
-            sr, kl = self.model(lr, batch.hr, batch.ref)
+            sr, kl = (output := self.model(lr, batch.hr, batch.ref)).sr, output.kl
             perceptual = self.perceptual(sr, batch.hr) if self.params.perceptual_weight else sr.new_zeros(())
         l1 = (sr - batch.hr).abs().mean()
         loss = l1 + self.params.perceptual_weight * perceptual + self.params.kl_weight * kl
