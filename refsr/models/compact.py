@@ -174,10 +174,11 @@ class CompactRefsr(CompactSisr):
         cells = F.pixel_unshuffle(seen, 2)
         values = torch.cat([self.see_coarse(cells), cells], 1)
         if self.attention is None:
-            carried = F.interpolate(values, size=x.shape[-2:], mode="bilinear").unflatten(0, (len(x), -1)).mean(1)
+            in_place = F.interpolate(values, size=x.shape[-2:], mode="bilinear")
+            carried = in_place.reshape(len(x), -1, *in_place.shape[1:]).mean(1)
         else:
             with torch.no_grad():  # the trunk learns from LR; the reference is only matched by what it has learned
                 keys = self.encode(reduced)
             carried = self.attention(x, keys, values)
-        coarse, fine = carried.split([x.shape[1], cells.shape[1]], 1)
-        return coarse, F.pixel_shuffle(fine, 2)
+        width = x.shape[1]
+        return carried[:, :width], F.pixel_shuffle(carried[:, width:], 2)

@@ -40,7 +40,8 @@ def _widening(short: int, long: int, like: torch.Tensor) -> torch.Tensor:
     """The pseudo-inverse (long, short) of the reduction of a line from `long` to `short` pixels."""
     line = torch.eye(long, dtype=torch.float64)[None, None]  # each column a line with one pixel set
     reduction = F.interpolate(line, size=(short, long), mode="bicubic", antialias=True)[0, 0]
-    return torch.linalg.pinv(reduction).to(like.device, torch.float32)
+    widening: torch.Tensor = torch.linalg.pinv(reduction).to(like.device, torch.float32)
+    return widening
 
 
 def require_no_temperature(temperature: float, variant: str) -> None:

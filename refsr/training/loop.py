@@ -19,6 +19,7 @@ from refsr.errors import RefsrError
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
+from refsr.training.distributed import ALONE, Processes, together
 from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs
 from refsr.training.precision import choose_device, choose_precision
@@ -29,11 +30,13 @@ Picture = Callable[[nn.Module], np.ndarray]
 class Learner:
     """What changes from step to step: the network, its averaged copy, the optimiser, the step and the history."""
 
-    def __init__(self, model: nn.Module, params: Training, objective: Objective) -> None:
+    def __init__(self, model: nn.Module, params: Training, objective: Objective, processes: Processes = ALONE) -> None:
         self.params = params
+        self.processes = processes
         self.device = choose_device(params.device)
-        self.precision = choose_precision(params.precision, self.device)
+        self.precision = processes.from_first(choose_precision(params.precision, self.device))
         self.model = _placed(model, self.device)
+        self.parallel = processes.parallel(self.model)
         self.config = cast(SuperResolver, model).config
         self.objective = objective.to(self.device)
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
@@ -45,14 +48,15 @@ class Learner:
         self.history: list[dict[str, float]] = []
 
     def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One update from one batch; returns the loss and its parts, still on the device."""
-        torch.manual_seed(self.params.seed * 1_000_003 + self.step)
+        """One update from one batch; returns the loss and its parts of this process's share, still on the device."""
+        torch.manual_seed(self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007)
+        batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
         lr = reduce(batch.hr, self.config["scale"])
         self.model.train()
         with self._autocast():
-            parts = self.objective(self.model(lr, batch.hr, batch.ref), lr, batch.hr, self.step)
+            parts = self.objective(self.parallel(lr, batch.hr, batch.ref), lr, batch.hr, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         if self.params.clip_norm:
@@ -100,8 +104,11 @@ class Learner:
         partial.rename(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
+        state = torch.load(path, map_location=self.device, weights_only=True) if path.exists() else None
+        state = self.processes.from_first(state)
+        if state is None:
+            return
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -141,15 +148,29 @@ def train(
 
     A folder that holds the state of a killed training is gone on with, to the same weights as without the kill.
     At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
-    `loss_networks`, which pretrained networks had a part in the loss. Returns the last logged numbers.
-    Raises RefsrError where the loss is no longer a number.
+    `loss_networks`, which pretrained networks had a part in the loss. Several processes train together where a launcher
+    started them (see `refsr.training.distributed`); numbers told are of the first one's share. Returns the last ones.
+    Raises RefsrError where the loss is no longer a number, or a batch cannot be shared.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = folder / "state.pt"
-    learner = Learner(model, params, objective)
-    if state.exists():
-        learner.resume(state)
-    tracker.tags({"precision": learner.precision, "device": learner.device})
+    with together(choose_device(params.device)) as processes:
+        if params.batch_size % processes.count:
+            raise RefsrError(f"batch_size {params.batch_size} cannot be shared by {processes.count} processes")
+        learner = Learner(model, params, objective, processes)
+        learner.resume(folder / "state.pt")
+        _steps(learner, pairs, tracker, folder, picture, snapshot_at)
+    learner.export(folder / "model.safetensors")
+    _write_history(folder / "history.csv", learner.history)
+    (folder / "state.pt").unlink()
+    return {key: value for key, value in learner.history[-1].items() if key != "step"}
+
+
+def _steps(
+    learner: Learner, pairs: Pairs, tracker: Tracker, folder: Path, picture: Picture | None, snapshot_at: int
+) -> None:
+    """The steps that are left, with all that falls due between them."""
+    params = learner.params
+    tracker.tags({"precision": learner.precision, "device": learner.device, "processes": str(learner.processes.count)})
     clock = _Clock(params.batch_size, learner.step)
     with tqdm(total=params.steps, initial=learner.step, desc=folder.stem, unit="step", mininterval=2) as bar:
         while learner.step < params.steps:
@@ -167,11 +188,7 @@ def train(
             if step == snapshot_at:
                 learner.export(folder / "warm.safetensors")
             if _due(step, params.save_every, params.steps):
-                learner.save(state)
-    learner.export(folder / "model.safetensors")
-    _write_history(folder / "history.csv", learner.history)
-    state.unlink()
-    return {key: value for key, value in learner.history[-1].items() if key != "step"}
+                learner.save(folder / "state.pt")
 
 
 def _due(step: int, every: int, last: int) -> bool:

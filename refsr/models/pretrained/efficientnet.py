@@ -52,7 +52,8 @@ class EfficientNetLite0Features(nn.Module):
 
     def deepest(self, images: torch.Tensor) -> torch.Tensor:
         """The last feature map, (N, 112, H/16, W/16); no activation follows it."""
-        return self(images)[-1]
+        deepest: torch.Tensor = self(images)[-1]
+        return deepest
 
 
 class _Block(nn.Module):

@@ -4,6 +4,7 @@ Source: K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Larg
 """
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ class VggFeatures(nn.Module):
         pool: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(nn.ModuleList(block) for block in blocks)
+        self.convolutions = nn.ModuleList(conv for block in blocks for conv in block)
+        self.counts = [len(block) for block in blocks]
         self.pool = pool
         self.register_buffer("mean", torch.tensor(mean_rgb)[None, :, None, None])
         self.requires_grad_(False)
@@ -44,9 +46,10 @@ class VggFeatures(nn.Module):
         """The last convolution of each block."""
         x = images.contiguous(memory_format=torch.channels_last) * 255 - self.mean
         maps: list[torch.Tensor] = []
-        for block in self.blocks:
+        layers = iter(self.convolutions)
+        for count in self.counts:
             x = self.pool(F.relu(maps[-1])) if maps else x
-            for index, conv in enumerate(block):  # type: ignore[arg-type]
+            for index, conv in enumerate(islice(layers, count)):
                 x = conv(F.relu(x) if index else x)
             maps.append(x)
         return maps

@@ -36,9 +36,9 @@ class Vgg19Features(VggFeatures):
 
 def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        tensors: Mapping[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        plain = path.suffix == ".safetensors"
+        tensors: Mapping[str, torch.Tensor]
+        tensors = load_file(path) if plain else torch.load(path, map_location="cpu", weights_only=True)
         return tensors
     except FileNotFoundError as error:
         raise RefsrError(
