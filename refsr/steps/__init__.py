@@ -75,7 +75,7 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict
 def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Path]) -> dict[str, float]:
     """What a process beside the first of a distributed training does: the same, and nothing of it is kept."""
     with tempfile.TemporaryDirectory() as folder:
-        outputs = {key: Path(folder) / key for key in kinds if key not in inputs}
+        outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}
         return step(params, NullTracker(), **inputs, **outputs)
 
 
