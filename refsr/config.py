@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
 
 from refsr.errors import RefsrError
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Options = dict[str, Annotated[int | float | str, Field(union_mode="left_to_right")]]  # 16.0 is taken for 16 here too
+Weight = Annotated[float, Field(ge=0)]
+Options = dict[  # 16.0 is taken for 16 here too
+    str, Annotated[StrictBool | int | float | str, Field(union_mode="left_to_right")]
+]
 
 
 class Section(BaseModel):
@@ -81,18 +84,51 @@ class Validate(Section):
     min_test_identities: Positive = 1
 
 
+class Loss(Section):
+    """What training minimises. `kind`:
+
+    - "default": mean|HR - SR|, and the terms below by their weights.
+    - "released": the authors', in sums over the batch, as refsr.models.losses has it; no weight below has a part in it.
+    - "means": the same, in means.
+
+    Identity is judged by dlib's network: a model it has trained is no longer judged by it, and its report says so.
+    """
+
+    kind: Literal["default", "released", "means"] = "default"
+    perceptual: Literal["efficientnet", "hed", "vgg19"] = "efficientnet"  # the network whose features are compared
+    vgg19_weights: str = ""  # file of VGG19's weights, see refsr.models.pretrained.vgg19
+    perceptual_weight: Weight = 0.3
+    kl_weight: Weight = 1.0e-4
+    kl_warmup: Share = 0.0  # share of the steps over which the weight of KL rises from 0
+    free_bits: Weight = 0.0  # nats of each latent dimension that cost nothing
+    identity_weight: Weight = 0.0  # of 1 - cosine of dlib's embeddings
+    consistency_weight: Weight = 0.0  # of mean|LR - reduced SR|
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Loss":
+        if self.perceptual == "vgg19" and not self.vgg19_weights:
+            raise ValueError("perceptual vgg19 needs vgg19_weights, the path of a file of its weights")
+        default = Loss.model_construct(kind=self.kind, perceptual=self.perceptual, vgg19_weights=self.vgg19_weights)
+        for name in type(self).model_fields:
+            if self.kind != "default" and getattr(self, name) != getattr(default, name):
+                raise ValueError(f"{name} has no part in the loss {self.kind!r}: leave it out")
+        return self
+
+
 class Training(Section):
     """What both trainings share; how the network itself is built stands in `model`."""
 
     seed: int = 0
     steps: Positive
     batch_size: Positive = 32
+    optimizer: Literal["adamw", "adam"] = "adamw"  # adam adds the weight decay to the gradient, adamw does not
     learning_rate: Annotated[float, Field(gt=0)] = 4.0e-4
-    weight_decay: Annotated[float, Field(ge=0)] = 1.0e-4
+    schedule: Literal["decay", "constant"] = "decay"  # after the warm-up; decay falls to 3% over the last 40%
+    weight_decay: Weight = 1.0e-4
+    clip_norm: Weight = 1.0  # longest gradient that is taken as it is; 0 takes every one
     warmup_steps: Annotated[int, Field(ge=0)] = 50
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998
-    perceptual_weight: Annotated[float, Field(ge=0)] = 0.3
-    kl_weight: Annotated[float, Field(ge=0)] = 1.0e-4
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998  # 0 keeps the last weights themselves
+    loss: Loss = Loss()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     log_every: Positive = 20

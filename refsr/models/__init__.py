@@ -11,22 +11,40 @@ from refsr.errors import RefsrError
 
 
 class Output(NamedTuple):
-    """What a network gives in training."""
+    """What a network gives in training. D is the number of latent dimensions, 0 where there is no latent variable."""
 
     sr: torch.Tensor  # (B, 3, H, W), not clamped
-    kl: torch.Tensor  # (), nats per image, mean over the batch
+    kl_each: torch.Tensor  # (D,), nats per image in each dimension, mean over the batch
+    posterior_mean: torch.Tensor  # (B, D)
+    prior_mean: torch.Tensor  # (B, D)
+
+    @property
+    def kl(self) -> torch.Tensor:
+        """The divergence of posterior from prior: () nats per image, mean over the batch."""
+        return self.kl_each.sum()
 
 
 class SuperResolver(Protocol):
-    """What every variant offers. Images are RGB in [0, 1]: lr (B, 3, h, w); hr, ref and sr (B, 3, H, W)."""
+    """What every variant offers. Images are RGB in [0, 1]: lr (B, 3, h, w); hr, ref and sr (B, 3, H, W).
+
+    `ref` None means that there is no reference, (B, R, 3, H, W) that there are R. A single-image model ignores `ref`.
+    """
 
     config: dict[str, Any]  # JSON-able; `build(config)` gives a network of the same shape
+    draws_samples: bool  # whether `upscale` takes a temperature above 0
 
     def __call__(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None) -> Output:
         """One forward in training, with HR at hand for the posterior."""
 
-    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None) -> torch.Tensor:
-        """SR, not clamped; `ref` None means that there is no reference. A single-image model ignores `ref`."""
+    def upscale(
+        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+    ) -> torch.Tensor:
+        """SR, not clamped.
+
+        `temperature` 0 decodes the prior's mean, 1 draws from the prior, anything between draws nearer to the mean;
+        RefsrError where the variant draws no samples. `fidelity` in [0, 1] is the share of what the reduced SR misses
+        of LR that is put back (see `refsr.models.upscaling.hold_to_lr`); 0 is the network's own output.
+        """
 
 
 # (model, variant) -> where it is; a module is imported only when one of its networks is asked for

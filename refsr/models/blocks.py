@@ -86,11 +86,11 @@ class UpBackProjection(nn.Module):
 
 
 def kl_to_prior(mu: torch.Tensor, log_sd: torch.Tensor) -> torch.Tensor:
-    """KL(N(mu, sd^2) || N(0, 0.1^2)): (B, D), (B, D) -> () nats per image, summed over D, mean over the batch.
+    """KL(N(mu, sd^2) || N(0, 0.1^2)): (B, D), (B, D) -> (D,) nats per image in each dimension, mean over the batch.
 
     For each of the D values: 50 mu^2 + 50 sd^2 - ln(10 sd) - 0.5.
     """
     mu, log_sd = mu.float(), log_sd.float()
     precision = 1 / (2 * PRIOR_SD**2)
     each = precision * mu.square() + precision * (2 * log_sd).exp() - (log_sd - math.log(PRIOR_SD)) - 0.5
-    return each.sum(1).mean()
+    return each.mean(0)

@@ -14,6 +14,7 @@ from torch import nn
 
 from refsr.models import Output
 from refsr.models.blocks import LATENT, PRIOR_SD, REDUCTION, enlarge, kl_to_prior
+from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
 
 DeployedSd = Literal["constant", "normal"]
 Mode = Literal["gaussian", "lr", "reference"]
@@ -24,6 +25,8 @@ class ConditionalVae(nn.Module, ABC):
 
     Raises ValueError where `hr_size` is not a multiple of 8, or of `scale`.
     """
+
+    draws_samples = False  # as published: noise is a function of LR
 
     trunk: nn.Module  # (B, 3, H, W) -> features (B, C, H/8, W/8)
     skip: nn.Module  # features -> (B, 64, H/8, W/8)
@@ -64,7 +67,8 @@ class ConditionalVae(nn.Module, ABC):
     def reconstruct(self, x: torch.Tensor, guide: torch.Tensor) -> Output:
         """SR by the posterior given x and `guide`, and its divergence from the prior."""
         skip, mu, log_sd = self.encode(x, guide)
-        return Output(self.decode(x, skip, mu + log_sd.exp() * self.generator(x)), kl_to_prior(mu, log_sd))
+        sr = self.decode(x, skip, mu + log_sd.exp() * self.generator(x))
+        return Output(sr, kl_to_prior(mu, log_sd), mu.float(), torch.zeros_like(mu.float()))
 
 
 class SingleImageVae(ConditionalVae):
@@ -83,12 +87,15 @@ class SingleImageVae(ConditionalVae):
         """One forward in training; `ref` is ignored."""
         return self.reconstruct(self.enlarge(lr), hr)
 
-    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None) -> torch.Tensor:
+    def upscale(
+        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+    ) -> torch.Tensor:
         """SR without the posterior's encoder, (B, 3, h, w) -> (B, 3, H, H), not clamped; `ref` is ignored."""
+        require_no_temperature(temperature, self.config["variant"])
         x = self.enlarge(lr)
         noise = self.generator(x)
         sd = torch.randn_like(noise) if self.config["deployed_sd"] == "normal" else PRIOR_SD
-        return self.decode(x, self.skip(self.trunk(x)), sd * noise)
+        return hold_to_lr(self.decode(x, self.skip(self.trunk(x)), sd * noise), lr, fidelity)
 
 
 class ReferenceVae(ConditionalVae):
@@ -96,7 +103,8 @@ class ReferenceVae(ConditionalVae):
 
     The option `mode` says from where `upscale` takes the code. "reference": the reference, or LR where there is none.
     "lr": LR is its own reference. "gaussian": z is drawn from the prior N(0, 0.1^2), with LR in the reference's
-    place elsewhere. Training is the same in all three.
+    place elsewhere. Training is the same in all three. Of several references the first is taken: the network has one
+    place for it, and a mean of photos would be a picture of a kind it never saw.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -106,18 +114,27 @@ class ReferenceVae(ConditionalVae):
     def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
         """One forward in training; the posterior does not see `hr`."""
         x = self.enlarge(lr)
-        return self.reconstruct(x, x if ref is None else ref)
+        return self.reconstruct(x, x if ref is None else as_set(ref)[:, 0])
 
-    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None, mode: Mode | None = None) -> torch.Tensor:
+    def upscale(
+        self,
+        lr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+        *,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
+        mode: Mode | None = None,
+    ) -> torch.Tensor:
         """SR, (B, 3, h, w) and (B, 3, H, H) -> (B, 3, H, H), not clamped; `mode` overrides the network's own."""
+        require_no_temperature(temperature, self.config["variant"])
         mode = mode or self.config["mode"]
         _require("mode", mode, get_args(Mode))
         x = self.enlarge(lr)
-        guide = ref if ref is not None and mode == "reference" else x
+        guide = as_set(ref)[:, 0] if ref is not None and mode == "reference" else x
         if mode != "gaussian":
-            return self.reconstruct(x, guide).sr
+            return hold_to_lr(self.reconstruct(x, guide).sr, lr, fidelity)
         z = PRIOR_SD * torch.randn(len(x), LATENT, device=x.device)
-        return self.decode(x, self.encode(x, guide)[0], z)
+        return hold_to_lr(self.decode(x, self.encode(x, guide)[0], z), lr, fidelity)
 
 
 def _require(name: str, value: object, known: tuple[str, ...]) -> None:

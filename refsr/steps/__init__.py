@@ -11,12 +11,15 @@ import importlib
 import inspect
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.tracker import NullTracker
+from refsr.training import distributed
 
 Input = Annotated[Path, "input"]
 Output = Annotated[Path, "output"]
@@ -52,6 +55,8 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict
     inputs = {key: paths[key] for key, kind in kinds.items() if kind == "input"}
     for key, path in inputs.items():
         _require(name, key, path)
+    if distributed.rank() > 0:
+        return _help(step, params, kinds, inputs)
     fingerprint = _fingerprint(name, params, inputs)
     scratch = {key: _open_scratch(paths[key], kinds[key], fingerprint) for key in kinds if key not in inputs}
     with start_run(tracking_uri, name, params, inputs) as tracker:
@@ -65,6 +70,13 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict
     for key, partial in scratch.items():
         _put_in_place(partial, paths[key])
     return metrics
+
+
+def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Path]) -> dict[str, float]:
+    """What a process beside the first of a distributed training does: the same, and nothing of it is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}
+        return step(params, NullTracker(), **inputs, **outputs)
 
 
 def _require(name: str, key: str, path: Path) -> None:

@@ -17,9 +17,9 @@ def train_refsr(
     from refsr.data.curated import Curated
     from refsr.models import build, reference_config
     from refsr.models.checkpoint import load_matching, read_checkpoint
-    from refsr.models.pretrained import efficientnet_distance
     from refsr.services.versioning import file_hash
     from refsr.training.loop import train
+    from refsr.training.objective import Objective
     from refsr.training.pairs import Pairs
     from refsr.training.pictures import fixed_batch
 
@@ -33,7 +33,7 @@ def train_refsr(
         model,
         Pairs(faces, params.seed, params.batch_size, params),
         params,
-        efficientnet_distance(),
+        Objective(params.loss, params.steps),
         tracker,
         refsr,
         picture=fixed_batch(faces, config["scale"]),

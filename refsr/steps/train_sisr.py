@@ -16,9 +16,9 @@ def train_sisr(
 
     from refsr.data.curated import Curated
     from refsr.models import build
-    from refsr.models.pretrained import efficientnet_distance
     from refsr.services.versioning import file_hash
     from refsr.training.loop import train
+    from refsr.training.objective import Objective
     from refsr.training.pairs import Pairs
     from refsr.training.pictures import fixed_batch
 
@@ -31,7 +31,7 @@ def train_sisr(
         model,
         Pairs(faces, params.seed, params.batch_size),
         params,
-        efficientnet_distance(),
+        Objective(params.loss, params.steps),
         tracker,
         sisr,
         picture=fixed_batch(faces, params.scale),

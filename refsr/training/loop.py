@@ -19,52 +19,52 @@ from refsr.errors import RefsrError
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
+from refsr.training.distributed import ALONE, Processes, together
+from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs
 from refsr.training.precision import choose_device, choose_precision
 
-Distance = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (sr, hr) -> ()
 Picture = Callable[[nn.Module], np.ndarray]
 
 
 class Learner:
     """What changes from step to step: the network, its averaged copy, the optimiser, the step and the history."""
 
-    def __init__(self, model: nn.Module, params: Training, perceptual: Distance) -> None:
+    def __init__(self, model: nn.Module, params: Training, objective: Objective, processes: Processes = ALONE) -> None:
         self.params = params
+        self.processes = processes
         self.device = choose_device(params.device)
-        self.precision = choose_precision(params.precision, self.device)
+        self.precision = processes.from_first(choose_precision(params.precision, self.device))
         self.model = _placed(model, self.device)
+        self.parallel = processes.parallel(self.model)
         self.config = cast(SuperResolver, model).config
-        self.perceptual = perceptual
+        self.objective = objective.to(self.device)
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            params.learning_rate,
-            weight_decay=params.weight_decay,
-            fused=True,
+        optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[params.optimizer]
+        self.optimizer = optimizer(
+            model.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True
         )
         self.step = 0
         self.history: list[dict[str, float]] = []
 
     def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One update from one batch; returns the loss and its parts, still on the device."""
-        torch.manual_seed(self.params.seed * 1_000_003 + self.step)
+        """One update from one batch; returns the loss and its parts of this process's share, still on the device."""
+        torch.manual_seed(self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007)
+        batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
         lr = reduce(batch.hr, self.config["scale"])
         self.model.train()
         with self._autocast():
-            sr, kl = self.model(lr, batch.hr, batch.ref)
-            perceptual = self.perceptual(sr, batch.hr) if self.params.perceptual_weight else sr.new_zeros(())
-        l1 = (sr - batch.hr).abs().mean()
-        loss = l1 + self.params.perceptual_weight * perceptual + self.params.kl_weight * kl
+            parts = self.objective(self.parallel(lr, batch.hr, batch.ref), lr, batch.hr, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        parts["loss"].backward()
+        if self.params.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
         self.optimizer.step()
         self.step += 1
         self._average()
-        return {"loss": loss.detach(), "l1": l1.detach(), "perceptual": perceptual.detach(), "kl": kl.detach()}
+        return {name: part.detach() for name, part in parts.items()}
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "bfloat16":
@@ -84,6 +84,11 @@ class Learner:
         copy.load_state_dict(self.average)
         return _placed(copy, self.device).eval()
 
+    def export(self, path: Path) -> None:
+        """Write the averaged network as a checkpoint."""
+        facts = {"step": self.step, "loss_networks": self.objective.networks}
+        save_model(path, self.averaged_model(), facts)
+
     def save(self, path: Path) -> None:
         """Write all that a resumed training needs, beside `path`, then rename."""
         state = {
@@ -99,8 +104,11 @@ class Learner:
         partial.rename(path)
 
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
+        state = torch.load(path, map_location=self.device, weights_only=True) if path.exists() else None
+        state = self.processes.from_first(state)
+        if state is None:
+            return
         self.model.load_state_dict(state["model"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -114,8 +122,13 @@ def _placed(model: nn.Module, device: str) -> nn.Module:
 
 
 def schedule(step: int, params: Training) -> float:
-    """The share of the learning rate at a step: linear warm-up, constant, then linear to 3% over the last 40%."""
+    """The share of the learning rate at a step: linear warm-up, constant, then linear to 3% over the last 40%.
+
+    With `schedule: constant` it does not fall.
+    """
     warm = min(1.0, (step + 1) / max(1, params.warmup_steps))
+    if params.schedule == "constant":
+        return warm
     left = (params.steps - step) / (0.4 * params.steps)
     return warm * (0.03 + 0.97 * min(1.0, left))
 
@@ -124,7 +137,7 @@ def train(
     model: nn.Module,
     pairs: Pairs,
     params: Training,
-    perceptual: Distance,
+    objective: Objective,
     tracker: Tracker,
     folder: Path,
     *,
@@ -134,15 +147,30 @@ def train(
     """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
 
     A folder that holds the state of a killed training is gone on with, to the same weights as without the kill.
-    At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Returns the last logged numbers.
-    Raises RefsrError where the loss is no longer a number.
+    At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
+    `loss_networks`, which pretrained networks had a part in the loss. Several processes train together where a launcher
+    started them (see `refsr.training.distributed`); numbers told are of the first one's share. Returns the last ones.
+    Raises RefsrError where the loss is no longer a number, or a batch cannot be shared.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = folder / "state.pt"
-    learner = Learner(model, params, perceptual)
-    if state.exists():
-        learner.resume(state)
-    tracker.tags({"precision": learner.precision, "device": learner.device})
+    with together(choose_device(params.device)) as processes:
+        if params.batch_size % processes.count:
+            raise RefsrError(f"batch_size {params.batch_size} cannot be shared by {processes.count} processes")
+        learner = Learner(model, params, objective, processes)
+        learner.resume(folder / "state.pt")
+        _steps(learner, pairs, tracker, folder, picture, snapshot_at)
+    learner.export(folder / "model.safetensors")
+    _write_history(folder / "history.csv", learner.history)
+    (folder / "state.pt").unlink()
+    return {key: value for key, value in learner.history[-1].items() if key != "step"}
+
+
+def _steps(
+    learner: Learner, pairs: Pairs, tracker: Tracker, folder: Path, picture: Picture | None, snapshot_at: int
+) -> None:
+    """The steps that are left, with all that falls due between them."""
+    params = learner.params
+    tracker.tags({"precision": learner.precision, "device": learner.device, "processes": str(learner.processes.count)})
     clock = _Clock(params.batch_size, learner.step)
     with tqdm(total=params.steps, initial=learner.step, desc=folder.stem, unit="step", mininterval=2) as bar:
         while learner.step < params.steps:
@@ -158,13 +186,9 @@ def train(
             if picture is not None and _due(step, params.image_every, params.steps):
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
-                save_model(folder / "warm.safetensors", learner.averaged_model(), {"step": step})
+                learner.export(folder / "warm.safetensors")
             if _due(step, params.save_every, params.steps):
-                learner.save(state)
-    save_model(folder / "model.safetensors", learner.averaged_model(), {"step": learner.step})
-    _write_history(folder / "history.csv", learner.history)
-    state.unlink()
-    return {key: value for key, value in learner.history[-1].items() if key != "step"}
+                learner.save(folder / "state.pt")
 
 
 def _due(step: int, every: int, last: int) -> bool:

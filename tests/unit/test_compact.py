@@ -3,14 +3,27 @@
 import pytest
 import torch
 
+from refsr.errors import RefsrError
 from refsr.models import build
-from refsr.models.compact import CompactRefsr, CompactSisr, Latent, _kl
+from refsr.models.attention import ReferenceAttention
+from refsr.models.compact import CompactRefsr, CompactSisr
+
+SMALL = {"variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1}
 
 
-def _images(hr_size: int, scale: int, count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _images(
+    height: int = 32, scale: int = 8, width: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
-    hr, ref = (torch.rand(count, 3, hr_size, hr_size, generator=draw) for _ in range(2))
-    return torch.rand(count, 3, hr_size // scale, hr_size // scale, generator=draw), hr, ref
+    width = width or height
+    hr, ref = (torch.rand(2, 3, height, width, generator=draw) for _ in range(2))
+    return torch.rand(2, 3, height // scale, width // scale, generator=draw), hr, ref
+
+
+@pytest.fixture
+def refsr() -> CompactRefsr:
+    torch.manual_seed(0)
+    return CompactRefsr(32, 8, width=16, blocks=1).eval()
 
 
 @pytest.mark.parametrize(("hr_size", "scale"), [(32, 4), (64, 8), (64, 16), (96, 8)])
@@ -22,50 +35,110 @@ def test_any_size_and_scale(kind: str, hr_size: int, scale: int) -> None:
     assert model.upscale(lr, ref).shape == hr.shape
 
 
-@pytest.mark.parametrize("cls", [CompactSisr, CompactRefsr])
-def test_every_parameter_gets_a_gradient(cls: type[CompactSisr]) -> None:
-    model = cls(32, 8, width=16, blocks=1)
-    lr, hr, ref = _images(32, 8)
-    sr, kl = model(lr, hr, ref)
-    ((sr - hr).abs().mean() + kl).backward()
+@pytest.mark.parametrize("kind", ["sisr", "refsr"])
+def test_one_network_takes_larger_and_oblong_images(kind: str) -> None:
+    model = build({"model": kind} | SMALL)
+    lr, hr, ref = _images(96, 8, width=64)
+    assert model(lr, hr, ref).sr.shape == model.upscale(lr, ref).shape == hr.shape
+
+
+def test_the_default_has_less_than_15_million_parameters() -> None:
+    with torch.device("meta"):
+        model = build({"model": "refsr", "variant": "compact", "width": 128, "blocks": 8})  # of params/vggface2.yaml
+    assert sum(p.numel() for p in model.parameters()) < 15_000_000
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "sisr"},
+        {"model": "sisr", "prior": "standard"},
+        {"model": "sisr", "prior": "none"},
+        {"model": "refsr"},
+        {"model": "refsr", "attention": False},
+    ],
+)
+def test_every_parameter_gets_a_gradient(options: dict[str, object]) -> None:
+    model = build(SMALL | options)
+    lr, hr, ref = _images()
+    output = model(lr, hr, ref)
+    ((output.sr - hr).abs().mean() + output.kl).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_the_reference_changes_the_result_and_none_is_the_single_image_path() -> None:
-    torch.manual_seed(0)
-    refsr = CompactRefsr(32, 8, width=16, blocks=1).eval()
+def test_the_reference_changes_the_result_and_none_is_the_single_image_path(refsr: CompactRefsr) -> None:
     sisr = CompactSisr(32, 8, width=16, blocks=1).eval()
     sisr.load_state_dict({k: v for k, v in refsr.state_dict().items() if k in sisr.state_dict()})
-    lr, _, ref = _images(32, 8)
+    lr, _, ref = _images()
     assert torch.equal(refsr.upscale(lr), sisr.upscale(lr))
     assert not torch.allclose(refsr.upscale(lr, ref), refsr.upscale(lr), atol=1e-4)
     assert not torch.allclose(refsr.upscale(lr, ref), refsr.upscale(lr, ref.flip(0)), atol=1e-4)
 
 
-def test_temperature_draws_samples_and_zero_does_not() -> None:
-    model = CompactSisr(32, 8, width=16, blocks=1).eval()
-    lr, _, _ = _images(32, 8)
-    assert torch.equal(model.upscale(lr), model.upscale(lr))
-    assert not torch.equal(model.upscale(lr, temperature=1.0), model.upscale(lr, temperature=1.0))
+@pytest.mark.parametrize("attention", [True, False])
+def test_several_references_are_seen_in_any_order(attention: bool) -> None:
+    torch.manual_seed(0)
+    model = CompactRefsr(32, 8, width=16, blocks=1, attention=attention).eval()
+    lr, hr, ref = _images()
+    pair, turned = torch.stack([ref, 1 - ref], 1), torch.stack([1 - ref, ref], 1)
+    torch.testing.assert_close(model.upscale(lr, pair), model.upscale(lr, turned))
+    assert not torch.allclose(model.upscale(lr, pair), model.upscale(lr, ref), atol=1e-4)
+    torch.testing.assert_close(model.upscale(lr, ref[:, None].expand(-1, 4, -1, -1, -1)), model.upscale(lr, ref))
+    assert model(lr, hr, pair).sr.shape == hr.shape
 
 
-def test_kl_by_hand() -> None:
-    mean, log_sd = torch.full((2, 3, 1, 1), 0.5), torch.full((2, 3, 1, 1), -1.0)
-    zero = torch.zeros_like(mean)
-    expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(mean, log_sd.exp()), torch.distributions.Normal(zero, torch.ones_like(zero))
+def test_a_reference_of_another_size_is_taken(refsr: CompactRefsr) -> None:
+    lr, hr, _ = _images()
+    assert refsr.upscale(lr, torch.rand(2, 3, 64, 48)).shape == hr.shape
+
+
+def test_attention_brings_each_cell_from_where_it_lies_in_either_reference() -> None:
+    """The references are the two halves of the image itself, upside down: matched, and put together again."""
+    torch.manual_seed(0)
+    attention = ReferenceAttention(16, 48, heads=1)
+    torch.nn.init.zeros_(attention.place.weight)
+    torch.nn.init.constant_(attention.sharpness, 5.0)
+    x = torch.randn(1, 16, 4, 4)
+    left, right = x[..., :2].flip(2, 3), x[..., 2:].flip(2, 3)
+    values = torch.arange(16.0).reshape(1, 1, 4, 4)
+    carried = attention(
+        x, torch.cat([left, right]), torch.cat([values[..., :2].flip(2, 3), values[..., 2:].flip(2, 3)])
     )
-    assert torch.isclose(_kl(mean, log_sd, zero, zero), expected.sum() / 2)
-    assert _kl(mean, log_sd, mean, log_sd) == 0
+    torch.testing.assert_close(carried, values, atol=1e-2, rtol=0)
 
 
-def test_latent_has_as_many_cells_at_any_size() -> None:
-    latent = Latent(8, 4)
-    for side in (8, 24):
-        added, _ = latent(torch.rand(1, 8, side, side), torch.rand(1, 3, 4 * side, 4 * side))
-        assert added.shape == (1, 8, side, side)
+def test_temperature_draws_samples_and_zero_does_not(refsr: CompactRefsr) -> None:
+    lr, _, ref = _images()
+    assert refsr.draws_samples
+    assert torch.equal(refsr.upscale(lr, ref), refsr.upscale(lr, ref))
+    assert not torch.equal(refsr.upscale(lr, ref, temperature=1.0), refsr.upscale(lr, ref, temperature=1.0))
+    spread = [torch.stack([refsr.upscale(lr, ref, temperature=t) for _ in range(8)]).std(0).mean() for t in (0.2, 1.0)]
+    assert spread[0] < 0.5 * spread[1]
 
 
-def test_an_unknown_network_is_refused() -> None:
+def test_fidelity_holds_the_result_to_lr(refsr: CompactRefsr) -> None:
+    lr, _, ref = _images()
+    misses = [
+        (torch.nn.functional.interpolate(sr, size=(4, 4), mode="bicubic", antialias=True) - lr).abs().mean().item()
+        for sr in (refsr.upscale(lr, ref, fidelity=fidelity) for fidelity in (0.0, 0.5, 1.0))
+    ]
+    assert misses[1] == pytest.approx(0.5 * misses[0], rel=1e-3)
+    assert misses[2] < 1e-5
+
+
+def test_without_a_latent_variable_there_is_no_sample() -> None:
+    model = build(SMALL | {"model": "refsr", "prior": "none"})
+    lr, hr, ref = _images()
+    output = model(lr, hr, ref)
+    assert output.kl == 0
+    assert output.posterior_mean.shape == (2, 0)
+    assert torch.equal(output.sr, model.upscale(lr, ref))
+    with pytest.raises(RefsrError, match="compact without a latent variable draws no samples"):
+        model.upscale(lr, ref, temperature=1.0)
+
+
+def test_an_unknown_network_or_option_is_refused() -> None:
     with pytest.raises(ValueError, match="no such network"):
         build({"model": "sisr", "variant": "nonesuch"})
+    with pytest.raises(RefsrError, match="prior 'flat' is not one of learned, standard, none"):
+        build(SMALL | {"model": "sisr", "prior": "flat"})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from refsr.config import SECTIONS, Curate, TrainSisr, load_section, parse_section
+from refsr.config import SECTIONS, Curate, TrainRefsr, TrainSisr, load_section, parse_section
 from refsr.errors import RefsrError
 
 
@@ -31,6 +31,13 @@ def test_a_section_has_its_defaults_and_its_values(tmp_path: Path) -> None:
         ("curate: {test_images: {min: 5, max: 2}}", r"curate.test_images: .*min 5 is above max 2"),
         ("train_sisr: {steps: 10, warm_start_step: 20}", r"warm_start_step 20 is after the last step 10"),
         ("train_sisr: {learning_rate: 1e-4x}", r"train_sisr.learning_rate: .*number.*'1e-4x'"),
+        ("train_sisr: {loss: {kind: best}}", r"train_sisr.loss.kind: .*'default', 'released' or 'means', not 'best'"),
+        ("train_sisr: {loss: {kl: 1}}", r"train_sisr.loss.kl: unknown parameter; known are: kind, perceptual"),
+        ("train_refsr: {loss: {perceptual: vgg19}}", r"train_refsr.loss: .*perceptual vgg19 needs vgg19_weights"),
+        (
+            "train_refsr: {loss: {kind: released, kl_weight: 1.0}}",
+            r"train_refsr.loss: .*kl_weight has no part in the loss 'released': leave it out",
+        ),
         ("curare: {}", r"params.yaml: unknown section 'curare'; known are: data, synthesize"),
         ("- curate", r"a mapping with a section per stage is expected, not list"),
         ("curate: [", r"cannot be read as YAML: .*line 1"),
@@ -51,6 +58,14 @@ def test_whole_floats_are_integers() -> None:
     assert isinstance(section, TrainSisr)
     assert section.steps == 8
     assert isinstance(section.steps, int)
+
+
+def test_options_of_a_network_keep_their_types() -> None:
+    options = {"attention": False, "width": 48.0, "share": 0.5, "prior": "none"}
+    section = parse_section("train_refsr", {"model": options})
+    assert isinstance(section, TrainRefsr)
+    assert [type(value) for value in section.model.values()] == [bool, int, float, str]
+    assert section.model == options
 
 
 def test_sections_are_frozen() -> None:

@@ -8,6 +8,11 @@ from refsr.models import Output
 from refsr.models.losses import released_loss, released_loss_in_means
 
 
+def output_of(sr: torch.Tensor, kl: float) -> Output:
+    """SR, and a divergence of two dimensions that sum to `kl`."""
+    return Output(sr, torch.tensor([0.25, 0.75]) * kl, *torch.zeros(2, len(sr), 2))
+
+
 def as_vgg(image: torch.Tensor) -> torch.Tensor:
     """Features of the shape of VGG19's conv5_4, (B, 512, H/16, W/16), that are 3 times each patch's mean."""
     return 3 * F.avg_pool2d(image, 16).mean(1, keepdim=True).expand(-1, 512, -1, -1)
@@ -15,14 +20,14 @@ def as_vgg(image: torch.Tensor) -> torch.Tensor:
 
 def test_sums_by_hand() -> None:
     hr = torch.zeros(2, 3, 32, 32)
-    output = Output(hr + 0.5, torch.tensor(7.0))
+    output = output_of(hr + 0.5, 7.0)
     pixels, features, kl = 2 * 3 * 32 * 32 * 0.5, 2 * 512 * 2 * 2 * 1.5, 2 * 7.0
     assert released_loss(output, hr, as_vgg).item() == pytest.approx(pixels + 10 * features / 256 + kl)
 
 
 def test_means_by_hand_at_128_pixels() -> None:
     hr = torch.zeros(1, 3, 128, 128)
-    loss = released_loss_in_means(Output(hr + 0.5, torch.tensor(1000.0)), hr, as_vgg).item()
+    loss = released_loss_in_means(output_of(hr + 0.5, 1000.0), hr, as_vgg).item()
     assert loss == pytest.approx(0.5 + 0.02604 * 1.5 + 2.03e-5 * 1000, rel=1e-3)
 
 
@@ -31,7 +36,7 @@ def test_sums_and_means_are_one_loss_in_two_units(batch: int, size: int) -> None
     torch.manual_seed(0)
     hr, sr = torch.rand(2, batch, 3, size, size)
     sr.requires_grad_()
-    output = Output(sr, torch.tensor(40.0))
+    output = output_of(sr, 40.0)
     sums, means = released_loss(output, hr, as_vgg), released_loss_in_means(output, hr, as_vgg)
     torch.testing.assert_close(sums, means * hr.numel())
     gradients = [torch.autograd.grad(loss, sr)[0] for loss in (sums, means)]
@@ -47,5 +52,5 @@ def test_no_gradient_goes_into_the_target_features() -> None:
         seen.append(features.requires_grad)
         return features
 
-    released_loss(Output(hr + 0.1, torch.tensor(0.0)), hr, watched)
+    released_loss(output_of(hr + 0.1, 0.0), hr, watched)
     assert seen == [False, True]

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.blocks import PRIOR_SD, enlarge
 from refsr.models.losses import released_loss_in_means
 from refsr.models.release import ReleaseRefsr, ReleaseSisr
+from refsr.models.upscaling import hold_to_lr
 from refsr.models.vae import ConditionalVae
 
 SIZE, SCALE = 16, 4
@@ -85,9 +87,10 @@ def test_sr_has_the_size_of_hr(kind: type[ConditionalVae], size: int, scale: int
     network = on_meta(kind, hr_size=size, scale=scale)
     hr = torch.empty(2, 3, size, size, device="meta")
     lr = torch.empty(2, 3, size // scale, size // scale, device="meta")
-    sr, kl = network(lr, hr, hr)
-    assert sr.shape == hr.shape
-    assert kl.shape == ()
+    output = network(lr, hr, hr)
+    assert output.sr.shape == hr.shape
+    assert output.kl_each.shape == (1024,)
+    assert output.posterior_mean.shape == output.prior_mean.shape == (2, 1024)
 
 
 def test_weights_start_as_in_the_released_files(sisr: ReleaseSisr) -> None:
@@ -182,9 +185,9 @@ def test_sisr_deployed_is_the_training_network_whose_posterior_is_the_prior(vari
     with torch.no_grad():
         last.bias[1024:] = math.log(PRIOR_SD)
     lr, hr, ref = pair()
-    sr, kl = network(lr, hr)
-    torch.testing.assert_close(network.upscale(lr, ref), sr)
-    assert kl.item() == pytest.approx(0, abs=1e-4)
+    output = network(lr, hr)
+    torch.testing.assert_close(network.upscale(lr, ref), output.sr)
+    assert output.kl.item() == pytest.approx(0, abs=1e-4)
 
 
 def test_sisr_training_sees_hr_and_deployment_no_reference(sisr: ReleaseSisr) -> None:
@@ -232,6 +235,24 @@ def test_the_mode_of_the_configuration_is_the_default() -> None:
     lr, _, ref = pair()
     assert torch.equal(network.upscale(lr, ref), network.upscale(lr))
     assert not torch.equal(network.upscale(lr, ref, mode="reference"), network.upscale(lr))
+
+
+def test_of_several_references_the_first_counts(refsr: ReleaseRefsr) -> None:
+    lr, hr, ref = pair()
+    several = torch.stack([ref, 1 - ref, hr], 1)
+    assert torch.equal(refsr.upscale(lr, several), refsr.upscale(lr, ref))
+    assert torch.equal(refsr(lr, hr, several).sr, refsr(lr, hr, ref).sr)
+
+
+@pytest.mark.parametrize("variant", ["release", "figure"])
+@pytest.mark.parametrize("model", ["sisr", "refsr"])
+def test_samples_are_refused_and_fidelity_holds_the_result_to_lr(model: str, variant: str) -> None:
+    network = build({"model": model, "variant": variant, "hr_size": SIZE, "scale": SCALE})
+    lr, _, ref = pair()
+    assert not network.draws_samples
+    with pytest.raises(RefsrError, match=f"the variant {variant} draws no samples: temperature must be 0, not 0.5"):
+        network.upscale(lr, ref, temperature=0.5)
+    assert torch.equal(network.upscale(lr, ref, fidelity=1.0), hold_to_lr(network.upscale(lr, ref), lr, 1.0))
 
 
 def test_an_lr_of_another_size_is_refused() -> None:

@@ -1,6 +1,5 @@
 """The loop learns, resumes to the bit, and draws its pairs as it says."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,23 @@ import torch
 from helpers import make_curated
 from torch import nn
 
-from refsr.config import TrainRefsr, TrainSisr
+from refsr.config import Loss, Training, TrainRefsr, TrainSisr
 from refsr.data.curated import Curated
 from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.checkpoint import load_model, read_checkpoint
 from refsr.tracker import NullTracker
 from refsr.training.loop import Learner, schedule, train
+from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs, warp
 from refsr.training.pictures import fixed_batch
 
 SMALL = {"variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1, "latent": 4}
 
 
-def _distance(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    return (sr - hr).square().mean()
+def _objective(params: Training) -> Objective:
+    """The default loss without a pretrained network."""
+    return Objective(Loss(perceptual_weight=0, kl_weight=params.loss.kl_weight), params.steps)
 
 
 @pytest.fixture
@@ -105,13 +106,14 @@ def test_schedule_warms_up_holds_and_falls() -> None:
     assert schedule(59, params) == pytest.approx(1.0)
     assert schedule(80, params) == pytest.approx(0.03 + 0.97 * 0.5)
     assert schedule(99, params) < 0.06
+    assert schedule(99, params.model_copy(update={"schedule": "constant"})) == 1
 
 
 @pytest.mark.parametrize("kind", ["sisr", "refsr"])
 def test_one_batch_is_overfitted(kind: str) -> None:
     torch.manual_seed(0)
-    params = TrainSisr(steps=150, warm_start_step=1, warmup_steps=5, learning_rate=3e-3, kl_weight=0)
-    learner = Learner(build({"model": kind} | SMALL), params, _distance)
+    params = TrainSisr(steps=150, warm_start_step=1, warmup_steps=5, learning_rate=3e-3, loss=Loss(kl_weight=0))
+    learner = Learner(build({"model": kind} | SMALL), params, _objective(params))
     draw = torch.Generator().manual_seed(0)
     batch = Batch(
         *(torch.rand(2, 3, 8, 8, generator=draw).repeat_interleave(4, 2).repeat_interleave(4, 3) for _ in range(2))
@@ -137,7 +139,7 @@ def _train(faces: Curated, folder: Path, tracker: NullTracker) -> dict[str, floa
         steps=12, batch_size=4, log_every=1, save_every=5, image_every=6, warmup_steps=2, precision="float32"
     )
     model = build({"model": "refsr"} | SMALL)
-    return train(model, Pairs(faces, 0, 4, params), params, _distance, tracker, folder, snapshot_at=3)
+    return train(model, Pairs(faces, 0, 4, params), params, _objective(params), tracker, folder, snapshot_at=3)
 
 
 def test_a_killed_training_ends_in_the_same_bits(faces: Curated, tmp_path: Path) -> None:
@@ -158,14 +160,57 @@ def test_a_killed_training_ends_in_the_same_bits(faces: Curated, tmp_path: Path)
 def test_a_checkpoint_rebuilds_its_own_model(faces: Curated, tmp_path: Path) -> None:
     _train(faces, tmp_path / "run", NullTracker())
     config, facts, _ = read_checkpoint(tmp_path / "run" / "model.safetensors")
-    assert (config["model"], config["width"], facts["step"]) == ("refsr", 16, 12)
+    assert (config["model"], config["width"]) == ("refsr", 16)
+    assert facts == {"step": 12, "loss_networks": []}
     model = load_model(tmp_path / "run" / "model.safetensors")
     assert fixed_batch(faces, 8)(model).shape == (2 * 32, 5 * 32, 3)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(faces: Curated, tmp_path: Path) -> None:
     params = TrainSisr(steps=3, warm_start_step=1, batch_size=2, log_every=1)
-    broken: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = lambda sr, hr: sr.mean() * float("nan")  # noqa: E731
     model: nn.Module = build({"model": "sisr"} | SMALL)
+    nn.init.constant_(model.head.weight, float("nan"))
     with pytest.raises(RefsrError, match="the loss is nan at step 1"):
-        train(model, Pairs(faces, 0, 2), params, broken, NullTracker(), tmp_path / "run")
+        train(model, Pairs(faces, 0, 2), params, _objective(params), NullTracker(), tmp_path / "run")
+
+
+def test_checkpoints_name_the_networks_of_the_loss(faces: Curated, tmp_path: Path) -> None:
+    params = TrainSisr(steps=1, warm_start_step=1, batch_size=2)
+    objective = Objective(Loss(perceptual="efficientnet", identity_weight=0.1), 1)
+    train(
+        build({"model": "sisr"} | SMALL), Pairs(faces, 0, 2), params, objective, NullTracker(), tmp_path, snapshot_at=1
+    )
+    for name in ("model.safetensors", "warm.safetensors"):
+        assert read_checkpoint(tmp_path / name)[1]["loss_networks"] == ["efficientnet_lite0", "dlib"]
+
+
+def _after_steps(**options: object) -> tuple[Learner, list[torch.Tensor]]:
+    """A learner after two steps, and its weights."""
+    torch.manual_seed(0)
+    params = TrainSisr.model_validate(
+        {"steps": 9, "warm_start_step": 1, "warmup_steps": 0, "precision": "float32"} | options
+    )
+    learner = Learner(build({"model": "sisr"} | SMALL), params, _objective(params))
+    for step in range(2):
+        learner.train_step(Batch(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(step)), None))
+    return learner, [p.detach().clone() for p in learner.model.parameters()]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_the_optimizer_is_the_one_named(name: str, kind: type) -> None:
+    learner, _ = _after_steps(optimizer=name, weight_decay=0.25)
+    assert type(learner.optimizer) is kind
+    assert [group["weight_decay"] for group in learner.optimizer.param_groups] == [0.25]
+
+
+def test_without_averaging_the_last_weights_are_kept() -> None:
+    learner, weights = _after_steps(ema=0.0)
+    assert all(torch.equal(a, b) for a, b in zip(learner.averaged_model().parameters(), weights, strict=True))
+
+
+def test_gradients_are_clipped_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, limit: limits.append(limit))
+    _after_steps(clip_norm=0.5)
+    _after_steps(clip_norm=0)
+    assert limits == [0.5, 0.5]

@@ -4,14 +4,12 @@ Source: M. Tan and Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolu
 the Lite variant is Google's, without squeeze-and-excitation and with ReLU6. Weights: Apache-2.0.
 """
 
-from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from refsr.models.pretrained.features import feature_distance
 from refsr.models.pretrained.files import package_file
 
 # repeats, kernel, stride, expansion, input and output channels of each stage up to the last one used here
@@ -23,7 +21,8 @@ BATCH_NORM_EPS = 1.0e-3
 class EfficientNetLite0Features(nn.Module):
     """RGB (N, 3, H, W) in [0, 1] -> six feature maps, at 1/2, 1/2, 1/4, 1/8, 1/16 and 1/16 of the size.
 
-    Batch normalisation is folded into the convolutions. Raises RefsrError where the weights are not installed.
+    Batch normalisation is folded into the convolutions. On a CPU it leaves bfloat16 autocast, under which its depthwise
+    convolutions are slower, not faster. Raises RefsrError where the weights are not installed.
     """
 
     def __init__(self) -> None:
@@ -40,33 +39,21 @@ class EfficientNetLite0Features(nn.Module):
         self.eval()
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        x = images.contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self.stem((x * 255 - 127) / 128))
-        features = [x]
-        for index, block in enumerate(self.blocks):
-            x = block(x)
-            if index in TAPS:
-                features.append(x)
+        leave = torch.autocast("cpu", enabled=False) if images.device.type == "cpu" else nullcontext()
+        with leave:
+            x = images.float().contiguous(memory_format=torch.channels_last)
+            x = F.relu6(self.stem((x * 255 - 127) / 128))
+            features = [x]
+            for index, block in enumerate(self.blocks):
+                x = block(x)
+                if index in TAPS:
+                    features.append(x)
         return features
 
-
-def efficientnet_distance() -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The training loss (sr, hr) -> (): mean feature distance of (N, 3, H, W) in [0, 1]; no gradient goes to hr.
-
-    The network follows the images to their device. On a CPU it leaves bfloat16 autocast, under which its depthwise
-    convolutions are slower, not faster.
-    """
-    network = EfficientNetLite0Features()
-
-    def distance(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-        network.to(sr.device)
-        leave = torch.autocast("cpu", enabled=False) if sr.device.type == "cpu" else nullcontext()
-        with leave:
-            with torch.no_grad():
-                wanted = network(hr.float())
-            return feature_distance(network(sr.float()), wanted).mean()
-
-    return distance
+    def deepest(self, images: torch.Tensor) -> torch.Tensor:
+        """The last feature map, (N, 112, H/16, W/16); no activation follows it."""
+        deepest: torch.Tensor = self(images)[-1]
+        return deepest
 
 
 class _Block(nn.Module):

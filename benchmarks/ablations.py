@@ -1,0 +1,82 @@
+"""The compact variant with one thing changed at a time: trained alike, measured alike, one table.
+
+Every case is the demo's parameters at `--steps`, SISR and RefSR together, but for what CASES says. Cases whose SISR is
+the same share it. `none`, `wrong` and `right` are the references at hand; `over default` is the paired difference of
+PSNR with the right reference, with its interval over identities. The identity loss is dlib's, and so is the judge: that
+line is marked. There is one seed: a difference whose interval holds 0 means nothing, and another may not last.
+
+    python benchmarks/ablations.py --curated data/curated --steps 400 --output data/ablations
+
+What is done is not done again as long as `--output` is kept. The last line is one JSON object.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import arena
+import numpy as np
+import torch
+
+from refsr.config import Loss
+from refsr.data.curated import Curated
+from refsr.evaluation.table import cell
+
+ARMS = ("none", "wrong", "right")
+# title -> (the prior, which is SISR's and RefSR's; what else of RefSR's parameters is changed)
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("learned", {}),
+    "prior standard": ("standard", {}),
+    "prior none": ("none", {}),
+    "attention off": ("learned", {"model": {"attention": False}}),
+    "no wrong, no missing": ("learned", {"wrong_reference": 0.0, "no_reference": 0.0}),
+    "20% wrong, 10% missing": ("learned", {"wrong_reference": 0.2, "no_reference": 0.1}),
+    "identity loss 0.1 (*)": ("learned", {"loss": Loss(identity_weight=0.1)}),
+}
+
+
+def main() -> None:
+    """Train, measure, print the table and one JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--curated", type=Path, default=Path("data/curated"))
+    parser.add_argument("--output", type=Path, default=Path("data/ablations"), help="checkpoints and results, kept")
+    parser.add_argument("--steps", type=int, required=True, help="SISR and RefSR together")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    faces, folder = Curated(options.curated), options.output / str(options.steps)
+    results = {title: run(number, title, faces, folder, options.steps) for number, title in enumerate(CASES)}
+    print(table(results))
+    print(json.dumps({title: {arm: arena.means(scores[arm]) for arm in ARMS} for title, scores in results.items()}))
+
+
+def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> dict[str, arena.Scores]:
+    """Train and measure one case, unless its result is there already."""
+    prior, changes = CASES[title]
+    done = folder / f"{number}.json"
+    if not done.exists():
+        sisr, refsr = arena.demo_sections(steps)
+        sisr = sisr.model_copy(update={"model": sisr.model | {"prior": prior}})
+        first = arena.fit(sisr, faces, folder / f"sisr-{prior}")
+        second = arena.fit(refsr.model_copy(update=changes), faces, folder / str(number), first)
+        done.write_text(json.dumps(arena.measure(faces, second, ARMS)))
+    found: dict[str, arena.Scores] = json.loads(done.read_text())
+    return found
+
+
+def table(results: dict[str, dict[str, arena.Scores]]) -> str:
+    """A line per case."""
+    arms = "".join(f"{arm:>8}" for arm in ARMS)
+    lines = [f"{'':26}{'PSNR dB':>24}{'identity':>24}  over default, PSNR dB", f"{'':26}{arms}{arms}"]
+    base = np.array(results["default"]["right"]["psnr"])
+    for title, scores in results.items():
+        psnr = "".join(f"{np.mean(scores[arm]['psnr']):8.2f}" for arm in ARMS)
+        identity = "".join(f"{np.mean(scores[arm]['identity']):8.4f}" for arm in ARMS)
+        gain = np.array(scores["right"]["psnr"]) - base
+        over = "" if title == "default" else cell(arena.interval(gain.tolist()), 2, "+")
+        lines.append(f"{title:26}{psnr}{identity}  {over}".rstrip())
+    return "\n".join([*lines, "(*) trained by the network that judges identity here"])
+
+
+if __name__ == "__main__":
+    main()

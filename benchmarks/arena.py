@@ -1,0 +1,120 @@
+"""What peers.py and ablations.py share: models trained by the project's own loop, measured by its own protocol."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from refsr.config import Training, TrainRefsr, TrainSisr, load_section
+from refsr.data.curated import Curated
+from refsr.data.degrade import enlarge, reduce
+from refsr.evaluation import metrics
+from refsr.evaluation.protocol import images, pairs, to_8_bits
+from refsr.evaluation.statistics import bootstrap
+from refsr.models import SuperResolver, build, reference_config
+from refsr.models.checkpoint import load_matching, load_model, read_checkpoint
+from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
+from refsr.tracker import NullTracker
+from refsr.training.loop import Learner, train
+from refsr.training.objective import Objective
+from refsr.training.pairs import Pairs
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"  # the demo's
+SHARE_OF_SISR = 5 / 11  # of the steps of a pair of networks, as in the demo
+PROBES = 3  # steps by which the processor time of one is known; the first is not counted
+Scores = dict[str, list[float]]  # metric -> a value per person
+
+
+def demo_sections(steps: int, **common: object) -> tuple[TrainSisr, TrainRefsr]:
+    """The demo's parameters of a pair of networks, at a length of `steps` in all.
+
+    SISR is only what RefSR starts from: its rate does not fall. Float32, so that machines agree on what is compared.
+    """
+    sisr, refsr = (load_section(PARAMS, stage) for stage in ("train_sisr", "train_refsr"))
+    first = max(1, round(SHARE_OF_SISR * steps))
+    common = {"precision": "float32", "log_every": 10, "save_every": 20} | common
+    lengths = {"steps": first, "warm_start_step": first, "schedule": "constant"}
+    return (
+        cast(TrainSisr, sisr).model_copy(update=common | lengths),
+        cast(TrainRefsr, refsr).model_copy(update=common | {"steps": max(1, steps - first)}),
+    )
+
+
+def fit(params: Training, faces: Curated, folder: Path, before: Path | None = None) -> Path:
+    """Train SISR, or RefSR started from the checkpoint `before`, unless that is done; gives the checkpoint."""
+    if not (folder / "model.safetensors").exists():
+        objective = Objective(params.loss, params.steps)
+        train(network(params, faces, before), batches(params, faces), params, objective, NullTracker(), folder)
+    return folder / "model.safetensors"
+
+
+def network(params: Training, faces: Curated, before: Path | None) -> nn.Module:
+    """The network of these parameters with its first weights."""
+    torch.manual_seed(params.seed)
+    if isinstance(params, TrainSisr):
+        kind = {"model": "sisr", "variant": params.variant, "hr_size": faces.hr_size, "scale": params.scale}
+        return build(kind | params.model)
+    config, _, weights = read_checkpoint(cast(Path, before))
+    model = build(reference_config(config) | params.model)
+    load_matching(model, weights)
+    return model
+
+
+def batches(params: Training, faces: Curated) -> Pairs:
+    """Single images for SISR, pairs for RefSR."""
+    return Pairs(faces, params.seed, params.batch_size, params if isinstance(params, TrainRefsr) else None)
+
+
+def seconds_per_step(model: nn.Module, params: Training, faces: Curated) -> float:
+    """The processor time of one training step."""
+    learner, drawn = Learner(model, params, Objective(params.loss, params.steps)), batches(params, faces)
+    return float(np.median([_timed(learner, drawn, step) for step in range(PROBES)][1:]))
+
+
+def _timed(learner: Learner, drawn: Pairs, step: int) -> float:
+    batch, start = drawn.batch(step, learner.device), time.process_time()
+    learner.train_step(batch)
+    return time.process_time() - start
+
+
+@torch.inference_mode()
+def measure(faces: Curated, checkpoint: Path | None, arms: Sequence[str] = ("right",)) -> dict[str, Scores]:
+    """arm ("right", "wrong" or "none") -> PSNR, SSIM and identity of each person, as refsr.evaluation takes them.
+
+    Without a checkpoint of the bicubic enlargement.
+    """
+    model = cast(SuperResolver, load_model(checkpoint)) if checkpoint else None
+    judge, tables = identity_network(), []
+    test = pairs(faces.table, seed=0)
+    for start in range(0, len(test), 32):
+        batch = test.iloc[start : start + 32]
+        hr = images(faces, batch["row"].to_numpy(), "cpu")
+        lr, embedding = reduce(hr, hr.shape[-1] // _lr_size(faces, model)), identity_embeddings(judge, hr)
+        for arm in arms:
+            ref = None if arm == "none" else images(faces, batch[arm].to_numpy(), "cpu")
+            sr = to_8_bits(enlarge(lr, (hr.shape[-2], hr.shape[-1])) if model is None else model.upscale(lr, ref))
+            values = {"psnr": metrics.psnr(sr, hr), "ssim": metrics.ssim(sr, hr)}
+            values["identity"] = identity_similarity(identity_embeddings(judge, sr), embedding)
+            columns = {key: value.double().numpy() for key, value in values.items()}
+            tables.append(pd.DataFrame({"arm": arm, "person": batch["person"].to_numpy(), **columns}))
+    people = pd.concat(tables).groupby(["arm", "person"]).mean()
+    return {arm: {key: people.loc[arm][key].tolist() for key in people} for arm in arms}
+
+
+def _lr_size(faces: Curated, model: SuperResolver | None) -> int:
+    return faces.hr_size // (int(model.config["scale"]) if model else 8)
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """{mean, low, high} over people, 95%."""
+    return bootstrap(np.array(values), 2000, 0)
+
+
+def means(scores: Mapping[str, Any]) -> dict[str, float]:
+    """The mean of each metric."""
+    return {key: round(float(np.mean(values)), 5) for key, values in scores.items()}

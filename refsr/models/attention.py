@@ -1,0 +1,48 @@
+"""Attention from an image to one or several references of it, cell by cell."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class ReferenceAttention(nn.Module):
+    """Carries what is seen in the references to where it belongs in the LR image; all on the base grid.
+
+    The cells of all references are attended to together, so that each cell of the image takes from whichever
+    reference shows it best.
+    """
+
+    def __init__(self, width: int, size: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.match = nn.Conv2d(width, size, 1)
+        self.place = nn.Conv2d(18, size, 1)  # where a cell lies: faces are roughly aligned
+        self.sharpness = nn.Parameter(torch.full((heads, 1, 1), 2.0))
+
+    def forward(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Features of LR (B, C, h, w), those of R references (B * R, C, h', w'), and their values (B * R, V, h', w').
+
+        Gives the values where LR needs them: (B, V, h, w).
+        """
+        q, k = (F.normalize(self._split(self._placed(t), len(x)), dim=-1) for t in (x, keys))
+        v = self._split(values, len(x))
+        logits = (q * (4 * self.sharpness.exp())) @ k.transpose(-1, -2)
+        carried = torch.softmax(logits.float(), -1).to(v.dtype) @ v  # (B, heads, hw, V / heads)
+        return carried.transpose(-1, -2).reshape(len(x), -1, *x.shape[-2:])
+
+    def _placed(self, features: torch.Tensor) -> torch.Tensor:
+        placed: torch.Tensor = self.match(features) + self.place(_fourier_places(features))
+        return placed
+
+    def _split(self, t: torch.Tensor, batch: int) -> torch.Tensor:
+        """(B * R, C, h, w) -> (B, heads, R * hw, C / heads)."""
+        cells = t.reshape(batch, -1, self.heads, t.shape[1] // self.heads, t.shape[-2] * t.shape[-1])
+        return cells.permute(0, 2, 1, 4, 3).flatten(2, 3)
+
+
+def _fourier_places(x: torch.Tensor) -> torch.Tensor:
+    """The place of each cell in [-1, 1]^2 as (1, 18, h, w): itself, and sines and cosines at four frequencies."""
+    rows, columns = (torch.linspace(-1, 1, side, device=x.device) for side in x.shape[-2:])
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, h, w)
+    waves = [f(grid * torch.pi * 2**k / 2) for k in range(4) for f in (torch.sin, torch.cos)]
+    return torch.cat([grid, *waves])[None].to(x.dtype)

@@ -1,0 +1,79 @@
+"""A training by several processes, as `torchrun` or a Kubeflow TrainJob starts them: one loop, written for one.
+
+Each process takes its share of every batch, gradients are averaged, so that all keep the same weights. The first does
+what is seen: the others run in `refsr.steps` with a tracker that keeps nothing and a folder that is thrown away. The
+launcher says who is who (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT); without it there is one process.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from refsr.training.pairs import Batch
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """This process's number; 0 is the first, or the only one."""
+    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+
+
+def count() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Who trains together. Alone, by default."""
+
+    rank: int = 0
+    count: int = 1
+
+    def share(self, batch: "Batch") -> "Batch":
+        """This process's images of a batch."""
+        own = slice(self.rank, None, self.count)
+        return batch._replace(hr=batch.hr[own], ref=None if batch.ref is None else batch.ref[own])
+
+    def parallel(self, model: "nn.Module") -> "nn.Module":
+        """The network to call in training, so that gradients are averaged; its first weights become everybody's."""
+        from torch.nn.parallel import DistributedDataParallel
+
+        if self.count == 1:
+            return model
+        return DistributedDataParallel(model, find_unused_parameters=True)  # a step without reference leaves some out
+
+    def from_first(self, value: T) -> T:
+        """The first process's value, in all."""
+        import torch.distributed
+
+        shared = [value]
+        if self.count > 1:
+            torch.distributed.broadcast_object_list(shared)
+        return shared[0]
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def together(device: str) -> Iterator[Processes]:
+    """Join the others for the length of a training on "cuda" or "cpu"; with one process there is nothing to join."""
+    import torch
+
+    if count() == 1:
+        yield ALONE
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        yield Processes(rank(), count())
+    finally:
+        torch.distributed.destroy_process_group()
