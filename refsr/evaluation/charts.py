@@ -59,11 +59,11 @@ def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def calibration(bins: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Actual error over predicted spread, both from 0 to the greatest of either: {high, line, dots}, as above."""
+    """Actual error over predicted spread, both from 0 to the greatest of either: {high, line}, as above."""
     points = [(each["predicted"], each["actual"]) for each in bins.values()]
     high = max(max(point) for point in points) or 1.0
     dots = [(round(100 * x / high, 2), round(100 - 100 * y / high, 2)) for x, y in points]
-    return {"high": high, "line": " ".join(f"{x},{y}" for x, y in dots), "dots": dots}
+    return {"high": high, "line": " ".join(f"{x},{y}" for x, y in dots)}
 
 
 def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:

@@ -115,7 +115,7 @@ class Bench:
         self.known = self._embed(self.references["right"].to_numpy())
         unit = F.normalize(self.known)
         self.test = add_lookalikes(test, self.references, (unit @ unit.T).cpu().numpy())
-        self._place = pd.Series(range(len(self.references)), index=self.references["person"])
+        self._place = {person: place for place, person in enumerate(self.references["person"])}
 
     def arms(self, batch: pd.DataFrame) -> dict[str, Arm]:
         """The arms that every one of these pairs has the references for."""
@@ -125,7 +125,7 @@ class Bench:
     def look(self, batch: pd.DataFrame) -> Truth:
         """What is known of these pairs before any is restored."""
         hr = images(self.curated, batch["row"].to_numpy(), self.models.device)
-        place = torch.from_numpy(self._place[batch["person"]].to_numpy())
+        place = [self._place[person] for person in batch["person"]]
         return self.judge.look(hr, reduce(hr, self.models.scale), self.known[place])
 
     def score(self, name: str, arm: Arm, batch: pd.DataFrame, truth: Truth) -> Scores:

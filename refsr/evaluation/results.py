@@ -28,8 +28,8 @@ COLUMNS = {  # metric -> its title, and digits after the point
 TRUE = "true images"
 PLAIN = (
     "Protocol `plain`: all pixels of R, G and B. Identity is the cosine of dlib's embeddings to the true image; "
-    "VGG16-HED and EfficientNet-Lite0 are distances of their features; LR consistency is the PSNR of the reduced output against "
-    "the LR image, 58.9 dB at most."
+    "VGG16-HED and EfficientNet-Lite0 are distances of their features; LR consistency is the PSNR of the reduced "
+    "output against the LR image, 58.9 dB at most."
 )
 PAPER = (
     "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut off, SSIM 11x11 with "
@@ -45,8 +45,8 @@ BREAK_EVEN = (
 )
 MORE_ARMS = (
     "More ways to give a reference, measured by fewer judges; on the right the paired difference to RefSR with the "
-    "right reference on the same images, p after Holm's correction over this table. Several references are the person's "
-    "reference and other images, never the held-out one; only images of people who have enough take part."
+    "right reference on the same images, p after Holm's correction over this table. Several references are the "
+    "person's reference and other images, never the held-out one; only images of people who have enough take part."
 )
 VERIFICATION = (
     "Is it the same person? Outputs as probes against the references of all test people: area under the ROC curve, and "
@@ -149,7 +149,7 @@ def _tested(difference: Metrics, tests: Metrics) -> list[str]:
 
 def _paper(metrics: Metrics) -> Iterator[Table]:
     keys = ["psnr_paper", "ssim_paper", "psnr_y", "ssim_y"]
-    yield Table("The paper's protocol", PAPER, ["", *(COLUMNS[key][0] for key in keys)], _by_arm(metrics, keys))
+    yield Table("The protocol of the paper", PAPER, ["", *(COLUMNS[key][0] for key in keys)], _by_arm(metrics, keys))
 
 
 def _other_arms(metrics: Metrics) -> Iterator[Table]:
