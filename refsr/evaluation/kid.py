@@ -1,7 +1,7 @@
 """Kernel distance between two sets of images (Binkowski et al., ICLR 2018): do restored faces look like faces at all?
 
-The kernel and the estimator are KID's; the features are not Inception's but VGG16-HED's conv5_3, averaged over places,
-so the numbers compare with nobody else's.
+The kernel and the estimator are KID's; the features are not Inception's but VGG16-HED's conv5_3, averaged over places
+and brought to one length, so the numbers compare with nobody else's.
 """
 
 from collections.abc import Mapping
@@ -21,9 +21,11 @@ def kernel_distances(sets: Mapping[str, np.ndarray], reference: np.ndarray, name
 def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]:
     """{mean, sd} of the unbiased squared MMD over SUBSETS random subsets of features (N, D) and (M, D).
 
-    It may be negative where the sets do not differ. The sd is that of the subsets, not a standard error.
+    Features are first brought to the length sqrt(D). The mean may be negative where the sets do not differ. The sd is
+    that of the subsets, not a standard error.
     """
     rng = np.random.default_rng(seed)
+    a, b = (x / np.sqrt(np.square(x).mean(1, keepdims=True)) for x in (a, b))
     size = min(len(a), len(b), LARGEST)
     values = [squared_mmd(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(SUBSETS)]
     return {"mean": float(np.mean(values)), "sd": float(np.std(values))}

@@ -92,6 +92,7 @@ def render(findings: Findings) -> str:
         names=NAMES,
         columns=COLUMNS,
         lower_is_better=LOWER_IS_BETTER,
+        in_loss=[key for key in COLUMNS if results.was_the_loss(metrics, key)],
         differences={name: other for name, other in DIFFERENCES.items() if name in metrics["difference"]},
         arm_charts={key: _arm_chart(metrics, key) for key in COLUMNS},
         difference_charts={key: _difference_chart(metrics, key) for key in ("psnr", "identity")},
@@ -103,7 +104,7 @@ def render(findings: Findings) -> str:
         scores=_scores(findings),
         gains=findings.gains,
         grid=findings.grid,
-        tables=results.tables(metrics)[2:],  # the first two are told at length
+        tables=results.tables(metrics),
     )
 
 

@@ -33,7 +33,8 @@ PLAIN = (
 )
 PAPER = (
     "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut off, SSIM 11x11 with "
-    "sigma 1.5, the mean output of 4 rotations x mirror. Beside it the same without the rotations."
+    "sigma 1.5, the mean output of 4 rotations x mirror. Beside it the same in one pass: the rotations cost where a "
+    "network was never shown a turned face."
 )
 DIFFERENCE = (
     "Paired differences. p: sign-flip test over identities (all sign patterns up to 13 identities, else 10,000 drawn, "
@@ -56,8 +57,8 @@ VERIFICATION = (
 )
 KID = (
     "Kernel distance (KID's estimator and kernel) to {reference_set}. Features are VGG16-HED's conv5_3, averaged over "
-    "places, not Inception's: comparable within this table only. Mean and standard deviation over 100 subsets of at "
-    "most 100 images."
+    "places and brought to one length, not Inception's: comparable within this table only. Mean and standard deviation "
+    "over 100 subsets of at most 100 images."
 )
 SAMPLES = (
     "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} images, one of a person. "
@@ -97,9 +98,8 @@ def tables(metrics: Metrics) -> list[Table]:
 
 def markdown(metrics: Metrics) -> str:
     """The tables as a Markdown page."""
-    parts = [
-        "# Results\n\nPrinted by `python -m refsr show --markdown` from the last evaluation. " + about(metrics) + ".\n"
-    ]
+    trained = "".join(f" {name.upper()} had {count} steps of training." for name, count in metrics["steps"].items())
+    parts = [f"# Results\n\nPrinted by `python -m refsr show --markdown`: {about(metrics)}.{trained}\n"]
     for table in tables(metrics):
         lines = [table.header, ["---"] * len(table.header), *table.rows]
         rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -110,7 +110,12 @@ def markdown(metrics: Metrics) -> str:
 def column(metrics: Metrics, key: str) -> str:
     """A metric's title, which way is better, and whether its network was in the training loss."""
     title = f"{COLUMNS[key][0]} ({'lower' if key in LOWER_IS_BETTER else 'higher'})"
-    return f"{title}, was the loss" if NETWORKS.get(key) in metrics["loss_networks"].split(", ") else title
+    return f"{title}, was the loss" if was_the_loss(metrics, key) else title
+
+
+def was_the_loss(metrics: Metrics, key: str) -> bool:
+    """Whether the network that measures `key` was in the training loss, as far as the checkpoint says."""
+    return NETWORKS.get(key) in metrics["loss_networks"].split(", ")
 
 
 def _main(metrics: Metrics) -> Iterator[Table]:
@@ -171,12 +176,21 @@ def _verification(metrics: Metrics) -> Iterator[Table]:
         "tar_other_photos": "TAR, other photos",
     }
     names = {"hr": TRUE} | NAMES
+    to_reference = metrics["identity_ref"] | {"hr": None}
     rows = [
-        [names[arm], *(cell(numbers[key], 3) for key in keys if key in numbers)]
+        [names[arm], _or_nothing(to_reference[arm], 4), *(cell(numbers[key], 3) for key in keys if key in numbers)]
         for arm, numbers in metrics["verification"].items()
     ]
-    header = ["probes", *(title for key, title in keys.items() if key in metrics["verification"]["hr"])]
+    header = [
+        "probes",
+        "identity to the reference",
+        *(title for key, title in keys.items() if key in metrics["verification"]["hr"]),
+    ]
     yield Table("Verification", VERIFICATION, header, rows)
+
+
+def _or_nothing(interval: Metrics | None, digits: int) -> str:
+    return cell(interval, digits) if interval else ""
 
 
 def _kid(metrics: Metrics) -> Iterator[Table]:
@@ -210,6 +224,7 @@ def _samples(metrics: Metrics) -> Iterator[Table]:
 
 
 def _slices(metrics: Metrics) -> Iterator[Table]:
+    note = SLICE
     for name, groups in metrics["slices"].items():
         rows = []
         for group, numbers in groups.items():
@@ -222,4 +237,5 @@ def _slices(metrics: Metrics) -> Iterator[Table]:
             ]
             rows.append([title, *counts, *cells])
         header = ["", "people", "images", "PSNR dB", "identity", "gain in identity"]
-        yield Table(f"By {SLICES[name]}", SLICE, header, rows)
+        yield Table(f"By {SLICES[name]}", note, header, rows)
+        note = "Read as the one above."

@@ -1,5 +1,6 @@
 """Stage `evaluate`: models on people none has seen, and the report of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def evaluate(
     models = load_models(paths, faces.hr_size)
     bench = Bench(faces, models, Judge(models.device, models.scale, params.lpips), pairs(faces.table, params.seed))
     measured = measure(bench, params.batch_size)
-    metrics = _numbers(params, bench, measured) | {"loss_networks": loss_networks(checkpoint(refsr))}
+    metrics = _numbers(params, bench, measured) | told_by_checkpoints(paths)
     ranking = gains(measured.table)
     shown = ranked(ranking, params.strips)
     findings = Findings(
@@ -67,13 +68,17 @@ def checkpoint(path: Path) -> Path:
     return path / "model.safetensors" if path.is_dir() else path
 
 
-def loss_networks(path: Path) -> str:
-    """Which networks were in a checkpoint's training loss: their names, "none", or "unknown" where it does not say."""
+def told_by_checkpoints(paths: Mapping[str, Path]) -> dict[str, Any]:
+    """What the checkpoints say of their training: {steps: {model: step}, loss_networks}.
+
+    `loss_networks` are the names of those in the loss of "refsr", "none", or "unknown" where it does not say.
+    """
     from refsr.models.checkpoint import read_checkpoint
 
-    _, facts, _ = read_checkpoint(path)
-    named = facts.get("loss_networks")
-    return "unknown" if named is None else ", ".join(named) or "none"
+    facts = {name: read_checkpoint(path)[1] for name, path in paths.items()}
+    named = facts["refsr"].get("loss_networks")
+    steps = {name: fact["step"] for name, fact in facts.items() if "step" in fact}
+    return {"steps": steps, "loss_networks": "unknown" if named is None else ", ".join(named) or "none"}
 
 
 def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str, Any]:
