@@ -1,6 +1,7 @@
 """The stage as a whole, and what it leaves behind."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ from refsr.models.compact import CompactRefsr, CompactSisr
 from refsr.steps.evaluate import evaluate
 from refsr.tracker import NullTracker
 
+ROOT = Path(__file__).parents[2]
 PARAMS = Evaluate(bootstrap=100, strips=1, grid=3, batch_size=8, samples=2, kid_images=4)
 
 
@@ -158,6 +160,18 @@ def test_results_are_every_table_and_the_report_has_them_too(done: tuple[Path, d
         assert f"<h3>{table.title}</h3>" in page
     line = next(line for line in text.splitlines() if line.startswith("| RefSR, 2 right references | 14 |"))
     assert f"{returned['other_arms.refs_2.psnr.mean']:.2f} [" in line
+
+
+def test_docs_results_has_the_form_of_what_is_printed_now(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    """Every table of a run, under its title and with its columns; docs/results.md may have more slices."""
+    printed, written = (_headers(path.read_text()) for path in (done[0] / "results.md", ROOT / "docs/results.md"))
+    assert {title: written.get(title) for title in printed} == printed
+
+
+def _headers(text: str) -> dict[str, str]:
+    """Title of each table -> its header, without the marks that depend on the checkpoint."""
+    found = re.findall(r"^## (.*?)$.*?^(\|.*?\|)$", text, re.MULTILINE | re.DOTALL)
+    return {title: header.replace(", was the loss", "") for title, header in found}
 
 
 def test_a_network_that_was_the_loss_is_marked(done: tuple[Path, dict[str, float], Recorder]) -> None:
