@@ -98,8 +98,9 @@ def tables(metrics: Metrics) -> list[Table]:
 
 def markdown(metrics: Metrics) -> str:
     """The tables as a Markdown page."""
-    trained = "".join(f" {name.upper()} had {count} steps of training." for name, count in metrics["steps"].items())
-    parts = [f"# Results\n\nPrinted by `python -m refsr show --markdown`: {about(metrics)}.{trained}\n"]
+    titles = {"sisr": "SISR", "refsr": "RefSR"}
+    steps = [f" {titles.get(name, name)} had {count} steps of training." for name, count in metrics["steps"].items()]
+    parts = [f"# Results\n\nPrinted by `python -m refsr show --markdown`: {about(metrics)}.{''.join(steps)}\n"]
     for table in tables(metrics):
         lines = [table.header, ["---"] * len(table.header), *table.rows]
         rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
