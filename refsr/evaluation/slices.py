@@ -73,7 +73,8 @@ def by_slice(table: pd.DataFrame, labels: pd.DataFrame, resamples: int, seed: in
 def _slice(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
     order = [name for name in (*YAW, *THIRDS) if name in set(rows["group"])] or sorted(set(rows["group"]))
     counts = rows.groupby("group").agg(people=("person", "nunique"), images=("person", "size"))
-    found: dict[str, Any] = {name: dict(zip(counts, counts.loc[name].tolist(), strict=True)) for name in order}
+    rows_of = counts.to_dict("index")
+    found: dict[str, Any] = {name: {str(key): count for key, count in rows_of[name].items()} for name in order}
     found["gap"] = {"between": f"{order[-1]} minus {order[0]}"}
     for metric in ("psnr", "identity", "gain"):
         people = rows.pivot_table(index="person", columns="group", values=metric, aggfunc="mean")[order].to_numpy()
