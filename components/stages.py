@@ -88,6 +88,7 @@ def evaluate(
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     report: Output[HTML],
+    results: Output[Markdown],
 ) -> None:
     """Measure both networks on people neither has seen."""
     from components.shell import run
@@ -97,7 +98,7 @@ def evaluate(
         params,
         tracking_uri,
         metrics,
-        {"evaluation/report.html": report},
+        {"evaluation/report.html": report, "evaluation/results.md": results},
         curated=curated,
         sisr=sisr,
         refsr=refsr,

@@ -1,6 +1,7 @@
 """The command line. A stage's options are its own named paths; heavy libraries load only in the one asked for."""
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from refsr.config import Register
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+# What `evaluate` offers beside the names of its paths: any model on any curated set, into a folder of its own.
+_ALSO = {("evaluate", "refsr"): "--model", ("evaluate", "curated"): "--data"}
+_DEFAULTS = {("evaluate", "sisr"): None, ("evaluate", "evaluation"): Path("reports/model")}
+_HELP = {
+    ("evaluate", "refsr"): "checkpoint, its folder, or a registered version: models:/NAME@ALIAS, models:/NAME/VERSION",
+    ("evaluate", "sisr"): "checkpoint or its folder; without it there is no SISR arm",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +58,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             _add_stage_options(command, name)
     show = commands.add_parser("show", help="the table of the last evaluation, and where to look further")
     show.add_argument("--reports", type=Path, default=Path("reports"), help="folder of the reports (default: reports)")
+    show.add_argument("--markdown", action="store_true", help="every table of it, as a Markdown page")
     show.set_defaults(command=_show)
     inspect = commands.add_parser("inspect", help="an HTML page of a curated set: who is in it, what was left out")
     inspect.add_argument("--curated", type=Path, default=Path("data/curated"), help="(default: data/curated)")
@@ -74,7 +83,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
     for port, kind in steps.ports(steps.load(name)).items():
-        command.add_argument(f"--{port.replace('_', '-')}", type=Path, required=True, metavar="PATH", help=kind)
+        key, options = (name, port), [f"--{port.replace('_', '-')}"]
+        options += [_ALSO[key]] if key in _ALSO else []
+        needed = {"default": _DEFAULTS[key]} if key in _DEFAULTS else {"required": True}
+        command.add_argument(*options, type=Path, metavar="PATH", help=_HELP.get(key, kind), **needed)
     command.set_defaults(command=_run_stage, stage=name)
 
 
@@ -82,11 +94,22 @@ def _run_stage(options: argparse.Namespace) -> None:
     from refsr.config import load_section
 
     section = load_section(options.params, options.stage)
-    paths = {port: getattr(options, port) for port in steps.ports(steps.load(options.stage))}
-    metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **paths)
+    paths = {port: path for port in steps.ports(steps.load(options.stage)) if (path := getattr(options, port))}
+    with contextlib.ExitStack() as stack:
+        found = {port: _fetched(path, stack) for port, path in paths.items()}
+        metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **found)
     written = [str(paths[port]) for port, kind in steps.ports(steps.load(options.stage)).items() if kind != "input"]
     shown = ", ".join(f"{key} {value:.6g}" for key, value in list(metrics.items())[:6])
     print(f"{options.stage}: {shown}{', ...' if len(metrics) > 6 else ''} -> {', '.join(written)}")
+
+
+def _fetched(path: Path, stack: contextlib.ExitStack) -> Path:
+    """The path itself; of a registered version the checkpoint, there until the stack is closed."""
+    if not str(path).startswith("models:"):
+        return path
+    from refsr.services.registry import checkpoint_of
+
+    return stack.enter_context(checkpoint_of(tracking_uri(), str(path)))
 
 
 def _inspect(options: argparse.Namespace) -> None:
@@ -124,6 +147,9 @@ def _show(options: argparse.Namespace) -> None:
     evaluation = options.reports / "evaluation"
     if not (evaluation / "table.txt").is_file():
         raise RefsrError(f"{evaluation}: no evaluation here yet; `make demo` or `dvc repro` makes one")
+    if options.markdown:
+        print((evaluation / "results.md").read_text(), end="")
+        return
     print((evaluation / "table.txt").read_text())
     pages = {
         "report": evaluation / "report.html",

@@ -170,6 +170,10 @@ class Evaluate(Section):
     bootstrap: Annotated[int, Field(ge=100)] = 2000
     strips: Positive = 3  # identities shown for each of best, median and worst
     grid: Positive = 6  # side of the identity-transfer grid
+    samples: Annotated[int, Field(ge=2)] = 8  # drawn of each image that diversity is measured on
+    kid_images: Annotated[int, Field(ge=2)] = 240  # images of the training split that KID compares with, at most
+    lpips: Path | None = None  # a file of LPIPS weights (refsr.models.pretrained.lpips); without it there is no LPIPS
+    compare: dict[Annotated[str, Field(pattern="^[a-z0-9]+$")], Path] = {}  # name -> checkpoint of another RefSR
 
 
 class Gate(Section):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 class _Addresses(HTMLParser):
     """Everything a page points at, and the tags left open."""
 
-    VOID = ("meta", "img", "br")
+    VOID = ("meta", "img", "br", "input")
 
     def __init__(self) -> None:
         super().__init__()

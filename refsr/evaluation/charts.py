@@ -13,7 +13,7 @@ LOG_FROM = 50.0  # greatest over least value from which a curve is drawn on a lo
 
 def forest(intervals: Mapping[str, Mapping[str, float]], marks: Sequence[float] = ()) -> dict[str, Any]:
     """Dots with whiskers on one axis: {low, high, marks, rows: {name: {left, width, dot}}}; places are in percent."""
-    ends = [value for interval in intervals.values() for value in interval.values()] + list(marks)
+    ends = [interval[key] for interval in intervals.values() for key in ("low", "mean", "high")] + list(marks)
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
 
@@ -36,6 +36,34 @@ def curves(histories: Mapping[str, Path]) -> list[dict[str, Any]]:
     tables = {model: pd.read_csv(path) for model, path in histories.items() if path.is_file()}
     names = dict.fromkeys(name for table in tables.values() for name in table.columns if name != "step")
     return [panel for name in names if (panel := _panel(name, tables))]
+
+
+def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """RefSR's mean over the share of wrong references, and that without any: {low, high, line, none, mark}.
+
+    `line` are points of a polyline in a box of 100 x 100, y downwards, `none` a height and `mark` the break-even share.
+    """
+    right, wrong, none = (metrics[key][arm]["mean"] for arm in ("ref_right", "ref_wrong", "ref_none"))
+    low, high = min(right, wrong, none), max(right, wrong, none)
+
+    def place(value: float) -> float:
+        return round(100 - 100 * float(value - low) / ((high - low) or 1.0), 2)
+
+    return {
+        "low": low,
+        "high": high,
+        "line": f"0,{place(right)} 100,{place(wrong)}",
+        "none": place(none),
+        "mark": round(100 * metrics["break_even"][key]["mean"], 2),
+    }
+
+
+def calibration(bins: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Actual error over predicted spread, both from 0 to the greatest of either: {high, line}, as above."""
+    points = [(each["predicted"], each["actual"]) for each in bins.values()]
+    high = max(max(point) for point in points) or 1.0
+    dots = [(round(100 * x / high, 2), round(100 - 100 * y / high, 2)) for x, y in points]
+    return {"high": high, "line": " ".join(f"{x},{y}" for x, y in dots)}
 
 
 def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:

@@ -9,24 +9,36 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from refsr.data.curated import Curated
 from refsr.data.degrade import reduce
-from refsr.evaluation.protocol import Models, images, restore, to_8_bits
-from refsr.evaluation.statistics import ARMS
+from refsr.evaluation.arms import MAIN, OTHERS
+from refsr.evaluation.protocol import Bench, given, images, restore, to_8_bits
 
-# In the order of ARMS, between the LR image and the three images that were given.
-TITLES = ("LR", "bicubic", "SISR", "RefSR none", "RefSR wrong", "RefSR right", "HR", "reference", "wrong ref.")
+TITLES = {  # of the arms that are shown, short enough to stand above a picture
+    "bicubic": "bicubic",
+    "sisr": "SISR",
+    "ref_none": "RefSR none",
+    "ref_wrong": "RefSR wrong",
+    "ref_right": "RefSR right",
+    "ref_nearest": "nearest",
+    "ref_farthest": "farthest",
+    "ref_lr": "LR as ref.",
+    "ref_gaussian": "Gaussian",
+    "refs_2": "2 refs",
+    "refs_3": "3 refs",
+    "refs_4": "4 refs",
+}
 INK, PAPER = (28, 28, 30), 255
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One image of one person: `pictures` as TITLES names them, (H, H, 3) uint8 RGB."""
+    """One image of one person: pictures by title, (H, H, 3) uint8 RGB. `arms` names the arm a title stands for."""
 
     person: str
     wrong_person: str
     source: str
     pictures: dict[str, np.ndarray]
+    arms: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -39,43 +51,69 @@ class Grid:
     outputs: list[list[np.ndarray]]
 
 
-def strips(curated: Curated, models: Models, test: pd.DataFrame, people: Sequence[str]) -> list[Strip]:
-    """A strip of the first image of each of these people."""
-    chosen = test.drop_duplicates("person").set_index("person").loc[list(people)]
-    hr, right, wrong_ref = (images(curated, chosen[key].to_numpy(), models.device) for key in ("row", "right", "wrong"))
-    lr = reduce(hr, models.scale)
-    outputs = restore(models, lr, right, wrong_ref)
-    columns = [_nearest(lr, models.scale), *(outputs[arm] for arm in ARMS), hr, right, wrong_ref]
-    pictures = [to_pictures(column) for column in columns]
-    rows = [dict(zip(TITLES, row, strict=True)) for row in zip(*pictures, strict=True)]
-    names = zip(chosen.index, chosen["wrong_person"], chosen["source"], strict=True)
-    return [Strip(person, wrong, source, row) for (person, wrong, source), row in zip(names, rows, strict=True)]
+def strips(bench: Bench, people: Sequence[str], others: bool = False) -> list[Strip]:
+    """A strip of the first image of each of these people, in the main arms, or in the others that they have."""
+    chosen = _first_images(bench, people)
+    hr, right, wrong_ref = _given_images(bench, chosen, "row", "right", "wrong")
+    lr = reduce(hr, bench.models.scale)
+    shown = {name: arm for name, arm in bench.arms(chosen).items() if name in (OTHERS if others else MAIN)}
+    columns = {"LR": _nearest(lr, bench.models.scale)}
+    for name, arm in shown.items():
+        ref = given(bench.curated, arm, chosen, lr)
+        columns[TITLES[name]] = to_8_bits(restore(bench.models, arm, lr, ref, bench.curated.hr_size))
+    columns |= {"HR": hr, "reference": right, "wrong ref.": wrong_ref}
+    pictures = [to_pictures(column) for column in columns.values()]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*pictures, strict=True)]
+    arms = {TITLES[name]: name for name in shown}
+    names = zip(chosen["person"], chosen["wrong_person"], chosen["source"], strict=True)
+    return [Strip(person, wrong, source, row, arms) for (person, wrong, source), row in zip(names, rows, strict=True)]
 
 
 @torch.inference_mode()
-def transfer_grid(curated: Curated, models: Models, test: pd.DataFrame, people: Sequence[str]) -> Grid:
+def transfer_grid(bench: Bench, people: Sequence[str]) -> Grid:
     """Every LR against every person's reference, for the first image of each of these people."""
-    chosen = test.drop_duplicates("person").set_index("person").loc[list(people)]
-    hr, ref = (images(curated, chosen[key].to_numpy(), models.device) for key in ("row", "right"))
-    lr = reduce(hr, models.scale)
-    rows = [to_pictures(to_8_bits(models.refsr.upscale(one.expand(len(ref), -1, -1, -1), ref))) for one in lr]
-    return Grid(list(people), to_pictures(_nearest(lr, models.scale)), to_pictures(ref), rows)
+    chosen = _first_images(bench, people)
+    hr, ref = _given_images(bench, chosen, "row", "right")
+    lr = reduce(hr, bench.models.scale)
+    upscale = bench.models.refsr.upscale
+    rows = [to_pictures(to_8_bits(upscale(one.expand(len(ref), -1, -1, -1), ref))) for one in lr]
+    return Grid(list(people), to_pictures(_nearest(lr, bench.models.scale)), to_pictures(ref), rows)
+
+
+def _first_images(bench: Bench, people: Sequence[str]) -> pd.DataFrame:
+    first = bench.test.drop_duplicates("person").set_index("person")
+    return first.loc[list(people)].reset_index()
+
+
+def _given_images(bench: Bench, chosen: pd.DataFrame, *columns: str) -> list[torch.Tensor]:
+    return [images(bench.curated, chosen[key].to_numpy(), bench.models.device) for key in columns]
 
 
 def sheet(rows: Sequence[Strip], zoom: int = 2) -> np.ndarray:
     """Strips below each other under a line of titles, enlarged `zoom` times without smoothing: (H, W, 3) uint8 RGB."""
-    size = zoom * len(rows[0].pictures["HR"])
+    titles = list(rows[0].pictures)
+    return mosaic([[strip.pictures[title] for title in titles] for strip in rows], titles, zoom)
+
+
+def grid_sheet(grid: Grid, zoom: int = 2) -> np.ndarray:
+    """The identity-transfer grid as one picture: LR in the first column, references in the first row."""
+    corner = np.full_like(grid.references[0], PAPER)
+    rows = [[corner, *grid.references], *([lr, *row] for lr, row in zip(grid.lr, grid.outputs, strict=True))]
+    return mosaic(rows, ["LR", *(f"ref. {number}" for number in range(1, len(grid.people) + 1))], zoom)
+
+
+def mosaic(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], zoom: int) -> np.ndarray:
+    """Pictures (H, H, 3) in rows below a line of titles, enlarged `zoom` times: (H', W', 3) uint8 RGB."""
+    size = zoom * len(rows[0][0])
     gap, header = max(2, size // 32), max(12, size // 5)
     height = header + len(rows) * (size + gap) + gap
-    canvas = np.full((height, gap + len(TITLES) * (size + gap), 3), PAPER, np.uint8)
-    for column, title in enumerate(TITLES):
+    canvas = np.full((height, gap + len(titles) * (size + gap), 3), PAPER, np.uint8)
+    for column, title in enumerate(titles):
         left = gap + column * (size + gap)
         _write(canvas, title, (left + size // 2, header // 2), size // 8)
-        for row, strip in enumerate(rows):
-            top = header + row * (size + gap)
-            canvas[top : top + size, left : left + size] = np.kron(
-                strip.pictures[title], np.ones((zoom, zoom, 1), np.uint8)
-            )
+        for number, row in enumerate(rows):
+            top = header + number * (size + gap)
+            canvas[top : top + size, left : left + size] = np.kron(row[column], np.ones((zoom, zoom, 1), np.uint8))
     return canvas
 
 

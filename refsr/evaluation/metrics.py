@@ -1,14 +1,17 @@
 """Image quality as pure functions of tensors: (N, 3, H, W) in [0, 1], RGB, twice -> (N,).
 
-`psnr` and `ssim` look at all pixels of all channels: the protocol used here. `psnr_y` and `ssim_y` are what
-Liu et al. (IEEE Access 2019) measured, for comparison with their tables: luminance, with the outer 8 pixels cut off.
+Two protocols: "plain" is `psnr` and `ssim`, all pixels of all channels. "paper" is `psnr_y` and `ssim_y`, what Liu et
+al. (IEEE Access 2019) measured: luminance, with the outer 8 pixels cut off, of the self-ensemble's output.
 """
 
 import torch
 
+from refsr.data.degrade import reduce
+
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 BORDER = 8
+ROUNDING = 1 / 12 / 255**2  # mean squared error of rounding to 8 bits
 LUMA = (65.481, 128.553, 24.966)  # BT.601, studio swing, of RGB in [0, 1]
 
 
@@ -40,6 +43,12 @@ def psnr_y(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
 def ssim_y(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     """SSIM of BT.601 luminance without the outer 8 pixels."""
     return ssim(_inner_luma(sr), _inner_luma(hr))
+
+
+def lr_psnr(sr: torch.Tensor, lr: torch.Tensor, scale: int) -> torch.Tensor:
+    """LR consistency: PSNR of the reduced SR against LR, dB; both are 8-bit, so it ends at 58.9, that of rounding."""
+    error = (reduce(sr, scale).double() - lr.double()).square().mean((1, 2, 3))
+    return -10 * error.clamp_min(ROUNDING).log10()
 
 
 def luma(images: torch.Tensor) -> torch.Tensor:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refsr.evaluation import page
-from refsr.evaluation.charts import curves, forest
-from refsr.evaluation.figures import Grid, Strip, sheet
-from refsr.evaluation.statistics import ARMS, DIFFERENCES, METRICS
+from refsr.evaluation import page, results
+from refsr.evaluation.arms import DIFFERENCES
+from refsr.evaluation.charts import calibration, curves, forest, wrong_share
+from refsr.evaluation.figures import Grid, Strip, grid_sheet, sheet
+from refsr.evaluation.statistics import main_arms, main_metrics
 from refsr.evaluation.table import COLUMNS, LOWER_IS_BETTER, NAMES, table_text
 
 
@@ -24,6 +25,7 @@ class Findings:
     table: pd.DataFrame  # a row per image and arm
     gains: pd.Series  # per person, from least to most
     strips: dict[str, list[Strip]]  # "best", "median" and "worst"
+    more_strips: list[Strip]  # the arms beside the main ones, of people in the middle
     grid: Grid
     histories: dict[str, Path]  # model -> history.csv, which may be missing
     summary: Path  # summary.json of the curated set, which may be missing
@@ -47,47 +49,62 @@ def grid_people(gains: pd.Series, count: int) -> list[str]:
     return [str(person) for person in gains.index[places]]
 
 
-def write(findings: Findings, folder: Path) -> np.ndarray:
-    """Write every file of an evaluation into `folder`; returns the README's picture."""
+def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
+    """Write every file of an evaluation into `folder`; returns its pictures by name, which are files there too."""
     (folder / "plots").mkdir(parents=True, exist_ok=True)
-    text = table_text(findings.metrics)
-    picture = sheet(findings.strips["median"])
+    pictures = {
+        "strips": sheet(findings.strips["median"]),
+        "strips_best": sheet(findings.strips["best"]),
+        "strips_worst": sheet(findings.strips["worst"]),
+        "strips_more_arms": sheet(findings.more_strips),
+        "transfer_grid": grid_sheet(findings.grid),
+    }
+    for name, picture in pictures.items():
+        (folder / f"{name}.png").write_bytes(page.png(picture))
     (folder / "metrics.json").write_text(json.dumps(findings.metrics, indent=2) + "\n", encoding="utf-8")
-    (folder / "table.txt").write_text(text, encoding="utf-8")
-    (folder / "strips.png").write_bytes(page.png(picture))
+    (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
+    (folder / "results.md").write_text(results.markdown(findings.metrics), encoding="utf-8")
     (folder / "report.html").write_text(render(findings), encoding="utf-8")
     findings.table.to_parquet(folder / "images.parquet", index=False)
     _plots(findings.table, folder / "plots")
-    return picture
+    return pictures
 
 
 def _plots(table: pd.DataFrame, folder: Path) -> None:
-    """Tables for `dvc plots`: means by arm, and a row per person and arm."""
-    people = table.groupby(["person", "arm"], sort=False)[list(METRICS)].mean().reset_index()
-    arms = people.groupby("arm", sort=False)[list(METRICS)].mean().reset_index()
+    """Tables for `dvc plots`: means by arm, and a row per person and main arm."""
+    metrics = main_metrics(table)
+    chosen = table[table["arm"].isin(main_arms(table))]
+    people = chosen.groupby(["person", "arm"], sort=False)[metrics].mean().reset_index()
+    arms = people.groupby("arm", sort=False)[metrics].mean().reset_index()
     people.to_csv(folder / "per_identity.csv", index=False, float_format="%.6g")
     arms.to_csv(folder / "arms.csv", index=False, float_format="%.6g")
 
 
 def render(findings: Findings) -> str:
     """The page, its images inside it."""
+    metrics = findings.metrics
     return page.render(
         "report.html",
-        metrics=findings.metrics,
-        data=findings.metrics["data"],
+        metrics=metrics,
+        data=metrics["data"],
         rendered=_rendered(findings.summary),
-        arms=ARMS,
+        arms=list(metrics["psnr"]),
         names=NAMES,
         columns=COLUMNS,
         lower_is_better=LOWER_IS_BETTER,
-        differences=DIFFERENCES,
-        arm_charts={key: _arm_chart(findings.metrics, key) for key in COLUMNS},
-        difference_charts={key: _difference_chart(findings.metrics, key) for key in ("psnr", "identity")},
+        in_loss=[key for key in COLUMNS if results.was_the_loss(metrics, key)],
+        differences={name: other for name, other in DIFFERENCES.items() if name in metrics["difference"]},
+        arm_charts={key: _arm_chart(metrics, key) for key in COLUMNS},
+        difference_charts={key: _difference_chart(metrics, key) for key in ("psnr", "identity")},
+        wrong_shares={key: wrong_share(metrics, key) for key in ("psnr", "identity")},
+        calibration=calibration(metrics["samples"]["calibration"]) if "samples" in metrics else None,
         curves=curves(findings.histories),
         strips=findings.strips,
+        more_strips=findings.more_strips,
         scores=_scores(findings),
         gains=findings.gains,
         grid=findings.grid,
+        tables=results.tables(metrics),
     )
 
 
@@ -101,16 +118,17 @@ def _rendered(summary: Path) -> bool | None:
 
 def _arm_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
     marks: Sequence[float] = list(metrics["identity_scale"].values()) if key == "identity" else []
-    return forest({arm: metrics[key][arm] for arm in ARMS}, marks)
+    return forest(metrics[key], marks)
 
 
 def _difference_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
-    return forest({other: metrics["difference"][name][key] for name, other in DIFFERENCES.items()}, [0.0])
+    return forest({DIFFERENCES[name]: row[key] for name, row in metrics["difference"].items()}, [0.0])
 
 
 def _scores(findings: Findings) -> dict[tuple[str, str], dict[str, float]]:
     """(source, arm) -> PSNR and identity, for the captions of the strips."""
-    shown = {strip.source for group in findings.strips.values() for strip in group}
+    groups = [*findings.strips.values(), findings.more_strips]
+    shown = {strip.source for group in groups for strip in group}
     rows = findings.table[findings.table["source"].isin(shown)]
     columns = (rows[key].tolist() for key in ("source", "arm", "psnr", "identity"))
     return {(source, arm): {"psnr": p, "identity": i} for source, arm, p, i in zip(*columns, strict=True)}

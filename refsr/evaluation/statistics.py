@@ -1,25 +1,35 @@
 """From a row per image to means with intervals: identities are the sample, images only repeat them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-ARMS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")  # refsr.evaluation.protocol says what they are
-METRICS = ("psnr", "ssim", "identity", "perceptual", "psnr_y", "ssim_y")
-DIFFERENCES = {
-    "right_minus_wrong": "ref_wrong",
-    "right_minus_none": "ref_none",
-    "right_minus_sisr": "sisr",
-    "right_minus_bicubic": "bicubic",
-}
+from refsr.evaluation import judges
+from refsr.evaluation.arms import DIFFERENCES, MAIN
+
 COMPARED = ("psnr", "identity")
+FLIPS = 10_000  # sign flips drawn, where there are more than can be tried
+ALL_FLIPS = 13  # identities up to which all 2^n are tried
+
+
+def main_arms(table: pd.DataFrame) -> list[str]:
+    """The main arms that were measured, in their order."""
+    found = set(table["arm"])
+    return [arm for arm in MAIN if arm in found]
+
+
+def main_metrics(table: pd.DataFrame) -> list[str]:
+    """The metrics of the main arms, in their order; LPIPS where it was measured."""
+    return [name for name in (*judges.MAIN, "lpips") if name in table.columns]
 
 
 def per_person(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The mean over each person's images: a row per person, a column per arm."""
-    return table.pivot_table(index="person", columns="arm", values=metric, aggfunc="mean")[list(ARMS)]
+    """The mean over each person's images: a row per person, a column per main arm."""
+    chosen = table[table["arm"].isin(MAIN)]
+    return chosen.pivot_table(index="person", columns="arm", values=metric, aggfunc="mean")[main_arms(table)]
 
 
 def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
@@ -29,21 +39,105 @@ def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
 
+def sign_flip(differences: np.ndarray, seed: int, flips: int = FLIPS) -> float:
+    """The two-sided p-value of paired differences (I,) having mean 0, by flipping their signs.
+
+    Up to ALL_FLIPS identities all 2^I sign patterns are tried, and the test is exact. Beyond, `flips` are drawn, and
+    the observed one counts among them: p is at least 1 / (flips + 1).
+    """
+    count = len(differences)
+    if count <= ALL_FLIPS:
+        signs = np.array(list(product((1.0, -1.0), repeat=count)))
+    else:
+        signs = np.random.default_rng(seed).integers(0, 2, (flips, count)) * 2.0 - 1
+    observed = abs(differences.mean())
+    as_large = int((np.abs(signs @ differences) / count >= observed - 1e-12).sum())
+    return as_large / len(signs) if count <= ALL_FLIPS else (as_large + 1) / (flips + 1)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values (1979) of one family of tests, in the order given."""
+    order = np.argsort(p_values, kind="stable")
+    factors = len(p_values) - np.arange(len(p_values))
+    adjusted = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
+    result = np.empty(len(p_values))
+    result[order] = adjusted
+    return [float(p) for p in result]
+
+
 def summarise(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    """{metric: {arm: {mean, low, high}}} and, under "difference", the paired differences of COMPARED."""
-    people = {metric: per_person(table, metric) for metric in METRICS}
+    """{metric: {arm: {mean, low, high}}} of the main arms, and under "difference" and "tests" the paired differences.
+
+    "tests" has {p, p_holm} of each difference and metric; all of them are one family.
+    """
+    people = {metric: per_person(table, metric) for metric in main_metrics(table)}
     summary: dict[str, Any] = {
-        metric: {arm: bootstrap(values[arm].to_numpy(), resamples, seed) for arm in ARMS}
+        metric: {arm: bootstrap(values[arm].to_numpy(), resamples, seed) for arm in values}
         for metric, values in people.items()
     }
-    summary["difference"] = {
-        name: {
-            metric: bootstrap((people[metric]["ref_right"] - people[metric][other]).to_numpy(), resamples, seed)
-            for metric in COMPARED
-        }
+    pairs = {
+        (name, metric): (people[metric]["ref_right"] - people[metric][other]).to_numpy()
         for name, other in DIFFERENCES.items()
+        if other in people["psnr"]
+        for metric in COMPARED
     }
-    return summary
+    return summary | compare(pairs, resamples, seed)
+
+
+def other_arms(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+    """The arms beside the main ones: {arm: {images, people, metric: interval}}, and their differences.
+
+    A difference is that arm minus RefSR with the right reference, on the images that the arm has.
+    """
+    right = table[table["arm"] == "ref_right"].set_index("source")
+    arms: dict[str, Any] = {}
+    pairs: dict[tuple[str, str], np.ndarray] = {}
+    for name, rows in table[~table["arm"].isin(MAIN)].groupby("arm", sort=False):
+        means = rows.groupby("person")[list(judges.CHEAP)].mean()
+        arms[str(name)] = {"images": len(rows), "people": len(means)} | {
+            metric: bootstrap(means[metric].to_numpy(), resamples, seed) for metric in judges.CHEAP
+        }
+        same = right.loc[rows["source"]].groupby("person")[list(COMPARED)].mean()
+        pairs |= {(str(name), metric): (means[metric] - same[metric]).to_numpy() for metric in COMPARED}
+    if not arms:
+        return {}
+    compared = compare(pairs, resamples, seed)
+    return {"other_arms": arms, "other_difference": compared["difference"], "other_tests": compared["tests"]}
+
+
+def compare(pairs: Mapping[tuple[str, str], np.ndarray], resamples: int, seed: int) -> dict[str, Any]:
+    """{"difference": {name: {metric: interval}}, "tests": {name: {metric: {p, p_holm}}}} of one family of pairs."""
+    p_values = [sign_flip(values, seed) for values in pairs.values()]
+    found: dict[str, Any] = {"difference": {}, "tests": {}}
+    for ((name, metric), values), p, adjusted in zip(pairs.items(), p_values, holm(p_values), strict=True):
+        found["difference"].setdefault(name, {})[metric] = bootstrap(values, resamples, seed)
+        found["tests"].setdefault(name, {})[metric] = {"p": p, "p_holm": adjusted}
+    return found
+
+
+def break_even(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+    """{metric: {mean, low, high}}: the share of wrong references at which giving one is no better than giving none.
+
+    With a share w of wrong references the mean is (1 - w) right + w wrong; it meets that without a reference at
+    (right - none) / (right - wrong). 0 where even the right one does not help, 1 where even a wrong one does not hurt.
+    """
+    found = {}
+    for metric in COMPARED:
+        people = per_person(table, metric)
+        draw = np.random.default_rng(seed).integers(0, len(people), (resamples, len(people)))
+        values = people[["ref_right", "ref_none", "ref_wrong"]].to_numpy()
+        shares = _break_even(values[draw].mean(1))
+        low, high = np.percentile(shares, [2.5, 97.5])
+        found[metric] = {"mean": float(_break_even(values.mean(0)[None])[0]), "low": float(low), "high": float(high)}
+    return found
+
+
+def _break_even(means: np.ndarray) -> np.ndarray:
+    """(R, 3) means with the right, no and a wrong reference -> (R,) shares in [0, 1]."""
+    right, none, wrong = means.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(none <= wrong, 1.0, (right - none) / (right - wrong))
+    return np.where(right <= none, 0.0, share)
 
 
 def gains(table: pd.DataFrame) -> pd.Series:
@@ -53,8 +147,11 @@ def gains(table: pd.DataFrame) -> pd.Series:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """{"a": {"b": 1}} -> {"a.b": 1.0}."""
+    """{"a": {"b": 1}, "c": "text"} -> {"a.b": 1.0}: the numbers of metrics.json under dotted names."""
     flat: dict[str, float] = {}
     for key, value in nested.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": float(value)}
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        elif not isinstance(value, str):
+            flat[f"{prefix}{key}"] = float(value)
     return flat

@@ -3,41 +3,43 @@
 from collections.abc import Mapping
 from typing import Any
 
-from refsr.evaluation.statistics import ARMS, DIFFERENCES
+from refsr.evaluation.arms import DIFFERENCES, MAIN
 
-NAMES = {
-    "bicubic": "bicubic",
-    "sisr": "SISR",
-    "ref_none": "RefSR, no reference",
-    "ref_wrong": "RefSR, wrong reference",
-    "ref_right": "RefSR, right reference",
-}
+NAMES = {name: arm.title for name, arm in MAIN.items()}
 COLUMNS = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "identity": ("identity", 4), "perceptual": ("perceptual", 3)}
-LOWER_IS_BETTER = ("perceptual",)
+LOWER_IS_BETTER = ("perceptual", "efficientnet", "lpips")
 COLUMN, FIRST = 26, 30
 
 
 def table_text(metrics: Mapping[str, Any]) -> str:
     """The arms and the paired differences of a metrics.json, as lines of ASCII."""
     lines = [
-        "{identities} held-out identities, {images} images, {lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
-        "mean [95% interval over identities]".format(**metrics["data"]),
+        about(metrics),
         "",
         _line(
             "", [f"{name} ({'lower' if key in LOWER_IS_BETTER else 'higher'})" for key, (name, _) in COLUMNS.items()]
         ),
     ]
-    lines += [_line(NAMES[arm], [cell(metrics[key][arm], COLUMNS[key][1]) for key in COLUMNS]) for arm in ARMS]
+    lines += [
+        _line(NAMES[arm], [cell(metrics[key][arm], COLUMNS[key][1]) for key in COLUMNS]) for arm in metrics["psnr"]
+    ]
     lines += ["", _line("right reference minus", ["PSNR dB", "identity"])]
-    for name, other in DIFFERENCES.items():
-        row = metrics["difference"][name]
-        lines.append(_line(NAMES[other], [cell(row["psnr"], 2, "+"), cell(row["identity"], 4, "+")]))
+    for name, row in metrics["difference"].items():
+        lines.append(_line(NAMES[DIFFERENCES[name]], [cell(row["psnr"], 2, "+"), cell(row["identity"], 4, "+")]))
     scale = metrics["identity_scale"]
     lines += [
         "",
         f"identity of true images: same person {scale['same_person']:.4f}, strangers {scale['strangers']:.4f}",
     ]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def about(metrics: Mapping[str, Any]) -> str:
+    """What was measured, in one line."""
+    return (
+        "{identities} held-out identities, {images} images, {lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
+        "mean [95% interval over identities]".format(**metrics["data"])
+    )
 
 
 def cell(interval: Mapping[str, float], digits: int, sign: str = "") -> str:

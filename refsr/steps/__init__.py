@@ -22,6 +22,7 @@ from refsr.tracker import NullTracker
 from refsr.training import distributed
 
 Input = Annotated[Path, "input"]
+OptionalInput = Annotated[Path | None, "input"]  # with the default None: what may be left out
 Output = Annotated[Path, "output"]
 # Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are the same.
 ResumableOutput = Annotated[Path, "resumable output"]
@@ -52,13 +53,13 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict
 
     step = load(name)
     kinds = ports(step)
-    inputs = {key: paths[key] for key, kind in kinds.items() if kind == "input"}
+    inputs = {key: paths[key] for key, kind in kinds.items() if kind == "input" and key in paths}
     for key, path in inputs.items():
         _require(name, key, path)
     if distributed.rank() > 0:
         return _help(step, params, kinds, inputs)
     fingerprint = _fingerprint(name, params, inputs)
-    scratch = {key: _open_scratch(paths[key], kinds[key], fingerprint) for key in kinds if key not in inputs}
+    scratch = {key: _open_scratch(paths[key], kind, fingerprint) for key, kind in kinds.items() if kind != "input"}
     with start_run(tracking_uri, name, params, inputs) as tracker:
         try:
             metrics = step(params, tracker, **inputs, **scratch)

@@ -1,47 +1,112 @@
-"""Stage `evaluate`: both models on people neither has seen, and the report of it."""
+"""Stage `evaluate`: models on people none has seen, and the report of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from refsr.config import Evaluate
-from refsr.steps import Input, Output
+from refsr.steps import Input, OptionalInput, Output
 from refsr.tracker import Tracker
+
+if TYPE_CHECKING:
+    from refsr.evaluation.protocol import Bench, Measured
+
+FILES = ("report.html", "results.md", "table.txt", "metrics.json")
 
 
 def evaluate(
-    params: Evaluate, tracker: Tracker, *, curated: Input, sisr: Input, refsr: Input, evaluation: Output
+    params: Evaluate, tracker: Tracker, *, curated: Input, refsr: Input, evaluation: Output, sisr: OptionalInput = None
 ) -> dict[str, float]:
-    """Measure every arm of the protocol on the test split of `curated`; `sisr` and `refsr` hold a model.safetensors.
+    """Measure every arm of the protocol on the test split of `curated`.
 
-    Leaves in `evaluation`: metrics.json, images.parquet, table.txt, strips.png, report.html and plots/. Returns the
+    `sisr` and `refsr` are checkpoints, or folders with a model.safetensors; without `sisr` its arm is absent. Leaves in
+    `evaluation`: metrics.json, images.parquet, table.txt, results.md, report.html, pictures and plots/. Returns the
     numbers of metrics.json under dotted names. Raises RefsrError where the models do not fit the images.
     """
     import torch
 
     from refsr.data.curated import Curated
     from refsr.evaluation.figures import strips, transfer_grid
-    from refsr.evaluation.protocol import load_models, measure, pairs
+    from refsr.evaluation.judges import Judge
+    from refsr.evaluation.pairing import pairs
+    from refsr.evaluation.protocol import Bench, load_models, measure
     from refsr.evaluation.report import Findings, grid_people, ranked, write
-    from refsr.evaluation.statistics import flatten, gains, summarise
+    from refsr.evaluation.statistics import flatten, gains
 
-    torch.manual_seed(params.seed)  # a variant may draw samples
+    torch.manual_seed(params.seed)  # some arms draw samples
     faces = Curated(curated)
-    models = load_models(sisr / "model.safetensors", refsr / "model.safetensors", faces.hr_size)
-    test = pairs(faces.table, params.seed)
-    table, identity_scale = measure(faces, models, test, params.batch_size)
-    ranking = gains(table)
-    sizes = {"hr_size": faces.hr_size, "lr_size": faces.hr_size // models.scale}
-    metrics = summarise(table, params.bootstrap, params.seed) | {
-        "identity_scale": identity_scale,
-        "data": {"identities": len(ranking), "images": len(test), **sizes},
-    }
+    paths = {"refsr": checkpoint(refsr)} | ({"sisr": checkpoint(sisr)} if sisr else {}) | params.compare
+    models = load_models(paths, faces.hr_size)
+    bench = Bench(faces, models, Judge(models.device, models.scale, params.lpips), pairs(faces.table, params.seed))
+    measured = measure(bench, params.batch_size)
+    metrics = _numbers(params, bench, measured) | told_by_checkpoints(paths)
+    ranking = gains(measured.table)
+    shown = ranked(ranking, params.strips)
     findings = Findings(
         metrics=metrics,
-        table=table,
+        table=measured.table,
         gains=ranking,
-        strips={name: strips(faces, models, test, who) for name, who in ranked(ranking, params.strips).items()},
-        grid=transfer_grid(faces, models, test, grid_people(ranking, params.grid)),
-        histories={"SISR": sisr / "history.csv", "RefSR": refsr / "history.csv"},
+        strips={name: strips(bench, who) for name, who in shown.items()},
+        more_strips=strips(bench, shown["median"], others=True),
+        grid=transfer_grid(bench, grid_people(ranking, params.grid)),
+        histories={
+            title: paths[name].with_name("history.csv")
+            for name, title in (("sisr", "SISR"), ("refsr", "RefSR"))
+            if name in paths
+        },
         summary=curated / "summary.json",
     )
-    tracker.image(write(findings, evaluation), "strips")
-    for name in ("report.html", "table.txt", "metrics.json", "strips.png"):
+    for name, picture in write(findings, evaluation).items():
+        tracker.image(picture, name)
+    for name in FILES:
         tracker.artifact(evaluation / name)
     return flatten(metrics)
+
+
+def checkpoint(path: Path) -> Path:
+    """The checkpoint of a model given as a file or as the folder its training left."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def told_by_checkpoints(paths: Mapping[str, Path]) -> dict[str, Any]:
+    """What the checkpoints say of their training: {steps: {model: step}, loss_networks}.
+
+    `loss_networks` are the names of those in the loss of "refsr", "none", or "unknown" where it does not say.
+    """
+    from refsr.models.checkpoint import read_checkpoint
+
+    facts = {name: read_checkpoint(path)[1] for name, path in paths.items()}
+    named = facts["refsr"].get("loss_networks")
+    steps = {name: fact["step"] for name, fact in facts.items() if "step" in fact}
+    return {"steps": steps, "loss_networks": "unknown" if named is None else ", ".join(named) or "none"}
+
+
+def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str, Any]:
+    """metrics.json: every number of the evaluation."""
+    from refsr.evaluation import kid, recognition, samples, slices, statistics
+
+    table, test, seed = measured.table, bench.test, params.seed
+    main = statistics.main_arms(table)
+    reference, name = bench.true_images(params.kid_images, seed)
+    drawn = samples.diversity(bench.curated, bench.models, test, params.samples, params.batch_size)
+    alive = samples.active_units(bench.curated, bench.models, test, params.batch_size)
+    sizes = {"hr_size": bench.curated.hr_size, "lr_size": bench.curated.hr_size // bench.models.scale}
+    return {
+        **statistics.summarise(table, params.bootstrap, seed),
+        **statistics.other_arms(table, params.bootstrap, seed),
+        "break_even": statistics.break_even(table, params.bootstrap, seed),
+        "verification": recognition.verify(
+            {arm: measured.identity[arm] for arm in ("hr", *main)},
+            test["person"].to_numpy(),
+            bench.known.cpu().numpy(),
+            bench.references["person"].to_numpy(),
+            params.bootstrap,
+            seed,
+        ),
+        **({"kid": kid.kernel_distances(measured.texture, reference, name, seed)} if len(reference) > 1 else {}),
+        **({"samples": drawn} if drawn else {}),
+        **({"latent": alive} if alive else {}),
+        "slices": slices.by_slice(table, slices.groups(bench.curated, test), params.bootstrap, seed),
+        "identity_scale": bench.identity_scale(measured.identity["hr"]),
+        "data": {"identities": test["person"].nunique(), "images": len(test), **sizes},
+    }

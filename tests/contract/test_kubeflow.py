@@ -89,7 +89,7 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
         kinds["input" if kind == "input" else "output"].add(port)
     taken = component.component_spec.inputs
     assert {key for key in taken if key not in ("params", "tracking_uri")} == kinds["input"]
-    assert set(component.component_spec.outputs) - {"report", "card"} == kinds["output"] | {"metrics"}
+    assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds["output"] | {"metrics"}
 
 
 @pytest.mark.parametrize("name", [*steps.STEPS, "finish"])

@@ -105,6 +105,7 @@ def test_every_task_ran_and_the_end_is_recorded(tasks: Path) -> None:
 
 def test_what_kubeflow_shows_is_a_file(tasks: Path) -> None:
     assert (tasks / "evaluate/report").read_bytes() == (tasks / "evaluate/evaluation/report.html").read_bytes()
+    assert (tasks / "evaluate/results").read_text() == (tasks / "evaluate/evaluation/results.md").read_text()
     assert (tasks / "register/card").read_text() == (tasks / "register/registration/model_card.md").read_text()
 
 

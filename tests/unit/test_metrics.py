@@ -5,9 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
+from skimage.color import rgb2ycbcr
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from refsr.data.degrade import reduce
 from refsr.evaluation import metrics
+from refsr.evaluation.ensemble import self_ensemble
 
 
 def noisy_pair(size: int = 40, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,6 +24,12 @@ def test_psnr_of_a_known_difference() -> None:
     hr = torch.full((2, 3, 8, 8), 0.5)
     sr = hr + torch.tensor([0.1, 0.01])[:, None, None, None]
     assert metrics.psnr(sr, hr).tolist() == pytest.approx([20.0, 40.0], abs=1e-4)
+
+
+def test_psnr_agrees_with_scikit_image() -> None:
+    a, b = noisy_pair()
+    expected = [peak_signal_noise_ratio(q.numpy(), p.numpy(), data_range=1.0) for p, q in zip(a, b, strict=True)]
+    assert metrics.psnr(a, b).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_psnr_of_equal_images_is_infinite() -> None:
@@ -77,3 +86,48 @@ def test_luminance_metrics_cut_the_border_and_ignore_colour_without_luma() -> No
     y = [metrics.luma(x)[:, 0, inner, inner].numpy() for x in (a, b)]
     expected = [10 * math.log10(1 / ((p - q) ** 2).mean()) for p, q in zip(*y, strict=True)]
     assert metrics.psnr_y(a, b).tolist() == pytest.approx(expected)
+
+
+def test_paper_metrics_agree_with_scikit_image() -> None:
+    """BT.601 luminance by scikit-image's own conversion, the border cut by hand."""
+    a, b = noisy_pair()
+    y = [rgb2ycbcr(x.numpy().astype(np.float64), channel_axis=1)[:, 0, 8:-8, 8:-8] / 255 for x in (a, b)]
+    psnr = [peak_signal_noise_ratio(q, p, data_range=1.0) for p, q in zip(*y, strict=True)]
+    ssim = [
+        structural_similarity(p, q, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        for p, q in zip(*y, strict=True)
+    ]
+    assert metrics.psnr_y(a, b).tolist() == pytest.approx(psnr, abs=1e-4)
+    assert metrics.ssim_y(a, b).tolist() == pytest.approx(ssim, abs=1e-6)
+
+
+def test_lr_consistency_is_the_psnr_of_what_is_reduced() -> None:
+    """Of HR itself it is that of rounding, 10 log10(12 * 255^2); of another image what scikit-image says."""
+    hr, sr = noisy_pair()
+    lr = reduce(hr, 4)
+    assert metrics.lr_psnr(hr, lr, 4).tolist() == pytest.approx([10 * math.log10(12 * 255**2)] * 3)
+    expected = [
+        peak_signal_noise_ratio(p.numpy(), q.numpy(), data_range=1.0) for p, q in zip(lr, reduce(sr, 4), strict=True)
+    ]
+    assert metrics.lr_psnr(sr, lr, 4).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_self_ensemble_turns_everything_there_and_back() -> None:
+    """What commutes with turning comes out unchanged; what does not is seen from all eight sides."""
+    lr, refs = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 3, 8, 8)
+
+    def enlarge(lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
+        assert ref is not None
+        return lr.repeat_interleave(2, 2).repeat_interleave(2, 3) + ref.mean(1)
+
+    assert torch.allclose(self_ensemble(enlarge, lr, refs), enlarge(lr, refs), atol=1e-6)
+    corner = torch.zeros(1, 1, 4, 4)
+    corner[..., 0, 0] = 8.0
+
+    def mark(lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
+        assert ref is None
+        return corner
+
+    corners = self_ensemble(mark, lr[:1, :1], None)[0, 0]
+    assert corners[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == [2.0] * 4
+    assert corners.sum() == 8.0

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from helpers import make_curated
@@ -12,22 +11,28 @@ from helpers import make_curated
 from refsr.data.curated import Curated
 from refsr.data.degrade import enlarge
 from refsr.errors import RefsrError
-from refsr.evaluation import protocol, statistics
-from refsr.evaluation.statistics import ARMS, METRICS
+from refsr.evaluation import protocol
+from refsr.evaluation.arms import MAIN, OTHERS, Arm, arms_of
+from refsr.evaluation.judges import CHEAP, Judge
+from refsr.evaluation.judges import MAIN as METRICS
+from refsr.evaluation.pairing import pairs
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
 
 
 class Copying:
-    """A reference model that hands out its reference, and bicubic where it has none."""
+    """A reference model that hands out the mean of its references, and bicubic, darkened by a draw, without any."""
 
     config: ClassVar[dict[str, Any]] = {"scale": 4, "hr_size": 32}
+    draws_samples = True
 
-    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None) -> torch.Tensor:
-        return enlarge(lr, (32, 32)) if ref is None else ref + 0.001
+    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0) -> torch.Tensor:
+        if ref is None:
+            return enlarge(lr, (32, 32)) - 0.1 * temperature
+        return (ref.mean(1) if ref.dim() == 5 else ref) + 0.001
 
 
-MODELS = protocol.Models(Copying(), Copying(), 4, "cpu")  # type: ignore[arg-type]
+MODELS = protocol.Models({"sisr": Copying(), "refsr": Copying()}, 4, "cpu")  # type: ignore[dict-item]
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +42,17 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Curated:
 
 
 @pytest.fixture(scope="module")
-def measured(faces: Curated) -> tuple[pd.DataFrame, dict[str, float]]:
-    return protocol.measure(faces, MODELS, protocol.pairs(faces.table, 0), batch_size=4)
+def bench(faces: Curated) -> protocol.Bench:
+    return protocol.Bench(faces, MODELS, Judge("cpu", 4), pairs(faces.table, 0))
+
+
+@pytest.fixture(scope="module")
+def measured(bench: protocol.Bench) -> protocol.Measured:
+    return protocol.measure(bench, batch_size=4)
 
 
 def test_only_images_of_the_test_split_are_paired(faces: Curated) -> None:
-    test = protocol.pairs(faces.table, seed=0)
+    test = pairs(faces.table, seed=0)
     rows = faces.table.iloc[test["row"]]
     assert len(test) == 5 * 3
     assert set(rows["split"]) == {"test"}
@@ -52,21 +62,21 @@ def test_only_images_of_the_test_split_are_paired(faces: Curated) -> None:
 
 def test_right_and_wrong_references(faces: Curated) -> None:
     """The right one is the person's own; the wrong one is another's, and everybody's is used by one person."""
-    test = protocol.pairs(faces.table, seed=0)
+    test = pairs(faces.table, seed=0)
     table = faces.table
     assert set(table["role"].iloc[test["right"]]) == set(table["role"].iloc[test["wrong"]]) == {"reference"}
     assert table["identity"].iloc[test["right"]].tolist() == test["person"].tolist()
     assert table["identity"].iloc[test["wrong"]].tolist() == test["wrong_person"].tolist()
     assert (test["person"] != test["wrong_person"]).all()
     assert test.drop_duplicates("person")["wrong_person"].is_unique
-    assert protocol.pairs(table, seed=0).equals(test)
-    assert not protocol.pairs(table, seed=1).equals(test)
+    assert pairs(table, seed=0).equals(test)
+    assert not pairs(table, seed=1).equals(test)
 
 
 def test_wrong_references_do_not_depend_on_the_order_of_the_table(faces: Curated) -> None:
     turned = faces.table.iloc[::-1].reset_index(drop=True)
     first, second = (
-        protocol.pairs(table, 0).drop_duplicates("person").set_index("person")["wrong_person"].to_dict()
+        pairs(table, 0).drop_duplicates("person").set_index("person")["wrong_person"].to_dict()
         for table in (faces.table, turned)
     )
     assert first == second
@@ -75,7 +85,7 @@ def test_wrong_references_do_not_depend_on_the_order_of_the_table(faces: Curated
 def test_one_identity_is_too_few(faces: Curated) -> None:
     table = faces.table[faces.table["identity"].isin(["n000000", "n000002"])]
     with pytest.raises(RefsrError, match="1 identities with a reference; two are needed"):
-        protocol.pairs(table, 0)
+        pairs(table, 0)
 
 
 def test_outputs_are_clamped_and_rounded_to_8_bits() -> None:
@@ -83,94 +93,124 @@ def test_outputs_are_clamped_and_rounded_to_8_bits() -> None:
     assert values.tolist() == pytest.approx([0, 0, 1, 128, 255])
 
 
-def test_each_arm_gets_its_own_inputs() -> None:
-    lr, right, wrong = torch.rand(2, 3, 8, 8), torch.zeros(2, 3, 32, 32), torch.ones(2, 3, 32, 32)
-    outputs = protocol.restore(MODELS, lr, right, wrong)
-    assert list(outputs) == list(ARMS)
-    assert torch.equal(outputs["ref_right"], right)
-    assert torch.equal(outputs["ref_wrong"], wrong)
+def test_more_references_are_the_persons_own_and_never_the_image_itself(faces: Curated) -> None:
+    """Three images beside the reference: two are left beside the held-out one, and a fourth reference is missing."""
+    test, table = pairs(faces.table, 0), faces.table
+    for name in ("second", "third"):
+        assert table["identity"].iloc[test[name]].tolist() == test["person"].tolist()
+        assert (test[name] != test["row"]).all()
+        assert (test[name] != test["right"]).all()
+    assert (test["second"] != test["third"]).all()
+    assert (test["fourth"] == -1).all()
+
+
+def test_lookalikes_are_strangers_and_the_nearest_is_nearer(bench: protocol.Bench) -> None:
+    test, table = bench.test, bench.curated.table
+    unit = torch.nn.functional.normalize(bench.known)
+    of_row = dict(zip(bench.references["right"], unit, strict=True))
+    for pair in test.to_dict("records"):
+        assert table["identity"].iloc[pair["nearest"]] != pair["person"]
+        own = of_row[pair["right"]]
+        others = [float(own @ each) for row, each in of_row.items() if row != pair["right"]]
+        assert float(own @ of_row[pair["nearest"]]) == pytest.approx(max(others))
+        assert float(own @ of_row[pair["farthest"]]) == pytest.approx(min(others))
+
+
+def test_each_arm_gets_its_own_inputs(bench: protocol.Bench) -> None:
+    batch = bench.test.iloc[:2]
+    lr = torch.rand(2, 3, 8, 8)
+    outputs = {}
+    for name, arm in bench.arms(batch).items():
+        outputs[name] = protocol.restore(MODELS, arm, lr, protocol.given(bench.curated, arm, batch, lr), 32)
+    assert "refs_4" not in outputs
+    plain = enlarge(lr, (32, 32))
+    for arm, column in (("right", "right"), ("wrong", "wrong"), ("nearest", "nearest"), ("farthest", "farthest")):
+        ref = protocol.images(bench.curated, batch[column].to_numpy(), "cpu")
+        assert torch.equal(outputs[f"ref_{arm}"], ref + 0.001)
+    both = [protocol.images(bench.curated, batch[column].to_numpy(), "cpu") for column in ("right", "second")]
+    assert torch.allclose(outputs["refs_2"], (both[0] + both[1]) / 2 + 0.001)
     for arm in ("bicubic", "sisr", "ref_none"):
-        assert torch.equal(outputs[arm], protocol.to_8_bits(enlarge(lr, (32, 32))))
+        assert torch.equal(outputs[arm], plain)
+    assert torch.equal(outputs["ref_gaussian"], plain - 0.1)
+    assert torch.allclose(outputs["ref_lr"], protocol.to_8_bits(plain) + 0.001)
 
 
-def test_a_row_per_image_and_arm(faces: Curated, measured: tuple[pd.DataFrame, dict[str, float]]) -> None:
-    table, _ = measured
-    assert table["arm"].tolist() == list(ARMS) * 15
-    assert table["source"].tolist()[::5] == protocol.pairs(faces.table, 0)["source"].tolist()
-    assert np.isfinite(table[list(METRICS)].to_numpy()).all()
+def test_a_network_that_draws_by_a_mode_is_asked_for_it() -> None:
+    class Published(Copying):
+        config: ClassVar[dict[str, Any]] = {"mode": "reference"}
+
+        def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, mode: str = "") -> torch.Tensor:  # type: ignore[override]
+            return torch.full((1, 3, 32, 32), {"gaussian": 0.25, "": 0.5}[mode])
+
+    models = protocol.Models({"refsr": Published()}, 4, "cpu")  # type: ignore[dict-item]
+    drawn = protocol.restore(models, OTHERS["ref_gaussian"], torch.rand(1, 3, 8, 8), None, 32)
+    assert drawn.unique().tolist() == [0.25]
 
 
-def test_batches_do_not_change_the_numbers(faces: Curated, measured: tuple[pd.DataFrame, dict[str, float]]) -> None:
-    table, scale = protocol.measure(faces, MODELS, protocol.pairs(faces.table, 0), batch_size=15)
-    assert np.allclose(table[list(METRICS)], measured[0][list(METRICS)], atol=1e-4)
-    assert scale == pytest.approx(measured[1], abs=1e-4)
+def test_another_model_gets_three_arms_and_a_missing_one_none() -> None:
+    named = arms_of(["refsr", "release"])
+    assert [name for name in named if name.startswith("release")] == ["release_none", "release_wrong", "release_right"]
+    assert named["release_wrong"] == Arm("release, wrong reference", "release", ("wrong",))
+    assert "sisr" not in named
+    assert list(arms_of(["sisr", "refsr"])) == [*MAIN, *OTHERS]
 
 
-def test_psnr_of_an_arm_is_that_of_its_pixels(faces: Curated, measured: tuple[pd.DataFrame, dict[str, float]]) -> None:
+def test_a_row_per_image_and_arm(faces: Curated, measured: protocol.Measured) -> None:
+    table = measured.table
+    sources = pairs(faces.table, 0)["source"].tolist()
+    for arm in [*MAIN, *OTHERS]:
+        rows = table[table["arm"] == arm]
+        assert rows["source"].tolist() == ([] if arm == "refs_4" else sources), arm
+        assert np.isfinite(rows[list(METRICS if arm in MAIN else CHEAP)].to_numpy()).all(), arm
+    assert table.loc[table["arm"].isin(OTHERS), "perceptual"].isna().all()
+    assert set(measured.identity) == set(measured.texture) == {"hr", *MAIN}
+    assert measured.texture["ref_right"].shape == (15, 512)
+
+
+def test_batches_do_not_change_the_numbers(bench: protocol.Bench, measured: protocol.Measured) -> None:
+    key = ["arm", "source"]
+    again = protocol.measure(bench, batch_size=15).table.sort_values(key)
+    table = measured.table.sort_values(key)
+    assert np.allclose(again[list(METRICS)], table[list(METRICS)], atol=1e-4, equal_nan=True)
+
+
+def test_psnr_of_an_arm_is_that_of_its_pixels(faces: Curated, measured: protocol.Measured) -> None:
     """The copying model's right arm is the reference itself, so that its PSNR follows from two stored images."""
-    test = protocol.pairs(faces.table, 0)
+    test = pairs(faces.table, 0)
     hr, ref = (faces.pixels(test[key].to_numpy()) / 255.0 for key in ("row", "right"))
     expected = -10 * np.log10(((hr - ref) ** 2).mean((1, 2, 3)))
-    table = measured[0]
-    assert table.loc[table["arm"] == "ref_right", "psnr"].to_numpy() == pytest.approx(expected, abs=1e-3)
+    right = measured.table[measured.table["arm"] == "ref_right"]
+    assert right["psnr"].to_numpy() == pytest.approx(expected, abs=1e-3)
+    assert right["identity_ref"].to_numpy() == pytest.approx(np.ones(15), abs=1e-4)
+    assert right["psnr_paper"].to_numpy() == pytest.approx(right["psnr_y"].to_numpy(), abs=1e-3)
 
 
-def test_the_scale_of_identity_is_that_of_the_copies(measured: tuple[pd.DataFrame, dict[str, float]]) -> None:
-    table, scale = measured
-    copied = table.loc[table["arm"] == "ref_right", "identity"].mean()
+def test_the_scale_of_identity_is_that_of_the_copies(bench: protocol.Bench, measured: protocol.Measured) -> None:
+    scale = bench.identity_scale(measured.identity["hr"])
+    copied = measured.table.loc[measured.table["arm"] == "ref_right", "identity"].mean()
     assert scale["same_person"] == pytest.approx(copied, abs=1e-4)
     assert scale["same_person"] > scale["strangers"]
 
 
-def toy_table() -> pd.DataFrame:
-    """Two people with one and three images; the right reference is 1 better than all others for a, 3 for b."""
-    people = (("a", [10.0], 1.0), ("b", [1.0, 2.0, 6.0], 3.0))
-    rows = [
-        {"person": person, "arm": arm, **dict.fromkeys(METRICS, value + gain * (arm == "ref_right"))}
-        for person, values, gain in people
-        for value in values
-        for arm in ARMS
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_people_weigh_the_same_however_many_images_they_have() -> None:
-    """Means of a and b are 10 and 3: 6.5, not the 4.75 of all four images."""
-    summary = statistics.summarise(toy_table(), resamples=200, seed=0)
-    assert summary["psnr"]["sisr"]["mean"] == 6.5
-    assert (summary["psnr"]["sisr"]["low"], summary["psnr"]["sisr"]["high"]) == (3.0, 10.0)
-
-
-def test_differences_are_paired() -> None:
-    """Gains of 1 and 3: a mean of 2, though the people themselves lie 7 apart; and the ranking is by gain."""
-    summary = statistics.summarise(toy_table(), resamples=200, seed=0)
-    for name in statistics.DIFFERENCES:
-        assert summary["difference"][name]["identity"] == {"mean": 2.0, "low": 1.0, "high": 3.0}
-    assert statistics.gains(toy_table()).to_dict() == {"a": 1.0, "b": 3.0}
-
-
-def test_bootstrap_interval_is_that_of_the_normal_approximation() -> None:
-    values = np.random.default_rng(0).normal(5.0, 2.0, 400)
-    interval = statistics.bootstrap(values, 4000, seed=1)
-    half = 1.96 * values.std() / np.sqrt(len(values))
-    assert interval["mean"] == values.mean()
-    assert interval["low"] == pytest.approx(values.mean() - half, abs=0.02)
-    assert interval["high"] == pytest.approx(values.mean() + half, abs=0.02)
-    assert statistics.bootstrap(values, 4000, seed=1) == interval
-
-
-def test_flatten() -> None:
-    assert statistics.flatten({"a": {"b": {"c": 1}}, "d": 2.5}) == {"a.b.c": 1.0, "d": 2.5}
+def test_the_reference_set_of_kid_is_of_other_people(bench: protocol.Bench) -> None:
+    features, name = bench.true_images(5, seed=0)
+    assert features.shape == (5, 512)
+    assert name == "5 true images of the training split, other people"
+    assert bench.true_images(99, seed=0)[0].shape == (8, 512)
 
 
 def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "sisr", CompactSisr(hr_size=32, scale=4, width=16, blocks=1))
     save_model(tmp_path / "other", CompactRefsr(hr_size=32, scale=8, width=16, blocks=1))
     save_model(tmp_path / "refsr", CompactRefsr(hr_size=32, scale=4, width=16, blocks=1))
-    assert protocol.load_models(tmp_path / "sisr", tmp_path / "refsr", 32).scale == 4
+    paths = {name: tmp_path / name for name in ("sisr", "refsr")}
+    assert protocol.load_models(paths, 32).scale == 4
+    assert list(protocol.load_models({"refsr": paths["refsr"]}, 32).networks) == ["refsr"]
     with pytest.raises(RefsrError, match="other: trained for scale 8, not 4"):
-        protocol.load_models(tmp_path / "sisr", tmp_path / "other", 32)
-    with pytest.raises(RefsrError, match="sisr: trained for hr_size 32, not 64"):
-        protocol.load_models(tmp_path / "sisr", tmp_path / "refsr", 64)
+        protocol.load_models(paths | {"another": tmp_path / "other"}, 32)
+    with pytest.raises(RefsrError, match="refsr: trained for hr_size 32, not 64"):
+        protocol.load_models({"refsr": paths["refsr"]}, 64)
     with pytest.raises(RefsrError, match="HR images of 16 pixels cannot be measured"):
-        protocol.load_models(tmp_path / "sisr", tmp_path / "refsr", 16)
+        protocol.load_models(paths, 16)
+    with pytest.raises(RefsrError, match="sisr: a sisr network; `refsr` is to be a refsr one"):
+        protocol.load_models({"refsr": paths["sisr"]}, 32)

@@ -1,6 +1,7 @@
 """The stage as a whole, and what it leaves behind."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -12,16 +13,20 @@ from helpers import make_curated
 from pages import pictures
 
 from refsr.config import Evaluate
-from refsr.evaluation import charts, figures, report
+from refsr.errors import RefsrError
+from refsr.evaluation import charts, figures, report, results
+from refsr.evaluation.arms import DIFFERENCES, OTHERS
+from refsr.evaluation.arms import MAIN as ARMS
 from refsr.evaluation.page import png
-from refsr.evaluation.statistics import ARMS, DIFFERENCES, flatten
+from refsr.evaluation.statistics import flatten
 from refsr.evaluation.table import table_text
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
 from refsr.steps.evaluate import evaluate
 from refsr.tracker import NullTracker
 
-PARAMS = Evaluate(bootstrap=100, strips=1, grid=3, batch_size=8)
+ROOT = Path(__file__).parents[2]
+PARAMS = Evaluate(bootstrap=100, strips=1, grid=3, batch_size=8, samples=2, kid_images=4)
 
 
 class Recorder(NullTracker):
@@ -44,12 +49,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A curated set that says it is rendered, and two untrained models; only RefSR has a history."""
     folder = tmp_path_factory.mktemp("inputs")
     paths = {name: folder / name for name in ("curated", "sisr", "refsr")}
-    make_curated(paths["curated"], identities=5, images=2, train=1)
+    make_curated(paths["curated"], identities=8, images=2, train=1)
     (paths["curated"] / "summary.json").write_text(json.dumps({"rendered": True}))
     torch.manual_seed(0)
     for name, model in (("sisr", CompactSisr), ("refsr", CompactRefsr)):
         paths[name].mkdir()
-        save_model(paths[name] / "model.safetensors", model(hr_size=32, scale=4, width=16, blocks=1))
+        facts = {"loss_networks": ["efficientnet_lite0"], "step": 7} if name == "refsr" else {}
+        save_model(paths[name] / "model.safetensors", model(hr_size=32, scale=4, width=16, blocks=1), facts)
     (paths["refsr"] / "history.csv").write_text("step,loss,kl,empty\n1,4.0,1000,\n2,2.0,10,\n3,1.0,1,\n")
     return paths
 
@@ -63,20 +69,28 @@ def done(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
 def test_metrics_json_has_every_number_in_its_place(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, returned, _ = done
     metrics = json.loads((folder / "metrics.json").read_text())
-    for metric in ("psnr", "ssim", "identity", "perceptual"):
+    for metric in ("psnr", "ssim", "identity", "perceptual", "efficientnet", "lr_psnr", "psnr_paper", "identity_ref"):
         assert list(metrics[metric]) == list(ARMS)
         for interval in metrics[metric].values():
             assert interval["low"] <= interval["mean"] <= interval["high"]
     assert set(metrics["difference"]) == set(DIFFERENCES)
     assert all(set(pair) == {"psnr", "identity"} for pair in metrics["difference"].values())
-    assert metrics["data"] == {"identities": 4, "images": 8, "hr_size": 32, "lr_size": 8}
+    assert metrics["data"] == {"identities": 7, "images": 14, "hr_size": 32, "lr_size": 8}
+    assert list(metrics["other_arms"]) == [name for name in OTHERS if name not in ("refs_3", "refs_4")]
+    assert set(metrics["verification"]) == {"hr", *ARMS}
+    assert metrics["kid"]["reference_set"] == "3 true images of the training split, other people"
+    assert metrics["samples"]["samples"] == 2
+    assert {"female", "male", "gap"} == set(metrics["slices"]["sex"])
+    assert metrics["loss_networks"] == "efficientnet_lite0"
+    assert metrics["steps"] == {"refsr": 7}
     assert returned == flatten(metrics)
+    assert np.isfinite(list(returned.values())).all()
 
 
 def test_differences_agree_with_the_table_per_image(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, returned, _ = done
     table = pd.read_parquet(folder / "images.parquet")
-    assert len(table) == 8 * len(ARMS)
+    assert len(table) == 14 * (len(ARMS) + len(OTHERS) - 2)
     means = table.groupby("arm")["psnr"].mean()  # everybody has two images, so this is the mean over people too
     assert returned["difference.right_minus_sisr.psnr.mean"] == pytest.approx(means["ref_right"] - means["sisr"])
 
@@ -85,16 +99,18 @@ def test_the_stage_repeats_itself_to_the_byte(
     inputs: dict[str, Path], done: tuple[Path, dict[str, float], Recorder], tmp_path: Path
 ) -> None:
     evaluate(PARAMS, NullTracker(), evaluation=tmp_path / "again", **inputs)
-    for name in ("metrics.json", "table.txt", "strips.png", "report.html", "plots/arms.csv"):
+    for name in ("metrics.json", "table.txt", "results.md", "transfer_grid.png", "report.html", "plots/arms.csv"):
         assert (tmp_path / "again" / name).read_bytes() == (done[0] / name).read_bytes(), name
 
 
-def test_the_tracker_is_shown_the_strips_and_given_the_report(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_the_tracker_is_shown_the_pictures_and_given_the_report(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, _, tracker = done
-    stored = cv2.imread(str(folder / "strips.png"))
-    assert stored is not None
-    assert np.array_equal(stored[..., ::-1], tracker.images["strips"])
-    assert set(tracker.files) >= {"report.html", "table.txt", "metrics.json"}
+    assert set(tracker.images) == {"strips", "strips_best", "strips_worst", "strips_more_arms", "transfer_grid"}
+    for name, shown in tracker.images.items():
+        stored = cv2.imread(str(folder / f"{name}.png"))
+        assert stored is not None
+        assert np.array_equal(stored[..., ::-1], shown)
+    assert set(tracker.files) == {"report.html", "results.md", "table.txt", "metrics.json"}
 
 
 def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorder]) -> None:
@@ -102,13 +118,13 @@ def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorde
     arms = pd.read_csv(folder / "plots" / "arms.csv").set_index("arm")
     assert list(arms.index) == list(ARMS)
     assert arms.loc["sisr", "psnr"] == pytest.approx(returned["psnr.sisr.mean"], rel=1e-4)
-    assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 4 * len(ARMS)
+    assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 7 * len(ARMS)
 
 
 def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], Recorder]) -> None:
-    """Well-formed, every image inside, nothing loaded from elsewhere; 3 strips of 9 and a grid of 3 x 3 + 6."""
+    """Well-formed, every image inside, nothing loaded from elsewhere; strips of 9 and of 9, and a grid of 3 x 3 + 6."""
     found = pictures((done[0] / "report.html").read_text())
-    assert len(found) == 3 * 9 + 9 + 6
+    assert len(found) == 3 * 9 + 9 + 9 + 6
     assert all(address.startswith("data:image/png;base64,") for address in found)
 
 
@@ -132,6 +148,63 @@ def test_table_text(done: tuple[Path, dict[str, float], Recorder]) -> None:
     assert text.count("RefSR, wrong reference") == 2
 
 
+def test_results_are_every_table_and_the_report_has_them_too(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    folder, returned, _ = done
+    text, page = (folder / "results.md").read_text(), (folder / "report.html").read_text()
+    made = results.tables(json.loads((folder / "metrics.json").read_text()))
+    assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == [t.title for t in made]
+    for table in made:
+        assert {len(row) for row in table.rows} == {len(table.header)}, table.title
+        assert "nan" not in str(table.rows)
+    for table in made:
+        assert f"<h3>{table.title}</h3>" in page
+    line = next(line for line in text.splitlines() if line.startswith("| RefSR, 2 right references | 14 |"))
+    assert f"{returned['other_arms.refs_2.psnr.mean']:.2f} [" in line
+
+
+def test_docs_results_has_the_form_of_what_is_printed_now(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    """Every table of a run, under its title and with its columns; docs/results.md may have more slices."""
+    printed, written = (_headers(path.read_text()) for path in (done[0] / "results.md", ROOT / "docs/results.md"))
+    assert {title: written.get(title) for title in printed} == printed
+
+
+def _headers(text: str) -> dict[str, str]:
+    """Title of each table -> its header, without the marks that depend on the checkpoint."""
+    found = re.findall(r"^## (.*?)$.*?^(\|.*?\|)$", text, re.MULTILINE | re.DOTALL)
+    return {title: header.replace(", was the loss", "") for title, header in found}
+
+
+def test_a_network_that_was_the_loss_is_marked(done: tuple[Path, dict[str, float], Recorder]) -> None:
+    metrics = json.loads((done[0] / "metrics.json").read_text())
+    assert results.column(metrics, "efficientnet") == "EfficientNet-Lite0 (lower), was the loss"
+    assert results.column(metrics, "perceptual") == "VGG16-HED (lower)"
+    assert "In the training loss: efficientnet_lite0." in (done[0] / "results.md").read_text()
+    unknown = metrics | {"loss_networks": "unknown"}
+    assert results.column(unknown, "efficientnet") == "EfficientNet-Lite0 (lower)"
+    assert "The checkpoint does not name its loss." in results.markdown(unknown)
+
+
+def test_a_model_alone_is_evaluated_without_sisr_and_beside_another(inputs: dict[str, Path], tmp_path: Path) -> None:
+    """Given as a file; another checkpoint is measured in three arms of its own."""
+    given = inputs["refsr"] / "model.safetensors"
+    params = PARAMS.model_copy(update={"compare": {"twin": given}})
+    returned = evaluate(params, NullTracker(), curated=inputs["curated"], refsr=given, evaluation=tmp_path / "out")
+    assert "psnr.sisr.mean" not in returned
+    assert "difference.right_minus_sisr.psnr.mean" not in returned
+    assert returned["other_arms.twin_right.psnr.mean"] == returned["psnr.ref_right.mean"]
+    assert returned["other_difference.twin_right.psnr.mean"] == 0
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "There is no SISR arm: no single-image checkpoint was given." in text
+    assert "| twin, right | 14 |" in text
+    pictures((tmp_path / "out" / "report.html").read_text())
+
+
+def test_lpips_needs_its_weights(inputs: dict[str, Path], tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"lpips": tmp_path / "lpips.pth"})
+    with pytest.raises(RefsrError, match="no such file of LPIPS weights"):
+        evaluate(params, NullTracker(), evaluation=tmp_path / "out", **inputs)
+
+
 def test_strips_are_chosen_by_rank() -> None:
     people = pd.Series(np.arange(7.0), index=list("abcdefg"))
     assert report.ranked(people, 3) == {"best": ["g", "f", "e"], "median": ["c", "d", "e"], "worst": ["a", "b", "c"]}
@@ -142,7 +215,7 @@ def test_strips_are_chosen_by_rank() -> None:
 
 def test_the_sheet_holds_every_picture_enlarged() -> None:
     picture = {title: np.full((32, 32, 3), 10 * i, np.uint8) for i, title in enumerate(figures.TITLES)}
-    sheet = figures.sheet([figures.Strip("a", "b", "a/1.jpg", picture)] * 2)
+    sheet = figures.sheet([figures.Strip("a", "b", "a/1.jpg", picture, {})] * 2)
     for i in range(len(figures.TITLES)):
         assert (sheet == 10 * i).all(2).sum() >= 2 * 64 * 64
 
@@ -162,6 +235,20 @@ def test_forest_places_in_percent() -> None:
         "marks": [0.0],
         "rows": {"a": {"left": 25.0, "width": 75.0, "dot": 50.0}},
     }
+
+
+def test_wrong_share_is_a_line_from_right_to_wrong() -> None:
+    """Right 10, wrong 6, none 9: the line falls from top to bottom and meets none, a quarter down, at a quarter."""
+    means = {"ref_right": 10.0, "ref_wrong": 6.0, "ref_none": 9.0}
+    metrics = {"psnr": {arm: {"mean": mean} for arm, mean in means.items()}, "break_even": {"psnr": {"mean": 0.25}}}
+    expected = {"low": 6.0, "high": 10.0, "line": "0,0.0 100,100.0", "none": 25.0, "mark": 25.0}
+    assert charts.wrong_share(metrics, "psnr") == expected
+
+
+def test_calibration_is_drawn_on_equal_axes() -> None:
+    bins = {"bin_01": {"predicted": 0.0, "actual": 5.0}, "bin_02": {"predicted": 10.0, "actual": 20.0}}
+    chart = charts.calibration(bins)
+    assert chart == {"high": 20.0, "line": "0.0,75.0 50.0,0.0"}
 
 
 def test_curves_draw_what_there_is(inputs: dict[str, Path]) -> None:

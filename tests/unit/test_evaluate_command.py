@@ -1,0 +1,58 @@
+"""`python -m refsr evaluate` for a registered model on any curated set, and `show --markdown`."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import make_curated
+
+from refsr.__main__ import main
+from refsr.config import Register
+from refsr.models.checkpoint import save_model
+from refsr.models.compact import CompactRefsr
+from refsr.services.registry import CHECKPOINT, Registry
+from refsr.services.tracking import start_run
+from refsr.steps.register import example
+
+PARAMS = "evaluate: {bootstrap: 100, strips: 1, grid: 2, batch_size: 8, samples: 2, kid_images: 4}\n"
+
+
+@pytest.fixture
+def registered(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with one version, champion, and a curated set that it never saw; the present folder holds both."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+    folder = Path.cwd()
+    (folder / "params.yaml").write_text(PARAMS)
+    make_curated(folder / "other set", identities=3, images=1)
+    torch.manual_seed(0)
+    save_model(folder / CHECKPOINT, CompactRefsr(hr_size=32, scale=4, width=16, blocks=1))
+    (folder / "metrics.json").write_text("{}")
+    with start_run(tracking_uri, "register", Register()) as tracker:
+        registry = Registry(tracking_uri, "refsr")
+        made_for = example({"hr_size": 32, "scale": 4})
+        version = registry.register(tracker, folder / CHECKPOINT, folder / "metrics.json", made_for, {})
+        registry.make_candidate(version)
+    return folder
+
+
+def test_any_registered_model_on_any_curated_set(registered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "--model", "models:/refsr@champion", "--data", "other set"]) == 0
+    assert "-> reports/model" in capsys.readouterr().out
+    by_registry = (registered / "reports/model/metrics.json").read_text()
+    again = ["--refsr", CHECKPOINT, "--curated", "other set", "--evaluation", "reports/evaluation"]
+    assert main(["evaluate", *again]) == 0
+    assert (registered / "reports/evaluation/metrics.json").read_text() == by_registry
+    capsys.readouterr()
+    assert main(["show", "--markdown"]) == 0
+    assert capsys.readouterr().out == (registered / "reports/evaluation/results.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "told"), [("models:/refsr@nobody", "has no version 'nobody'"), ("nowhere.safetensors", "no such file")]
+)
+def test_a_model_that_is_not_there_is_one_message(
+    model: str, told: str, registered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "--model", model, "--data", "other set"]) == 1
+    assert told in capsys.readouterr().err
+    assert not (registered / "reports").exists() or not list((registered / "reports").iterdir())
