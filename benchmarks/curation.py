@@ -34,7 +34,8 @@ from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
 from refsr.data import curation
-from refsr.data.measure import CHUNK, hr_crop, in_threads, measure
+from refsr.data.measure import hr_crop
+from refsr.data.measurements import CHUNK, in_threads, measure
 from refsr.data.shards import write_shards
 from refsr.data.vggface2 import BOX, Tree
 from refsr.steps.curate import identity_embedder

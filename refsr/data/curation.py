@@ -12,7 +12,7 @@ import pandas as pd
 
 from refsr.config import Curate
 from refsr.data import duplicates, identity, quality
-from refsr.data.measure import Measured
+from refsr.data.measurements import Measured
 from refsr.data.vggface2 import BOX, LANDMARKS, SPLITS, Tree
 
 NEAR_FRONTAL = 20.0  # degrees a reference may be turned, where the identity has such an image

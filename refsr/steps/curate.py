@@ -17,7 +17,8 @@ from refsr.config import Curate
 from refsr.data import curation, truth
 from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST, REJECTS, conform
-from refsr.data.measure import CHUNK, Embed, Read, hr_crop, in_threads, measure
+from refsr.data.measure import hr_crop
+from refsr.data.measurements import CHUNK, Embed, Read, in_threads, measure
 from refsr.data.shards import place, write_shards
 from refsr.data.vggface2 import BOX, Tree
 from refsr.errors import RefsrError
