@@ -15,13 +15,14 @@ from tqdm import tqdm
 
 from refsr.config import Curate
 from refsr.data import quality
-from refsr.data.measure import MEASURES, measure_image
+from refsr.data.measure import MEASURES, Look, measure_image
 from refsr.data.vggface2 import BOX, LANDMARKS
 
 Read = Callable[[str], bytes]  # a source's file of this name
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
 
 CHUNK = 50  # images a thread takes at a time: cv2 frees the interpreter only within its own calls
+_NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
 _CORNER_EVERY = 6  # faces of which one gives a corner of its chip as well
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Measured:
     """A table of N images with arrays beside it; rows whose `reason` is not empty have no thumbnail or embedding."""
 
     table: pd.DataFrame
-    thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
+    thumbs: np.ndarray  # (N, 32, 32) uint8, of the crops
     embeddings: np.ndarray  # (N, D) float32
     background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
 
@@ -55,9 +56,9 @@ def measure(images: pd.DataFrame, read: Read, embed: Embed, params: Curate, work
     thumbs, embeddings, background = [], [], []
     with tqdm(total=len(images), desc="curate: measure", unit="image") as bar:
         for part in in_threads(lambda chunk: _measure_chunk(chunk, read, params), chunks, workers):
-            facts += [fact for fact, _, _ in part]
-            thumbs += [thumb for _, thumb, _ in part]
-            faces, corners = _embed_chunk([chip for _, _, chip in part], embed)
+            facts += [look.facts for look in part]
+            thumbs += [_NO_THUMB if look.thumb is None else look.thumb for look in part]
+            faces, corners = _embed_chunk([look.chip for look in part], embed)
             embeddings.append(faces)
             background.append(corners)
             bar.update(len(part))
@@ -79,14 +80,11 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> 
             yield pending.popleft().result()
 
 
-def _measure_chunk(
-    chunk: pd.DataFrame, read: Read, params: Curate
-) -> list[tuple[dict[str, Any], np.ndarray, np.ndarray | None]]:
-    """(facts, thumbnail, face chip or None) of each image."""
+def _measure_chunk(chunk: pd.DataFrame, read: Read, params: Curate) -> list[Look]:
     boxes = chunk[list(BOX)].to_numpy(np.float64)
     points = chunk[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
-    rows = zip(chunk["source"], boxes, points, chunk["yaw"], strict=True)
-    return [measure_image(read(source), box, point, yaw, params) for source, box, point, yaw in rows]
+    rows = zip(chunk["source"], boxes, points, strict=True)
+    return [measure_image(read(source), box, point, params) for source, box, point in rows]
 
 
 def _embed_chunk(chips: list[np.ndarray | None], embed: Embed) -> tuple[np.ndarray, np.ndarray]:

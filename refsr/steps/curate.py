@@ -20,7 +20,7 @@ from refsr.data.manifest import MANIFEST, REJECTS, conform
 from refsr.data.measure import hr_crop
 from refsr.data.measurements import CHUNK, Embed, Read, in_threads, measure
 from refsr.data.shards import place, write_shards
-from refsr.data.vggface2 import BOX, Tree
+from refsr.data.vggface2 import BOX, LANDMARKS, Tree
 from refsr.errors import RefsrError
 from refsr.models.pretrained import identity_network
 from refsr.steps import Input, Output
@@ -98,9 +98,10 @@ def _require_both_splits(manifest: pd.DataFrame, rejects: pd.DataFrame, raw: Pat
 
 def _write_pixels(folder: Path, manifest: pd.DataFrame, read: Read, params: Curate, workers: int) -> None:
     boxes = manifest[list(BOX)].to_numpy(np.float64)
-    jobs = [(source, box) for source, box in zip(manifest["source"], boxes, strict=True)]
+    points = manifest[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
+    jobs = list(zip(manifest["source"], boxes, points, strict=True))
     chunks = [jobs[at : at + CHUNK] for at in range(0, len(jobs), CHUNK)]
-    crops = in_threads(lambda chunk: [hr_crop(read(source), box, params) for source, box in chunk], chunks, workers)
+    crops = in_threads(lambda chunk: [hr_crop(read(job[0]), *job[1:], params) for job in chunk], chunks, workers)
     with tqdm((hr for part in crops for hr in part), total=len(jobs), desc="curate: write", unit="image") as images:
         write_shards(folder, iter(images), len(jobs), params.hr_size, params.shard_images)
 
