@@ -34,7 +34,7 @@ class Measured:
     """A table of N images with arrays beside it; rows whose `reason` is not empty have no thumbnail or embedding."""
 
     table: pd.DataFrame
-    thumbs: np.ndarray  # (N, 32, 32) uint8, of the crops
+    thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
     background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
 
@@ -64,7 +64,7 @@ def measure(images: pd.DataFrame, read: Read, embed: Embed, params: Curate, work
             bar.update(len(part))
     table = images.reset_index(drop=True)
     measured = pd.DataFrame(facts, columns=["reason", "value", "detail", *MEASURES]).astype({"dhash": "uint64"})
-    table = pd.concat([table.drop(columns=[*BOX, "yaw"]), measured], axis=1)
+    table = pd.concat([table.drop(columns=[column for column in measured if column in table]), measured], axis=1)
     return Measured(table, np.stack(thumbs), np.concatenate(embeddings), np.concatenate(background))
 
 

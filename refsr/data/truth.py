@@ -8,7 +8,7 @@ import pandas as pd
 from refsr.errors import RefsrError
 
 PLANTED = "planted_defects.csv"  # path,kind,detail; of a copy, `detail` is the path of the original
-UNSEEN = ("unselected", "no_box", "small_box", "extreme_pose")
+UNSEEN = ("unselected", "no_box", "no_landmarks", "small_box", "cut", "extreme_pose")
 COPIES = ("near_duplicate", "cross_duplicate")
 
 
