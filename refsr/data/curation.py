@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from refsr.config import Curate
-from refsr.data import duplicates, identity, quality
+from refsr.data import duplicates, identity
 from refsr.data.measurements import Measured
 from refsr.data.selection import mark, needed, select
 from refsr.data.vggface2 import BOX, LANDMARKS, SPLITS, Tree
@@ -22,15 +22,15 @@ _MARGIN = 1.15  # identities measured for each one needed
 Order = dict[str, list[str]]  # split -> its identities, in the order in which they are taken
 
 
-def describe(tree: Tree) -> pd.DataFrame:
-    """A row per image of the tree, with what its metadata tell: box, landmarks, yaw, sex (NaN or ? where unknown)."""
-    images = tree.images()
-    boxes, landmarks, sexes = tree.boxes(), tree.landmarks(), tree.sexes()
-    images[list(BOX)] = boxes.reindex(images["name"]).to_numpy(float)
-    images[list(LANDMARKS)] = landmarks.reindex(images["name"]).to_numpy(float)
-    images["yaw"] = quality.head_yaw(images[list(LANDMARKS)].to_numpy().reshape(-1, 5, 2))
-    images["sex"] = [sexes.get(key, "?") for key in images["identity"]]
-    return images
+def describe(tree: Tree, images: pd.DataFrame) -> pd.DataFrame:
+    """Some of the tree's images with what its metadata tell of their faces: x ... h, p1x ... p5y, NaN where nothing."""
+    identities = images["identity"].unique()
+    names = images["identity"].astype("str") + "/" + images["source"].str.extract(r"([^/]*)\.[^./]*$")[0]
+    boxes, landmarks = tree.boxes(identities), tree.landmarks(identities)
+    told = images.copy()
+    told[list(BOX)] = boxes.reindex(names).to_numpy(float)
+    told[list(LANDMARKS)] = landmarks.reindex(names).to_numpy(float)
+    return told
 
 
 def draw(images: pd.DataFrame, params: Curate) -> Order:
@@ -86,37 +86,47 @@ def _drawn_for_testing(total: int, params: Curate) -> int:
 
 
 def curate_images(
-    images: pd.DataFrame, order: Order, params: Curate, measure: Callable[[pd.DataFrame], Measured]
+    images: pd.DataFrame, order: Order, params: Curate, measure: Callable[[list[str]], Measured]
 ) -> pd.DataFrame:
-    """The images with `split`, `role`, `reason`, `value`, `detail` and all measures.
+    """The images measured, with `split`, `role`, `reason`, `value`, `detail` and all measures.
 
     Identities are measured in rounds, a few more than needed, until enough of them stand or none are left: of the
-    whole of VGGFace2 a tenth is read. Images of identities never measured are "unselected".
+    whole of VGGFace2 a tenth is read. `measure` is given the identities of all rounds so far, in order.
     """
     splits = {key: split for split, keys in order.items() for key in keys}
-    images = images[images["identity"].isin(splits)]
     waiting = {split: list(keys) for split, keys in order.items()}
-    measured, chosen = None, dict.fromkeys(SPLITS, 0)
+    measured: list[str] = []
+    chosen = dict.fromkeys(SPLITS, 0)
     while batch := _next_round(waiting, chosen, params):
-        part = measure(images[images["identity"].isin(batch)])
-        measured = measured + part if measured else part
-        table = judge(measured, params)
+        measured += batch
+        everything = measure(measured)
+        table = judge(everything, params)
         table["split"] = table["identity"].map(splits)
-        table = select(table, measured.embeddings, order, params)
+        table = select(table, everything.embeddings, order, params)
         kept = table[table["reason"] == ""]
         chosen = {split: kept.loc[kept["split"] == split, "identity"].nunique() for split in SPLITS}
-    rest = images[~images["source"].isin(table["source"])].assign(reason="unselected", value=np.nan, detail="not read")
-    return pd.concat([table, rest], ignore_index=True) if len(rest) else table
+    return table
 
 
-def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> set[str]:
-    batch: set[str] = set()
+def first_round(order: Order, params: Curate) -> list[str]:
+    """The identities that are measured whatever comes of them."""
+    return _next_round({split: list(keys) for split, keys in order.items()}, dict.fromkeys(SPLITS, 0), params)
+
+
+def unread(images: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The images that were never looked at, as rejects."""
+    rest = images.loc[~images["identity"].isin(table["identity"].unique()), ["identity", "source"]]
+    return rest.assign(reason="unselected", value=np.nan, detail="not read")
+
+
+def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[str]:
+    batch: list[str] = []
     for split, keys in waiting.items():
         short = needed(params)[split] - chosen[split]
         count = math.ceil(min(short * _MARGIN, len(keys))) if short > 0 else 0
-        batch.update(keys[:count])
+        batch += keys[:count]
         del keys[:count]
-    return batch
+    return sorted(batch)
 
 
 def judge(measured: Measured, params: Curate) -> pd.DataFrame:

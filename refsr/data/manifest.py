@@ -48,6 +48,10 @@ REJECTS: dict[str, Column] = {
 }
 
 REASONS: dict[str, str] = {
+    "unsafe_name": "a member of an archive whose name leads out of it, or a name that is not printable UTF-8",
+    "no_plain_file": "a member of an archive that is a link, a device or the like",
+    "duplicate_name": "an earlier member of the archive has this name",
+    "oversized_file": "the file has more bytes than are read",
     "zero_byte": "the file is empty",
     "not_jpeg": "the content is not a JPEG, whatever the name says",
     "truncated": "the JPEG ends before its end marker, or does not decode",

@@ -1,32 +1,51 @@
-"""Every image measured once: read, measured and embedded, many at a time.
+"""Many images measured, an identity at a time and in as many processes as there are cores.
 
-Only numbers, a thumbnail and an embedding are kept of an image; the pixels of the few that are chosen are read again.
+What is measured of an identity hangs on its own files and the parameters alone, so that the numbers are the same to the
+bit whoever measures it, after whom, and beside how many others. Pixels stay in the process that decoded them.
 """
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
+import torch
 
 from refsr.config import Curate
-from refsr.data import quality
+from refsr.data import quality, storage
 from refsr.data.measure import MEASURES, Look, measure_image
+from refsr.data.storage import Extent
 from refsr.data.vggface2 import BOX, LANDMARKS
+from refsr.errors import RefsrError
 
-Read = Callable[[str], bytes]  # a source's file of this name
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
 
 CHUNK = 50  # images a thread takes at a time: cv2 frees the interpreter only within its own calls
+_EMBEDDED = 32  # chips given to the network at once
 _NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
 _CORNER_EVERY = 6  # faces of which one gives a corner of its chip as well
+_AHEAD = 3  # items each worker may be ahead of the reader
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Job(NamedTuple):
+    """An identity to be measured."""
+
+    images: pd.DataFrame  # (at least one row; columns identity, source, sex, x ... h, p1x ... p5y)
+    extents: list[Extent]  # of their files
 
 
 @dataclass(frozen=True)
@@ -38,61 +57,108 @@ class Measured:
     embeddings: np.ndarray  # (N, D) float32
     background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
 
-    def __add__(self, other: "Measured") -> "Measured":
-        return Measured(
-            pd.concat([self.table, other.table], ignore_index=True),
-            np.concatenate([self.thumbs, other.thumbs]),
-            np.concatenate([self.embeddings, other.embeddings]),
-            np.concatenate([self.background, other.background]),
-        )
+
+def measure(jobs: Iterable[Job], embed: Embed, params: Curate, workers: int) -> Iterator[Measured]:
+    """What is measured of each identity, in the order of the jobs; `embed` can be pickled if `workers` is above 1."""
+    return in_processes(partial(measure_identity, embed=embed, params=params), jobs, workers)
 
 
-def measure(images: pd.DataFrame, read: Read, embed: Embed, params: Curate, workers: int) -> Measured:
-    """The images (at least one; columns source, yaw, x ... h, p1x ... p5y) with what was measured, and `reason`,
-    `value` and `detail` for those that cannot be used. The result does not depend on `workers`.
-    """
-    chunks = [images.iloc[at : at + CHUNK] for at in range(0, len(images), CHUNK)]
-    facts: list[dict[str, Any]] = []
-    thumbs, embeddings, background = [], [], []
-    with tqdm(total=len(images), desc="curate: measure", unit="image") as bar:
-        for part in in_threads(lambda chunk: _measure_chunk(chunk, read, params), chunks, workers):
-            facts += [look.facts for look in part]
-            thumbs += [_NO_THUMB if look.thumb is None else look.thumb for look in part]
-            faces, corners = _embed_chunk([look.chip for look in part], embed)
-            embeddings.append(faces)
-            background.append(corners)
-            bar.update(len(part))
-    table = images.reset_index(drop=True)
-    measured = pd.DataFrame(facts, columns=["reason", "value", "detail", *MEASURES]).astype({"dhash": "uint64"})
-    table = pd.concat([table.drop(columns=[column for column in measured if column in table]), measured], axis=1)
-    return Measured(table, np.stack(thumbs), np.concatenate(embeddings), np.concatenate(background))
+def measure_identity(job: Job, embed: Embed, params: Curate) -> Measured:
+    """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out."""
+    boxes = job.images[list(BOX)].to_numpy(np.float64)
+    points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
+    files = storage.read_all(job.extents)
+    looks = [measure_image(*file, params)._replace(hr=None) for file in zip(files, boxes, points, strict=True)]
+    embeddings, background = _embed(looks, embed)
+    return Measured(_table(job.images, looks), _thumbs(looks), embeddings, background)
+
+
+def _table(images: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
+    facts = pd.DataFrame([look.facts for look in looks], columns=["reason", "value", "detail", *MEASURES])
+    # Widths are whole numbers, but of what does not decode there are none.
+    facts = facts.astype({"dhash": "uint64", "width": "float64", "height": "float64", "detail": "str", "reason": "str"})
+    told = images.reset_index(drop=True).astype({"identity": "str", "sex": "str"})
+    return pd.concat([told.drop(columns=[column for column in facts if column in told]), facts], axis=1)
+
+
+def _thumbs(looks: list[Look]) -> np.ndarray:
+    return np.stack([_NO_THUMB if look.thumb is None else look.thumb for look in looks])
+
+
+def _embed(looks: list[Look], embed: Embed) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of the faces, (N, D) with NaN where there is no chip, and of corners of some of them (M, D)."""
+    faces = [row for row, look in enumerate(looks) if look.chip is not None]
+    chips = [chip for look in looks if (chip := look.chip) is not None]
+    corners = [quality.chip_corner(chip, row % 4) for row, chip in enumerate(chips[::_CORNER_EVERY])]
+    shown = [*chips, *corners] or [np.zeros((quality.CHIP, quality.CHIP, 3), np.uint8)]
+    batches = [shown[at : at + _EMBEDDED] for at in range(0, len(shown), _EMBEDDED)]
+    embedded = np.concatenate([embed(np.stack(batch)) for batch in batches])
+    embeddings = np.full((len(looks), embedded.shape[1]), np.nan, np.float32)
+    embeddings[faces] = embedded[: len(chips)]
+    return embeddings, embedded[len(chips) : len(chips) + len(corners)]
 
 
 def in_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """`function` of each item, in order, worked out in threads that run only a little ahead of the reader."""
-    pending: deque[Any] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
+        yield from _ahead(pool, function, items, workers)
+
+
+def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """`function` of each item, in order, worked out in processes of one thread each; one worker is this very process.
+
+    Processes are started anew (spawned), since a fork would take over the locks of this one's threads. Raises
+    RefsrError where one of them is killed.
+    """
+    if workers == 1:
+        with _single_threaded():
+            yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    try:
+        yield from _ahead(pool, function, items, workers)
+    except BrokenProcessPool as error:
+        raise RefsrError(
+            "a worker process was killed, most likely for want of memory; run again with fewer cores (taskset) or more "
+            "memory: what was measured is kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    pending: deque[Future[R]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > _AHEAD * workers:
             yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
-def _measure_chunk(chunk: pd.DataFrame, read: Read, params: Curate) -> list[Look]:
-    boxes = chunk[list(BOX)].to_numpy(np.float64)
-    points = chunk[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
-    rows = zip(chunk["source"], boxes, points, strict=True)
-    return [measure_image(read(source), box, point, params) for source, box, point in rows]
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Neither torch nor OpenCV may split work among threads, lest sums come in another order."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
-def _embed_chunk(chips: list[np.ndarray | None], embed: Embed) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of the faces, (N, D) with NaN where there is no chip, and of corners of some of them (M, D)."""
-    blank = np.zeros((quality.CHIP, quality.CHIP, 3), np.uint8)
-    found = [chip for chip in chips if chip is not None]
-    corners = [quality.chip_corner(chip, row % 4) for row, chip in enumerate(found[::_CORNER_EVERY])]
-    embedded = embed(np.stack([*(blank if chip is None else chip for chip in chips), *corners]))
-    faces, background = np.split(embedded, [len(chips)])
-    faces[[chip is None for chip in chips]] = np.nan
-    return faces, background
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent: Any = multiprocessing.parent_process()
+    parent.join()
+    os._exit(1)
