@@ -78,13 +78,13 @@ class Measuring:
         return self.tree.source.extents(found)
 
     def slim(self, sources: set[str]) -> None:
-        """Keep of each tar.gz the bytes of these images only."""
+        """Keep of each tar.gz the bytes of these images only, and the metadata."""
         for prefix, place in self.tree.source.archives.items():
             if spool.is_packed(place):
                 folder, slim = self._work / "spool" / Path(place).name, self._work / "slim"
                 names = prefix + pd.read_parquet(folder / "index.parquet", columns=["name"])["name"]
                 shutil.rmtree(slim, ignore_errors=True)
-                spool.repack(folder, slim, names.isin(sources))
+                spool.repack(folder, slim, np.array([name in sources or not identity_of(name) for name in names], bool))
                 shutil.rmtree(folder)
                 slim.rename(folder)
 

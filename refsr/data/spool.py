@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -94,21 +95,20 @@ def shard_path(folder: Path, shard: int) -> str:
     return str(folder / f"{shard:05d}.bin")
 
 
-def repack(folder: Path, target: Path, kept: pd.Series) -> None:
+def repack(folder: Path, target: Path, kept: np.ndarray) -> None:
     """Copy an index to `target`, and of the bytes those of the rows where `kept` holds."""
     table = pd.read_parquet(folder / "index.parquet")
     target.mkdir(parents=True)
-    kept = kept & (table["shard"] >= 0)
+    kept = kept & (table["shard"] >= 0).to_numpy()
     with Shards(target) as shards:
         moved = [
             shards.append(storage.read(Extent(shard_path(folder, shard), start, size)))
             for shard, start, size in table.loc[kept, ["shard", "start", "size"]].itertuples(index=False)
         ]
-    packed = table["shard"] >= 0
-    table.loc[packed, ["shard", "start"]] = -1, 0
-    table.loc[kept, ["shard", "start"]] = moved if moved else -1
+    shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
+    shard[kept], start[kept] = np.array(moved, np.int64).reshape(-1, 2).T
     (target / "archive.json").write_bytes((folder / "archive.json").read_bytes())
-    save(table.astype(COLUMNS), target)
+    save(table.assign(shard=shard, start=start).astype(COLUMNS), target)
 
 
 def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
