@@ -91,10 +91,10 @@ def _split(uri: str) -> tuple[str, str]:
 def _client() -> Any:
     """One client of a process; buckets are named in the path unless the server is Amazon's own."""
     once = Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 1})
-    client = boto3.client("s3", config=once)
+    client = boto3.Session().client("s3", config=once)
     if "amazonaws.com" in client.meta.endpoint_url:
         return client
-    return boto3.client("s3", config=once.merge(Config(s3={"addressing_style": "path"})))
+    return boto3.Session().client("s3", config=once.merge(Config(s3={"addressing_style": "path"})))
 
 
 def _request(uri: str, ask: Callable[[Any], T]) -> T:
