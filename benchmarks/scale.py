@@ -1,7 +1,7 @@
 """Whether curation stays as quick and as small as the raw set grows, and what that makes of all of VGGFace2.
 
-Rendered faces are repeated under ever more identities into a tar.gz, each with a shading, a shift and a noise of its own,
-so that no two are copies. Each size is curated in a process of its own, on one core, as `curate --raw X.tar.gz` does:
+Rendered faces are repeated under ever more identities into a tar.gz, each with a light and a noise of its own, so
+that no two are copies. Each size is curated in a process of its own, on one core, as `curate --raw X.tar.gz` does:
 read into shards, measured, judged, selected and written, and no identity is left unmeasured. The identity network alone
 is replaced, by the colour of a spot on the nose that tells the identities apart; what it costs is timed by itself.
 
@@ -22,7 +22,6 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -47,9 +46,9 @@ VGGFACE2_IMAGES, VGGFACE2_BYTES = 3_310_000, 37.9e9 + 2.03e9
 PROFILE_IMAGES = round(2 * 428 * 1.15 * 362.6)  # of as many people as RefSR-Face needs, and 15% more
 MACHINES = {"1 core": (1, 1), "16 cores": (1, 16), "8 pods x 4 cores": (8, 4)}
 ASSUMED = (
-    "a pod's cores all work as this machine's one does; reading the archive is one core's work, done by each pod; so is "
-    "judging, selecting and writing, done once, by `merge`; a sixth more chips go through the network than faces, as here; "
-    "storage is no slower than one core's unpacking; the largest part of 8 is 1.15 of the mean"
+    "every core works as this machine's one does; reading the archive is one core's work, done by each pod; judging, "
+    "selecting and writing is one core's work too, done once, by `merge`; the network sees a sixth more chips than "
+    "faces, as here; storage is no slower than one core's unpacking; the largest part of 8 is 1.15 of the mean"
 )
 LARGEST_PART = 1.15
 

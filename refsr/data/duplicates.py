@@ -62,9 +62,7 @@ def _ones(bits: int) -> np.uint64:
     return np.uint64((1 << bits) - 1)
 
 
-def _close_in_band(
-    hashes: np.ndarray, keys: np.ndarray, width: int, max_bits: int, bands: int
-) -> Iterator[np.ndarray]:
+def _close_in_band(hashes: np.ndarray, keys: np.ndarray, width: int, max_bits: int, bands: int) -> Iterator[np.ndarray]:
     """Pairs (M, 2) of `hashes` near one another whose `keys`, a band of them, differ in at most max_bits // bands."""
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]

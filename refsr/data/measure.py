@@ -27,9 +27,7 @@ class Look(NamedTuple):
     hr: np.ndarray | None = None  # (hr_size, hr_size, 3) uint8 RGB, the crop
 
 
-def measure_image(
-    data: bytes, box: np.ndarray, points: np.ndarray, params: Curate, find: Find | None = None
-) -> Look:
+def measure_image(data: bytes, box: np.ndarray, points: np.ndarray, params: Curate, find: Find | None = None) -> Look:
     """All that is to be known of an image: its file's bytes, face box (4,) and landmarks (5, 2), NaN where unknown.
 
     Where there is no box, `find` is asked for the face, if given.

@@ -24,7 +24,7 @@ import torch
 
 from refsr.config import Curate
 from refsr.data import quality, storage
-from refsr.data.measure import MEASURES, Look, measure_image
+from refsr.data.measure import MEASURES, Find, Look, measure_image
 from refsr.data.storage import Extent
 from refsr.data.vggface2 import BOX, LANDMARKS
 from refsr.errors import RefsrError
@@ -46,6 +46,7 @@ class Job(NamedTuple):
 
     images: pd.DataFrame  # (at least one row; columns identity, source, sex, x ... h, p1x ... p5y)
     extents: list[Extent]  # of their files
+    boxed: bool  # whether the raw set tells of boxes at all; where not, faces are looked for
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,23 @@ class Measured:
     background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
 
 
-def measure(jobs: Iterable[Job], embed: Embed, params: Curate, workers: int) -> Iterator[Measured]:
-    """What is measured of each identity, in the order of the jobs; `embed` can be pickled if `workers` is above 1."""
-    return in_processes(partial(measure_identity, embed=embed, params=params), jobs, workers)
+def measure(
+    jobs: Iterable[Job], embed: Embed, params: Curate, workers: int, find: Find | None = None
+) -> Iterator[Measured]:
+    """What is measured of each identity, in the order of the jobs.
+
+    `find` is asked for the faces of sets without box files. It and `embed` can be pickled if `workers` is above 1.
+    """
+    return in_processes(partial(measure_identity, embed=embed, params=params, find=find), jobs, workers)
 
 
-def measure_identity(job: Job, embed: Embed, params: Curate) -> Measured:
+def measure_identity(job: Job, embed: Embed, params: Curate, find: Find | None = None) -> Measured:
     """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out."""
     boxes = job.images[list(BOX)].to_numpy(np.float64)
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
     files = storage.read_all(job.extents)
-    looks = [measure_image(*file, params)._replace(hr=None) for file in zip(files, boxes, points, strict=True)]
+    ask = None if job.boxed else find
+    looks = [measure_image(*file, params, ask)._replace(hr=None) for file in zip(files, boxes, points, strict=True)]
     embeddings, background = _embed(looks, embed)
     return Measured(_table(job.images, looks), _thumbs(looks), embeddings, background)
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from tqdm import tqdm
 from refsr.config import Curate
 from refsr.data import parts, spool
 from refsr.data.curation import describe
+from refsr.data.measure import Find
 from refsr.data.measurements import Embed, Job, Measured, measure
 from refsr.data.parts import WHOLE, Share
 from refsr.data.sources import open_source
@@ -34,10 +36,14 @@ class Measuring:
         workers: int,
         share: Share = WHOLE,
         joined: Sequence[Path] = (),
+        find: Find | None = None,
     ) -> None:
+        listed = None if params.identities == "all" else frozenset(params.identities)
+
         def wanted(name: str, size: int) -> bool:
             identity = identity_of(name)
-            return is_wanted(name, size) and (not identity or share.holds(identity))
+            taken = not identity or (share.holds(identity) and (listed is None or identity in listed))
+            return taken and is_wanted(name, size)
 
         self.count = 0  # images measured by this very run
         self._work = folder / WORK
@@ -46,7 +52,8 @@ class Measuring:
         if joined:
             parts.check(joined, self.tree.source.signature, params)
         self._store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
-        self._embed, self._params, self._workers = embed, params, workers
+        self._measure = partial(measure, embed=embed, params=params, workers=workers, find=find)
+        self._boxed = self.tree.has_boxes
 
     def measure(self, identities: list[str]) -> Measured:
         """All that is measured of these identities, in this order."""
@@ -55,7 +62,7 @@ class Measuring:
         rows = images[images["identity"].isin(missing)]
         self.tree.source.keep(rows["file"].to_numpy(), self._work / "spool")
         with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
-            for measured in measure(self._jobs(rows), self._embed, self._params, self._workers):
+            for measured in self._measure(self._jobs(rows)):
                 self._store.add(measured)
                 self.count += len(measured.table)
                 bar.update(len(measured.table))
@@ -67,7 +74,11 @@ class Measuring:
         for _, group in ends.groupby(ends // _SLICE):
             told = describe(self.tree, rows[rows["identity"].isin(group.index)])
             for _, images in told.groupby("identity", observed=True, sort=True):
-                yield Job(images.drop(columns=["root", "file"]), self.tree.source.extents(images["file"].to_numpy()))
+                yield Job(
+                    images.drop(columns=["root", "file"]),
+                    self.tree.source.extents(images["file"].to_numpy()),
+                    self._boxed,
+                )
 
     def extents(self, sources: pd.Series) -> list[Extent]:
         """Where the bytes of these images are."""

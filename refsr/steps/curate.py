@@ -19,7 +19,7 @@ from refsr.data import parts, storage, truth
 from refsr.data.curated import Curated
 from refsr.data.curation import curate_images, draw, first_round, unread
 from refsr.data.manifest import MANIFEST, REJECTS, conform
-from refsr.data.measure import hr_crop
+from refsr.data.measure import Find, hr_crop
 from refsr.data.measurements import CHUNK, Embed, in_threads
 from refsr.data.measuring import Measuring
 from refsr.data.parts import Share
@@ -28,6 +28,7 @@ from refsr.data.sources import open_source
 from refsr.data.vggface2 import BOX, LANDMARKS, METADATA, Tree
 from refsr.errors import RefsrError
 from refsr.models.pretrained import identity_network
+from refsr.models.pretrained.mtcnn import SMALLEST, Detect, face_detector
 from refsr.steps import Raw, ResumableOutput
 from refsr.tracker import Tracker
 
@@ -43,8 +44,8 @@ def curate(
     RefsrError where the set or its metadata cannot be read, or nothing is left of a split.
     """
     if shard:
-        return write_part(params, raw, curated, embed_faces, usable_cores(), parts.parse_share(shard))
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores())
+        return write_part(params, raw, curated, embed_faces, usable_cores(), parts.parse_share(shard), find_face)
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), find=find_face)
     record(tracker, curated)
     return summary
 
@@ -90,13 +91,30 @@ def embed_faces(chips: np.ndarray) -> np.ndarray:
     return embeddings
 
 
+def find_face(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Box (4,) and landmarks (5, 2), in pixels, of the likeliest face in an image (H, W, 3) uint8 RGB."""
+    faces = _face_detector()(image, SMALLEST)
+    return (faces.boxes[0], faces.points[0]) if len(faces.boxes) else None
+
+
+@cache
+def _face_detector() -> Detect:
+    return face_detector()
+
+
 @cache
 def _identity_network() -> torch.nn.Module:
     return identity_network()
 
 
 def write_curated(
-    params: Curate, raw: str | Path, curated: Path, embed: Embed, workers: int, joined: Sequence[Path] = ()
+    params: Curate,
+    raw: str | Path,
+    curated: Path,
+    embed: Embed,
+    workers: int,
+    joined: Sequence[Path] = (),
+    find: Find | None = None,
 ) -> dict[str, float]:
     """All of a curated folder; its summary and `images_per_second`, of those measured now.
 
@@ -104,7 +122,7 @@ def write_curated(
     the same for any `workers` and any parts.
     """
     started = time.perf_counter()
-    measuring = Measuring(raw, curated, params, embed, workers, joined=joined)
+    measuring = Measuring(raw, curated, params, embed, workers, joined=joined, find=find)
     tree = measuring.tree
     table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
     manifest, rejects = split_table(table, unread(tree.images, table), tree.refused, params)
@@ -121,11 +139,11 @@ def write_curated(
 
 
 def write_part(
-    params: Curate, raw: str | Path, folder: Path, embed: Embed, workers: int, share: Share
+    params: Curate, raw: str | Path, folder: Path, embed: Embed, workers: int, share: Share, find: Find | None = None
 ) -> dict[str, float]:
     """What the first round measures of the identities of `share`; of a tar.gz its usable images are kept as well."""
     started = time.perf_counter()
-    measuring = Measuring(raw, folder, params, embed, workers, share)
+    measuring = Measuring(raw, folder, params, embed, workers, share, find=find)
     mine = [key for key in first_round(draw(measuring.tree.images, params), params) if share.holds(key)]
     counts: dict[str, float] = {"identities": len(mine), "images": 0.0}
     if mine:
