@@ -59,7 +59,11 @@ class Measuring:
         """All that is measured of these identities, in this order."""
         images = self.tree.images
         missing = [identity for identity in identities if identity not in self._store]
-        rows = images[images["identity"].isin(missing)]
+        if missing:
+            self._measure_images(images[images["identity"].isin(missing)])
+        return self._store.gather([identity for identity in identities if identity in self._store])
+
+    def _measure_images(self, rows: pd.DataFrame) -> None:
         self.tree.source.keep(rows["file"].to_numpy(), self._work / "spool")
         with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
             for measured in self._measure(self._jobs(rows)):
@@ -67,7 +71,6 @@ class Measuring:
                 self.count += len(measured.table)
                 bar.update(len(measured.table))
         self._store.flush()
-        return self._store.gather([identity for identity in identities if identity in self._store])
 
     def _jobs(self, rows: pd.DataFrame) -> Iterator[Job]:
         ends = rows.groupby("identity", observed=True, sort=True).size().cumsum()
