@@ -144,6 +144,7 @@ def judge(measured: Measured, params: Curate) -> pd.DataFrame:
     if len(rows):
         _mark_copies(table, rows, measured, params.max_duplicate_bits)
         rows = _mark_mixed(table, rows, measured, params.max_identity_distance)
+    if len(rows):
         _mark_strangers(table, rows, measured, params.max_identity_distance)
     return table
 
