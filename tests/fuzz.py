@@ -10,6 +10,7 @@ import argparse
 import gzip
 import io
 import json
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -127,6 +128,7 @@ def main() -> None:
         (folder / name).mkdir()
         print(f"fuzzing {name} in {folder / name}", flush=True)
         outcomes[name] = fuzz(options.examples, options.seed, folder / name)
+    shutil.rmtree(folder)
     print(json.dumps(outcomes))
 
 
