@@ -197,7 +197,7 @@ def test_faces_are_looked_for_only_where_there_are_no_box_files_at_all(raw: Path
 
     copy = shutil.copytree(raw, tmp_path / "raw")
     boxes = copy / "bb_landmark" / "loose_bb_train.csv"
-    boxes.write_text("".join(line for line in boxes.open() if "/0002_01" not in line))
+    boxes.write_text("".join(line for line in boxes.read_text().splitlines(True) if "/0002_01" not in line))
     assert "no_box" in rejects(copy)
     shutil.rmtree(copy / "bb_landmark")
     assert "no_box" not in rejects(copy)
