@@ -130,17 +130,15 @@ def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[
 
 
 def judge(measured: Measured, params: Curate) -> pd.DataFrame:
-    """The table with what cannot be seen on one image alone, and blur; adds `identity_distance`.
+    """The table with what cannot be seen on one image alone, and `identity_distance`.
 
-    First goes what is no face, so that nothing is learnt from it, then blur, then copies, and of the rest mixed
-    folders before strangers.
+    First goes what is no face, so that nothing is learnt from it, then copies, then mixed folders, then strangers.
     """
     table = measured.table.copy()
     table["identity_distance"] = np.nan
     rows = np.flatnonzero(table["reason"] == "")
     if len(rows):
         rows = _mark_faceless(table, rows, measured)
-        rows = _mark_blurred(table, rows, params.min_sharpness)
     if len(rows):
         _mark_copies(table, rows, measured, params.max_duplicate_bits)
         rows = _mark_mixed(table, rows, measured, params.max_identity_distance)
@@ -150,20 +148,13 @@ def judge(measured: Measured, params: Curate) -> pd.DataFrame:
 
 
 def _mark_faceless(table: pd.DataFrame, rows: np.ndarray, measured: Measured) -> np.ndarray:
-    """Marks what is no face among these rows and returns the others; so do those below."""
+    """Marks what is no face among these rows and returns the others."""
     embeddings = measured.embeddings[rows]
     distance, strangeness = identity.fit(embeddings, table["identity"].to_numpy()[rows])
     table.loc[rows, "identity_distance"] = distance
     faceless = identity.faceless(embeddings, measured.background, distance, strangeness)
     mark(table, rows[faceless], "no_face", distance[faceless], "the box holds no face")
     return rows[~faceless]
-
-
-def _mark_blurred(table: pd.DataFrame, rows: np.ndarray, least: float) -> np.ndarray:
-    sharpness = table["sharpness"].to_numpy(float)[rows]
-    blurred = sharpness < least
-    mark(table, rows[blurred], "blurred", sharpness[blurred], f"sharpness is under {least:g}")
-    return rows[~blurred]
 
 
 def _mark_mixed(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_distance: float) -> np.ndarray:

@@ -7,7 +7,8 @@ from itertools import combinations, pairwise
 import cv2
 import numpy as np
 
-_SAME = 0.72  # likeness of the pictures less half the distance of the faces, from which on they are one picture
+_NEAR = 0.25  # most that embeddings of one face in one picture lie apart; of two views it is rarely so little
+_SAME = 0.75  # likeness of the pictures less half the distance of the faces, from which on they are one picture
 _WORTH_A_LOOK = 0.8  # correlation under which no shift makes two thumbnails alike
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be off
 _COARSE = 4.0  # standard deviation of the blur that is taken off: what two portraits have in common
@@ -26,7 +27,7 @@ def find_copies(
     pairs = close_hashes(hashes, max_bits)
     alike = likeness(thumbs[pairs[:, 0]], thumbs[pairs[:, 1]])
     apart = np.linalg.norm(embeddings[pairs[:, 0]] - embeddings[pairs[:, 1]], axis=1)
-    same = alike - apart / 2 >= _SAME
+    same = (apart <= _NEAR) & (alike - apart / 2 >= _SAME)
     return pairs[same], alike[same]
 
 

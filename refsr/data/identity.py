@@ -4,12 +4,10 @@ import numpy as np
 
 # In standard deviations of an image's distances to the other groups. A face lies well below 0 from its own group, a
 # stranger about 0, whatever the pose or light of the image, which raise its distances to all groups alike.
-_STRANGER = -1.95
+_STRANGER = -1.9
 _DOUBTFUL = -3.0
-_UNLIKE = -1.2
 _LEAST_GROUPS = 4  # others needed for a standard deviation to mean something
-_FACE = 0.0  # likeness to a face: faces are taught 1, what is no face -1
-_STRANGE_FACE = 0.4  # more is asked of what is quite unlike its group
+_FACE = -0.15  # likeness to a face: faces are taught 1, what is no face -1
 _HALF = 0.3  # least share of a folder's images that make a second person, not strangers one by one
 _ROUNDS = 10  # of 2-means
 _TRIM = 95  # percentile of the distances within groups up to which they are taken for those of one person
@@ -165,4 +163,4 @@ def faceless(
     gram = (design * weight[:, None]).T @ design + _RIDGE * np.eye(design.shape[1])
     likeness = design[: len(embeddings)] @ np.linalg.solve(gram, design.T @ (weight * target))
     doubtful = (strangeness > _DOUBTFUL) | (np.isneginf(strangeness) & (distance > np.median(distance)))
-    return np.asarray(doubtful & (likeness < np.where(strangeness > _UNLIKE, _STRANGE_FACE, _FACE)))
+    return np.asarray(doubtful & (likeness < _FACE))

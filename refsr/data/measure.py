@@ -66,6 +66,8 @@ def _look(data: bytes, box: np.ndarray, points: np.ndarray, params: Curate, fact
     hr = _crop(image, box, points, params)
     grey = quality.luminance(hr)
     facts["sharpness"] = quality.sharpness(grey)
+    if facts["sharpness"] < params.min_sharpness:
+        raise Reject("blurred", facts["sharpness"], f"sharpness is under {params.min_sharpness:g}")
     facts["dhash"] = quality.difference_hash(grey)
     facts |= zip(COLOUR, cv2.mean(hr), strict=False)
     return Look(facts, quality.thumbnail(image), quality.face_chip(image, box, points), hr)

@@ -189,7 +189,7 @@ def _write_pixels(folder: Path, measuring: Measuring, manifest: pd.DataFrame, pa
 
     images = (hr for part in in_threads(crops, chunks, workers) for hr in part)
     shown = tqdm(images, total=len(jobs), desc="curate: write", unit="image")
-    write_shards(folder, iter(shown), len(jobs), params.hr_size, params.shard_images)
+    write_shards(folder, iter(shown), len(jobs), params.hr_size, params.shard_images, params.shards)
 
 
 def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame, planted: pd.DataFrame | None) -> dict[str, float]:

@@ -53,6 +53,23 @@ def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
         assert quality.sharpness(crop) == pytest.approx(entry["sharpness"])
 
 
+def test_jpeg_shards_hold_nearly_the_same_pixels_on_less_disk(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    exact = run(raw, workers=1)[0]
+    lossy = run(raw, PARAMS.model_copy(update={"shards": "jpeg"}))[0]
+    rows = np.array([34, 0, 17, 16, 17])
+    assert lossy.hr_size == exact.hr_size == 32
+    assert (lossy.is_lossy, exact.is_lossy) == (True, False)
+    difference = np.abs(lossy.pixels(rows).astype(int) - exact.pixels(rows))
+    assert 0 < difference.mean() < 3
+    assert sorted(path.name for path in lossy.folder.glob("hr-*"))[:2] == ["hr-00000.jpgs", "hr-00000.npy"]
+    pd.testing.assert_frame_equal(lossy.table, exact.table)
+    held = lossy.folder / "hr-00000.jpgs"
+    held.write_bytes(held.read_bytes()[:-9])
+    with pytest.raises(RefsrError, match=r"hr-00000\.jpgs: \d+ bytes, not \d+.*curate"):
+        Curated(lossy.folder).pixels(rows)
+
+
 def test_the_bytes_do_not_hang_on_the_worker_count(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw", train=20, test=8)
     (one, _, _), (two, _, _) = run(raw, workers=1), run(raw, workers=2)
