@@ -14,7 +14,8 @@ from refsr.config import Training, TrainRefsr, TrainSisr, load_section
 from refsr.data.curated import Curated
 from refsr.data.degrade import enlarge, reduce
 from refsr.evaluation import metrics
-from refsr.evaluation.protocol import images, pairs, to_8_bits
+from refsr.evaluation.pairing import pairs
+from refsr.evaluation.protocol import images, to_8_bits
 from refsr.evaluation.statistics import bootstrap
 from refsr.models import SuperResolver, build, reference_config
 from refsr.models.checkpoint import load_matching, load_model, read_checkpoint

@@ -8,15 +8,16 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from refsr import __version__, steps
 from refsr.errors import RefsrError
 
 if TYPE_CHECKING:
-    from refsr.config import Register
+    from refsr.config import Curate, Register, Section
 
 DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+_STEP_HELP = {"merge": "join what `curate --shard I/N` measured"}
 # What `evaluate` offers beside the names of its paths: any model on any curated set, into a folder of its own.
 _ALSO = {("evaluate", "refsr"): "--model", ("evaluate", "curated"): "--data"}
 _DEFAULTS = {("evaluate", "sisr"): None, ("evaluate", "evaluation"): Path("reports/model")}
@@ -52,8 +53,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m refsr", description="Reference-based face super-resolution.")
     parser.add_argument("--version", action="version", version=f"refsr {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in steps.STEPS:
-        command = commands.add_parser(name, help=f"stage: {name}")
+    for name in (*steps.STEPS, *steps.SIDE_STEPS):
+        command = commands.add_parser(name, help=_STEP_HELP.get(name, f"stage: {name}"))
         if arguments[:1] == [name]:  # only the stage asked for is imported
             _add_stage_options(command, name)
     show = commands.add_parser("show", help="the table of the last evaluation, and where to look further")
@@ -84,27 +85,52 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
     for port, kind in steps.ports(steps.load(name)).items():
         key, options = (name, port), [f"--{port.replace('_', '-')}"]
-        options += [_ALSO[key]] if key in _ALSO else []
-        needed = {"default": _DEFAULTS[key]} if key in _DEFAULTS else {"required": True}
-        command.add_argument(*options, type=Path, metavar="PATH", help=_HELP.get(key, kind), **needed)
-    command.set_defaults(command=_run_stage, stage=name)
+        if kind == "inputs":
+            command.add_argument(port, type=Path, nargs="+", metavar="PART", help="folder of `curate --shard`")
+        elif kind == "raw set":
+            told = "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key"
+            command.add_argument(*options, required=True, metavar="PATH_OR_URI", help=told)
+        else:
+            options += [_ALSO[key]] if key in _ALSO else []
+            needed = {"default": _DEFAULTS[key]} if key in _DEFAULTS else {"required": True}
+            command.add_argument(*options, type=Path, metavar="PATH", help=_HELP.get(key, kind), **needed)
+    command.set_defaults(command=_run_stage, stage=name, options=[])
+    if name == "curate":
+        command.add_argument("--shard", metavar="I/N", help="measure the I-th of N parts only, for `merge`")
+        command.add_argument("--dry-run", action="store_true", help="say what would be read, and read no image")
+        command.set_defaults(options=["shard"])
 
 
 def _run_stage(options: argparse.Namespace) -> None:
     from refsr.config import load_section
 
-    section = load_section(options.params, options.stage)
-    paths = {port: path for port in steps.ports(steps.load(options.stage)) if (path := getattr(options, port))}
+    section = load_section(options.params, steps.SIDE_STEPS.get(options.stage, options.stage))
+    kinds = steps.ports(steps.load(options.stage))
+    if getattr(options, "dry_run", False):
+        return _preview(options.raw, section)
+    named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}
     with contextlib.ExitStack() as stack:
-        found = {port: _fetched(path, stack) for port, path in paths.items()}
+        found = {key: _fetched(value, stack) for key, value in named.items()}
         metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **found)
-    written = [str(paths[port]) for port, kind in steps.ports(steps.load(options.stage)).items() if kind != "input"]
+    written = [str(named[port]) for port, kind in kinds.items() if kind.endswith("output")]
+    if options.stage in ("curate", "merge"):  # a row for each reason why images were left out
+        print("\n".join(f"{key:<28} {value:>12,.6g}" for key, value in metrics.items()))
+        print(f"{options.stage}: -> {', '.join(written)}")
+        return None
     shown = ", ".join(f"{key} {value:.6g}" for key, value in list(metrics.items())[:6])
     print(f"{options.stage}: {shown}{', ...' if len(metrics) > 6 else ''} -> {', '.join(written)}")
+    return None
 
 
-def _fetched(path: Path, stack: contextlib.ExitStack) -> Path:
-    """The path itself; of a registered version the checkpoint, there until the stack is closed."""
+def _preview(raw: str, params: "Section") -> None:
+    from refsr.steps.curate import preview
+
+    for key, value in preview(cast("Curate", params), raw).items():
+        print(f"{key:<28} {value:>14,}" if isinstance(value, int) else f"{key:<28} {value}")
+
+
+def _fetched(path: Any, stack: contextlib.ExitStack) -> Any:
+    """What is given itself; of a registered version the checkpoint, there until the stack is closed."""
     if not str(path).startswith("models:"):
         return path
     from refsr.services.registry import checkpoint_of

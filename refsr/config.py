@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 
 from refsr.errors import RefsrError
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+Identity = Annotated[str, Field(pattern=r"^n\d{6}$")]
 Options = dict[  # 16.0 is taken for 16 here too
     str, Annotated[StrictBool | int | float | str, Field(union_mode="left_to_right")]
 ]
@@ -61,18 +62,35 @@ class Curate(Section):
     """Raw tree to identity groups. Sizes are pixels, angles degrees, distances those of the measure named."""
 
     seed: int = 0
-    hr_size: Positive = 128
-    crop_factor: Annotated[float, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
-    train_identities: Positive = 428
-    test_identities: Positive = 428
+    # Which identities: "all" of the raw set, those listed, or those listed in a file, one to a line.
+    identities: Literal["all"] | tuple[Identity, ...] = "all"
+    splits: Literal["auto", "own", "drawn"] = "auto"  # the raw set's own, or drawn; auto: its own where it has both
+    sex: Literal["any", "balanced", "f", "m"] = "any"  # balanced: as many women as men while there are both
+    train_identities: Positive | Literal["all"] = 428
+    test_identities: Positive | Literal["all"] = 428
     train_images: Range = Range(min=2, max=30)  # images of a training identity, its reference among them
     test_images: Range = Range(min=1, max=4)  # images of a test identity beside its reference
+    hr_size: Positive = 128
+    crop: Literal["loose", "aligned"] = "loose"  # a square about the face box, or turned upright by the landmarks
+    crop_factor: Annotated[float, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
+    shards: Literal["raw", "jpeg"] = "raw"  # pixels to be memory-mapped, or a tenth of the disk; see refsr.data.shards
+    shard_images: Positive = 4096
     min_box: Positive = 40  # shorter side of the face box
+    max_cut: Share = 0.25  # share of the face box that may lie outside the image
     max_yaw: Annotated[float, Field(gt=0, le=90)] = 75.0
     min_sharpness: Annotated[float, Field(ge=0, le=1)] = 0.17  # see refsr.data.quality.sharpness
-    max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 12  # Hamming distance of two difference hashes
+    max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 8  # Hamming distance of two difference hashes
     max_identity_distance: Annotated[float, Field(gt=0)] = 0.65  # dlib embedding to the group's own centre
-    shard_images: Positive = 4096
+
+    @field_validator("identities", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        if not isinstance(value, str) or value == "all":
+            return value
+        try:
+            return tuple(Path(value).read_text(encoding="utf-8").split())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{value}: is neither `all` nor a list, nor a file of one that can be read") from error
 
 
 class Validate(Section):

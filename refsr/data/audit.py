@@ -8,8 +8,11 @@ import pandas as pd
 from refsr.data import duplicates, quality
 from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST
+from refsr.data.shards import Shard
+from refsr.errors import RefsrError
 
-COPY_BITS = 12  # Hamming distance of two difference hashes up to which thumbnails are compared
+COPY_BITS = 8  # Hamming distance of two difference hashes up to which thumbnails are compared
+_JPEG_BITS = 4  # of a hash that may change where pixels are stored as JPEGs
 COPY_LIKENESS = 0.95  # of two HR images from which on they are one picture; see duplicates.likeness
 
 
@@ -41,12 +44,12 @@ def _images(curated: Curated) -> pd.DataFrame:
 
 
 def _shard_rows(path: Path, size: int) -> int:
-    """The images of a shard; none where it is missing or does not hold (size, size, 3) uint8."""
+    """The images of a shard; none where it is missing or does not hold images of this size."""
     try:
-        shard = np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
+        shard = Shard(path)
+        return len(shard) if shard.size() == size else 0
+    except (OSError, ValueError, RefsrError):
         return 0
-    return len(shard) if shard.shape[1:] == (size, size, 3) and shard.dtype == np.uint8 else 0
 
 
 def _crossing_copies(curated: Curated, present: np.ndarray) -> list[str]:
@@ -88,5 +91,6 @@ def _pixels(curated: Curated, rows: np.ndarray) -> pd.DataFrame:
     for row, hr in zip(rows, curated.pixels(rows), strict=True):
         entry = curated.table.iloc[row]
         bits = (quality.difference_hash(hr) ^ int(entry["dhash"])).bit_count()
-        facts.append((entry["source"], int(np.ptp(hr)), quality.sharpness(hr), bits))
+        close = bits <= (_JPEG_BITS if curated.is_lossy else 0)
+        facts.append((entry["source"], int(np.ptp(hr)), quality.sharpness(hr), 0 if close else bits))
     return pd.DataFrame(facts, columns=["source", "contrast", "sharpness", "hash_bits"])

@@ -3,7 +3,7 @@
 curated/
   manifest.parquet   a row per image kept; columns in refsr.data.manifest
   rejects.parquet    a row per image left out, with the reason and the measured value
-  hr-00000.npy ...   (N, H, H, 3) uint8 RGB, memory-mapped
+  hr-00000.npy ...   (N, H, H, 3) uint8 RGB, memory-mapped; or JPEGs, see refsr.data.shards
   summary.json       counts, and precision and recall where the planted truth is known
 """
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from refsr.data.shards import Shard
 from refsr.errors import RefsrError
 
 
@@ -26,16 +27,24 @@ class Curated:
         self.table = pd.read_parquet(folder / "manifest.parquet")
 
     @cached_property
-    def _shards(self) -> dict[int, np.ndarray]:
+    def _shards(self) -> dict[int, Shard]:
         paths = sorted(self.folder.glob("hr-*.npy"))
         if not paths:
             raise RefsrError(f"{self.folder}: no pixels here (hr-*.npy is missing); run the stage `curate`")
-        return {int(path.stem.removeprefix("hr-")): np.load(path, mmap_mode="r") for path in paths}
+        try:
+            return {int(path.stem.removeprefix("hr-")): Shard(path) for path in paths}
+        except (OSError, ValueError) as error:
+            raise RefsrError(f"{self.folder}: pixels are damaged ({error}); run the stage `curate` again") from error
 
-    @property
+    @cached_property
     def hr_size(self) -> int:
         """The side of the square HR images, pixels."""
-        return int(next(iter(self._shards.values())).shape[1])
+        return next(iter(self._shards.values())).size()
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether pixels went through a JPEG after they were measured."""
+        return next(iter(self._shards.values())).is_jpeg
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
         """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB."""
@@ -44,7 +53,7 @@ class Curated:
         out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
         for number in np.unique(shard):
             chosen = np.flatnonzero(shard == number)
-            out[chosen] = self._shards[number][index[chosen]]
+            out[chosen] = self._shards[number].pixels(index[chosen])
         return out
 
     def split(self, name: str) -> np.ndarray:

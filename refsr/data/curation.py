@@ -11,108 +11,168 @@ import numpy as np
 import pandas as pd
 
 from refsr.config import Curate
-from refsr.data import duplicates, identity, quality
-from refsr.data.measure import Measured
+from refsr.data import duplicates, identity
+from refsr.data.measurements import Measured
+from refsr.data.selection import mark, needed, select
 from refsr.data.vggface2 import BOX, LANDMARKS, SPLITS, Tree
+from refsr.errors import RefsrError
 
-NEAR_FRONTAL = 20.0  # degrees a reference may be turned, where the identity has such an image
 _MARGIN = 1.15  # identities measured for each one needed
 
 Order = dict[str, list[str]]  # split -> its identities, in the order in which they are taken
 
 
-def describe(tree: Tree) -> pd.DataFrame:
-    """A row per image of the tree, with what its metadata tell: box, landmarks, yaw, sex (NaN or ? where unknown)."""
-    images = tree.images()
-    boxes, landmarks, sexes = tree.boxes(), tree.landmarks(), tree.sexes()
-    images[list(BOX)] = boxes.reindex(images["name"]).to_numpy(float)
-    images[list(LANDMARKS)] = landmarks.reindex(images["name"]).to_numpy(float)
-    images["yaw"] = quality.head_yaw(images[list(LANDMARKS)].to_numpy().reshape(-1, 5, 2))
-    images["sex"] = [sexes.get(key, "?") for key in images["identity"]]
-    return images
+def describe(tree: Tree, images: pd.DataFrame) -> pd.DataFrame:
+    """Some of the tree's images with what its metadata tell of their faces: x ... h, p1x ... p5y, NaN where nothing."""
+    identities = images["identity"].unique()
+    names = images["identity"].astype("str") + "/" + images["source"].str.extract(r"([^/]*)\.[^./]*$")[0]
+    boxes, landmarks = tree.boxes(identities), tree.landmarks(identities)
+    told = images.copy()
+    told[list(BOX)] = boxes.reindex(names).to_numpy(float)
+    told[list(LANDMARKS)] = landmarks.reindex(names).to_numpy(float)
+    return told
 
 
 def draw(images: pd.DataFrame, params: Curate) -> Order:
-    """The identities of each split in a seeded order.
+    """The identities of each split in the order in which they are taken: seeded, and the sexes as `params.sex` wants.
 
     The splits are the tree's own where it has both; else identities are drawn for testing, fewer than
-    `test_identities` where the tree has too few for both splits.
+    `test_identities` where the tree has too few for both splits. Raises RefsrError where identities that are listed
+    are not there, or splits that are asked for.
     """
-    roots = images.groupby("identity", sort=True)["root"].first()
-    order = [str(roots.index[at]) for at in np.random.default_rng(params.seed).permutation(len(roots))]
-    if set(SPLITS) <= set(roots):
+    first = images.groupby("identity", sort=True, observed=True)[["root", "sex"]].first()
+    _require(first, params)
+    order = [str(first.index[at]) for at in np.random.default_rng(params.seed).permutation(len(first))]
+    if params.identities != "all":
+        order = [key for key in order if key in set(params.identities)]
+    order = _by_sex(order, first["sex"].to_dict(), params.sex)
+    roots = first["root"].to_dict()
+    if params.splits == "own" or (params.splits == "auto" and set(SPLITS) <= set(first["root"])):
         return {split: [key for key in order if roots[key] == split] for split in SPLITS}
-    share = params.test_identities / (params.test_identities + params.train_identities)
-    tests = min(params.test_identities, max(1, round(share * len(order))))
+    tests = _drawn_for_testing(len(order), params)
     return {"train": order[tests:], "test": order[:tests]}
 
 
+def _require(first: pd.DataFrame, params: Curate) -> None:
+    missing = sorted(set(params.identities) - set(first.index)) if params.identities != "all" else []
+    if missing:
+        raise RefsrError(
+            f"curate.identities: {len(missing)} of them are not in the raw set, {missing[0]} the first; take them out"
+        )
+    if params.splits == "own" and not set(SPLITS) <= set(first["root"]):
+        raise RefsrError(
+            "curate.splits: own, but the raw set has not both of train/ and test/; set it to drawn, or name another set"
+        )
+
+
+def _by_sex(order: list[str], sexes: dict[str, str], wanted: str) -> list[str]:
+    """The order with one sex only, or women and men in turn, and after them those of whom there are no more pairs."""
+    if wanted in ("f", "m"):
+        return [key for key in order if sexes[key] == wanted]
+    if wanted == "any":
+        return order
+    women, men = ([key for key in order if sexes[key] == sex] for sex in ("f", "m"))
+    paired = [key for pair in zip(women, men, strict=False) for key in pair]
+    return paired + [key for key in order if key not in set(paired)]
+
+
+def _drawn_for_testing(total: int, params: Curate) -> int:
+    """How many of `total` identities are for testing, where the raw set does not say."""
+    if params.test_identities == "all":
+        raise RefsrError("curate.test_identities: all, but the splits are drawn; name how many are for testing")
+    trained = total if params.train_identities == "all" else params.train_identities
+    share = params.test_identities / (params.test_identities + trained)
+    return min(params.test_identities, max(1, round(share * total)))
+
+
 def curate_images(
-    images: pd.DataFrame, order: Order, params: Curate, measure: Callable[[pd.DataFrame], Measured]
+    images: pd.DataFrame, order: Order, params: Curate, measure: Callable[[list[str]], Measured]
 ) -> pd.DataFrame:
-    """The images with `split`, `role`, `reason`, `value`, `detail` and all measures.
+    """The images measured, with `split`, `role`, `reason`, `value`, `detail` and all measures.
 
     Identities are measured in rounds, a few more than needed, until enough of them stand or none are left: of the
-    whole of VGGFace2 a tenth is read. Images of identities never measured are "unselected".
+    whole of VGGFace2 a tenth is read. `measure` is given the identities of all rounds so far, in order.
     """
     splits = {key: split for split, keys in order.items() for key in keys}
-    images = images[images["identity"].isin(splits)]
     waiting = {split: list(keys) for split, keys in order.items()}
-    measured, chosen = None, dict.fromkeys(SPLITS, 0)
+    measured: list[str] = []
+    chosen = dict.fromkeys(SPLITS, 0)
     while batch := _next_round(waiting, chosen, params):
-        part = measure(images[images["identity"].isin(batch)])
-        measured = measured + part if measured else part
-        table = judge(measured, params)
+        measured += batch
+        everything = measure(measured)
+        table = judge(everything, params)
         table["split"] = table["identity"].map(splits)
-        table = select(table, measured.thumbs, order, params)
+        table = select(table, everything.embeddings, order, params)
         kept = table[table["reason"] == ""]
         chosen = {split: kept.loc[kept["split"] == split, "identity"].nunique() for split in SPLITS}
-    rest = images[~images["source"].isin(table["source"])].assign(reason="unselected", value=np.nan, detail="not read")
-    return pd.concat([table, rest], ignore_index=True) if len(rest) else table
-
-
-def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> set[str]:
-    needed = {"train": params.train_identities, "test": params.test_identities}
-    batch: set[str] = set()
-    for split, keys in waiting.items():
-        short = needed[split] - chosen[split]
-        count = math.ceil(short * _MARGIN) if short > 0 else 0
-        batch.update(keys[:count])
-        del keys[:count]
-    return batch
-
-
-def judge(measured: Measured, params: Curate) -> pd.DataFrame:
-    """The table with copies and strangers marked, and `identity_distance`."""
-    table = measured.table.copy()
-    usable = np.flatnonzero(table["reason"] == "")
-    table["identity_distance"] = np.nan
-    if not len(usable):
-        return table
-    groups = table["identity"].to_numpy()[usable]
-    embeddings = measured.embeddings[usable]
-    distance, strangeness = identity.fit(embeddings, groups)
-    table.loc[usable, "identity_distance"] = distance
-    faceless = identity.faceless(embeddings, measured.background, distance, strangeness)
-    _mark(table, usable[faceless], "no_face", distance[faceless], "the box holds no face")
-    _mark_copies(table, usable[~faceless], measured, params.max_duplicate_bits)
-    strangers = identity.strangers(embeddings[~faceless], groups[~faceless], params.max_identity_distance)
-    _mark(
-        table,
-        usable[~faceless][strangers],
-        "wrong_person",
-        distance[~faceless][strangers],
-        "not the face of its folder",
-    )
     return table
 
 
-def _mark(table: pd.DataFrame, rows: np.ndarray, reason: str, values: np.ndarray, detail: str) -> None:
-    """Give these rows a reason, unless they have one."""
-    free = (table["reason"].to_numpy()[rows] == "").nonzero()[0]
-    rows = rows[free]
-    table.loc[rows, ["reason", "detail"]] = reason, detail
-    table.loc[rows, "value"] = values[free]
+def first_round(order: Order, params: Curate) -> list[str]:
+    """The identities that are measured whatever comes of them."""
+    return _next_round({split: list(keys) for split, keys in order.items()}, dict.fromkeys(SPLITS, 0), params)
+
+
+def unread(images: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The images that were never looked at, as rejects."""
+    rest = images.loc[~images["identity"].isin(table["identity"].unique()), ["identity", "source"]]
+    return rest.assign(reason="unselected", value=np.nan, detail="not read")
+
+
+def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[str]:
+    batch: list[str] = []
+    for split, keys in waiting.items():
+        short = needed(params)[split] - chosen[split]
+        count = math.ceil(min(short * _MARGIN, len(keys))) if short > 0 else 0
+        batch += keys[:count]
+        del keys[:count]
+    return sorted(batch)
+
+
+def judge(measured: Measured, params: Curate) -> pd.DataFrame:
+    """The table with what cannot be seen on one image alone, and `identity_distance`.
+
+    First goes what is no face, so that nothing is learnt from it, then copies, then mixed folders, then strangers.
+    """
+    table = measured.table.copy()
+    table["identity_distance"] = np.nan
+    rows = np.flatnonzero(table["reason"] == "")
+    if len(rows):
+        rows = _mark_faceless(table, rows, measured)
+    if len(rows):
+        _mark_copies(table, rows, measured, params.max_duplicate_bits)
+        rows = _mark_mixed(table, rows, measured, params.max_identity_distance)
+    if len(rows):
+        _mark_strangers(table, rows, measured, params.max_identity_distance)
+    return table
+
+
+def _mark_faceless(table: pd.DataFrame, rows: np.ndarray, measured: Measured) -> np.ndarray:
+    """Marks what is no face among these rows and returns the others."""
+    embeddings = measured.embeddings[rows]
+    distance, strangeness = identity.fit(embeddings, table["identity"].to_numpy()[rows])
+    table.loc[rows, "identity_distance"] = distance
+    faceless = identity.faceless(embeddings, measured.background, distance, strangeness)
+    mark(table, rows[faceless], "no_face", distance[faceless], "the box holds no face")
+    return rows[~faceless]
+
+
+def _mark_mixed(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_distance: float) -> np.ndarray:
+    """A mixed folder goes as a whole: which of the two it is named after, the faces do not say."""
+    groups = table["identity"].to_numpy()[rows]
+    mixed = identity.mixed(measured.embeddings[rows], groups, max_distance)
+    for key, (apart, second) in mixed.items():
+        members = rows[groups == key]
+        detail = f"{key} holds two people, of {len(members) - len(second)} and {len(second)} images"
+        mark(table, members, "mixed_people", np.full(len(members), apart), detail)
+    return rows[~np.isin(groups, list(mixed))]
+
+
+def _mark_strangers(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_distance: float) -> None:
+    groups = table["identity"].to_numpy()[rows]
+    strangers = rows[identity.strangers(measured.embeddings[rows], groups, max_distance)]
+    distance = table["identity_distance"].to_numpy()[strangers]
+    mark(table, strangers, "wrong_person", distance, "not the face of its folder")
 
 
 def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_bits: int) -> None:
@@ -132,53 +192,3 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_
         gone, stays = (a, b) if worse else (b, a)
         table.loc[gone, ["reason", "detail"]] = reason, f"copy of {sources[stays]}"
         table.loc[gone, "value"] = likeness
-
-
-def select(table: pd.DataFrame, thumbs: np.ndarray, order: Order, params: Curate) -> pd.DataFrame:
-    """The judged table with `role` of each image kept; those of identities too small or not needed are marked."""
-    table["role"] = ""
-    kept = table.index[table["reason"] == ""]
-    groups = {str(key): rows.to_numpy() for key, rows in kept.to_series().groupby(table.loc[kept, "identity"])}
-    needed = {"train": params.train_identities, "test": params.test_identities}
-    least = {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}
-    for split, keys in order.items():
-        taken = 0
-        for key in (key for key in keys if key in groups):
-            rows = groups[key]
-            if len(rows) < least[split]:
-                detail = f"{len(rows)} images are left of {key}; {least[split]} are needed"
-                _mark(table, rows, "too_few", np.full(len(rows), float(len(rows))), detail)
-            elif taken == needed[split]:
-                _mark(table, rows, "unselected", np.full(len(rows), np.nan), f"{taken} identities are enough")
-            else:
-                taken += 1
-                _give_roles(table, rows, thumbs, params)
-    return table
-
-
-def _give_roles(table: pd.DataFrame, rows: np.ndarray, thumbs: np.ndarray, params: Curate) -> None:
-    """One reference; of the rest a draw in training, and in testing those that look least like the reference."""
-    reference = rows[_reference(table.loc[rows])]
-    others = rows[rows != reference]
-    alike = duplicates.correlate(thumbs[others], thumbs[[reference] * len(others)])
-    if table.at[reference, "split"] == "train":
-        # Seeded by the content, so that an identity's draw does not hang on the others'.
-        seed = [params.seed, int(table["dhash"].to_numpy()[reference])]
-        rank, most = np.random.default_rng(seed).permutation(len(others)), params.train_images.max - 1
-    else:
-        rank, most = np.argsort(alike, kind="stable"), params.test_images.max
-    table.loc[reference, "role"] = "reference"
-    table.loc[others[rank[:most]], "role"] = "image"
-    _mark(table, others[rank[most:]], "surplus", alike[rank[most:]], f"more than {most} images beside the reference")
-
-
-def _reference(group: pd.DataFrame) -> int:
-    """The position of the sharpest near-frontal face that is whole; where no face is both, of the one least turned.
-
-    A face whose box ends at the image's border may be cut, and its crop is filled up with a reflection.
-    """
-    turned = group["yaw"].abs().fillna(0.0).to_numpy()
-    x, y, w, h, width, height = group[[*BOX, "width", "height"]].to_numpy(float).T
-    good = (turned <= NEAR_FRONTAL) & (np.minimum(x, y) > 0) & (x + w < width) & (y + h < height)
-    sharp = np.where(good, group["sharpness"].to_numpy(), -np.inf)
-    return int(sharp.argmax() if good.any() else turned.argmin())

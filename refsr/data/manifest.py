@@ -36,6 +36,7 @@ MANIFEST: dict[str, Column] = {
     "sha256": Column("str", "of the source file's bytes, hexadecimal"),
     "sex": Column("str", "m, f or ? where the raw set does not tell"),
     "identity_distance": Column("float32", "face embedding to the centre of its identity; see identity.fit"),
+    "appearance": Column("float32", "how different from its reference it looks, 0 to 1; see selection.appearance"),
 }
 
 REJECTS: dict[str, Column] = {
@@ -47,6 +48,10 @@ REJECTS: dict[str, Column] = {
 }
 
 REASONS: dict[str, str] = {
+    "unsafe_name": "a member of an archive whose name leads out of it, or a name that is not printable UTF-8",
+    "no_plain_file": "a member of an archive that is a link, a device or the like",
+    "duplicate_name": "an earlier member of the archive has this name",
+    "oversized_file": "the file has more bytes than are read",
     "zero_byte": "the file is empty",
     "not_jpeg": "the content is not a JPEG, whatever the name says",
     "truncated": "the JPEG ends before its end marker, or does not decode",
@@ -54,10 +59,13 @@ REASONS: dict[str, str] = {
     "oversized": "the image has more pixels than are decoded",
     "no_box": "the box files do not tell of it",
     "box_outside": "the box lies wholly outside the image",
+    "cut": "more of the face box than max_cut lies outside the image",
+    "no_landmarks": "there are no landmarks to align the crop by",
     "small_box": "the shorter side of the box is under min_box",
     "extreme_pose": "turned by more than max_yaw",
     "blurred": "less sharp than min_sharpness",
     "no_face": "the box holds no face",
+    "mixed_people": "its folder holds two people, each about half",
     "near_duplicate": "the same picture as another of this identity",
     "cross_duplicate": "the same picture as another of another identity, which it fits better",
     "wrong_person": "the face is not that of the others in its folder",

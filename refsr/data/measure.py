@@ -1,145 +1,105 @@
-"""Every image measured once: read, checked, decoded, cropped, hashed and embedded, many at a time.
-
-Only numbers, a thumbnail and an embedding are kept of an image; the pixels of the few that are chosen are read again.
-"""
+"""One image measured: checked, decoded, cropped and hashed; see refsr.data.measurements for many of them."""
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
-import pandas as pd
-from tqdm import tqdm
 
 from refsr.config import Curate
 from refsr.data import quality
 from refsr.data.quality import Reject
 from refsr.data.vggface2 import BOX, LANDMARKS
 
-Read = Callable[[str], bytes]  # a source's file of this name
-Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
-
-CHUNK = 50  # images a thread takes at a time: cv2 frees the interpreter only within its own calls
-_CORNER_EVERY = 6  # faces of which one gives a corner of its chip as well
-MEASURES = ("sha256", "width", "height", *BOX, "yaw", "sharpness", "dhash")
-
-T = TypeVar("T")
-R = TypeVar("R")
+COLOUR = ("red", "green", "blue")  # means over the crop
+MEASURES = ("sha256", "width", "height", *BOX, *LANDMARKS, "yaw", "sharpness", "dhash", *COLOUR)
+Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray] | None]  # an RGB image -> its face's box and landmarks
+_SOUGHT = 320  # pixels; an image whose face is to be found may be reduced until its shorter side would be less
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A table of N images with arrays beside it; rows whose `reason` is not empty have no thumbnail or embedding."""
+class Look(NamedTuple):
+    """What one image shows: facts by the names of MEASURES and `reason`, `value`, `detail`; None where left out."""
 
-    table: pd.DataFrame
-    thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
-    embeddings: np.ndarray  # (N, D) float32
-    background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
-
-    def __add__(self, other: "Measured") -> "Measured":
-        return Measured(
-            pd.concat([self.table, other.table], ignore_index=True),
-            np.concatenate([self.thumbs, other.thumbs]),
-            np.concatenate([self.embeddings, other.embeddings]),
-            np.concatenate([self.background, other.background]),
-        )
+    facts: dict[str, Any]
+    thumb: np.ndarray | None = None  # (32, 32) uint8, of the whole image
+    chip: np.ndarray | None = None  # (150, 150, 3) uint8 RGB, for the identity network
+    hr: np.ndarray | None = None  # (hr_size, hr_size, 3) uint8 RGB, the crop
 
 
-def measure(images: pd.DataFrame, read: Read, embed: Embed, params: Curate, workers: int) -> Measured:
-    """The images (at least one; columns source, yaw, x ... h, p1x ... p5y) with what was measured, and `reason`,
-    `value` and `detail` for those that cannot be used. The result does not depend on `workers`.
+def measure_image(data: bytes, box: np.ndarray, points: np.ndarray, params: Curate, find: Find | None = None) -> Look:
+    """All that is to be known of an image: its file's bytes, face box (4,) and landmarks (5, 2), NaN where unknown.
+
+    Where there is no box, `find` is asked for the face, if given.
     """
-    chunks = [images.iloc[at : at + CHUNK] for at in range(0, len(images), CHUNK)]
-    facts: list[dict[str, Any]] = []
-    thumbs, embeddings, background = [], [], []
-    with tqdm(total=len(images), desc="curate: measure", unit="image") as bar:
-        for part in in_threads(lambda chunk: _measure_chunk(chunk, read, params), chunks, workers):
-            facts += [fact for fact, _, _ in part]
-            thumbs += [thumb for _, thumb, _ in part]
-            faces, corners = _embed_chunk([chip for _, _, chip in part], embed)
-            embeddings.append(faces)
-            background.append(corners)
-            bar.update(len(part))
-    table = images.reset_index(drop=True)
-    measured = pd.DataFrame(facts, columns=["reason", "value", "detail", *MEASURES]).astype({"dhash": "uint64"})
-    table = pd.concat([table.drop(columns=[*BOX, "yaw"]), measured], axis=1)
-    return Measured(table, np.stack(thumbs), np.concatenate(embeddings), np.concatenate(background))
-
-
-def in_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """`function` of each item, in order, worked out in threads that run only a little ahead of the reader."""
-    pending: deque[Any] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-
-
-def hr_crop(data: bytes, box: np.ndarray, params: Curate) -> np.ndarray:
-    """The (hr_size, hr_size, 3) image of a face, from its file's bytes and its clamped box."""
-    image, scale = _decode(data, box, params)
-    return quality.square_crop(image, box / scale, params.crop_factor, params.hr_size)
-
-
-def _decode(data: bytes, box: np.ndarray, params: Curate) -> tuple[np.ndarray, int]:
-    return quality.decode(data, float(max(box[2:])), max(params.hr_size, quality.CHIP))
-
-
-def _measure_chunk(
-    chunk: pd.DataFrame, read: Read, params: Curate
-) -> list[tuple[dict[str, Any], np.ndarray, np.ndarray | None]]:
-    """(facts, thumbnail, face chip or None) of each image."""
-    boxes = chunk[list(BOX)].to_numpy(np.float64)
-    points = chunk[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
-    rows = zip(chunk["source"], boxes, points, chunk["yaw"], strict=True)
-    return [_measure_one(read(source), box, point, yaw, params) for source, box, point, yaw in rows]
-
-
-def _measure_one(
-    data: bytes, box: np.ndarray, points: np.ndarray, yaw: float, params: Curate
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
-    facts: dict[str, Any] = {"reason": "", "value": np.nan, "detail": "", "dhash": 0, "yaw": yaw}
+    facts: dict[str, Any] = {"reason": "", "value": np.nan, "detail": "", "dhash": 0}
     facts["sha256"] = hashlib.sha256(data).hexdigest()
     try:
         size = quality.image_size(data)
         facts["width"], facts["height"] = size
-        box = _usable_box(box, size, yaw, params)
-        facts |= dict(zip(BOX, box.tolist(), strict=True))
-        image, scale = _decode(data, box, params)
-        hr = quality.square_crop(image, box / scale, params.crop_factor, params.hr_size)
-        facts["sharpness"] = quality.sharpness(hr)
-        if facts["sharpness"] < params.min_sharpness:
-            raise Reject("blurred", facts["sharpness"], f"sharpness is under {params.min_sharpness:g}")
-        facts["dhash"] = quality.difference_hash(hr)
-        return facts, quality.thumbnail(image), quality.face_chip(image, box / scale, points / scale)
+        if find is not None and not np.isfinite(box).all():
+            box, points = _found(data, size, find)
+        facts["yaw"] = float(quality.head_yaw(points))
+        facts |= zip(LANDMARKS, points.ravel().tolist(), strict=True)
+        box = _usable_box(box, size, facts["yaw"], params)
+        facts |= zip(BOX, box.tolist(), strict=True)
+        if params.crop == "aligned" and not quality.is_placed(points):
+            raise Reject("no_landmarks")
+        return _look(data, box, points, params, facts)
     except Reject as fault:
         facts |= {"reason": fault.reason, "value": fault.value, "detail": fault.detail}
-        return facts, np.zeros((quality.THUMB, quality.THUMB), np.uint8), None
+        return Look(facts)
+
+
+def _found(data: bytes, size: tuple[int, int], find: Find) -> tuple[np.ndarray, np.ndarray]:
+    """Box and landmarks of the face in source pixels."""
+    image, reduction = quality.decode(data, min(size) / _SOUGHT)
+    found = find(image)
+    if found is None:
+        raise Reject("no_face", detail="the detector finds none")
+    return found[0] * reduction, found[1] * reduction
+
+
+def _look(data: bytes, box: np.ndarray, points: np.ndarray, params: Curate, facts: dict[str, Any]) -> Look:
+    image, reduction = quality.decode(data, _shrink(box, params))
+    box, points = box / reduction, points / reduction
+    hr = _crop(image, box, points, params)
+    grey = quality.luminance(hr)
+    facts["sharpness"] = quality.sharpness(grey)
+    if facts["sharpness"] < params.min_sharpness:
+        raise Reject("blurred", facts["sharpness"], f"sharpness is under {params.min_sharpness:g}")
+    facts["dhash"] = quality.difference_hash(grey)
+    facts |= zip(COLOUR, cv2.mean(hr), strict=False)
+    return Look(facts, quality.thumbnail(image), quality.face_chip(image, box, points), hr)
+
+
+def hr_crop(data: bytes, box: np.ndarray, points: np.ndarray, params: Curate) -> np.ndarray:
+    """The same (hr_size, hr_size, 3) image as `measure_image` has, of an image that is kept, from its clamped box."""
+    image, reduction = quality.decode(data, _shrink(box, params))
+    return _crop(image, box / reduction, points / reduction, params)
+
+
+def _shrink(box: np.ndarray, params: Curate) -> float:
+    """How many times an image may be reduced before crop or chip would have to be enlarged."""
+    face = float(max(box[2:]))
+    return min(face * params.crop_factor / params.hr_size, face / quality.FACE)
+
+
+def _crop(image: np.ndarray, box: np.ndarray, points: np.ndarray, params: Curate) -> np.ndarray:
+    if params.crop == "aligned":
+        return quality.aligned_crop(image, points, params.crop_factor, params.hr_size)
+    return quality.square_crop(image, box, params.crop_factor, params.hr_size)
 
 
 def _usable_box(box: np.ndarray, size: tuple[int, int], yaw: float, params: Curate) -> np.ndarray:
     if not np.isfinite(box).all():
         raise Reject("no_box")
-    box = quality.clamp_box(box, size)
+    whole, box = box, quality.clamp_box(box, size)
+    cut = 1 - float(box[2:].prod() / whole[2:].prod())
+    if cut > params.max_cut:
+        raise Reject("cut", cut, f"more than {params.max_cut:g} of the box lie outside the image")
     if min(box[2:]) < params.min_box:
         raise Reject("small_box", float(min(box[2:])), f"the shorter side of the box is under {params.min_box} px")
     if abs(yaw) > params.max_yaw:
         raise Reject("extreme_pose", abs(yaw), f"turned by more than {params.max_yaw:g} degrees")
     return box
-
-
-def _embed_chunk(chips: list[np.ndarray | None], embed: Embed) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of the faces, (N, D) with NaN where there is no chip, and of corners of some of them (M, D)."""
-    blank = np.zeros((quality.CHIP, quality.CHIP, 3), np.uint8)
-    found = [chip for chip in chips if chip is not None]
-    corners = [quality.chip_corner(chip, row % 4) for row, chip in enumerate(found[::_CORNER_EVERY])]
-    embedded = embed(np.stack([*(blank if chip is None else chip for chip in chips), *corners]))
-    faces, background = np.split(embedded, [len(chips)])
-    faces[[chip is None for chip in chips]] = np.nan
-    return faces, background

@@ -1,10 +1,23 @@
-"""HR pixels as memory-mappable arrays: hr-00000.npy and so on, (N, H, H, 3) uint8 RGB."""
+"""HR pixels on disk, so many images to a shard: memory-mapped as they are, or as JPEGs where disk matters.
+
+raw   hr-00000.npy   (N, H, H, 3) uint8 RGB
+jpeg  hr-00000.jpgs  the JPEGs one after another, quality 95 without chroma subsampling: about a sixth of the disk
+      hr-00000.npy   (N + 1,) int64, where each begins in it, and the end of the last
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.lib.format import open_memmap
+
+from refsr.errors import RefsrError
+
+_QUALITY = (
+    *(cv2.IMWRITE_JPEG_QUALITY, 95),
+    *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+)
 
 
 def place(count: int, per_shard: int) -> tuple[np.ndarray, np.ndarray]:
@@ -13,11 +26,66 @@ def place(count: int, per_shard: int) -> tuple[np.ndarray, np.ndarray]:
     return rows // per_shard, rows % per_shard
 
 
-def write_shards(folder: Path, images: Iterator[np.ndarray], count: int, size: int, per_shard: int) -> None:
-    """Write `count` images (size, size, 3) uint8 into `folder`, `per_shard` to a file; the last file holds the rest."""
+def write_shards(
+    folder: Path, images: Iterator[np.ndarray], count: int, size: int, per_shard: int, kind: str = "raw"
+) -> None:
+    """Write `count` images (size, size, 3) uint8 into `folder`, `per_shard` to a file; the last file holds the rest.
+
+    `kind` is raw or jpeg.
+    """
+    write = _write_jpegs if kind == "jpeg" else _write_raw
     for number, start in enumerate(range(0, count, per_shard)):
-        shape = (min(per_shard, count - start), size, size, 3)
-        shard = open_memmap(folder / f"hr-{number:05d}.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for row in range(len(shard)):
-            shard[row] = next(images)
-        shard.flush()
+        write(folder / f"hr-{number:05d}.npy", images, min(per_shard, count - start), size)
+
+
+def _write_raw(path: Path, images: Iterator[np.ndarray], count: int, size: int) -> None:
+    shard = open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
+    for row in range(count):
+        shard[row] = next(images)
+    shard.flush()
+
+
+def _write_jpegs(path: Path, images: Iterator[np.ndarray], count: int, size: int) -> None:
+    del size  # each JPEG tells it
+    offsets = np.zeros(count + 1, np.int64)
+    with path.with_suffix(".jpgs").open("wb") as file:
+        for row in range(count):
+            file.write(cv2.imencode(".jpg", next(images)[..., ::-1], _QUALITY)[1])
+            offsets[row + 1] = file.tell()
+    np.save(path, offsets)
+
+
+class Shard:
+    """A shard opened for reading: `len`, and pixels by index."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError or ValueError where it is missing or damaged."""
+        self.path = path
+        self._array = np.load(path, mmap_mode="r")
+        self.is_jpeg = self._array.ndim == 1
+        if self.is_jpeg:
+            self._jpegs = np.memmap(path.with_suffix(".jpgs"), np.uint8, mode="r")
+            if self._array[-1] != len(self._jpegs):
+                raise ValueError(f"{self.path.with_suffix('.jpgs')}: {len(self._jpegs)} bytes, not {self._array[-1]}")
+        elif self._array.ndim != 4 or self._array.dtype != np.uint8:
+            raise ValueError(f"{path}: {self._array.dtype} {self._array.shape} are no images")
+
+    def __len__(self) -> int:
+        return len(self._array) - self.is_jpeg
+
+    def size(self) -> int:
+        """The side of its images, pixels; 0 where they are not square."""
+        height, width = self.pixels(np.array([0])).shape[1:3]
+        return height if height == width else 0
+
+    def pixels(self, index: np.ndarray) -> np.ndarray:
+        """The images of these places, (N, H, H, 3) uint8 RGB. Raises RefsrError where one does not decode."""
+        if not self.is_jpeg:
+            return np.asarray(self._array[index])
+        return np.stack([self._decoded(at) for at in index])
+
+    def _decoded(self, at: int) -> np.ndarray:
+        image = cv2.imdecode(self._jpegs[self._array[at] : self._array[at + 1]], cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise RefsrError(f"{self.path.with_suffix('.jpgs')}: image {at} is damaged; run the stage `curate` again")
+        return np.asarray(image)

@@ -1,27 +1,32 @@
 """How well curation finds what was planted, where the raw set tells what was (planted_defects.csv)."""
 
 import csv
-from pathlib import Path
+import io
 
 import pandas as pd
 
+from refsr.data.sources import Source
 from refsr.errors import RefsrError
 
 PLANTED = "planted_defects.csv"  # path,kind,detail; of a copy, `detail` is the path of the original
-UNSEEN = ("unselected", "no_box", "small_box", "extreme_pose")
+UNSEEN = ("unselected", "no_box", "no_landmarks", "small_box", "cut", "extreme_pose")
 COPIES = ("near_duplicate", "cross_duplicate")
 
 
-def read_planted(raw: Path) -> pd.DataFrame | None:
+def read_planted(source: Source) -> pd.DataFrame | None:
     """The planted defects, columns path, kind, detail; None where the raw set has no such file.
 
     Raises RefsrError naming the file and line where one cannot be read.
     """
-    path = raw / PLANTED
-    if not path.is_file():
+    names = source.files["name"]
+    found = names.index[names.str.rpartition("/")[2] == PLANTED]
+    if not len(found):
         return None
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    path = f"{source.uri}/{names[found[0]]}"
+    try:
+        rows = list(csv.reader(io.StringIO(source.read(found[0]).decode("utf-8"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RefsrError(f"{path}: cannot be read ({error}); render the raw set again") from error
     if not rows or rows[0] != ["path", "kind", "detail"]:
         raise RefsrError(f"{path}:1: the header path,kind,detail is expected; render the raw set again")
     for number, row in enumerate(rows[1:], 2):
@@ -29,7 +34,12 @@ def read_planted(raw: Path) -> pd.DataFrame | None:
             raise RefsrError(
                 f"{path}:{number}: path, kind and detail are expected, not {row}; render the raw set again"
             )
-    return pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
+    planted = pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
+    top = names[found[0]].removesuffix(PLANTED)  # paths are told from where the file stands
+    copies = planted["kind"].isin(COPIES)
+    planted["path"] = top + planted["path"]
+    planted.loc[copies, "detail"] = top + planted.loc[copies, "detail"]
+    return planted
 
 
 def score(planted: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:

@@ -6,99 +6,173 @@ Whatever the mirror, an image is known by `<identity>/<stem>`, e.g. `n000002/003
 import math
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 
+from refsr.data.sources import Source, open_source, stem
+from refsr.data.storage import open_extent
+from refsr.data.tar import MAX_FILE
 from refsr.errors import RefsrError
 
 BOX = ("x", "y", "w", "h")
 LANDMARKS = tuple(f"p{i}{axis}" for i in range(1, 6) for axis in "xy")  # eyes, nose, mouth corners
 SPLITS = ("train", "test")
 
-_IDENTITY = re.compile(r"n\d{6}")
-_NAME = re.compile(r"n\d{6}/[\w.-]+")
-_SUFFIXES = {".jpg", ".jpeg", ".png"}  # what a file is, its content says
-_DEPTH = 3  # vggface2/vggface2_train/train/n000002
+MAX_METADATA = 2**31  # bytes; the landmarks of the real training set have some 300 million
+_MAX_LINE = 2**16
+_BATCH = 2**16
+_BOX_FILES, _LANDMARK_FILES, _SEX_FILES = METADATA = ("loose_bb_*.csv", "loose_landmark_*.csv", "identity_meta.csv")
+# At most three folders above that of the identity: vggface2/vggface2_train/train/n000002/0001_01.jpg.
+_IN_FOLDER = re.compile(r"(?:[^/]+/){0,3}(n\d{6})/[^/]*", re.ASCII)
+_NAME = re.compile(r"n\d{6}/[\w.-]+", re.ASCII)
+_SUFFIXES = {".jpg", ".jpeg", ".png"}
 # `n000001, "14th_Dalai_Lama",424,0, m,`: read from the right, since the name may hold commas and its quotes, which
 # come after a space, do not quote.
 _META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*')
 
 
 class Tree:
-    """A raw folder, walked once: its identity folders and the folders in which metadata may lie.
+    """A raw set as VGGFace2 lays it out: its identities, their images, and the metadata beside or above them.
 
-    Raises RefsrError where there are no identity folders, or an identity stands in two places.
+    images: a row per image, sorted by identity and name: identity, source (its name in the set), root ("train", "test"
+        or ""), sex ("m", "f" or "?"), file (its row in `source.files`).
+    empty: identities that have a folder and no image.
+    refused: what is never read; columns name, identity, reason, value, detail.
+
+    Raises RefsrError where there are no identities, or one stands in two places.
     """
 
-    def __init__(self, raw: Path) -> None:
-        self.raw = raw
-        self.folders: list[Path] = []
-        self.identities: dict[str, Path] = {}
-        self._walk(raw, 0)
-        if not self.identities:
+    def __init__(self, raw: Source | Path | str) -> None:
+        self.source = raw if isinstance(raw, Source) else open_source(raw)
+        self._top = stem(self.source.uri.rpartition("/")[2])
+        self.images = self._images()
+        self.identities = self.images["identity"].cat.categories.union(self._empty_folders())
+        self.empty = sorted(set(self.identities) - set(self.images["identity"].unique()))
+        if not len(self.identities):
             raise RefsrError(
-                f"{raw}: no identity folders (nXXXXXX) here; expected are nXXXXXX/, train/nXXXXXX/, test/nXXXXXX/ "
-                "or these under vggface2/, vggface2_train/ or vggface2_test/"
+                f"{self.source.uri}: no identity folders (nXXXXXX) here; expected are nXXXXXX/, train/nXXXXXX/, "
+                "test/nXXXXXX/ or these under vggface2/, vggface2_train/ or vggface2_test/"
             )
+        self.refused = self._refused()
 
-    def _walk(self, folder: Path, depth: int) -> None:
-        self.folders.append(folder)
-        for child in sorted(path for path in folder.iterdir() if path.is_dir()):
-            if _IDENTITY.fullmatch(child.name):
-                if child.name in self.identities:
+    def _images(self) -> pd.DataFrame:
+        rows = self._image_rows()
+        columns = {"identity": "str", "source": "str", "root": "category", "file": "int64"}
+        batches = [pd.DataFrame([], columns=[*columns])]
+        while batch := list(islice(rows, _BATCH)):
+            batches.append(pd.DataFrame(batch, columns=[*columns]))
+        images = pd.concat(batches, ignore_index=True).astype(columns)
+        images = images.sort_values(["identity", "source"], ignore_index=True)
+        sexes = self.sexes()
+        images["identity"] = images["identity"].astype("category")
+        sex = images["identity"].cat.categories.map(lambda identity: sexes.get(identity, "?"))
+        codes = images["identity"].cat.codes.to_numpy()
+        images["sex"] = pd.Categorical(np.asarray(sex, object)[codes], categories=["f", "m", "?"])
+        return images
+
+    def _image_rows(self) -> Iterator[tuple[str, str, str, int]]:
+        homes: dict[str, str] = {}
+        for row, (name, size) in enumerate(zip(self.source.files["name"], self.source.files["size"], strict=True)):
+            home, _, file = name.rpartition("/")
+            identity = identity_of(name)
+            if identity and is_image(file) and size <= MAX_FILE:
+                if homes.setdefault(identity, home) != home:
                     raise RefsrError(
-                        f"{child}: identity {child.name} stands in {self.identities[child.name]} as well; "
-                        "an identity belongs to one folder of one split: remove or rename one of them"
+                        f"{self.source.uri}: identity {identity} stands in {homes[identity]} and in {home} as well; an "
+                        "identity belongs to one folder of one split: remove or rename one of them"
                     )
-                self.identities[child.name] = child
-            elif depth < _DEPTH:
-                self._walk(child, depth + 1)
+                parent = home.rpartition("/")[0].rpartition("/")[2] or self._top
+                yield identity, name, next((split for split in SPLITS if parent.endswith(split)), ""), row
 
-    def images(self) -> pd.DataFrame:
-        """A row per image, sorted: identity, source (path relative to the raw folder), name, root ("train", ...)."""
-        rows = []
-        for identity, folder in sorted(self.identities.items()):
-            root = next((split for split in SPLITS if folder.parent.name.endswith(split)), "")
-            for path in sorted(folder.iterdir()):
-                if path.suffix.lower() in _SUFFIXES and not path.name.startswith("."):
-                    source = path.relative_to(self.raw).as_posix()
-                    rows.append((identity, source, f"{identity}/{path.stem}", root))
-        return pd.DataFrame(rows, columns=["identity", "source", "name", "root"], dtype=object)
+    def _empty_folders(self) -> list[str]:
+        return sorted({identity for name in self.source.folders if (identity := identity_of(f"{name}/"))})
 
-    def find(self, pattern: str) -> list[Path]:
-        """The metadata files of this name, anywhere beside or above the identity folders."""
-        return sorted(path for folder in self.folders for path in folder.glob(pattern) if path.is_file())
+    def _refused(self) -> pd.DataFrame:
+        files = self.source.files
+        large = files[files["size"] > MAX_FILE]
+        large = large[np.array([bool(identity_of(name)) for name in large["name"]], bool)]
+        large = large[["name"]].assign(
+            reason="oversized_file", value=large["size"], detail=f"more than {MAX_FILE} bytes"
+        )
+        refused = pd.concat([self.source.refused, large], ignore_index=True)
+        return refused.assign(identity=[identity_of(name) for name in refused["name"]])
 
-    def boxes(self) -> pd.DataFrame:
-        """x, y, w, h of the face in source pixels, by image name. Raises RefsrError where there are no box files."""
-        paths = self.find("loose_bb_*.csv")
-        if not paths:
-            raise RefsrError(
-                f"{self.raw}: no face boxes: bb_landmark/loose_bb_train.csv and loose_bb_test.csv are missing; "
-                "faces are not detected here, so for now the boxes that VGGFace2 distributes are needed"
-            )
-        return _joined([read_numbers(path, BOX) for path in paths], BOX)
+    def find(self, pattern: str) -> list[int]:
+        """The rows in `source.files` of the metadata files of this name, anywhere beside or above the identities."""
+        names = self.source.files["name"]
+        likely = names[names.str.endswith(pattern.rpartition("*")[2])]
+        return [
+            row
+            for name, row in sorted(zip(likely, likely.index.to_numpy().tolist(), strict=True))
+            if fnmatchcase(name.rpartition("/")[2], pattern) and not identity_of(name)
+        ]
 
-    def landmarks(self) -> pd.DataFrame:
+    @property
+    def has_boxes(self) -> bool:
+        """Whether there are box files at all; where not, faces have to be looked for."""
+        return bool(self.find(_BOX_FILES))
+
+    def boxes(self, identities: Collection[str] | None = None) -> pd.DataFrame:
+        """x, y, w, h of the face in source pixels, by image name, of these identities or of all; none without files."""
+        return self._numbers(_BOX_FILES, BOX, identities)
+
+    def landmarks(self, identities: Collection[str] | None = None) -> pd.DataFrame:
         """p1x ... p5y in source pixels, by image name; no rows where a mirror ships none."""
-        return _joined([read_numbers(path, LANDMARKS) for path in self.find("loose_landmark_*.csv")], LANDMARKS)
+        return self._numbers(_LANDMARK_FILES, LANDMARKS, identities)
+
+    def _numbers(self, pattern: str, columns: tuple[str, ...], identities: Collection[str] | None) -> pd.DataFrame:
+        wanted = None if identities is None else frozenset(identities)
+        tables = [read_numbers(*self.open(row), columns, wanted) for row in self.find(pattern)]
+        joined = pd.concat(tables) if tables else pd.DataFrame(columns=list(columns), dtype=float)
+        return joined[~joined.index.duplicated()]
 
     def sexes(self) -> dict[str, str]:
         """identity -> "m" or "f", of those that identity_meta.csv tells."""
-        return {key: sex for path in self.find("identity_meta.csv") for key, sex in read_sexes(path).items()}
+        return {key: sex for row in self.find(_SEX_FILES) for key, sex in read_sexes(*self.open(row)).items()}
+
+    def open(self, row: int) -> tuple[BinaryIO, str]:
+        """A metadata file of `source.files`, opened, and what it is called in messages."""
+        (extent,) = self.source.extents(np.array([row]))
+        title = f"{self.source.uri}/{self.source.files['name'].iloc[row]}"
+        if extent.length > MAX_METADATA:
+            raise RefsrError(f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; take it away")
+        return open_extent(extent), title
 
 
-def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A box or landmark file, `"n000001/0001_01",60,60,79,109`, by image name.
+def identity_of(name: str) -> str:
+    """The identity whose folder a file stands in, "" where it stands in none or too deep."""
+    match = _IN_FOLDER.fullmatch(name)
+    return match[1] if match else ""
+
+
+def is_image(file: str) -> bool:
+    """Whether a file may be an image, by its name; what it is, its content says."""
+    return file[file.rfind(".") :].lower() in _SUFFIXES and not file.startswith(".")
+
+
+def is_wanted(name: str, size: int) -> bool:
+    """Whether a member of an archive may be needed: an image of an identity, or metadata."""
+    if identity_of(name):
+        return is_image(name.rpartition("/")[2]) and size <= MAX_FILE
+    return name.lower().endswith(".csv") and size <= MAX_METADATA
+
+
+def read_numbers(
+    file: BinaryIO, title: str, columns: tuple[str, ...], identities: Collection[str] | None = None
+) -> pd.DataFrame:
+    """A box or landmark file, `"n000001/0001_01",60,60,79,109`, by image name; of these identities or of all.
 
     Raises RefsrError naming the file and the line that cannot be read, or that tells of an image a second time.
     """
     values = array("d")
     lines: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, line in _lines(file, title):
         if number == 1 and line.upper().startswith("NAME_ID"):
             continue
         fields = [field.strip() for field in line.rstrip(", ").split(",")]
@@ -106,28 +180,30 @@ def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         numbers = _floats(fields[1:])
         if not _NAME.fullmatch(name) or numbers is None or len(numbers) != len(columns):
             expected = f'"n000001/0001_01" and {len(columns)} numbers ({", ".join(columns)})'
-            raise RefsrError(f"{path}:{number}: {line[:120]!r} is not {expected}; mend the line or take it out")
+            raise RefsrError(f"{title}:{number}: {line[:120]!r} is not {expected}; mend the line or take it out")
+        if identities is not None and name[:7] not in identities:
+            continue
         if name in lines:
-            raise RefsrError(f"{path}:{number}: {name} stands in line {lines[name]} already; take one of them out")
+            raise RefsrError(f"{title}:{number}: {name} stands in line {lines[name]} already; take one of them out")
         lines[name] = number
         values.extend(numbers)
     table = np.frombuffer(values, dtype=np.float64).reshape(-1, len(columns)) if lines else np.empty((0, len(columns)))
     return pd.DataFrame(table, index=pd.Index(list(lines), dtype=object), columns=list(columns))
 
 
-def read_sexes(path: Path) -> dict[str, str]:
+def read_sexes(file: BinaryIO, title: str) -> dict[str, str]:
     """identity -> "m" or "f" of an identity_meta.csv; identities without one are not in it.
 
     Raises RefsrError naming the file and the line that cannot be read.
     """
     sexes = {}
-    for number, line in _lines(path):
+    for number, line in _lines(file, title):
         if number == 1 and line.strip().lower().startswith("class_id"):
             continue
         match = _META.fullmatch(line)
         if match is None:
             raise RefsrError(
-                f"{path}:{number}: {line[:120]!r} is not `Class_ID, Name, Sample_Num, Flag, Gender` "
+                f"{title}:{number}: {line[:120]!r} is not `Class_ID, Name, Sample_Num, Flag, Gender` "
                 '(e.g. n000001, "14th_Dalai_Lama",424,0, m); mend the line or take it out'
             )
         if match[5]:
@@ -135,18 +211,22 @@ def read_sexes(path: Path) -> dict[str, str]:
     return sexes
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text) of the lines that are not blank."""
-    try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+def _lines(file: BinaryIO, title: str) -> Iterator[tuple[int, str]]:
+    """(line number from 1, text) of the lines that are not blank; closes the file."""
+    number = 0
+    with file:
+        while raw := file.readline(_MAX_LINE):
+            number += 1
+            if len(raw) == _MAX_LINE:
+                raise RefsrError(f"{title}:{number}: a line of {_MAX_LINE} bytes and more; this is no file of VGGFace2")
+            try:
                 text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                if text:
-                    yield number, text
-    except UnicodeDecodeError as error:
-        raise RefsrError(f"{path}:{number}: not UTF-8 ({error.reason}); fetch the file anew or convert it") from error
-    except OSError as error:
-        raise RefsrError(f"{path}: cannot be read: {error.strerror}") from error
+            except UnicodeDecodeError as error:
+                raise RefsrError(
+                    f"{title}:{number}: not UTF-8 ({error.reason}); fetch the file anew or convert it"
+                ) from error
+            if text:
+                yield number, text
 
 
 def _floats(fields: list[str]) -> list[float] | None:
@@ -155,8 +235,3 @@ def _floats(fields: list[str]) -> list[float] | None:
     except ValueError:
         return None
     return numbers if all(map(math.isfinite, numbers)) else None
-
-
-def _joined(tables: list[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
-    joined = pd.concat(tables) if tables else pd.DataFrame(columns=list(columns), dtype=float)
-    return joined[~joined.index.duplicated()]

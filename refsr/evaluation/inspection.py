@@ -230,7 +230,7 @@ def _look(raw: Path, source: str, boxes: pd.DataFrame, title: str) -> Picture:
     try:
         data = (raw / source).read_bytes()
         width, height = _size(data)
-        image, reduction = quality.decode(data, max(width, height), THUMB)
+        image, reduction = quality.decode(data, max(width, height) / THUMB)
     except OSError:
         return Picture(title, None, "not in the raw folder")
     except quality.Reject as fault:

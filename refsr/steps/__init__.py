@@ -1,8 +1,9 @@
 """The door: every stage is run by `run`, whether DVC, Kubeflow, the command line or a test asks for it.
 
 A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named paths) -> metrics`. Its paths are marked
-`Input` or `Output`; the door checks the inputs, hands the step a scratch path for each output (`NAME.partial`, beside
-the real one) and renames it into place when the step has ended well. A stage that dies leaves nothing that looks whole.
+`Raw`, `Input`, `Inputs` or `Output`; the door checks the inputs, hands the step a scratch path for each output
+(`NAME.partial`, beside the real one) and renames it into place when the step has ended well. A stage that dies leaves
+nothing that looks whole.
 """
 
 import errno
@@ -12,7 +13,7 @@ import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -21,13 +22,17 @@ from refsr.errors import RefsrError
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
+Raw = Annotated[str, "raw set"]  # a folder or an archive, or the s3:// URI of one; see refsr.data.sources
 Input = Annotated[Path, "input"]
 OptionalInput = Annotated[Path | None, "input"]  # with the default None: what may be left out
+Inputs = Annotated[Sequence[Path], "inputs"]
 Output = Annotated[Path, "output"]
 # Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are the same.
 ResumableOutput = Annotated[Path, "resumable output"]
 
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
+SIDE_STEPS = {"merge": "curate"}  # steps that are no stage of the flow, and the section whose parameters they take
+_READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
 
@@ -39,30 +44,39 @@ def load(name: str) -> Step:
 
 
 def ports(step: Step) -> dict[str, str]:
-    """The paths a step takes: name -> "input", "output" or "resumable output"."""
+    """The paths a step takes: name -> "raw set", "input", "inputs", "output" or "resumable output"."""
     hints = get_type_hints(step, include_extras=True)
     return {key: get_args(hints[key])[1] for key in inspect.signature(step).parameters if len(get_args(hints[key])) > 1}
 
 
-def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict[str, float]:
+def run(name: str, params: Section, *, tracking_uri: str, **paths: Any) -> dict[str, float]:
     """Run one stage as a tracked run and return its metrics.
 
-    Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
+    `paths` are the step's own, and what options it has beside them. Raises RefsrError where an input is missing, the
+    disk is full, or the step refuses what it is given.
     """
     from refsr.services.tracking import start_run
 
     step = load(name)
     kinds = ports(step)
-    inputs = {key: paths[key] for key, kind in kinds.items() if kind == "input" and key in paths}
-    for key, path in inputs.items():
-        _require(name, key, path)
+    options = {key: value for key, value in paths.items() if key not in kinds}
+    inputs = {
+        key: str(paths[key]) if kind == "raw set" else paths[key]
+        for key, kind in kinds.items()
+        if kind in _READ and key in paths
+    }
+    for key, value in inputs.items():
+        _require(name, key, kinds[key], value)
     if distributed.rank() > 0:
         return _help(step, params, kinds, inputs)
-    fingerprint = _fingerprint(name, params, inputs)
-    scratch = {key: _open_scratch(paths[key], kind, fingerprint) for key, kind in kinds.items() if kind != "input"}
-    with start_run(tracking_uri, name, params, inputs) as tracker:
+    marks = {key: _mark(kinds[key], value) for key, value in inputs.items()}
+    fingerprint = _fingerprint([name, params.model_dump(mode="json"), options, marks])
+    scratch = {key: _open_scratch(paths[key], kind, fingerprint) for key, kind in kinds.items() if kind not in _READ}
+    local = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs" and Path(value).exists()}
+    with start_run(tracking_uri, name, params, local) as tracker:
+        tracker.tags({f"data.{key}": marks[key] for key in inputs if kinds[key] == "raw set" and key not in local})
         try:
-            metrics = step(params, tracker, **inputs, **scratch)
+            metrics = step(params, tracker, **inputs, **scratch, **options)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise RefsrError(_disk_full(name, error, scratch)) from error
@@ -73,27 +87,39 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict
     return metrics
 
 
-def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Path]) -> dict[str, float]:
+def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, float]:
     """What a process beside the first of a distributed training does: the same, and nothing of it is kept."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}
         return step(params, NullTracker(), **inputs, **outputs)
 
 
-def _require(name: str, key: str, path: Path) -> None:
-    if not path.exists():
-        raise RefsrError(
-            f"{name}: input --{key.replace('_', '-')} {path}: no such file or folder; "
-            "run the stage that makes it (`dvc repro` runs all that are needed), or name another path"
-        )
+def _require(name: str, key: str, kind: str, value: Any) -> None:
+    option = f"{name}: input --{key.replace('_', '-')}"
+    if kind == "raw set":
+        from refsr.data import sources
+
+        try:
+            sources.check(value)
+        except RefsrError as error:
+            raise RefsrError(f"{option} {error}") from error
+        return
+    for path in value if kind == "inputs" else [value]:
+        if not path.exists():
+            raise RefsrError(
+                f"{option} {path}: no such file or folder; run the stage that makes it (`dvc repro` runs all that are "
+                "needed), or name another path"
+            )
 
 
-def _fingerprint(name: str, params: Section, inputs: Mapping[str, Path]) -> str:
-    """A hash of what a stage is made from: its parameters, and names, sizes and times of its input files."""
-    facts: list[Any] = [name, params.model_dump(mode="json")]
-    for key, path in sorted(inputs.items()):
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        facts += [(key, str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+def _mark(kind: str, value: Any) -> str:
+    """A hash that changes with an input: names, sizes and times of its files."""
+    from refsr.data import sources
+
+    return _fingerprint([sources.fingerprint(path) for path in (value if kind == "inputs" else [value])])
+
+
+def _fingerprint(facts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

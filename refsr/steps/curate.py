@@ -1,9 +1,10 @@
-"""Raw tree -> identity groups."""
+"""Raw set -> identity groups."""
 
 import json
 import os
 import time
-from functools import partial
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,78 +15,158 @@ import torch
 from tqdm import tqdm
 
 from refsr.config import Curate
-from refsr.data import curation, truth
+from refsr.data import parts, storage, truth
 from refsr.data.curated import Curated
+from refsr.data.curation import curate_images, draw, first_round, unread
 from refsr.data.manifest import MANIFEST, REJECTS, conform
-from refsr.data.measure import CHUNK, Embed, Read, hr_crop, in_threads, measure
+from refsr.data.measure import Find, hr_crop
+from refsr.data.measurements import CHUNK, Embed, in_threads
+from refsr.data.measuring import Measuring
+from refsr.data.parts import Share
 from refsr.data.shards import place, write_shards
-from refsr.data.vggface2 import BOX, Tree
+from refsr.data.sources import open_source
+from refsr.data.vggface2 import BOX, LANDMARKS, METADATA, Tree
 from refsr.errors import RefsrError
 from refsr.models.pretrained import identity_network
-from refsr.steps import Input, Output
+from refsr.models.pretrained.mtcnn import SMALLEST, Detect, face_detector
+from refsr.steps import Raw, ResumableOutput
 from refsr.tracker import Tracker
 
 SHEET = (10, 8)  # identities and images of each on the contact sheet
 
 
-def curate(params: Curate, tracker: Tracker, *, raw: Input, curated: Output) -> dict[str, float]:
-    """Read the raw tree, leave out what cannot be used, and write the identity groups (see refsr.data.curated).
+def curate(
+    params: Curate, tracker: Tracker, *, raw: Raw, curated: ResumableOutput, shard: str = ""
+) -> dict[str, float]:
+    """Read the raw set, leave out what cannot be used, and write the identity groups (see refsr.data.curated).
 
-    Raises RefsrError where the tree or its metadata cannot be read, or nothing is left of a split.
+    With `shard`, I/N, only what the I-th of N parts of the identities shows is measured, for `merge` to join. Raises
+    RefsrError where the set or its metadata cannot be read, or nothing is left of a split.
     """
-    workers = len(os.sched_getaffinity(0))
-    summary = write_curated(params, raw, curated, identity_embedder(), workers)
-    tracker.image(contact_sheet(Curated(curated)), "contact_sheet")
-    for name in ("summary.json", "rejects.parquet"):
-        tracker.artifact(curated / name)
+    if shard:
+        return write_part(params, raw, curated, embed_faces, usable_cores(), parts.parse_share(shard), find_face)
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), find=find_face)
+    record(tracker, curated)
     return summary
 
 
-def write_curated(params: Curate, raw: Path, curated: Path, embed: Embed, workers: int) -> dict[str, float]:
-    """All of a curated folder, the same bytes for any `workers`; its summary and `images_per_second`."""
+def preview(params: Curate, raw: str) -> dict[str, int | str]:
+    """What `curate` would read: counts, archives and metadata of the raw set; no image is looked at."""
+    tree = Tree(open_source(raw))
+    images, files = tree.images, tree.source.files
+    order = draw(images, params)
+    first = set(first_round(order, params))
+    sizes = files["size"].to_numpy()[images["file"]]
+    metadata = [files["name"].iloc[row] for pattern in METADATA for row in tree.find(pattern)]
+    return {
+        "identities": len(tree.identities),
+        **{f"identities.{split}": len(keys) for split, keys in order.items()},
+        "images": len(images),
+        "bytes": int(sizes.sum()),
+        "archives": ", ".join(Path(place).name for place in tree.source.archives.values()) or "none",
+        "metadata": ", ".join(metadata) or "none",
+        "never read": len(tree.refused),
+        "identities measured first": len(first),
+        "images measured first": int(images["identity"].isin(first).sum()),
+        "bytes measured first": int(sizes[images["identity"].isin(first)].sum()),
+    }
+
+
+def record(tracker: Tracker, curated: Path) -> None:
+    """Show the tracker what came of it."""
+    tracker.image(contact_sheet(Curated(curated)), "contact_sheet")
+    for name in ("summary.json", "rejects.parquet"):
+        tracker.artifact(curated / name)
+
+
+def usable_cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@torch.inference_mode()
+def embed_faces(chips: np.ndarray) -> np.ndarray:
+    """Face chips (N, 150, 150, 3) uint8 RGB -> (N, 128) float32 by dlib's network."""
+    embeddings: np.ndarray = _identity_network()(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
+    return embeddings
+
+
+def find_face(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Box (4,) and landmarks (5, 2), in pixels, of the likeliest face in an image (H, W, 3) uint8 RGB."""
+    faces = _face_detector()(image, SMALLEST)
+    return (faces.boxes[0], faces.points[0]) if len(faces.boxes) else None
+
+
+@cache
+def _face_detector() -> Detect:
+    return face_detector()
+
+
+@cache
+def _identity_network() -> torch.nn.Module:
+    return identity_network()
+
+
+def write_curated(
+    params: Curate,
+    raw: str | Path,
+    curated: Path,
+    embed: Embed,
+    workers: int,
+    joined: Sequence[Path] = (),
+    find: Find | None = None,
+) -> dict[str, float]:
+    """All of a curated folder; its summary and `images_per_second`, of those measured now.
+
+    What is found in `curated` of a run that was killed, or in the parts `joined`, is not measured again. The bytes are
+    the same for any `workers` and any parts.
+    """
     started = time.perf_counter()
-    tree = Tree(raw)
-    images = curation.describe(tree)
-
-    def read(source: str) -> bytes:
-        return (raw / source).read_bytes()
-
-    look = partial(measure, read=read, embed=embed, params=params, workers=workers)
-    table = curation.curate_images(images, curation.draw(images, params), params, look)
-    manifest, rejects = split_table(table, params)
-    _require_both_splits(manifest, rejects, raw)
-    curated.mkdir(parents=True)
-    _write_pixels(curated, manifest, read, params, workers)
+    measuring = Measuring(raw, curated, params, embed, workers, joined=joined, find=find)
+    tree = measuring.tree
+    table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
+    manifest, rejects = split_table(table, unread(tree.images, table), tree.refused, params)
+    _require_both_splits(manifest, rejects, tree.source.uri)
+    _write_pixels(curated, measuring, manifest, params, workers)
     manifest.to_parquet(curated / "manifest.parquet", index=False)
     rejects.to_parquet(curated / "rejects.parquet", index=False)
-    summary = summarise(manifest, rejects, truth.read_planted(raw))
-    empty = sorted(set(tree.identities) - set(images["identity"]))
-    document = summary | {"empty_identities": empty, "rendered": (raw / truth.PLANTED).is_file()}
+    planted = truth.read_planted(tree.source)
+    summary = summarise(manifest, rejects, planted)
+    document = summary | {"empty_identities": tree.empty, "rendered": planted is not None}
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
-    return summary | {"images_per_second": len(images) / (time.perf_counter() - started)}
+    measuring.close()
+    return summary | {"images_per_second": measuring.count / (time.perf_counter() - started)}
 
 
-def identity_embedder() -> Embed:
-    """Face chips (N, 150, 150, 3) uint8 RGB -> (N, 128) float32 by dlib's network."""
-    network = identity_network()
+def write_part(
+    params: Curate, raw: str | Path, folder: Path, embed: Embed, workers: int, share: Share, find: Find | None = None
+) -> dict[str, float]:
+    """What the first round measures of the identities of `share`; of a tar.gz its usable images are kept as well."""
+    started = time.perf_counter()
+    measuring = Measuring(raw, folder, params, embed, workers, share, find=find)
+    mine = [key for key in first_round(draw(measuring.tree.images, params), params) if share.holds(key)]
+    counts: dict[str, float] = {"identities": len(mine), "images": 0.0}
+    if mine:
+        table = measuring.measure(mine).table
+        counts["images"] = len(table)
+        counts |= {f"rejects.{key}": float(n) for key, n in sorted(table["reason"].value_counts().items()) if key}
+        measuring.slim(set(table.loc[table["reason"] == "", "source"]))
+    parts.write(folder, measuring.tree.source.signature, params, share)
+    return counts | {"images_per_second": measuring.count / (time.perf_counter() - started)}
 
-    @torch.inference_mode()
-    def embed(chips: np.ndarray) -> np.ndarray:
-        embeddings: np.ndarray = network(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
-        return embeddings
 
-    return embed
-
-
-def split_table(table: pd.DataFrame, params: Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_table(
+    table: pd.DataFrame, unread: pd.DataFrame, refused: pd.DataFrame, params: Curate
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(manifest, rejects), sorted: train before test, an identity's reference before its images."""
-    kept, gone = table[table["reason"] == ""], table[table["reason"] != ""]
+    kept, gone = table[table["reason"] == ""], table.loc[table["reason"] != "", list(REJECTS)]
+    gone = pd.concat([conform(part, REJECTS) for part in (gone, unread, refused.rename(columns={"name": "source"}))])
     kept = kept.sort_values(["split", "identity", "role", "source"], ascending=[False, True, False, True])
     shard, index = place(len(kept), params.shard_images)
     return conform(kept.assign(shard=shard, index=index), MANIFEST), conform(gone.sort_values("source"), REJECTS)
 
 
-def _require_both_splits(manifest: pd.DataFrame, rejects: pd.DataFrame, raw: Path) -> None:
+def _require_both_splits(manifest: pd.DataFrame, rejects: pd.DataFrame, raw: str) -> None:
     for split in ("train", "test"):
         if not (manifest["split"] == split).any():
             counts = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
@@ -95,13 +176,20 @@ def _require_both_splits(manifest: pd.DataFrame, rejects: pd.DataFrame, raw: Pat
             )
 
 
-def _write_pixels(folder: Path, manifest: pd.DataFrame, read: Read, params: Curate, workers: int) -> None:
+def _write_pixels(folder: Path, measuring: Measuring, manifest: pd.DataFrame, params: Curate, workers: int) -> None:
+    extents = measuring.extents(manifest["source"])
     boxes = manifest[list(BOX)].to_numpy(np.float64)
-    jobs = [(source, box) for source, box in zip(manifest["source"], boxes, strict=True)]
+    points = manifest[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
+    jobs = list(zip(extents, boxes, points, strict=True))
     chunks = [jobs[at : at + CHUNK] for at in range(0, len(jobs), CHUNK)]
-    crops = in_threads(lambda chunk: [hr_crop(read(source), box, params) for source, box in chunk], chunks, workers)
-    with tqdm((hr for part in crops for hr in part), total=len(jobs), desc="curate: write", unit="image") as images:
-        write_shards(folder, iter(images), len(jobs), params.hr_size, params.shard_images)
+
+    def crops(chunk: list[tuple[storage.Extent, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        files = storage.read_all([extent for extent, _, _ in chunk])
+        return [hr_crop(data, box, points, params) for data, (_, box, points) in zip(files, chunk, strict=True)]
+
+    images = (hr for part in in_threads(crops, chunks, workers) for hr in part)
+    shown = tqdm(images, total=len(jobs), desc="curate: write", unit="image")
+    write_shards(folder, iter(shown), len(jobs), params.hr_size, params.shard_images, params.shards)
 
 
 def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame, planted: pd.DataFrame | None) -> dict[str, float]:

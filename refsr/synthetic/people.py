@@ -4,7 +4,7 @@ Coarse looks (skin, hair) and fine traits (eyes, brows, lips, moles, freckles, g
 in people, so that the coarse look, which is all that a tiny picture shows, does not tell who it is.
 """
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -45,6 +45,31 @@ def person(seed: int) -> Person:
         nose_ring=METAL[rng.integers(2)] if rng.random() < 0.06 else None,
         freckles=int(rng.integers(60, 300)) if tone < 3 and rng.random() < 0.4 else 0,
         marks=_marks(u, rng),
+    )
+
+
+def unlikeness(a: Person, b: Person) -> float:
+    """How much the faces of two people differ: root mean square over their traits, each in standard deviations.
+
+    Of two people drawn at random it is 1.41 in the mean, and 1.2 or less for one pair of ten.
+    """
+    return float(np.sqrt((((_traits(a) - _traits(b)) / _spread_of_traits()) ** 2).mean()))
+
+
+@cache
+def _spread_of_traits() -> np.ndarray:
+    return np.asarray(np.std([_traits(person(seed)) for seed in range(200)], axis=0))
+
+
+def _traits(who: Person) -> np.ndarray:
+    shape, eyes, brows, nose, mouth = who.shape, who.eyes, who.brows, who.nose, who.mouth
+    return np.array(
+        [
+            *(shape.cranium, shape.cheekbone, shape.jaw, shape.chin, shape.forehead, shape.cheek, shape.brow_ridge),
+            *(shape.chin_out, eyes.x, eyes.y, eyes.width, eyes.height, eyes.tilt, brows.height, brows.thickness),
+            *(brows.arch, brows.slope, brows.length, nose.base, nose.width, nose.out, nose.bridge),
+            *(mouth.y, mouth.width, mouth.upper, mouth.lower, who.tone, who.age),
+        ]
     )
 
 

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 
 import numpy as np
 
 from refsr.config import Synthesize
+from refsr.synthetic.people import person, unlikeness
 from refsr.synthetic.render import Frame
 
 KINDS = (
@@ -20,7 +22,11 @@ KINDS = (
     "not_jpeg",
     "box_outside",
 )
+MIXED = "mixed_people"  # a whole folder, of two people about half and half
 PEOPLE = 1_000_000  # person seeds to a set; those of its second half have no folder of their own
+_LIKE = 1.2  # unlikeness up to which two people look alike: a tenth of all pairs
+_MIXED_PEOPLE = PEOPLE // 4  # from here on those of mixed folders
+_LEAST_MIXED = 6  # images of a mixed folder, so that there is something to tell two people by
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,25 @@ def plan(params: Synthesize) -> list[Folder]:
     number = np.cumsum(rng.integers(1, 9, total))
     folders = []
     for i in range(total):
-        identity, person = f"n{number[i]:06d}", params.seed * PEOPLE + i
-        folders.append(Folder("test" if is_test[i] else "train", identity, person, ()))
+        owner = params.seed * PEOPLE + i
+        folders.append(Folder("test" if is_test[i] else "train", f"n{number[i]:06d}", owner, ()))
     hosts = _hosts(params, rng, total)
     ordinary = [_shots(params, folder, len(hosts[i])) for i, folder in enumerate(folders)]
-    return [_complete(params, i, folders, ordinary, hosts[i]) for i in range(total)]
+    complete = [_complete(params, i, folders, ordinary, hosts[i]) for i in range(total)]
+    return complete + [_mixed(params, i, int(number[-1])) for i in range(params.defects)]
+
+
+def _mixed(params: Synthesize, i: int, last: int) -> Folder:
+    """A folder after all others, the images of one person and of another in turn."""
+    first = params.seed * PEOPLE + _MIXED_PEOPLE + 100 * i
+    second = next(seed for seed in range(first + 1, first + 100) if unlikeness(person(first), person(seed)) > _LIKE)
+    folder = Folder("test" if i % 5 == 4 else "train", f"n{last + 1 + i:06d}", first, ())
+    shots = _shots(params, folder, max(params.views, _LEAST_MIXED) - params.views)
+    mixed = [
+        replace(shot, person=who, kind=MIXED, detail=f"seed {who}")
+        for shot, who in zip(shots, cycle((first, second)), strict=False)
+    ]
+    return replace(folder, shots=tuple(mixed))
 
 
 def _hosts(params: Synthesize, rng: np.random.Generator, total: int) -> list[list[str]]:
@@ -131,11 +151,17 @@ def _copy(shot: Shot, source: Folder, original: Shot) -> Shot:
 
 
 def _impostor(shot: Shot, other: Folder, rng: np.random.Generator) -> Shot:
-    """Somebody of another folder, or somebody who has none, in a view that stands nowhere else."""
+    """Somebody of another folder, or somebody who has none, in a view that stands nowhere else.
+
+    Nobody who looks much like the owner: of such a stranger dlib's network said the same distance as of the owner.
+    """
     view = 1000 + shot.view
-    if rng.random() < 0.5:
+    owner = person(shot.person)
+    if rng.random() < 0.5 and unlikeness(owner, person(other.person)) > _LIKE:
         return replace(shot, person=other.person, view=view, detail=other.identity)
-    stranger = shot.person // PEOPLE * PEOPLE + int(rng.integers(PEOPLE // 2, PEOPLE))
+    stranger = shot.person
+    while stranger == shot.person or unlikeness(owner, person(stranger)) <= _LIKE:
+        stranger = shot.person // PEOPLE * PEOPLE + int(rng.integers(PEOPLE // 2, PEOPLE))
     return replace(shot, person=stranger, view=view, detail=f"seed {stranger}")
 
 

@@ -86,7 +86,7 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     ports = steps.ports(steps.load(name))
     kinds = {"input": set(), "output": set()}
     for port, kind in ports.items():
-        kinds["input" if kind == "input" else "output"].add(port)
+        kinds["output" if kind.endswith("output") else "input"].add(port)
     taken = component.component_spec.inputs
     assert {key for key in taken if key not in ("params", "tracking_uri")} == kinds["input"]
     assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds["output"] | {"metrics"}

@@ -39,7 +39,7 @@ def test_dvc_calls_the_step_with_its_paths(name: str) -> None:
     assert set(given) == set(kinds)
     dependencies = [d.replace("${data.raw}", "data/rendered") for d in stage.get("deps", [])]
     for port, kind in kinds.items():
-        assert given[port] in (dependencies if kind == "input" else stage["outs"]), port
+        assert given[port] in (stage["outs"] if kind.endswith("output") else dependencies), port
     assert f"refsr/steps/{name}.py" in dependencies
     assert stage["params"] == [name]
     for dependency in dependencies:

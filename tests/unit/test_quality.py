@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from raw_trees import BOX, LANDMARKS, draw, jpeg
 
 from refsr.data import quality
@@ -57,7 +58,7 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
 def test_a_scan_that_does_not_decode_is_truncated() -> None:
     frame = WHOLE.index(b"\xff\xc0")
     with pytest.raises(Reject, match="truncated"):
-        quality.decode(WHOLE[:frame] + b"\xff\xda\x00\x02\xff\xd9", 60, 150)
+        quality.decode(WHOLE[:frame] + b"\xff\xda\x00\x02\xff\xd9", 1)
 
 
 def test_boxes_are_clamped_and_those_outside_refused() -> None:
@@ -69,10 +70,10 @@ def test_boxes_are_clamped_and_those_outside_refused() -> None:
 
 def test_decoding_is_rgb_and_reduced_only_while_the_face_stays_large_enough() -> None:
     red = jpeg(np.full((64, 96, 3), (0, 0, 255), np.uint8))
-    image, reduction = quality.decode(red, 60, 31)
+    image, reduction = quality.decode(red, 1.9)
     assert (image.shape, reduction) == ((64, 96, 3), 1)
     assert image[0, 0, 0] > 250 > 5 > image[0, 0, 2]
-    image, reduction = quality.decode(red, 60, 15)
+    image, reduction = quality.decode(red, 4.5)
     assert (image.shape, reduction) == ((16, 24, 3), 4)
     assert image[0, 0, 0] > 250 > 5 > image[0, 0, 2]
 
@@ -84,7 +85,7 @@ def test_exif_rotation_is_ignored_as_boxes_are_told_in_stored_pixels() -> None:
     data = jpeg(np.zeros((64, 96, 3), np.uint8))
     rotated = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + data[2:]
     assert cv2.imdecode(np.frombuffer(rotated, np.uint8), cv2.IMREAD_COLOR).shape == (96, 64, 3)
-    assert quality.decode(rotated, 10, 150)[0].shape == (64, 96, 3)
+    assert quality.decode(rotated, 0.1)[0].shape == (64, 96, 3)
 
 
 def test_the_crop_is_the_square_about_the_box() -> None:
@@ -102,12 +103,37 @@ def test_beyond_the_border_the_image_is_reflected() -> None:
     np.testing.assert_array_equal(crop[0, :8, 0], [5, 4, 3, 2, 1, 0, 1, 2])
 
 
+@pytest.mark.parametrize("size", [24, 71, 120, 150])
+def test_crops_are_pillows_antialiased_bicubic(size: int) -> None:
+    image = draw(1, 1)
+    crop = quality.square_crop(image, np.array([10.0, 20, 90, 60]), 1.0, size)
+    pillow = np.asarray(Image.fromarray(image[5:95, 10:100]).resize((size, size), Image.Resampling.BICUBIC))
+    assert np.abs(crop.astype(int) - pillow).max() <= 1
+
+
 def test_shrinking_is_antialiased() -> None:
-    checks = np.indices((128, 128)).sum(axis=0) % 2 * 255
-    crop = quality.square_crop(
-        np.repeat(checks[..., None], 3, 2).astype(np.uint8), np.array([0.0, 0, 128, 128]), 1.0, 32
-    )
-    assert np.ptp(crop) <= 1
+    checks = np.repeat(np.indices((128, 128)).sum(axis=0)[..., None] % 2 * 255, 3, 2).astype(np.uint8)
+    inside = quality.square_crop(checks, np.array([0.0, 0, 128, 128]), 1.0, 32)[2:-2, 2:-2]
+    assert np.ptp(inside) <= 1
+
+
+def test_an_aligned_crop_holds_the_landmarks_where_the_chip_has_them_whatever_roll_and_size() -> None:
+    for turn, scale, size in ((0.0, 1.0, 150), (0.4, 1.7, 64)):
+        way = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        points = (POINTS - 60) @ way.T + 140
+        image = np.zeros((300, 300, 3), np.uint8)
+        cv2.circle(image, tuple(map(round, points[:2].mean(axis=0))), 5, (255, 255, 255), -1)
+        crop = quality.aligned_crop(image, points, 1.25, size).astype(int)
+        centre = np.argwhere(crop[..., 0] > 200).mean(axis=0) * 150 / size
+        assert centre == pytest.approx([46.6, 74], abs=4)
+        wide = quality.aligned_crop(image, points, 2.5, size).astype(int)
+        centre = np.argwhere(wide[..., 0] > 200).mean(axis=0) * 150 / size
+        assert centre == pytest.approx([75 + (46.6 - 75) / 2, 74.5], abs=3)
+
+
+def test_an_aligned_crop_is_antialiased() -> None:
+    checks = np.repeat(np.indices((300, 300)).sum(axis=0)[..., None] % 2 * 255, 3, 2).astype(np.uint8)
+    assert np.ptp(quality.aligned_crop(checks, POINTS * 2 + 30, 1.25, 32)) <= 2
 
 
 def test_a_chip_holds_the_face_upright_whatever_its_roll_and_size() -> None:

@@ -1,0 +1,219 @@
+"""Whether curation stays as quick and as small as the raw set grows, and what that makes of all of VGGFace2.
+
+Rendered faces are repeated under ever more identities into a tar.gz, each with a light and a noise of its own, so
+that no two are copies. Each size is curated in a process of its own, on one core, as `curate --raw X.tar.gz` does:
+read into shards, measured, judged, selected and written, and no identity is left unmeasured. The identity network alone
+is replaced, by the colour of a spot on the nose that tells the identities apart; what it costs is timed by itself.
+
+Throughput is images per second of processor time, since other work on the machine does not enter into that; memory is
+the peak of what is resident, files mapped into memory included.
+
+    python benchmarks/scale.py --most 100000
+
+The last line is one JSON object; `flat_throughput` and `flat_memory` are the largest size over the smallest, and
+`flat_memory_measuring` is that of reading and measuring alone, before anything is judged.
+"""
+
+import argparse
+import io
+import json
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from isal import igzip
+
+from refsr.config import Curate, Synthesize
+from refsr.data.curation import draw
+from refsr.data.measuring import Measuring
+from refsr.data.vggface2 import BOX, LANDMARKS, Tree
+from refsr.steps.curate import embed_faces, write_curated
+from refsr.synthetic.dataset import write_raw
+
+SIZES = (1_000, 10_000, 100_000)
+VIEWS = 100  # images of an identity
+PARAMS = Curate(train_identities=10**6, test_identities=10**6, train_images={"min": 2, "max": 30}, min_sharpness=0.05)
+SPOT = 0.14  # radius over the distance of the eyes
+NETWORK_CHIPS, NETWORK_ROUNDS = 32, 5
+
+VGGFACE2_IMAGES, VGGFACE2_BYTES = 3_310_000, 37.9e9 + 2.03e9
+PROFILE_IMAGES = round(2 * 428 * 1.15 * 362.6)  # of as many people as RefSR-Face needs, and 15% more
+MACHINES = {"1 core": (1, 1), "16 cores": (1, 16), "8 pods x 4 cores": (8, 4)}
+ASSUMED = (
+    "every core works as this machine's one does; reading the archive is one core's work, done by each pod; judging, "
+    "selecting and writing is one core's work too, done once, by `merge`; the network sees a sixth more chips than "
+    "faces, as here; storage is no slower than one core's unpacking; the largest part of 8 is 1.15 of the mean"
+)
+LARGEST_PART = 1.15
+
+
+def main() -> None:
+    """Measure each size in its own process, extrapolate, and print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)")
+    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(curate_once(options.one)))
+        return
+    sizes = [size for size in SIZES if size < options.most] + [options.most]
+    results = []
+    with tempfile.TemporaryDirectory(prefix="refsr-scale-") as folder:
+        faces = base_faces(Path(folder))
+        for size in sizes:
+            raw = Path(folder) / f"{size}.tar.gz"
+            pack(raw, faces, size)
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", raw], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+            )
+            results.append(json.loads(done.stdout))
+            print({key: round(value, 3) for key, value in results[-1].items()}, flush=True)
+            raw.unlink()
+    print(json.dumps(summary(results[0], results[-1], network_ms())))
+
+
+def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(image, box, landmarks) of rendered faces."""
+    write_raw(Synthesize(train_identities=6, test_identities=4, views=8, defects=0, min_size=120), folder / "raw")
+    tree = Tree(folder / "raw")
+    names = tree.images["identity"].astype("str") + "/" + tree.images["source"].str.extract(r"([^/]*)\.jpg$")[0]
+    boxes = tree.boxes().loc[names, list(BOX)].to_numpy()
+    points = tree.landmarks().loc[names, list(LANDMARKS)].to_numpy().reshape(-1, 5, 2)
+    images = [
+        cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR) for row in tree.images["file"]
+    ]
+    return list(zip(images, boxes, points, strict=True))
+
+
+def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: int) -> None:
+    """A tar.gz with `size` images and their metadata, half of the identities in each split."""
+    lines: dict[str, list[str]] = {"bb_train": [], "bb_test": [], "landmark_train": [], "landmark_test": []}
+    with igzip.open(path, "wb", compresslevel=0) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
+        for number in range(size):
+            rng = np.random.default_rng(number)
+            image, box, points = faces[rng.integers(len(faces))]
+            identity, split = f"n{number // VIEWS + 1:06d}", ("train", "test")[number // VIEWS % 2]
+            name = f"{identity}/{number % VIEWS + 1:04d}_01"
+            _add(archive, f"{split}/{name}.jpg", _own(image, points, _colour(number // VIEWS), rng))
+            lines[f"bb_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in box))
+            lines[f"landmark_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in points.ravel()))
+        for kind, told in lines.items():
+            _add(archive, f"bb_landmark/loose_{kind}.csv", "\n".join(["NAME_ID,X", *told, ""]).encode())
+
+
+def _own(image: np.ndarray, points: np.ndarray, colour: tuple[int, ...], rng: np.random.Generator) -> bytes:
+    """The JPEG of a face under a light of its own, with the identity's spot on its nose."""
+    height, width = image.shape[:2]
+    light = cv2.resize(
+        rng.uniform(0.35, 1.3, (7, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    noise = rng.integers(0, 24, (height, width, 1), np.uint8)
+    lit = cv2.add(
+        np.clip(image * light[..., None], 0, 255).astype(np.uint8), np.broadcast_to(noise, image.shape).copy()
+    )
+    radius = max(2, round(SPOT * float(np.linalg.norm(points[1] - points[0]))))
+    cv2.circle(lit, tuple(map(round, points[2].tolist())), radius, colour, -1)
+    return bytes(cv2.imencode(".jpg", lit, [cv2.IMWRITE_JPEG_QUALITY, 92])[1])
+
+
+def _colour(identity: int) -> tuple[int, ...]:
+    return tuple(np.random.default_rng([7, identity]).integers(0, 256, 3).tolist())
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    archive.addfile(info, io.BytesIO(data))
+
+
+def embed_spot(chips: np.ndarray) -> np.ndarray:
+    """Stands where the identity network does: (N, 150, 150, 3) -> (N, 128) by the colour of the nose."""
+    nose = np.median(chips[:, 75:80, 72:77].reshape(len(chips), -1, 3), axis=1) / 255
+    rng = np.random.default_rng(0)
+    return (np.cos(nose @ rng.normal(0, 6, (3, 128)) + rng.uniform(0, 6.3, 128)) / 10).astype(np.float32)
+
+
+def curate_once(raw: Path) -> dict[str, float]:
+    """Seconds of processor time of each part of a curation, images per second, and the peak of memory."""
+    marks = [time.process_time()]
+    began = time.perf_counter()
+    out = raw.with_suffix(".out")
+    measuring = Measuring(raw, out, PARAMS, embed_spot, workers=1)
+    marks.append(time.process_time())
+    order = draw(measuring.tree.images, PARAMS)
+    measuring.measure(sorted(order["train"] + order["test"]))
+    marks.append(time.process_time())
+    measured_mb = _peak_mb()
+    metrics = write_curated(PARAMS, raw, out, embed_spot, workers=1)  # finds all of it measured
+    marks.append(time.process_time())
+    images = len(measuring.tree.images)
+    read, measure, rest = np.diff(marks).tolist()
+    return {
+        "images": images,
+        "kept": metrics["images.train"] + metrics["images.test"],
+        "megabytes": raw.stat().st_size / 1e6,
+        "read_s": read,
+        "measure_s": measure,
+        "judge_and_write_s": rest,
+        "wall_s": time.perf_counter() - began,
+        "images_per_second": images / (read + measure + rest),
+        "peak_measured_mb": measured_mb,
+        "peak_mb": _peak_mb(),
+    }
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def network_ms() -> float:
+    """Milliseconds of processor time the identity network takes for a chip, on one core."""
+    torch.set_num_threads(1)
+    chips = np.random.default_rng(0).integers(0, 256, (NETWORK_CHIPS, 150, 150, 3), np.uint8)
+    embed_faces(chips)
+    spent = []
+    for _ in range(NETWORK_ROUNDS):
+        start = time.process_time()
+        embed_faces(chips)
+        spent.append(time.process_time() - start)
+    return 1000 * float(np.median(spent)) / NETWORK_CHIPS
+
+
+def summary(least: dict[str, float], most: dict[str, float], network: float) -> dict[str, object]:
+    """The ratios that are promised, and hours for VGGFace2 by machine; prints the extrapolation."""
+    growth = (most["peak_mb"] - least["peak_mb"]) * 2**20 / max(1, most["images"] - least["images"])
+    print(f"assumed: {ASSUMED}")
+    hours: dict[str, float] = {}
+    for set_name, images in (("all of VGGFace2", VGGFACE2_IMAGES), ("RefSR-Face's people", PROFILE_IMAGES)):
+        for machine, (pods, cores) in MACHINES.items():
+            hours[f"{set_name}, {machine}"] = round(_hours(most, network, images, pods, cores), 2)
+            print(f"{set_name}, {images:,} images measured, {machine}: {hours[f'{set_name}, {machine}']} h")
+    return {
+        "images": most["images"],
+        "images_per_second": round(most["images_per_second"], 1),
+        "flat_throughput": round(most["images_per_second"] / least["images_per_second"], 3),
+        "flat_memory": round(most["peak_mb"] / least["peak_mb"], 3),
+        "flat_memory_measuring": round(most["peak_measured_mb"] / least["peak_measured_mb"], 3),
+        "peak_mb": round(most["peak_mb"], 1),
+        "bytes_per_image": round(growth),
+        "identity_ms_per_chip": round(network, 3),
+        "hours": hours,
+    }
+
+
+def _hours(most: dict[str, float], network: float, images: int, pods: int, cores: int) -> float:
+    read = VGGFACE2_BYTES / 1e6 * most["read_s"] / most["megabytes"]
+    measure = images * (most["measure_s"] / most["images"] + network / 1000 * 7 / 6)
+    rest = images * most["judge_and_write_s"] / most["images"]
+    return (read + measure / (pods * cores) * (LARGEST_PART if pods > 1 else 1) + rest) / 3600
+
+
+if __name__ == "__main__":
+    main()

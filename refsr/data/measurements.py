@@ -1,0 +1,171 @@
+"""Many images measured, an identity at a time and in as many processes as there are cores.
+
+What is measured of an identity hangs on its own files and the parameters alone, so that the numbers are the same to the
+bit whoever measures it, after whom, and beside how many others. Pixels stay in the process that decoded them.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+
+from refsr.config import Curate
+from refsr.data import quality, storage
+from refsr.data.measure import MEASURES, Find, Look, measure_image
+from refsr.data.storage import Extent
+from refsr.data.vggface2 import BOX, LANDMARKS
+from refsr.errors import RefsrError
+
+Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
+
+CHUNK = 50  # images a thread takes at a time: cv2 frees the interpreter only within its own calls
+_EMBEDDED = 32  # chips given to the network at once
+_NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
+_CORNER_EVERY = 6  # faces of which one gives a corner of its chip as well
+_AHEAD = 3  # items each worker may be ahead of the reader
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Job(NamedTuple):
+    """An identity to be measured."""
+
+    images: pd.DataFrame  # (at least one row; columns identity, source, sex, x ... h, p1x ... p5y)
+    extents: list[Extent]  # of their files
+    boxed: bool  # whether the raw set tells of boxes at all; where not, faces are looked for
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table of N images with arrays beside it; rows whose `reason` is not empty have no thumbnail or embedding."""
+
+    table: pd.DataFrame
+    thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
+    embeddings: np.ndarray  # (N, D) float32
+    background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
+
+
+def measure(
+    jobs: Iterable[Job], embed: Embed, params: Curate, workers: int, find: Find | None = None
+) -> Iterator[Measured]:
+    """What is measured of each identity, in the order of the jobs.
+
+    `find` is asked for the faces of sets without box files. It and `embed` can be pickled if `workers` is above 1.
+    """
+    return in_processes(partial(measure_identity, embed=embed, params=params, find=find), jobs, workers)
+
+
+def measure_identity(job: Job, embed: Embed, params: Curate, find: Find | None = None) -> Measured:
+    """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out."""
+    boxes = job.images[list(BOX)].to_numpy(np.float64)
+    points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
+    files = storage.read_all(job.extents)
+    ask = None if job.boxed else find
+    looks = [measure_image(*file, params, ask)._replace(hr=None) for file in zip(files, boxes, points, strict=True)]
+    embeddings, background = _embed(looks, embed)
+    return Measured(_table(job.images, looks), _thumbs(looks), embeddings, background)
+
+
+def _table(images: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
+    facts = pd.DataFrame([look.facts for look in looks], columns=["reason", "value", "detail", *MEASURES])
+    # Widths are whole numbers, but of what does not decode there are none.
+    facts = facts.astype({"dhash": "uint64", "width": "float64", "height": "float64", "detail": "str", "reason": "str"})
+    told = images.reset_index(drop=True).astype({"identity": "str", "sex": "str"})
+    return pd.concat([told.drop(columns=[column for column in facts if column in told]), facts], axis=1)
+
+
+def _thumbs(looks: list[Look]) -> np.ndarray:
+    return np.stack([_NO_THUMB if look.thumb is None else look.thumb for look in looks])
+
+
+def _embed(looks: list[Look], embed: Embed) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of the faces, (N, D) with NaN where there is no chip, and of corners of some of them (M, D)."""
+    faces = [row for row, look in enumerate(looks) if look.chip is not None]
+    chips = [chip for look in looks if (chip := look.chip) is not None]
+    corners = [quality.chip_corner(chip, row % 4) for row, chip in enumerate(chips[::_CORNER_EVERY])]
+    shown = [*chips, *corners] or [np.zeros((quality.CHIP, quality.CHIP, 3), np.uint8)]
+    batches = [shown[at : at + _EMBEDDED] for at in range(0, len(shown), _EMBEDDED)]
+    embedded = np.concatenate([embed(np.stack(batch)) for batch in batches])
+    embeddings = np.full((len(looks), embedded.shape[1]), np.nan, np.float32)
+    embeddings[faces] = embedded[: len(chips)]
+    return embeddings, embedded[len(chips) : len(chips) + len(corners)]
+
+
+def in_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """`function` of each item, in order, worked out in threads that run only a little ahead of the reader."""
+    with ThreadPoolExecutor(workers) as pool:
+        yield from _ahead(pool, function, items, workers)
+
+
+def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """`function` of each item, in order, worked out in processes of one thread each; one worker is this very process.
+
+    Processes are started anew (spawned), since a fork would take over the locks of this one's threads. Raises
+    RefsrError where one of them is killed.
+    """
+    if workers == 1:
+        with _single_threaded():
+            yield from map(function, items)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    try:
+        yield from _ahead(pool, function, items, workers)
+    except BrokenProcessPool as error:
+        raise RefsrError(
+            "a worker process was killed, most likely for want of memory; run again with fewer cores (taskset) or more "
+            "memory: what was measured is kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    pending: deque[Future[R]] = deque()
+    for item in items:
+        pending.append(pool.submit(function, item))
+        if len(pending) > _AHEAD * workers:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Neither torch nor OpenCV may split work among threads, lest sums come in another order."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent: Any = multiprocessing.parent_process()
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,107 @@
+"""A raw set as it is being measured: its tree, and what was measured so far, kept in the output until that is whole."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from refsr.config import Curate
+from refsr.data import parts, spool
+from refsr.data.curation import describe
+from refsr.data.measure import Find
+from refsr.data.measurements import Embed, Job, Measured, measure
+from refsr.data.parts import WHOLE, Share
+from refsr.data.sources import open_source
+from refsr.data.storage import Extent
+from refsr.data.store import Store
+from refsr.data.vggface2 import Tree, identity_of, is_wanted
+
+WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
+_SLICE = 2**19  # images whose metadata are held in memory at a time
+
+
+class Measuring:
+    """Measures identities of the raw set at `raw`, but none that `folder` or the parts `joined` hold already."""
+
+    def __init__(
+        self,
+        raw: str | Path,
+        folder: Path,
+        params: Curate,
+        embed: Embed,
+        workers: int,
+        share: Share = WHOLE,
+        joined: Sequence[Path] = (),
+        find: Find | None = None,
+    ) -> None:
+        listed = None if params.identities == "all" else frozenset(params.identities)
+
+        def wanted(name: str, size: int) -> bool:
+            identity = identity_of(name)
+            taken = not identity or (share.holds(identity) and (listed is None or identity in listed))
+            return taken and is_wanted(name, size)
+
+        self.count = 0  # images measured by this very run
+        self._work = folder / WORK
+        known = [part / WORK / "spool" for part in joined]
+        self.tree = Tree(open_source(raw, self._work / "spool", wanted, known))
+        if joined:
+            parts.check(joined, self.tree.source.signature, params)
+        self._store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
+        self._measure = partial(measure, embed=embed, params=params, workers=workers, find=find)
+        self._boxed = self.tree.has_boxes
+
+    def measure(self, identities: list[str]) -> Measured:
+        """All that is measured of these identities, in this order."""
+        images = self.tree.images
+        missing = [identity for identity in identities if identity not in self._store]
+        if missing:
+            self._measure_images(images[images["identity"].isin(missing)])
+        return self._store.gather([identity for identity in identities if identity in self._store])
+
+    def _measure_images(self, rows: pd.DataFrame) -> None:
+        self.tree.source.keep(rows["file"].to_numpy(), self._work / "spool")
+        with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
+            for measured in self._measure(self._jobs(rows)):
+                self._store.add(measured)
+                self.count += len(measured.table)
+                bar.update(len(measured.table))
+        self._store.flush()
+
+    def _jobs(self, rows: pd.DataFrame) -> Iterator[Job]:
+        ends = rows.groupby("identity", observed=True, sort=True).size().cumsum()
+        for _, group in ends.groupby(ends // _SLICE):
+            told = describe(self.tree, rows[rows["identity"].isin(group.index)])
+            for _, images in told.groupby("identity", observed=True, sort=True):
+                yield Job(
+                    images.drop(columns=["root", "file"]),
+                    self.tree.source.extents(images["file"].to_numpy()),
+                    self._boxed,
+                )
+
+    def extents(self, sources: pd.Series) -> list[Extent]:
+        """Where the bytes of these images are."""
+        files = self.tree.source.files
+        rows = np.flatnonzero(files["name"].isin(sources))
+        found = rows[pd.Index(files["name"].iloc[rows]).get_indexer(sources)]
+        self.tree.source.keep(found, self._work / "spool")
+        return self.tree.source.extents(found)
+
+    def slim(self, sources: set[str]) -> None:
+        """Keep of each tar.gz the bytes of these images only, and the metadata."""
+        for prefix, place in self.tree.source.archives.items():
+            if spool.is_packed(place):
+                folder, slim = self._work / "spool" / Path(place).name, self._work / "slim"
+                names = prefix + pd.read_parquet(folder / "index.parquet", columns=["name"])["name"]
+                shutil.rmtree(slim, ignore_errors=True)
+                spool.repack(folder, slim, np.array([name in sources or not identity_of(name) for name in names], bool))
+                shutil.rmtree(folder)
+                slim.rename(folder)
+
+    def close(self) -> None:
+        """Remove what was kept to go on after a kill."""
+        shutil.rmtree(self._work)

@@ -1,0 +1,64 @@
+"""Curation in parts: which identities a part measures, and whether a part is one of the set it is to be joined to.
+
+An identity's part hangs on its own name alone, so that whoever streams an archive knows at once what is not theirs.
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from refsr.config import Curate
+from refsr.errors import RefsrError
+
+PART = "part.json"
+
+
+class Share(NamedTuple):
+    """The part `number` (from 1) of `total`."""
+
+    number: int
+    total: int
+
+    def holds(self, identity: str) -> bool:
+        """Whether the identity belongs to this part."""
+        return zlib.crc32(identity.encode()) % self.total == self.number - 1
+
+
+WHOLE = Share(1, 1)
+
+
+def parse_share(text: str) -> Share:
+    """`2/8` as a Share. Raises RefsrError where it is none."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if match and 1 <= int(match[1]) <= int(match[2]):
+        return Share(int(match[1]), int(match[2]))
+    raise RefsrError(f"--shard {text}: I/N is expected, with I from 1 to N, e.g. 1/8 ... 8/8")
+
+
+def write(folder: Path, signature: str, params: Curate, share: Share) -> None:
+    """Say of what raw set and parameters this part is."""
+    facts = {"raw": signature, "params": params.model_dump(mode="json"), "share": share}
+    (folder / PART).write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
+    """Raises RefsrError naming the folder that is no part of this raw set, of these parameters, or of one division."""
+    totals: dict[int, Path] = {}
+    for folder in folders:
+        try:
+            facts = json.loads((folder / PART).read_text())
+        except (OSError, ValueError) as error:
+            raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one") from error
+        if facts["raw"] != signature:
+            raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
+        changed = [key for key, value in params.model_dump(mode="json").items() if facts["params"].get(key) != value]
+        if changed:
+            told = f"curate.{changed[0]} was {facts['params'].get(changed[0])}"
+            raise RefsrError(f"{folder}: measured by other parameters ({told}); curate it again, or give it the same")
+        totals[facts["share"][1]] = folder
+    if len(totals) > 1:
+        told = ", ".join(f"{folder} is of {total}" for total, folder in sorted(totals.items()))
+        raise RefsrError(f"parts of different divisions: {told}; curate them all with the same N")

@@ -1,0 +1,134 @@
+"""S3 objects read by ranges through boto3: every request is timed out and tried again, and every refusal explained.
+
+The configuration is boto3's own: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE and its files.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from refsr.errors import RefsrError
+
+SCHEME = "s3://"
+ATTEMPTS = 7  # of a request before its fault is told
+TIMEOUT = 30.0  # seconds a server may be silent
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time
+_HINTS = {
+    "NoSuchBucket": "there is no such bucket; name another, or set AWS_ENDPOINT_URL to the server that has it",
+    "NoSuchKey": "there is no such object; look for it with `aws s3 ls`",
+    "404": "there is no such object; look for it with `aws s3 ls`",
+    "403": "the server denies access; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) to keys that "
+    "may read it",
+    "416": "it is shorter than it was when it was listed; run again",
+}
+
+T = TypeVar("T")
+
+
+class Object(NamedTuple):
+    """An object of a bucket: its key relative to what was listed, its size in bytes, and its ETag."""
+
+    key: str
+    size: int
+    etag: str
+
+
+def head(uri: str) -> Object:
+    """Size and ETag of an object. Raises RefsrError where there is none or it may not be read."""
+    bucket, key = _split(uri)
+    facts = _request(uri, lambda client: client.head_object(Bucket=bucket, Key=key))
+    return Object("", int(facts["ContentLength"]), str(facts["ETag"]))
+
+
+def listing(uri: str) -> Iterator[Object]:
+    """All objects under a prefix, `uri` ending in a slash, in the order of their keys."""
+    bucket, prefix = _split(uri)
+    token: dict[str, str] = {}
+    while True:
+        page = _request(uri, lambda client: client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token))  # noqa: B023
+        for found in page.get("Contents", []):
+            yield Object(found["Key"].removeprefix(prefix), int(found["Size"]), str(found["ETag"]))
+        if not page.get("IsTruncated"):
+            return
+        token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def read_range(uri: str, start: int, length: int) -> bytes:
+    """`length` bytes of an object from `start` on, all of them."""
+    bucket, key = _split(uri)
+
+    def get(client: Any) -> bytes:
+        reply = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
+        data: bytes = reply["Body"].read()
+        if len(data) < length:
+            raise IncompleteReadError(actual_bytes=len(data), expected_bytes=length)
+        return data[:length]
+
+    return _request(uri, get) if length else b""
+
+
+def _split(uri: str) -> tuple[str, str]:
+    bucket, _, key = uri.removeprefix(SCHEME).partition("/")
+    if not bucket:
+        raise RefsrError(f"{uri}: no bucket in it; s3://bucket/key is expected")
+    return bucket, key
+
+
+@cache
+def _client() -> Any:
+    """One client of a process; buckets are named in the path unless the server is Amazon's own."""
+    once = Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 1})
+    client = boto3.Session().client("s3", config=once)
+    if "amazonaws.com" in client.meta.endpoint_url:
+        return client
+    return boto3.Session().client("s3", config=once.merge(Config(s3={"addressing_style": "path"})))
+
+
+def _request(uri: str, ask: Callable[[Any], T]) -> T:
+    """The answer; what may pass (a 5xx, a stall, a broken connection) is tried ATTEMPTS times, ever more slowly."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return ask(_client())
+        except (HTTPClientError, IncompleteReadError, ClientError) as error:
+            if attempt == ATTEMPTS or not _may_pass(error):
+                raise RefsrError(_explain(uri, error)) from error
+        except (BotoCoreError, ValueError) as error:
+            raise RefsrError(_explain(uri, error)) from error
+        time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1))
+    raise AssertionError("an attempt returns or raises")
+
+
+def _may_pass(error: Exception) -> bool:
+    if not isinstance(error, ClientError):
+        return True
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return bool(status >= 500 or status == 429)
+
+
+def _explain(uri: str, error: Exception) -> str:
+    if isinstance(error, ClientError):
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
+        hint = _HINTS.get(code) or _HINTS.get(status) or f"the server answers {error}; run again once it is well"
+        return f"{uri}: {hint}"
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return f"{uri}: no S3 keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
+    if isinstance(error, HTTPClientError | IncompleteReadError):
+        return (
+            f"{uri}: {error} ({ATTEMPTS} attempts); see that the server is up and AWS_ENDPOINT_URL names it, then run "
+            "again: what was measured is kept"
+        )
+    return f"{uri}: {error}; see AWS_ENDPOINT_URL and the AWS configuration"

@@ -1,0 +1,160 @@
+"""What an archive holds, read once: an index of its members and, of a tar.gz, the bytes that are wanted.
+
+FOLDER/
+  archive.json    the archive this is of: its size and a hash of its two ends
+  index.parquet   a row per member; columns in COLUMNS
+  00000.bin ...   bytes of the members of a tar.gz that are kept, one after another, some SHARD bytes to a file
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from refsr.data import storage, tar
+from refsr.data.storage import Extent
+
+SHARD = 2**30
+COLUMNS = {
+    "name": "str",
+    "size": "int64",
+    "is_folder": "bool",
+    "fault": "str",
+    "detail": "str",
+    "shard": "int32",  # -1: not kept here
+    "start": "int64",  # of its bytes, in the shard or in the tar
+}
+_BATCH = 2**16
+_END = 2**16  # bytes of each end of an archive that are hashed
+
+Row = tuple[str, int, bool, str, str, int, int]
+Wanted = Callable[[str, int], bool]  # name and size of a member -> whether its bytes are kept
+
+
+def is_packed(place: str) -> bool:
+    """Whether it is a compressed tar, whose members cannot be read where they lie."""
+    return place.lower().endswith((".tar.gz", ".tgz"))
+
+
+def stamp(place: str) -> dict[str, int | str]:
+    """What tells an archive from another and survives its being copied: its size and a hash of its two ends."""
+    size = storage.size_of(place)
+    ends = [storage.read(Extent(place, start, min(_END, size))) for start in (0, max(0, size - _END))]
+    return {"bytes": size, "ends_sha256": hashlib.sha256(b"".join(ends)).hexdigest()}
+
+
+def is_of(place: str, folder: Path) -> bool:
+    """Whether `folder` holds the index of this very archive."""
+    try:
+        return bool(json.loads((folder / "archive.json").read_text()) == stamp(place))
+    except (OSError, ValueError):
+        return False
+
+
+def fill(place: str, folder: Path, wanted: Wanted) -> pd.DataFrame:
+    """The index of the archive at `place`; it is read into `folder` unless it was before."""
+    index = folder / "index.parquet"
+    if not (index.is_file() and is_of(place, folder)):
+        folder.mkdir(parents=True, exist_ok=True)
+        index.unlink(missing_ok=True)
+        table = frame(_members(place, folder, wanted))
+        (folder / "archive.json").write_text(json.dumps(stamp(place)))
+        save(table, folder)
+    return pd.read_parquet(index)
+
+
+def save(table: pd.DataFrame, folder: Path) -> None:
+    """Write an index, whole or not at all."""
+    table.to_parquet(folder / "index.partial", index=False)
+    (folder / "index.partial").replace(folder / "index.parquet")
+
+
+def names_only(place: str) -> pd.DataFrame:
+    """The index of an archive of which no byte is kept."""
+    return frame(_members(place, None, lambda name, size: False))
+
+
+def frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a table, made in batches, so that no Python object stays of each."""
+    rows = iter(rows)
+    batches = [pd.DataFrame([], columns=[*COLUMNS]).astype(COLUMNS)]
+    while batch := list(islice(rows, _BATCH)):
+        batches.append(pd.DataFrame(batch, columns=[*COLUMNS]).astype(COLUMNS))
+    return pd.concat(batches, ignore_index=True)
+
+
+def shard_path(folder: Path, shard: int) -> str:
+    """The file of this number."""
+    return str(folder / f"{shard:05d}.bin")
+
+
+def repack(folder: Path, target: Path, kept: np.ndarray) -> None:
+    """Copy an index to `target`, and of the bytes those of the rows where `kept` holds."""
+    table = pd.read_parquet(folder / "index.parquet")
+    target.mkdir(parents=True)
+    kept = kept & (table["shard"] >= 0).to_numpy()
+    with Shards(target) as shards:
+        moved = [
+            shards.append(storage.read(Extent(shard_path(folder, shard), start, size)))
+            for shard, start, size in table.loc[kept, ["shard", "start", "size"]].itertuples(index=False)
+        ]
+    shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
+    shard[kept], start[kept] = np.array(moved, np.int64).reshape(-1, 2).T
+    (target / "archive.json").write_bytes((folder / "archive.json").read_bytes())
+    save(table.assign(shard=shard, start=start).astype(COLUMNS), target)
+
+
+def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
+    length = storage.size_of(place)
+    with ExitStack() as stack:
+        file = stack.enter_context(storage.open_extent(Extent(place, 0, length)))
+        bar = stack.enter_context(
+            tqdm(total=length, desc=f"curate: read {Path(place).name}", unit="B", unit_scale=True)
+        )
+        if not is_packed(place):
+            for member in tar.walk(file, place, length):
+                yield (member.name, member.size, member.is_folder, member.fault, member.detail, -1, member.start)
+                bar.update(member.start + member.size - bar.n)
+            return
+        stream = tar.Gunzip(file, place)
+        shards = stack.enter_context(Shards(folder)) if folder else None
+        for member in tar.walk(stream, place):
+            kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
+            shard, start = shards.append(stream.read(member.size)) if shards and kept else (-1, 0)
+            yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)
+            bar.update(file.tell() - bar.n)
+        while stream.read(2**20):  # on to the checksum
+            pass
+
+
+class Shards:
+    """Plain files in a folder that are appended to, one after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._number, self._at = folder, -1, SHARD
+        self._files = ExitStack()
+        self._file: BinaryIO
+
+    def __enter__(self) -> "Shards":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def append(self, data: bytes) -> tuple[int, int]:
+        """The shard the bytes went to and where in it they start."""
+        if self._at >= SHARD:
+            self._files.close()
+            self._number, self._at = self._number + 1, 0
+            path = Path(shard_path(self._folder, self._number))
+            self._file = self._files.enter_context(path.open("wb"))
+        start = self._at
+        self._at += self._file.write(data)
+        return self._number, start

@@ -1,0 +1,189 @@
+"""MTCNN: finds faces with five landmarks, by three small networks of which each looks at what the one before left over.
+
+Source: K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", IEEE
+Signal Processing Letters, 2016. Weights: facenet-pytorch (MIT), whose thresholds and steps are kept.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from refsr.models.pretrained.files import package_file
+
+THRESHOLDS = (0.6, 0.7, 0.7)  # least probability of a face after each network
+STEP = 0.709  # from one size at which faces are sought to the next
+CELL, STRIDE = 12, 2  # of the first network, pixels
+SMALLEST = 20.0  # pixels; smaller faces are not sought
+
+
+class Faces(NamedTuple):
+    """N faces, the likeliest first, in pixels of the image."""
+
+    boxes: np.ndarray  # (N, 4) left, top, width, height; may leave the image
+    points: np.ndarray  # (N, 5, 2) eyes, nose tip, corners of the mouth, left of the image first
+    probability: np.ndarray  # (N,)
+
+
+Detect = Callable[[np.ndarray, float], Faces]  # an image (H, W, 3) uint8 RGB and the smallest face sought, pixels
+
+
+def face_detector() -> Detect:
+    """The detector. Raises RefsrError where the weights are not installed."""
+    proposal, refinement, output = (_load(network, name) for network, name in _NETWORKS.items())
+
+    @torch.inference_mode()
+    def detect(image: np.ndarray, smallest: float = SMALLEST) -> Faces:
+        pixels = (torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() - 127.5) / 128
+        boxes, score = _propose(proposal, pixels, max(smallest, CELL))
+        for network, size, least in ((refinement, 24, THRESHOLDS[1]), (output, 48, THRESHOLDS[2])):
+            if not len(boxes):
+                return Faces(np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0))
+            boxes = _squared(boxes)
+            logits, shift, *marks = (out.double().numpy() for out in network(_cut(pixels, boxes, size)))
+            score = _face_probability(logits)
+            found = score >= least
+            sides = boxes[found, 2:] - boxes[found, :2] + 1
+            points = marks[0][found] if marks else np.empty((found.sum(), 10))
+            points = boxes[found, None, :2] - 1 + points.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
+            boxes, score = boxes[found] + shift[found] * np.tile(sides, 2), score[found]
+            kept = _apart(boxes, score, 0.7, of_smaller=bool(marks))
+            boxes, score, points = boxes[kept], score[kept], points[kept]
+        return Faces(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), points, score)
+
+    return detect
+
+
+class _Proposal(nn.Module):
+    """Every 12 x 12 pixels, 2 apart: is it a face, and where are the box's edges?"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.prelu1 = nn.Conv2d(3, 10, 3), nn.PReLU(10)
+        self.conv2, self.prelu2 = nn.Conv2d(10, 16, 3), nn.PReLU(16)
+        self.conv3, self.prelu3 = nn.Conv2d(16, 32, 3), nn.PReLU(32)
+        self.conv4_1, self.conv4_2 = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(B, 3, H, W) in [-1, 1] -> logits (B, 2, h, w), shifts of the edges in box sides (B, 4, h, w)."""
+        x = F.max_pool2d(self.prelu1(self.conv1(x)), 2, 2, ceil_mode=True)
+        x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
+        return self.conv4_1(x), self.conv4_2(x)
+
+
+class _Refinement(nn.Module):
+    """(B, 3, 24, 24) -> logits (B, 2), shifts (B, 4)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.prelu1 = nn.Conv2d(3, 28, 3), nn.PReLU(28)
+        self.conv2, self.prelu2 = nn.Conv2d(28, 48, 3), nn.PReLU(48)
+        self.conv3, self.prelu3 = nn.Conv2d(48, 64, 2), nn.PReLU(64)
+        self.dense4, self.prelu4 = nn.Linear(576, 128), nn.PReLU(128)
+        self.dense5_1, self.dense5_2 = nn.Linear(128, 2), nn.Linear(128, 4)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
+        x = F.max_pool2d(self.prelu2(self.conv2(x)), 3, 2, ceil_mode=True)
+        x = self.prelu4(self.dense4(_flat(self.prelu3(self.conv3(x)))))
+        return self.dense5_1(x), self.dense5_2(x)
+
+
+class _Output(nn.Module):
+    """(B, 3, 48, 48) -> logits (B, 2), shifts (B, 4), landmarks (B, 10): five x, then five y, in box sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.prelu1 = nn.Conv2d(3, 32, 3), nn.PReLU(32)
+        self.conv2, self.prelu2 = nn.Conv2d(32, 64, 3), nn.PReLU(64)
+        self.conv3, self.prelu3 = nn.Conv2d(64, 64, 3), nn.PReLU(64)
+        self.conv4, self.prelu4 = nn.Conv2d(64, 128, 2), nn.PReLU(128)
+        self.dense5, self.prelu5 = nn.Linear(1152, 256), nn.PReLU(256)
+        self.dense6_1, self.dense6_2, self.dense6_3 = nn.Linear(256, 2), nn.Linear(256, 4), nn.Linear(256, 10)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
+        x = F.max_pool2d(self.prelu2(self.conv2(x)), 3, 2, ceil_mode=True)
+        x = F.max_pool2d(self.prelu3(self.conv3(x)), 2, 2, ceil_mode=True)
+        x = self.prelu5(self.dense5(_flat(self.prelu4(self.conv4(x)))))
+        return self.dense6_1(x), self.dense6_2(x), self.dense6_3(x)
+
+
+_NETWORKS: dict[type[nn.Module], str] = {_Proposal: "pnet", _Refinement: "rnet", _Output: "onet"}
+
+
+def _load(network: type[nn.Module], name: str) -> nn.Module:
+    path = package_file("facenet_pytorch", f"data/{name}.pt")
+    loaded = network()
+    loaded.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return loaded.requires_grad_(False).eval()
+
+
+def _flat(x: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) -> (B, W * H * C), the order in which the weights were trained."""
+    return x.permute(0, 3, 2, 1).flatten(1)
+
+
+def _face_probability(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(logits[:, 0] - logits[:, 1])))
+
+
+def _propose(network: nn.Module, pixels: torch.Tensor, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) left, top, right, bottom where the first network sees a face at any size, and their scores (N,)."""
+    height, width = pixels.shape[2:]
+    boxes, scores = [np.empty((0, 4))], [np.empty(0)]
+    scale = CELL / smallest
+    while min(height, width) * scale >= CELL:
+        small = F.interpolate(pixels, size=(int(height * scale + 1), int(width * scale + 1)), mode="area")
+        logits, shift = (out[0].flatten(1).T.double().numpy() for out in network(small))
+        columns = (small.shape[3] - 2 + 1) // 2 - 4
+        score = _face_probability(logits)
+        at = np.flatnonzero(score >= THRESHOLDS[0])
+        corner = np.stack([at % columns, at // columns], axis=1) * STRIDE
+        found = np.hstack([np.floor((corner + 1) / scale), np.floor((corner + CELL) / scale)])
+        found += shift[at] * np.tile(found[:, 2:] - found[:, :2], 2)
+        kept = _apart(found, score[at], 0.5)
+        boxes.append(found[kept])
+        scores.append(score[at][kept])
+        scale *= STEP
+    every, score = np.concatenate(boxes), np.concatenate(scores)
+    kept = _apart(every, score, 0.7)
+    return every[kept], score[kept]
+
+
+def _squared(boxes: np.ndarray) -> np.ndarray:
+    """Squares of the longer side about the same centres, whole pixels."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
+    corner = (boxes[:, :2] + boxes[:, 2:] - sides) / 2
+    return np.trunc(np.hstack([corner, corner + sides]))
+
+
+def _cut(pixels: torch.Tensor, boxes: np.ndarray, size: int) -> torch.Tensor:
+    """The parts of the image within the boxes, reduced to (N, 3, size, size); black beyond its border."""
+    height, width = pixels.shape[2:]
+    cuts = []
+    for left, top, right, bottom in boxes.astype(int):
+        inner = pixels[:, :, max(top - 1, 0) : max(bottom, 1), max(left - 1, 0) : max(right, 1)]
+        beyond = (max(0, 1 - left), max(0, right - width), max(0, 1 - top), max(0, bottom - height))
+        cuts.append(F.interpolate(F.pad(inner, beyond, value=-1), size=(size, size), mode="area"))
+    return torch.cat(cuts)
+
+
+def _apart(boxes: np.ndarray, score: np.ndarray, most: float, of_smaller: bool = False) -> np.ndarray:
+    """Positions of boxes, the best first, that overlap no better one by more than `most` of their union.
+
+    With `of_smaller` it is the share of the smaller of the two that counts.
+    """
+    area = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
+    waiting, kept = np.argsort(-score, kind="stable"), []
+    while len(waiting):
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(best)
+        corner = np.maximum(boxes[best, :2], boxes[waiting, :2])
+        common = np.maximum(0, np.minimum(boxes[best, 2:], boxes[waiting, 2:]) - corner + 1).prod(axis=1)
+        whole = np.minimum(area[best], area[waiting]) if of_smaller else area[best] + area[waiting] - common
+        waiting = waiting[common / whole <= most]
+    return np.array(kept, dtype=int)

@@ -1,0 +1,16 @@
+"""Parts of a curation -> identity groups, the same to the byte as if `curate` had done all of it."""
+
+from refsr.config import Curate
+from refsr.steps import Inputs, Raw, ResumableOutput
+from refsr.steps.curate import embed_faces, find_face, record, usable_cores, write_curated
+from refsr.tracker import Tracker
+
+
+def merge(params: Curate, tracker: Tracker, *, raw: Raw, parts: Inputs, curated: ResumableOutput) -> dict[str, float]:
+    """Join what `curate --shard` measured, in any order; what no part holds is measured now.
+
+    Raises RefsrError naming a part of another raw set, of other parameters or of another number of parts.
+    """
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), parts, find_face)
+    record(tracker, curated)
+    return summary

@@ -1,0 +1,141 @@
+"""Raw sets on a real S3 server: the same bytes as from a folder, whatever the network does; refusals told plainly."""
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import s3_server
+from raw_trees import embed_colour, make_raw
+from s3_server import BUCKET, FaultyProxy
+
+from refsr.config import Curate
+from refsr.data import s3, sources
+from refsr.data.storage import Extent, read_all
+from refsr.errors import RefsrError
+from refsr.steps.curate import write_curated
+
+PARAMS = Curate(hr_size=32, min_sharpness=0.2)
+KINDS = ("folder", "raw.tar", "raw.tar.gz", "mirror")
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_raw(tmp_path_factory.mktemp("s3") / "raw", train=3, test=2, views=3)
+
+
+@pytest.fixture(scope="module")
+def port(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with s3_server.running(tmp_path_factory.mktemp("weed")) as port:
+        client = s3_server.client(port)
+        for path in raw.rglob("*"):
+            if path.is_file():
+                client.upload_file(str(path), BUCKET, f"folder/{path.relative_to(raw)}")
+        for name, mode in (("raw.tar", "w"), ("raw.tar.gz", "w:gz"), ("mirror/vggface2.tgz", "w:gz")):
+            packed = raw.parent / Path(name).name
+            with tarfile.open(packed, mode) as archive:
+                archive.add(raw, "." if "mirror" not in name else "faces")
+            client.upload_file(str(packed), BUCKET, name)
+        yield port
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for key, value in (s3_server.KEYS | {"AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": "none"}).items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
+    s3._client.cache_clear()
+    yield
+    s3._client.cache_clear()
+
+
+@pytest.fixture
+def server(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.usefixtures("server")
+def test_the_result_is_that_of_the_folder(kind: str, raw: Path, tmp_path: Path) -> None:
+    write_curated(PARAMS, raw, tmp_path / "local", embed_colour, 1)
+    write_curated(PARAMS, f"s3://{BUCKET}/{kind}", tmp_path / "remote", embed_colour, 1)
+    local, remote = bytes_of(tmp_path / "local"), bytes_of(tmp_path / "remote")
+    if kind == "mirror":  # its images have longer names
+        assert local["hr-00000.npy"] == remote["hr-00000.npy"]
+    else:
+        assert local == remote
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stalls_errors_and_broken_connections_are_survived(
+    kind: str, raw: Path, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "TIMEOUT", 0.3)
+    proxy = FaultyProxy(port, ("500", "stall", "break"), every=2)
+    with proxy.serving() as faulty:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{faulty}")
+        write_curated(PARAMS, f"s3://{BUCKET}/{kind}", tmp_path / "remote", embed_colour, 1)
+    write_curated(PARAMS, raw, tmp_path / "local", embed_colour, 1)
+    assert set(proxy.met) == {"500", "stall", "break"}
+    assert bytes_of(tmp_path / "remote")["hr-00000.npy"] == bytes_of(tmp_path / "local")["hr-00000.npy"]
+
+
+@pytest.mark.parametrize("fault", ["500", "stall"])
+def test_a_server_that_never_recovers_is_told_of(port: int, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "TIMEOUT", 0.1)
+    proxy = FaultyProxy(port, (fault,), every=1)
+    with proxy.serving() as faulty:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{faulty}")
+        with pytest.raises(RefsrError, match=rf"s3://{BUCKET}/raw.tar: .*(500|{faulty})"):
+            sources.check(f"s3://{BUCKET}/raw.tar")
+    assert len(proxy.met) == s3.ATTEMPTS
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("s3://nowhere/raw.tar", "nowhere/raw.tar: there is no such (bucket|object)"),
+        ("s3://nowhere/folder", "no such bucket; .*AWS_ENDPOINT_URL"),
+        (f"s3://{BUCKET}/other.tar.gz", "other.tar.gz: there is no such object"),
+        (f"s3://{BUCKET}/empty", "nothing under this prefix"),
+        ("s3:///raw.tar", "no bucket"),
+    ],
+)
+def test_what_is_not_there_is_named(uri: str, told: str) -> None:
+    with pytest.raises(RefsrError, match=told):
+        sources.check(uri)
+
+
+@pytest.mark.usefixtures("server")
+def test_wrong_keys_are_told_with_the_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
+    with pytest.raises(RefsrError, match=r"denies access; set AWS_ACCESS_KEY_ID"):
+        sources.check(f"s3://{BUCKET}/raw.tar")
+
+
+def test_no_server_is_told_with_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_server.free_port()}")
+    with pytest.raises(RefsrError, match=r"Could not connect .*AWS_ENDPOINT_URL"):
+        sources.check(f"s3://{BUCKET}/raw.tar")
+
+
+@pytest.mark.usefixtures("server")
+def test_neighbours_are_asked_for_at_once_and_come_in_the_order_asked(raw: Path) -> None:
+    place, whole = f"s3://{BUCKET}/raw.tar", (raw.parent / "raw.tar").read_bytes()
+    extents = [Extent(place, start, 700) for start in (5000, 0, 600, 5000)]
+    assert read_all(extents) == [whole[e.start : e.start + e.length] for e in extents]
+
+
+@pytest.mark.usefixtures("server")
+def test_the_fingerprint_changes_with_an_object(port: int) -> None:
+    client = s3_server.client(port)
+    client.put_object(Bucket=BUCKET, Key="changing/n000001/1.jpg", Body=b"one")
+    before = sources.fingerprint(f"s3://{BUCKET}/changing")
+    assert sources.fingerprint(f"s3://{BUCKET}/changing") == before
+    client.put_object(Bucket=BUCKET, Key="changing/n000001/1.jpg", Body=b"two")
+    assert sources.fingerprint(f"s3://{BUCKET}/changing") != before

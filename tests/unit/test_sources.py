@@ -1,0 +1,247 @@
+"""Folders, archives and folders of archives hold the same files; what is hostile or damaged is told of."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzz import fuzz_csv, fuzz_tar
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raw_trees import make_raw, person, put
+
+from refsr.data import sources, tar
+from refsr.data.manifest import REASONS
+from refsr.data.sources import open_source
+from refsr.data.vggface2 import Tree, is_wanted
+from refsr.errors import RefsrError
+
+ROOTS = (("train", "test"), ("vggface2/train", "vggface2/test"), ("vggface2_train", "vggface2_test"), ("", ""))
+
+
+Member = tuple[tarfile.TarInfo, bytes]
+
+
+def member(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> Member:
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(data), kind, link
+    return info, data
+
+
+def pack(path: Path, members: Iterable[Member], form: int = tarfile.PAX_FORMAT) -> Path:
+    mode = "w:gz" if path.name.endswith("gz") else "w"
+    with tarfile.open(path, mode, format=form) as archive:
+        for info, data in members:
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def bytes_of(tree: Tree) -> dict[str, bytes]:
+    images = tree.images
+    return {source: tree.source.read(row) for source, row in zip(images["source"], images["file"], strict=True)}
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    roots=st.sampled_from(ROOTS),
+    suffix=st.sampled_from((".tar", ".tar.gz", ".tgz")),
+    dots=st.sampled_from(("", "./", ".//")),
+    form=st.sampled_from((tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)),
+    folders=st.booleans(),
+    long=st.sampled_from((4, 90, 180)),
+    boxes=st.booleans(),
+    order=st.randoms(use_true_random=False),
+)
+def test_an_archive_holds_what_the_folder_holds(
+    tmp_path_factory: pytest.TempPathFactory,
+    roots: tuple[str, str],
+    suffix: str,
+    dots: str,
+    form: int,
+    folders: bool,
+    long: int,
+    boxes: bool,
+    order: "np.random.Generator",
+) -> None:
+    top = tmp_path_factory.mktemp("layout")
+    long = 90 if form == tarfile.USTAR_FORMAT and long > 90 else long  # it has no room for more
+    names = [f"{root}/{person(n)}/{'0' * long}_{n:02d}.jpg".lstrip("/") for n, root in enumerate(roots, 1)]
+    files = {name: bytes([n]) * n for n, name in enumerate(names)}
+    if boxes:
+        files["bb_landmark/loose_bb_train.csv"] = f'NAME_ID,X,Y,W,H\n"{person(1)}/{"0" * long}_01",1,2,3,4\n'.encode()
+    for name, data in files.items():
+        (top / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / "raw" / name).write_bytes(data)
+    names = list(files)
+    order.shuffle(names)
+    members = [member(dots + name, files[name]) for name in names]
+    if folders:
+        parents = sorted({str(Path(name).parent) for name in names})
+        members = [member(f"{dots}{parent}/", kind=tarfile.DIRTYPE) for parent in parents] + members
+    folder = Tree(top / "raw")
+    packed = Tree(open_source(pack(top / f"raw{suffix}", members, form), top / "work", is_wanted))
+    assert bytes_of(packed) == bytes_of(folder)
+    assert packed.images.drop(columns="file").equals(folder.images.drop(columns="file"))
+    assert packed.has_boxes == folder.has_boxes == boxes
+    assert packed.boxes().equals(folder.boxes())
+    assert len(packed.refused) == 0
+
+
+def in_folder(folder: Path, pattern: str) -> list[Member]:
+    return [member(str(path.relative_to(folder)), path.read_bytes()) for path in folder.glob(pattern)]
+
+
+def test_a_folder_may_hold_archives_beside_files(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", train=2, test=1, views=2)
+    expected = {Path(key).name: data for key, data in bytes_of(Tree(raw)).items()}
+    for split in ("train", "test"):
+        pack(raw / f"vggface2_{split}.tar.gz", in_folder(raw / split, "*/*"))
+    pack(raw / "bb_landmark.tar", in_folder(raw, "bb_landmark/*"))
+    for path in sorted(raw.rglob("*"), reverse=True):
+        if path.parent != raw:
+            path.unlink() if path.is_file() else path.rmdir()
+    (raw / "identity_meta.csv").write_text(f"{person(1)}, a,1,1, f\n")
+    tree = Tree(open_source(raw, tmp_path / "work", is_wanted))
+    assert {Path(key).name: data for key, data in bytes_of(tree).items()} == expected
+    assert tree.images["source"].iloc[0] == f"vggface2_train/{person(1)}/0001_01.jpg"
+    assert tree.images["root"].tolist() == ["train"] * 4 + ["test"] * 2
+    assert tree.images["sex"].tolist() == ["f"] * 2 + ["?"] * 4
+    assert len(tree.boxes()) == len(tree.landmarks()) == 6
+
+
+HOSTILE = [
+    ("unsafe_name", member(f"../{person(1)}/1.jpg", b"x")),
+    ("unsafe_name", member(f"train/../../{person(1)}/2.jpg", b"x")),
+    ("unsafe_name", member(f"/train/{person(1)}/3.jpg", b"x")),
+    ("unsafe_name", member(f"train/{person(1)}/4\n.jpg", b"x")),
+    ("unsafe_name", member(f"train/{person(1)}/5\udcff.jpg", b"x")),
+    ("no_plain_file", member(f"train/{person(1)}/6.jpg", kind=tarfile.SYMTYPE, link="/etc/passwd")),
+    ("no_plain_file", member(f"train/{person(1)}/7.jpg", kind=tarfile.LNKTYPE, link="../../secret")),
+    ("no_plain_file", member(f"train/{person(1)}/8.jpg", kind=tarfile.CHRTYPE)),
+    ("no_plain_file", member(f"train/{person(1)}/9.jpg", kind=tarfile.FIFOTYPE)),
+    ("duplicate_name", member(f"train/{person(1)}/0.jpg", b"second")),
+]
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_hostile_members_are_refused_each_with_its_reason(tmp_path: Path, suffix: str) -> None:
+    members = [member(f"train/{person(1)}/0.jpg", b"first"), *(hostile for _, hostile in HOSTILE)]
+    path = pack(tmp_path / f"raw{suffix}", [*members, member(f"train/{person(2)}/0.jpg", b"last")])
+    tree = Tree(open_source(path, tmp_path / "work", is_wanted))
+    assert bytes_of(tree) == {f"train/{person(1)}/0.jpg": b"first", f"train/{person(2)}/0.jpg": b"last"}
+    assert sorted(tree.refused["reason"]) == sorted(reason for reason, _ in HOSTILE)
+    assert set(tree.refused["reason"]) <= set(REASONS)
+    assert {path.name for path in tmp_path.iterdir()} == {path.name, "work"}  # nothing was unpacked
+
+
+def test_an_absurdly_large_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refsr.data.vggface2.MAX_FILE", 10)
+    put(tmp_path, "train", 1, "0001_01", b"x" * 11)
+    put(tmp_path, "train", 1, "0002_01", b"x" * 10)
+    tree = Tree(tmp_path)
+    assert tree.images["source"].tolist() == [f"train/{person(1)}/0002_01.jpg"]
+    assert tree.refused[["identity", "reason", "value"]].to_numpy().tolist() == [[person(1), "oversized_file", 11]]
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("archives")
+    rng = np.random.default_rng(0)
+    members = [member(f"train/{person(n)}/1.jpg", rng.bytes(700)) for n in range(1, 5)]
+    return {suffix: pack(folder / f"raw{suffix}", members).read_bytes() for suffix in (".tar", ".tar.gz")}
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), suffix=st.sampled_from((".tar", ".tar.gz")))
+def test_a_cut_archive_is_named_with_the_byte(
+    tmp_path_factory: pytest.TempPathFactory, archives: dict[str, bytes], data: st.DataObject, suffix: str
+) -> None:
+    whole = archives[suffix]
+    end = 4 * (512 + 1024) if suffix == ".tar" else len(whole) - 1  # what follows in a tar is its end mark
+    cut = data.draw(st.integers(0, end))
+    path = tmp_path_factory.mktemp("cut") / f"raw{suffix}"
+    path.write_bytes(whole[:cut])
+    with pytest.raises(RefsrError, match=r"raw\.tar.*: cut .*byte \d+.*fetch the archive anew"):
+        open_source(path, path.parent / "work", is_wanted)
+
+
+def test_a_wrong_checksum_is_found(tmp_path: Path, archives: dict[str, bytes]) -> None:
+    damaged = bytearray(archives[".tar.gz"])
+    damaged[-8] ^= 1  # of the CRC-32
+    (tmp_path / "raw.tar.gz").write_bytes(damaged)
+    with pytest.raises(RefsrError, match=r"damaged near byte \d+: .*fetch the archive anew"):
+        open_source(tmp_path / "raw.tar.gz", tmp_path / "work", is_wanted)
+
+
+def test_a_gzip_bomb_is_not_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tar, "_ROOM", 2**20)
+    info = tarfile.TarInfo("zeros")
+    info.size = 2**26
+    with gzip.open(tmp_path / "raw.tar.gz", "wb") as file:
+        file.write(info.tobuf() + bytes(info.size + 1024))
+    with pytest.raises(RefsrError, match="expands more than"):
+        open_source(tmp_path / "raw.tar.gz", tmp_path / "work", is_wanted)
+
+
+def test_a_size_no_archive_could_hold_is_a_cut_archive(tmp_path: Path) -> None:
+    info = tarfile.TarInfo(f"train/{person(1)}/1.jpg")
+    info.size = 2**60
+    (tmp_path / "raw.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
+    with pytest.raises(RefsrError, match="cut at byte"):
+        open_source(tmp_path / "raw.tar")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"\0" * 100_000, r":1: a line of 65536 bytes and more"),
+        (b"NAME_ID" + b",X" * 1_000_000, r":1: a line of 65536 bytes and more"),
+        (b'NAME_ID,X,Y,W,H\n"n000001/1",\0,1,1,1\n', r":2: .*mend the line"),
+        (b"\r" * 70_000, ":1: a line of"),
+    ],
+)
+def test_an_absurd_csv_is_named_by_line(tmp_path: Path, content: bytes, fault: str) -> None:
+    make_raw(tmp_path, 1, 1, 1)
+    (tmp_path / "bb_landmark" / "loose_bb_train.csv").write_bytes(content)
+    with pytest.raises(RefsrError, match=rf"loose_bb_train\.csv{fault}"):
+        Tree(tmp_path).boxes()
+
+
+def test_what_a_tar_gz_was_not_asked_to_keep_is_read_again_when_needed(tmp_path: Path) -> None:
+    members = [member(f"train/{person(n)}/1.jpg", bytes([n]) * 100) for n in range(1, 5)]
+    path = pack(tmp_path / "raw.tar.gz", members)
+    source = open_source(path, tmp_path / "work", lambda name, size: person(1) in name)
+    assert source.read(0) == b"\1" * 100
+    with pytest.raises(RefsrError, match="only what was asked for is kept"):
+        source.read(2)
+    for _ in range(2):
+        source.keep(np.array([0, 2]), tmp_path / "work")
+        assert source.read(2) == b"\3" * 100
+    with pytest.raises(RefsrError, match="only what was asked for"):
+        source.read(3)
+
+
+def test_an_archive_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = pack(tmp_path / "raw.tar.gz", [member(f"train/{person(1)}/1.jpg", b"x")])
+    first = open_source(path, tmp_path / "work", is_wanted).files
+    monkeypatch.setattr(tar, "walk", lambda *_: pytest.fail("read again"))
+    assert open_source(path, tmp_path / "work", is_wanted).files.equals(first)
+
+
+def test_what_is_no_raw_set_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file.txt").write_text("x")
+    with pytest.raises(RefsrError, match=r"nowhere: no such file"):
+        sources.check(tmp_path / "nowhere")
+    with pytest.raises(RefsrError, match=r"file.txt: neither a folder nor an archive"):
+        sources.check(tmp_path / "file.txt")
+
+
+@pytest.mark.parametrize("fuzz", [fuzz_tar, fuzz_csv])
+def test_damage_ends_in_a_set_or_a_message(fuzz: Callable[[int, int, Path], dict[str, int]], tmp_path: Path) -> None:
+    outcomes = fuzz(80, 0, tmp_path)
+    assert outcomes["read"] > 0
+    assert outcomes["refused"] > 0
+    assert sum(outcomes.values()) == 80
