@@ -44,8 +44,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m refsr", description="Reference-based face super-resolution.")
     parser.add_argument("--version", action="version", version=f"refsr {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in steps.STEPS:
-        command = commands.add_parser(name, help=f"stage: {name}")
+    for name in (*steps.STEPS, *steps.SIDE_STEPS):
+        command = commands.add_parser(name, help=f"{'stage' if name in steps.STEPS else 'side step'}: {name}")
         if arguments[:1] == [name]:  # only the stage asked for is imported
             _add_stage_options(command, name)
     show = commands.add_parser("show", help="the table of the last evaluation, and where to look further")

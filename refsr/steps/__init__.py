@@ -24,6 +24,7 @@ Output = Annotated[Path, "output"]
 ResumableOutput = Annotated[Path, "resumable output"]
 
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
+SIDE_STEPS = ("fetch",)  # run by the same door, but no stage of dvc.yaml
 
 Step = Callable[..., dict[str, float]]
 
