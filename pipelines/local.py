@@ -2,8 +2,10 @@
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 from kfp import components, local
 
+from components.shell import RUN, STATE
 from pipelines.package import arguments, compile_package, is_rendered
 from pipelines.resources import Cluster, load_cluster
 from pipelines.submit import add_run_options
@@ -41,6 +44,7 @@ def run(folder: Path, params: Path, raw: str | None = None) -> Path:
     package = folder / "training.yaml"
     compile_package(package, "refsr:local", without_retries(load_cluster()), is_rendered(params, raw))
     before = set(folder.glob(f"{NAME}-*"))
+    os.environ |= {RUN: str(uuid.uuid4()), STATE: str(folder / "state")}  # as pods have them
     try:
         _run_package(package, inputs, folder)
     except RuntimeError as error:

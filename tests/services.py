@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from urllib.request import urlopen
 
 import boto3
 from botocore.client import BaseClient
@@ -62,5 +65,35 @@ def _await_buckets(client: BaseClient, buckets: set[str], server: "subprocess.Po
         with contextlib.suppress(BotoCoreError, ClientError):
             if buckets <= {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
                 return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    """An MLflow server whose store is in `folder`; yields its URI. Gone at once, with its workers, at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "kept")]
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        _await_health(f"{uri}/health", server, folder / "server.log")
+        yield uri
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(30)
+
+
+def _await_health(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
+    for _ in range(600):
+        assert server.poll() is None, log.read_text()
+        with contextlib.suppress(OSError):
+            urlopen(url, timeout=2).close()
+            return
         time.sleep(0.1)
     raise AssertionError(log.read_text())

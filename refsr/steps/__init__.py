@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.services.versioning import file_hash
 
 Input = Annotated[Path, "input"]
 Output = Annotated[Path, "output"]
@@ -41,9 +42,19 @@ def ports(step: Step) -> dict[str, str]:
     return {key: get_args(hints[key])[1] for key in inspect.signature(step).parameters if len(get_args(hints[key])) > 1}
 
 
-def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict[str, float]:
+def run(
+    name: str,
+    params: Section,
+    *,
+    tracking_uri: str,
+    state: Path | None = None,
+    pipeline: str | None = None,
+    **paths: Path,
+) -> dict[str, float]:
     """Run one stage as a tracked run and return its metrics.
 
+    `state` is a folder that outlives the present one: what a killed training has saved is kept and found there. With
+    `pipeline`, the name of a whole run on a cluster, the tracked run becomes a child of that one's.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.services.tracking import start_run
@@ -53,9 +64,10 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict
     inputs = {key: paths[key] for key, kind in kinds.items() if kind == "input"}
     for key, path in inputs.items():
         _require(name, key, path)
-    fingerprint = _fingerprint(name, params, inputs)
-    scratch = {key: _open_scratch(paths[key], kinds[key], fingerprint) for key in kinds if key not in inputs}
-    with start_run(tracking_uri, name, params, inputs) as tracker:
+    fingerprint = _fingerprint(name, params, inputs) if "resumable output" in kinds.values() else ""
+    kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
+    scratch = {key: _open_scratch(paths[key], kinds[key], fingerprint, kept) for key in kinds if key not in inputs}
+    with start_run(tracking_uri, name, params, inputs, pipeline) as tracker:
         try:
             metrics = step(params, tracker, **inputs, **scratch)
         except OSError as error:
@@ -65,6 +77,8 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Path) -> dict
         tracker.metrics(metrics)
     for key, partial in scratch.items():
         _put_in_place(partial, paths[key])
+    if kept:
+        _remove(kept)
     return metrics
 
 
@@ -77,18 +91,26 @@ def _require(name: str, key: str, path: Path) -> None:
 
 
 def _fingerprint(name: str, params: Section, inputs: Mapping[str, Path]) -> str:
-    """A hash of what a stage is made from: its parameters, and names, sizes and times of its input files."""
+    """A hash of what a stage is made from: its parameters, and the names and contents of its input files.
+
+    No times: another pod that is handed the same artifacts is to come to the same hash.
+    """
     facts: list[Any] = [name, params.model_dump(mode="json")]
     for key, path in sorted(inputs.items()):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        facts += [(key, str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+        facts += [(key, str(p.relative_to(path)), file_hash(p)) for p in files]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def _open_scratch(path: Path, kind: str, fingerprint: str) -> Path:
-    """The scratch path of an output: empty, or what a killed run of the very same stage left there."""
-    partial = path.with_name(path.name + ".partial")
-    key = path.with_name(path.name + ".partial-key")
+def _open_scratch(path: Path, kind: str, fingerprint: str, kept: Path | None) -> Path:
+    """The scratch path of an output: empty, or what a killed run of the very same stage left there.
+
+    It stands beside the output; a resumable one stands in `kept`, a folder of this very stage, where that is given.
+    """
+    if kind == "resumable output" and kept:
+        kept.mkdir(parents=True, exist_ok=True)
+        return kept / path.name
+    partial, key = _beside(path), path.with_name(path.name + ".partial-key")
     partial.parent.mkdir(parents=True, exist_ok=True)
     if not (kind == "resumable output" and key.exists() and key.read_text() == fingerprint):
         _remove(partial)
@@ -98,11 +120,19 @@ def _open_scratch(path: Path, kind: str, fingerprint: str) -> Path:
     return partial
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
 def _put_in_place(partial: Path, path: Path) -> None:
     if not partial.exists():
         raise RuntimeError(f"the step ended without writing {partial}")
+    if partial != _beside(path):  # on another disk, from which nothing can be renamed to here
+        _remove(_beside(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if partial.is_dir() else shutil.copyfile)(partial, _beside(path))
     _remove(path)
-    partial.rename(path)
+    _beside(path).rename(path)
     path.with_name(path.name + ".partial-key").unlink(missing_ok=True)
 
 
