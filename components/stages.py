@@ -25,6 +25,14 @@ def synthesize(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], 
 
 
 @component
+def fetch(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], metrics: Output[Metrics]) -> None:
+    """A raw set by its DVC revision."""
+    from components.shell import run
+
+    run("fetch", params, tracking_uri, metrics, raw=raw)
+
+
+@component
 def curate(
     params: dict[str, Any], tracking_uri: str, raw: Input[Dataset], curated: Output[Dataset], metrics: Output[Metrics]
 ) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from kfp import components, local
 
 from components.shell import RUN, STATE
-from pipelines.package import arguments, compile_package, is_rendered
+from pipelines.package import arguments, build, compile_package
 from pipelines.resources import Cluster, load_cluster
 from pipelines.submit import add_run_options
 from pipelines.training import NAME
@@ -42,7 +42,7 @@ def run(folder: Path, params: Path, raw: str | None = None) -> Path:
     """
     inputs = arguments(params, f"sqlite:///{folder}/mlflow.db", raw)
     package = folder / "training.yaml"
-    compile_package(package, "refsr:local", without_retries(load_cluster()), is_rendered(params, raw))
+    compile_package(package, build(params, raw, "refsr:local", without_retries(load_cluster())))
     before = set(folder.glob(f"{NAME}-*"))
     os.environ |= {RUN: str(uuid.uuid4()), STATE: str(folder / "state")}  # as pods have them
     try:

@@ -7,33 +7,71 @@ from urllib.parse import urlsplit
 
 import yaml
 from kfp.compiler import Compiler
+from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from pipelines.resources import Cluster
-from pipelines.training import training
+from pipelines.training import Source, training
 from refsr.config import SECTIONS, load_section
 from refsr.errors import RefsrError
 from refsr.services.versioning import git_revision
 
 
-def compile_package(package: Path, image: str, cluster: Cluster, rendered: bool) -> None:
-    """Write the pipeline as KFP's YAML; the same image and cluster give the same bytes."""
+def build(params: Path, raw: str | None, image: str, cluster: Cluster) -> Any:
+    """The training pipeline for what a params file says of its raw set.
+
+    A branch or tag moves, so a fetch is taken from the cache only where the revision is a whole commit.
+    """
+    source = source_of(params, raw)
+    if source == "fetched":
+        revision = str(load_section(params, "fetch").model_dump()["revision"])
+        pinned = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+        fetch = cluster.tasks["fetch"]
+        tasks = cluster.tasks | {"fetch": fetch.model_copy(update={"cache": fetch.cache and pinned})}
+        cluster = cluster.model_copy(update={"tasks": tasks})
+    return training(image, cluster, source)
+
+
+def compile_package(package: Path, pipeline: Any, version: str = "", namespace: str | None = None) -> None:
+    """Write a pipeline as KFP's YAML; the same image and cluster give the same bytes.
+
+    With `version` it is written as Kubernetes objects instead, Pipeline and PipelineVersion, for a GitOps repository.
+    """
     package.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(training(image, cluster, rendered), str(package))
+    if not version:
+        Compiler().compile(pipeline, str(package))
+        return
+    name = object_name(f"{pipeline.name}-{version}")
+    options = KubernetesManifestOptions(
+        pipeline_name=pipeline.name, pipeline_version_name=name, namespace=namespace, include_pipeline_manifest=True
+    )
+    Compiler().compile(pipeline, str(package), kubernetes_manifest_format=True, kubernetes_manifest_options=options)
+
+
+def object_name(text: str) -> str:
+    """`text` as Kubernetes takes it for a name: at most 63 of a-z, 0-9 and -."""
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower())[:63].strip("-")
 
 
 def arguments(params: Path, tracking_uri: str, raw: str | None) -> dict[str, Any]:
     """What a run is given: each section with its defaults filled in. Raises RefsrError naming the key at fault."""
     sections = {name: load_section(params, name).model_dump(mode="json") for name in SECTIONS}
-    return {"tracking_uri": tracking_uri, "raw": raw or ""} | sections
+    fetch = load_section(params, "fetch").model_dump(mode="json") if "fetch" in _sections(params) else {}
+    return {"tracking_uri": tracking_uri, "raw": raw or "", "fetch": fetch} | sections
 
 
-def is_rendered(params: Path, raw: str | None) -> bool:
-    """Whether the run renders its raw set: it is given none, and the params file says what to render."""
+def source_of(params: Path, raw: str | None) -> Source:
+    """Where the raw set comes from: the URI given, else the section `fetch`, else the section `synthesize`."""
     if raw:
-        return False
-    if "synthesize" not in (yaml.safe_load(params.read_text(encoding="utf-8")) or {}):
-        raise RefsrError(f"{params}: no section `synthesize`, so nothing is rendered: name the raw set with --raw URI")
-    return True
+        return "imported"
+    if "fetch" in _sections(params):
+        return "fetched"
+    if "synthesize" in _sections(params):
+        return "rendered"
+    raise RefsrError(f"{params}: no section `synthesize` or `fetch`: write one, or name the raw set with --raw URI")
+
+
+def _sections(params: Path) -> set[str]:
+    return set(yaml.safe_load(params.read_text(encoding="utf-8")) or {})
 
 
 def immutable_image(name: str) -> str:

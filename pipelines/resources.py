@@ -50,6 +50,15 @@ class Secret(Section):
     env: dict[str, str]
 
 
+class Target(Section):
+    """Where the cluster is. What a flag or the environment says comes before it (see pipelines.target)."""
+
+    endpoint: str | None = None
+    namespace: str | None = None
+    tracking_uri: str | None = None
+    image: str | None = "refsr"
+
+
 class State(Section):
     """A volume claim of the run's namespace, on which trainings save what a retried pod goes on from."""
 
@@ -70,8 +79,9 @@ class Task(Section):
 
 
 class Cluster(Section):
-    """All tasks of the pipeline, `finish` among them, and what they share."""
+    """Where the cluster is, all tasks of the pipelines, `finish` among them, and what they share."""
 
+    target: Target = Target()
     everywhere: Placement = Placement()
     gpu: Gpu = Gpu()
     secrets: list[Secret] = Field(default_factory=list)

@@ -167,7 +167,7 @@ def test_wrong_credentials_are_refused(
     shared: Shared, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    with pytest.raises(RefsrError, match="check .* the credentials"):
+    with pytest.raises(RefsrError, match=r"check .* the credentials"):
         shared.fetch(tracking_uri, tmp_path / "raw")
 
 
