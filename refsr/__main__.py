@@ -61,6 +61,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     describe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
     describe.add_argument("--json", action="store_true", help="everything, layer by layer, as JSON")
     describe.set_defaults(command=_describe)
+    doctor = commands.add_parser("doctor", help="what this machine has and lacks, and what to do")
+    doctor.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
+    doctor.add_argument("--kfp", default=os.environ.get("KFP_ENDPOINT"), metavar="URL", help="API (KFP_ENDPOINT)")
+    doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.set_defaults(command=_doctor)
     caffe = commands.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")
     caffe.add_argument("file", type=Path, help="the .caffemodel, of SISR or RefSR")
     caffe.add_argument("-o", "--output", type=Path, required=True, help="checkpoint to write (.safetensors)")
@@ -81,7 +86,7 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
 def _run_stage(options: argparse.Namespace) -> None:
     from refsr.config import load_section
 
-    section = load_section(options.params, options.stage)
+    section = load_section(options.params, steps.SIDE_STEPS.get(options.stage, options.stage))
     paths = {port: getattr(options, port) for port in steps.ports(steps.load(options.stage))}
     metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **paths)
     written = [str(paths[port]) for port, kind in steps.ports(steps.load(options.stage)).items() if kind != "input"]
@@ -118,6 +123,22 @@ def _import_caffe(options: argparse.Namespace) -> None:
     for why in sorted(set(made.left_out.values())):
         blobs = [blob for blob, reason in made.left_out.items() if reason == why]
         print(f"left out, {why}: {' '.join(blobs)}")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from refsr.doctor import examine
+
+    findings = []
+    for finding in examine(tracking_uri(), options.kfp, options.s3):
+        findings.append(finding)
+        if not options.json:
+            todo = f"\n{'':<15} {finding.todo}" if finding.todo else ""
+            print(f"{finding.state:<4} {finding.check:<10} {finding.told}{todo}", flush=True)
+    if options.json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    failed = [finding.check for finding in findings if finding.state == "fail"]
+    if failed:
+        raise RefsrError(f"doctor: {', '.join(failed)}: see what to do above")
 
 
 def _show(options: argparse.Namespace) -> None:

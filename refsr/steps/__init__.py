@@ -25,7 +25,7 @@ Output = Annotated[Path, "output"]
 ResumableOutput = Annotated[Path, "resumable output"]
 
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
-SIDE_STEPS = ("fetch",)  # run by the same door, but no stage of dvc.yaml
+SIDE_STEPS = {"fetch": "fetch"}  # steps that are no stage of the flow, and the section whose parameters they take
 
 Step = Callable[..., dict[str, float]]
 
