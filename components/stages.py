@@ -143,6 +143,29 @@ def register(
 
 
 @component
+def checkpoint(params: dict[str, Any], tracking_uri: str, refsr: Output[Model], metrics: Output[Metrics]) -> None:
+    """A registered version as a checkpoint."""
+    from components.shell import run
+
+    run("checkpoint", params, tracking_uri, metrics, refsr=refsr)
+
+
+@component
+def upscale_folder(
+    params: dict[str, Any],
+    tracking_uri: str,
+    refsr: Input[Model],
+    pairs: Input[Dataset],
+    upscaled: Output[Dataset],
+    metrics: Output[Metrics],
+) -> None:
+    """Small faces and references to larger faces."""
+    from components.shell import run
+
+    run("upscale_folder", params, tracking_uri, metrics, refsr=refsr, pairs=pairs, upscaled=upscaled)
+
+
+@component
 def finish(status: dsl.PipelineTaskFinalStatus, tracking_uri: str, image: str) -> None:
     """Record in MLflow how the pipeline ended."""
     from components.shell import finish

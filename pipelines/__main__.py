@@ -64,7 +64,7 @@ def _compile(options: argparse.Namespace) -> None:
     target = resolve(options, cluster.target)
     image = immutable_image(require(target, "image"))
     version = image.rpartition(":")[2] if options.gitops else ""
-    pipeline = build(options.params, options.raw, image, cluster)
+    pipeline = build(submit.work_of(options), image, cluster)
     compile_package(options.output, pipeline, version, target.namespace)
     print(options.output)
 

@@ -1,34 +1,68 @@
 """A run in the making: the compiled package, which holds no parameter, and the arguments, which hold them all."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import yaml
 from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
+from pipelines.inference import inference
+from pipelines.reevaluation import reevaluation
 from pipelines.resources import Cluster
 from pipelines.training import Source, training
-from refsr.config import SECTIONS, load_section
+from refsr.config import KNOWN, Fetch, load_section
 from refsr.errors import RefsrError
 from refsr.services.versioning import git_revision
 
+GRAPHS = ("training", "reevaluation", "inference")
+URIS = ("raw", "sisr", "pairs")
 
-def build(params: Path, raw: str | None, image: str, cluster: Cluster) -> Any:
-    """The training pipeline for what a params file says of its raw set.
+
+class Work(NamedTuple):
+    """What is to be run: a graph, its params file, and the URIs of what it is given."""
+
+    params: Path
+    graph: str = "training"
+    raw: str | None = None  # training: the raw set
+    sisr: str | None = None  # reevaluation: what `train_sisr` left
+    pairs: str | None = None  # inference: the folder of small faces and references
+
+    def uris(self) -> dict[str, str]:
+        """The URIs there are."""
+        return {name: uri for name in URIS if (uri := getattr(self, name))}
+
+
+def build(work: Work, image: str, cluster: Cluster) -> Any:
+    """The pipeline of some work. Raises RefsrError where the params file or the URIs lack what its graph needs.
 
     A branch or tag moves, so a fetch is taken from the cache only where the revision is a whole commit.
     """
-    source = source_of(params, raw)
-    if source == "fetched":
-        revision = str(load_section(params, "fetch").model_dump()["revision"])
-        pinned = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-        fetch = cluster.tasks["fetch"]
-        tasks = cluster.tasks | {"fetch": fetch.model_copy(update={"cache": fetch.cache and pinned})}
-        cluster = cluster.model_copy(update={"tasks": tasks})
-    return training(image, cluster, source)
+    if work.graph == "inference":
+        _require_uri(work, "pairs")
+        return inference(image, cluster)
+    if work.graph == "reevaluation":
+        _require_uri(work, "sisr")
+        load_section(work.params, "fetch")
+        return reevaluation(image, _for_fetch(cluster, work.params))
+    source = source_of(work.params, work.raw)
+    return training(image, _for_fetch(cluster, work.params) if source == "fetched" else cluster, source)
+
+
+def _require_uri(work: Work, name: str) -> None:
+    if name not in work.uris():
+        raise RefsrError(f"--{name}: the graph {work.graph} needs the URI of it")
+
+
+def _for_fetch(cluster: Cluster, params: Path) -> Cluster:
+    revision = cast(Fetch, load_section(params, "fetch")).revision
+    pinned = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+    fetch = cluster.tasks["fetch"]
+    tasks = cluster.tasks | {"fetch": fetch.model_copy(update={"cache": fetch.cache and pinned})}
+    return cluster.model_copy(update={"tasks": tasks})
 
 
 def compile_package(package: Path, pipeline: Any, version: str = "", namespace: str | None = None) -> None:
@@ -52,11 +86,18 @@ def object_name(text: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "-", text.lower())[:63].strip("-")
 
 
-def arguments(params: Path, tracking_uri: str, raw: str | None) -> dict[str, Any]:
+def arguments(pipeline: Any, work: Work, tracking_uri: str) -> dict[str, Any]:
     """What a run is given: each section with its defaults filled in. Raises RefsrError naming the key at fault."""
-    sections = {name: load_section(params, name).model_dump(mode="json") for name in SECTIONS}
-    fetch = load_section(params, "fetch").model_dump(mode="json") if "fetch" in _sections(params) else {}
-    return {"tracking_uri": tracking_uri, "raw": raw or "", "fetch": fetch} | sections
+    uris = dict.fromkeys(URIS, "") | work.uris() | {"tracking_uri": tracking_uri}
+    sections = {name: _section(work.params, name) for name in KNOWN}  # all are looked at, whatever the graph takes
+    return {name: (uris | sections)[name] for name in pipeline.component_spec.inputs}
+
+
+def _section(params: Path, name: str) -> dict[str, Any]:
+    """A section as JSON has it; of `fetch`, which has no defaults, nothing where the file has none."""
+    if name == "fetch" and name not in _sections(params):
+        return {}
+    return load_section(params, name).model_dump(mode="json")
 
 
 def source_of(params: Path, raw: str | None) -> Source:
@@ -93,8 +134,8 @@ def immutable_image(name: str) -> str:
     return f"{name}:{commit}"
 
 
-def reachable_from_a_cluster(tracking_uri: str, raw: str | None) -> None:
-    """Raises RefsrError where a pod could not reach the MLflow store or the raw set, or a URI would give away a secret.
+def reachable_from_a_cluster(tracking_uri: str, uris: Mapping[str, str]) -> None:
+    """Raises RefsrError where a pod could not reach the store or what it is given, or a URI would give away a secret.
 
     Arguments of a run are readable for all who see the run.
     """
@@ -103,5 +144,6 @@ def reachable_from_a_cluster(tracking_uri: str, raw: str | None) -> None:
         raise RefsrError(f"--tracking-uri {tracking_uri}: not http(s)://...; pods can reach an MLflow server only")
     if store.username or store.password:
         raise RefsrError("--tracking-uri: holds a user or password; keep them in a Secret (docs/how-to/kubeflow.md)")
-    if raw and urlsplit(raw).scheme not in ("s3", "minio", "gs"):
-        raise RefsrError(f"--raw {raw}: not s3://, minio:// or gs://; pods cannot read folders of this machine")
+    for name, uri in uris.items():
+        if urlsplit(uri).scheme not in ("s3", "minio", "gs"):
+            raise RefsrError(f"--{name} {uri}: not s3://, minio:// or gs://; pods cannot read folders of this machine")

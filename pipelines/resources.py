@@ -100,6 +100,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "evaluate": {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240},
     # Whether a model passes hangs on the champion of the day, which no cache key knows.
     "register": {"cpu": "2", "memory": "4Gi", "cache": False},
+    "checkpoint": {"cache": False},  # an alias moves
+    "upscale_folder": {"cpu": "4", "memory": "8Gi", "timeout_minutes": 720},
     "finish": {"cache": False, "timeout_minutes": 10},
 }
 

@@ -1,4 +1,4 @@
-"""Compile the training pipeline and send it: as a run, as a schedule, or as a version that waits to be run.
+"""Compile a pipeline and send it: as a run, as a schedule, or as a version that waits to be run.
 
 `python -m pipelines.submit ...` is `python -m pipelines submit ...`.
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.package import (
+    GRAPHS,
+    Work,
     arguments,
     build,
     compile_package,
@@ -20,6 +22,7 @@ from pipelines.package import (
 )
 from pipelines.resources import Target, load_cluster
 from pipelines.target import add_target_options, api, endpoint_of, require, resolve
+from refsr.config import load_section
 
 
 class Order(NamedTuple):
@@ -42,7 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that say what is run, wherever it runs."""
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
-    parser.add_argument("--raw", help="URI of the raw set; without it, what the params file says: fetch or synthesize")
+    parser.add_argument("--graph", choices=GRAPHS, default="training", help="what is run (default: training)")
+    parser.add_argument("--raw", help="training: URI of the raw set (default: fetch or synthesize, as the params say)")
+    parser.add_argument("--sisr", help="reevaluation: URI of the artifact `sisr` of a training run")
+    parser.add_argument("--pairs", help="inference: URI of a folder with small/NAME.png and ref/NAME.png")
+
+
+def work_of(options: argparse.Namespace) -> Work:
+    """What those options say is run."""
+    return Work(options.params, options.graph, options.raw, options.sisr, options.pairs)
 
 
 def add_submit_options(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +72,13 @@ def order(options: argparse.Namespace) -> Order:
     target = resolve(options, cluster.target)
     endpoint_of(target)
     tracking_uri = require(target, "tracking_uri")
-    reachable_from_a_cluster(tracking_uri, options.raw)
-    inputs = arguments(options.params, tracking_uri, options.raw)
+    work = work_of(options)
+    reachable_from_a_cluster(tracking_uri, work.uris())
+    load_section(work.params, "curate")  # all of the file must be known, whatever the graph looks at first
     image = immutable_image(require(target, "image"))
-    pipeline = build(options.params, options.raw, image, cluster)
-    return Order(pipeline, image, inputs, target, f"{options.params} in {image}")
+    pipeline = build(work, image, cluster)
+    inputs = arguments(pipeline, work, tracking_uri)
+    return Order(pipeline, image, inputs, target, f"{work.graph} with {work.params} in {image}")
 
 
 def submit(options: argparse.Namespace) -> None:
@@ -129,7 +142,7 @@ def run_name(wanted: Order, options: argparse.Namespace) -> str:
 
 
 def _package(wanted: Order, options: argparse.Namespace, folder: Path) -> Path:
-    package: Path = options.output or folder / "training.yaml"
+    package: Path = options.output or folder / f"{options.graph}.yaml"
     compile_package(package, wanted.pipeline)
     return package
 

@@ -176,6 +176,18 @@ class Fetch(Section):
         return url
 
 
+class Checkpoint(Section):
+    """A model of the registry."""
+
+    model: Annotated[str, Field(pattern=r"^models:/[^/@]+[/@][^/@]+$")] = "models:/refsr@champion"
+
+
+class UpscaleFolder(Section):
+    """Batch inference."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
 SECTIONS: dict[str, type[Section]] = {
     "synthesize": Synthesize,
     "curate": Curate,
@@ -185,7 +197,11 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": Evaluate,
     "register": Register,
 }
-SIDE_SECTIONS: dict[str, type[Section]] = {"fetch": Fetch}  # of steps that are no stage of dvc.yaml
+SIDE_SECTIONS: dict[str, type[Section]] = {  # of steps that are no stage of dvc.yaml
+    "fetch": Fetch,
+    "checkpoint": Checkpoint,
+    "upscale_folder": UpscaleFolder,
+}
 KNOWN = SECTIONS | SIDE_SECTIONS
 
 

@@ -25,7 +25,8 @@ Output = Annotated[Path, "output"]
 ResumableOutput = Annotated[Path, "resumable output"]
 
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
-SIDE_STEPS = {"fetch": "fetch"}  # steps that are no stage of the flow, and the section whose parameters they take
+# Steps that are no stage of the flow, and the section whose parameters they take.
+SIDE_STEPS = {"fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
 
 Step = Callable[..., dict[str, float]]
 

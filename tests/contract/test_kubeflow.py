@@ -15,9 +15,11 @@ import yaml
 
 from components import stages
 from components.shell import RUN, STATE
-from pipelines.package import arguments, build, compile_package
+from pipelines.inference import inference
+from pipelines.package import Work, arguments, build, compile_package
+from pipelines.reevaluation import reevaluation
 from pipelines.resources import ENVIRONMENT, TASKS, load_cluster
-from pipelines.training import Source, training
+from pipelines.training import training
 from refsr import steps
 from refsr.config import load_section, parse_section
 
@@ -32,7 +34,13 @@ secrets: [{name: mlflow, env: {user: MLFLOW_TRACKING_USERNAME, password: MLFLOW_
 state: {claim: trainings}
 tasks: {train_sisr: {gpus: 2, memory: 64Gi}}
 """
-SOURCES: tuple[Source, ...] = ("rendered", "imported", "fetched")
+GRAPHS = {
+    "rendered": lambda cluster: training(IMAGE, cluster, "rendered"),
+    "imported": lambda cluster: training(IMAGE, cluster, "imported"),
+    "fetched": lambda cluster: training(IMAGE, cluster, "fetched"),
+    "reevaluation": lambda cluster: reevaluation(IMAGE, cluster),
+    "inference": lambda cluster: inference(IMAGE, cluster),
+}
 
 Spec = dict[str, Any]
 
@@ -41,9 +49,9 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _compiled(package: Path, cluster: Path | None = None, source: Source = "rendered") -> tuple[Spec, Spec]:
+def _compiled(package: Path, cluster: Path | None = None, graph: str = "rendered") -> tuple[Spec, Spec]:
     """(pipeline, what Kubernetes is told of each executor)."""
-    compile_package(package, training(IMAGE, load_cluster(cluster), source))
+    compile_package(package, GRAPHS[graph](load_cluster(cluster)))
     pipeline, platform = yaml.safe_load_all(package.read_text())
     return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
@@ -63,10 +71,10 @@ def pipeline(compiled: tuple[Spec, Spec]) -> Spec:
     return compiled[0]
 
 
-@pytest.fixture(scope="module", params=SOURCES)
+@pytest.fixture(scope="module", params=GRAPHS)
 def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Spec]:
     """Every graph in turn: what no graph may do is asked of each."""
-    return _compiled(tmp_path_factory.mktemp("graph") / "package.yaml", source=request.param)
+    return _compiled(tmp_path_factory.mktemp("graph") / "package.yaml", graph=request.param)
 
 
 def _stages_of(pipeline: Spec) -> Spec:
@@ -134,7 +142,7 @@ def test_every_stage_is_a_task_and_every_edge_an_artifact_of_that_name(pipeline:
 
 
 def test_a_raw_set_is_fetched_by_revision_and_nothing_is_rendered(tmp_path: Path) -> None:
-    pipeline, _ = _compiled(tmp_path / "p.yaml", source="fetched")
+    pipeline, _ = _compiled(tmp_path / "p.yaml", graph="fetched")
     tasks = _stages_of(pipeline)
     assert set(tasks) == {"fetch", *map(_kebab, steps.STEPS)} - {"synthesize"}
     assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "fetch"
@@ -145,7 +153,7 @@ def test_only_a_whole_commit_is_fetched_from_the_cache(tmp_path: Path) -> None:
     for revision, cached in (("main", False), ("v1", False), ("0" * 40, True)):
         fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": revision}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
-        compile_package(tmp_path / "p.yaml", build(tmp_path / "params.yaml", None, IMAGE, load_cluster()))
+        compile_package(tmp_path / "p.yaml", build(Work(tmp_path / "params.yaml"), IMAGE, load_cluster()))
         pipeline, _ = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
         options = _stages_of(pipeline)["fetch"]["cachingOptions"]
         assert options.get("enableCache", False) is cached, revision
@@ -153,7 +161,7 @@ def test_only_a_whole_commit_is_fetched_from_the_cache(tmp_path: Path) -> None:
 
 
 def test_a_raw_set_of_ones_own_is_imported_and_nothing_is_rendered(tmp_path: Path) -> None:
-    pipeline, _ = _compiled(tmp_path / "p.yaml", source="imported")
+    pipeline, _ = _compiled(tmp_path / "p.yaml", graph="imported")
     tasks = _stages_of(pipeline)
     assert set(tasks) == {"importer", *map(_kebab, steps.STEPS)} - {"synthesize"}
     assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "importer"
@@ -201,20 +209,23 @@ def test_each_task_says_what_it_needs_and_for_how_long(graph: tuple[Spec, Spec])
         retry = tasks[name]["retryPolicy"]
         assert (retry["maxRetryCount"], retry["backoffDuration"], retry["backoffFactor"]) == (2, "30s", 2.0)
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached - {"importer"} == set(tasks) - {"register", "finish", "importer"}
+    assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
 
 
 def test_gpus_go_to_networks_only(graph: tuple[Spec, Spec]) -> None:
     pipeline, kubernetes = graph
     gpus = {name: c["resources"].get("accelerator") for name, c in _containers(pipeline).items()}
-    assert {name for name, gpu in gpus.items() if gpu} == ON_GPU
-    assert all(gpus[name]["resourceType"] == "nvidia.com/gpu" for name in ON_GPU)
-    assert all(gpus[name]["resourceCount"] == "1" for name in ON_GPU)
-    assert {n.removeprefix("exec-") for n, told in kubernetes.items() if "tolerations" in told} == ON_GPU
-    shared = {name: told["emptyDirMounts"] for name, told in kubernetes.items() if "emptyDirMounts" in told}
-    assert set(shared) == {"exec-train-sisr", "exec-train-refsr"}
-    (mount,) = shared["exec-train-sisr"]
-    assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")  # noqa: S108 - in the pod
+    here = ON_GPU & set(gpus)
+    assert {name for name, gpu in gpus.items() if gpu} == here
+    assert all(gpus[name]["resourceType"] == "nvidia.com/gpu" for name in here)
+    assert all(gpus[name]["resourceCount"] == "1" for name in here)
+    assert {n.removeprefix("exec-") for n, told in kubernetes.items() if "tolerations" in told} == here
+    shared = {
+        n.removeprefix("exec-"): told["emptyDirMounts"] for n, told in kubernetes.items() if "emptyDirMounts" in told
+    }
+    assert set(shared) == {"train-sisr", "train-refsr"} & set(gpus)
+    for (mount,) in shared.values():
+        assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")  # noqa: S108 - in the pod
 
 
 def test_a_cluster_file_changes_what_it_names(tmp_path: Path) -> None:
@@ -298,7 +309,8 @@ def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_
 @pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
 def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
     """Kubeflow keeps numbers as floats, and hands them over so."""
-    given = json.loads(json.dumps(arguments(path, "http://mlflow", None)), parse_int=float)
+    made = training(IMAGE, load_cluster(), "imported")
+    given = json.loads(json.dumps(arguments(made, Work(path), "http://mlflow")), parse_int=float)
     assert set(given) == set(pipeline["root"]["inputDefinitions"]["parameters"])
     for name in steps.STEPS:
         section = parse_section(name, given[name])
