@@ -22,7 +22,7 @@ from pipelines.package import (
 )
 from pipelines.resources import Target, load_cluster
 from pipelines.target import add_target_options, api, endpoint_of, require, resolve
-from refsr.config import load_section
+from refsr.config import SECTIONS, load_section
 
 
 class Order(NamedTuple):
@@ -74,7 +74,8 @@ def order(options: argparse.Namespace) -> Order:
     tracking_uri = require(target, "tracking_uri")
     work = work_of(options)
     reachable_from_a_cluster(tracking_uri, work.uris())
-    load_section(work.params, "curate")  # all of the file must be known, whatever the graph looks at first
+    for name in SECTIONS:  # all of the file must be sound, whatever the graph looks at
+        load_section(work.params, name)
     image = immutable_image(require(target, "image"))
     pipeline = build(work, image, cluster)
     inputs = arguments(pipeline, work, tracking_uri)

@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
+from conftest import run_in
 
 from components import shell
 from components.shell import RUN
@@ -124,3 +128,41 @@ def test_a_model_that_misses_the_gate_fails_the_run_and_is_not_registered(
         "pipeline": ["FAILED"],
     }
     assert open_store(store).MlflowClient().search_registered_models() == []
+
+
+def test_a_registered_model_upscales_a_folder(tasks: Path, tiny: Path, tmp_path: Path) -> None:
+    """By the store of the run that registered it; one image is broken, one has no reference."""
+    rng = np.random.default_rng(0)
+    for name, size in (("small/a.png", 4), ("small/b.png", 4), ("ref/a.png", 60)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), rng.integers(0, 255, (size, size, 3), np.uint8))
+    (tmp_path / "small/broken.jpg").write_bytes(b"no image")
+    status, output = _run_locally(tasks.parents[1], tiny, "--graph", "inference", "--pairs", str(tmp_path))
+    assert status == 0, output
+    (made,) = tasks.parent.glob("refsr-inference-*")
+    upscaled = made / "upscale-folder/upscaled"
+    assert {path.name for path in upscaled.iterdir()} == {"a.png", "b.png", "rejects.csv"}
+    assert cv2.imread(str(upscaled / "a.png")).shape == (32, 32, 3)
+    assert "broken" in (upscaled / "rejects.csv").read_text()
+    assert _metrics(made, "upscale_folder") == {"images": 3, "rejects": 1, "without_reference": 2}
+
+
+def test_measured_again_on_the_same_revision_a_model_is_as_good(tasks: Path, tiny: Path, tmp_path: Path) -> None:
+    """The raw set of the run becomes a revision of a repository, and comes back by it."""
+    shutil.copytree(tasks / "synthesize/raw", tmp_path / "data/raw")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").touch()
+    (tmp_path / ".dvc/.gitignore").write_text("/cache\n/tmp\n")
+    run_in(tmp_path, "git", "init", "--quiet")
+    run_in(tmp_path, sys.executable, "-m", "dvc", "add", "--quiet", "data/raw")
+    run_in(tmp_path, "git", "add", "--all")
+    run_in(tmp_path, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "raw")
+    document = yaml.safe_load(tiny.read_text())
+    document["fetch"] = {"repository": str(tmp_path), "path": "data/raw", "revision": "HEAD"}
+    params = tmp_path / "params.yaml"
+    params.write_text(yaml.safe_dump(document))
+    arguments = ["--graph", "reevaluation", "--sisr", str(tasks / "train-sisr/sisr")]
+    status, output = _run_locally(tasks.parents[1], params, *arguments)
+    assert status == 0, output
+    (made,) = tasks.parent.glob("refsr-reevaluation-*")
+    assert _without_clocks(_metrics(made, "evaluate")) == _without_clocks(_metrics(tasks, "evaluate"))
