@@ -1,27 +1,14 @@
 """What the end-to-end tests share: one run of `dvc repro` in a scratch copy of the repository."""
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import run_in
 
 ROOT = Path(__file__).parents[2]
-
-
-def run_in(folder: Path, *command: str, status: int = 0) -> str:
-    """Run a command there and return what it printed; its exit status must be `status`."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run(
-        command, cwd=folder, env=environment, umask=0o077, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == status, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import run_in
+from helpers import run_in
 
 from components import shell
 from components.shell import RUN

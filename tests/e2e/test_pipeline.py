@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
-from conftest import run_in
+from helpers import run_in
 
 ARMS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
 STAGES = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
