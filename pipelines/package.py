@@ -94,10 +94,10 @@ def arguments(pipeline: Any, work: Work, tracking_uri: str) -> dict[str, Any]:
 
 
 def _section(params: Path, name: str) -> dict[str, Any]:
-    """A section as JSON has it; of `fetch`, which has no defaults, nothing where the file has none."""
+    """A section as JSON has it, without null, which kfp.local refuses; an empty one for a `fetch` the file has not."""
     if name == "fetch" and name not in _sections(params):
         return {}
-    return load_section(params, name).model_dump(mode="json")
+    return load_section(params, name).model_dump(mode="json", exclude_none=True)
 
 
 def source_of(params: Path, raw: str | None) -> Source:

@@ -318,6 +318,15 @@ def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
         assert json.dumps(section.model_dump()) == json.dumps(load_section(path, name).model_dump())
 
 
+def test_no_argument_is_null(tmp_path: Path) -> None:
+    """The local runner takes none, at any depth; what is null by default is left out, and comes back as it was."""
+    fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": "v1"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
+    given = arguments(training(IMAGE, load_cluster(), "fetched"), Work(tmp_path / "params.yaml"), "http://mlflow")
+    assert "null" not in json.dumps(given)
+    assert parse_section("fetch", given["fetch"]) == load_section(tmp_path / "params.yaml", "fetch")
+
+
 def test_the_cluster_file_of_the_page_is_read(tmp_path: Path) -> None:
     text = (ROOT / "docs/how-to/kubeflow.md").read_text()
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
