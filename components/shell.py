@@ -5,6 +5,7 @@ The bodies are copied into the pods as text, so they hold one call; this module 
 
 import contextlib
 import math
+import os
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from refsr import steps
-from refsr.config import Section, parse_section
+from refsr.config import parse_section
 from refsr.errors import RefsrError
-from refsr.services.tracking import start_run
+from refsr.services.tracking import end_pipeline
+
+# What the pod's environment tells, and no parameter may: a value that is another in each run would defeat the cache.
+STATE = "REFSR_STATE"  # a folder that outlives pods
+RUN = "KFP_RUN_ID"
 
 
 class Artifact(Protocol):
@@ -39,7 +44,10 @@ def run(
     """
     paths = {port: Path(artifact.path) for port, artifact in ports.items()}
     with _ending_as_the_command_line_does():
-        numbers = steps.run(stage, parse_section(stage, params), tracking_uri=tracking_uri, **paths)
+        section = parse_section(stage, params)
+        state = Path(os.environ[STATE]) if STATE in os.environ else None
+        pipeline = os.environ.get(RUN)
+        numbers = steps.run(stage, section, tracking_uri=tracking_uri, state=state, pipeline=pipeline, **paths)
     # JSON knows neither NaN nor infinity, and Kubeflow's launcher refuses a document that has them.
     metrics.metadata.update({key: value for key, value in numbers.items() if math.isfinite(value)})
     for name, page in (show or {}).items():
@@ -48,23 +56,16 @@ def run(
 
 
 def finish(status: Any, tracking_uri: str, image: str) -> None:
-    """Record how a pipeline ended as an MLflow run `pipeline`: FINISHED, or FAILED with the reason as its tag `error`.
+    """Close the MLflow run `pipeline`: FINISHED, KILLED, or FAILED with the reason as its tag `error`.
 
     `status` is a kfp.dsl.PipelineTaskFinalStatus.
     """
-    facts = {"kfp.job": status.pipeline_job_resource_name, "kfp.state": status.state, "image": image}
-    with (
-        _ending_as_the_command_line_does(),
-        contextlib.suppress(PipelineFailedError),
-        start_run(tracking_uri, "pipeline", Section()) as tracker,
-    ):
-        tracker.tags(facts)
-        if status.state != "SUCCEEDED":
-            raise PipelineFailedError(status.error_message or f"state {status.state}")
-
-
-class PipelineFailedError(Exception):
-    """What marks the MLflow run of a failed pipeline; it goes no further."""
+    ended = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED", "CANCELED": "KILLED"}.get(status.state, "FAILED")
+    tags = {"kfp.job": status.pipeline_job_resource_name, "kfp.state": status.state, "image": image}
+    if ended != "FINISHED":
+        tags["error"] = status.error_message or f"state {status.state}"
+    with _ending_as_the_command_line_does():
+        end_pipeline(tracking_uri, os.environ.get(RUN) or status.pipeline_job_resource_name, ended, tags)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,14 @@ def synthesize(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], 
 
 
 @component
+def fetch(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], metrics: Output[Metrics]) -> None:
+    """A raw set by its DVC revision."""
+    from components.shell import run
+
+    run("fetch", params, tracking_uri, metrics, raw=raw)
+
+
+@component
 def curate(
     params: dict[str, Any], tracking_uri: str, raw: Input[Dataset], curated: Output[Dataset], metrics: Output[Metrics]
 ) -> None:
@@ -133,6 +141,29 @@ def register(
         evaluation=evaluation,
         registration=registration,
     )
+
+
+@component
+def checkpoint(params: dict[str, Any], tracking_uri: str, refsr: Output[Model], metrics: Output[Metrics]) -> None:
+    """A registered version as a checkpoint."""
+    from components.shell import run
+
+    run("checkpoint", params, tracking_uri, metrics, refsr=refsr)
+
+
+@component
+def upscale_folder(
+    params: dict[str, Any],
+    tracking_uri: str,
+    refsr: Input[Model],
+    pairs: Input[Dataset],
+    upscaled: Output[Dataset],
+    metrics: Output[Metrics],
+) -> None:
+    """Small faces and references to larger faces."""
+    from components.shell import run
+
+    run("upscale_folder", params, tracking_uri, metrics, refsr=refsr, pairs=pairs, upscaled=upscaled)
 
 
 @component

@@ -1,9 +1,11 @@
-"""Run the compiled training pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
+"""Run a compiled pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
 
 import argparse
 import contextlib
+import os
 import shlex
 import sys
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +13,10 @@ from typing import Any
 
 from kfp import components, local
 
-from pipelines.package import arguments, compile_package, is_rendered
+from components.shell import RUN, STATE
+from pipelines.package import Work, arguments, build, compile_package
 from pipelines.resources import Cluster, load_cluster
-from pipelines.submit import add_run_options
-from pipelines.training import NAME
+from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
 
 
@@ -25,27 +27,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder of the package, the artifacts and the store")
     options = parser.parse_args(argv)
     try:
-        print(run(options.output.absolute(), options.params, options.raw))
+        print(run(options.output.absolute(), work_of(options)))
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def run(folder: Path, params: Path, raw: str | None = None) -> Path:
+def run(folder: Path, work: Work) -> Path:
     """The pipeline run in `folder`, with a store of its own there; returns the folder of its tasks' artifacts.
 
     Raises RefsrError where a task fails: what the task itself said has been printed by then.
     """
-    inputs = arguments(params, f"sqlite:///{folder}/mlflow.db", raw)
-    package = folder / "training.yaml"
-    compile_package(package, "refsr:local", without_retries(load_cluster()), is_rendered(params, raw))
-    before = set(folder.glob(f"{NAME}-*"))
+    pipeline = build(work, "refsr:local", without_retries(load_cluster()))
+    inputs = arguments(pipeline, work, f"sqlite:///{folder}/mlflow.db")
+    package = folder / f"{work.graph}.yaml"
+    compile_package(package, pipeline)
+    before = set(folder.glob(f"{pipeline.name}-*"))
+    os.environ |= {RUN: str(uuid.uuid4()), STATE: str(folder / "state")}  # as pods have them
     try:
         _run_package(package, inputs, folder)
     except RuntimeError as error:
         raise RefsrError("the pipeline failed; what its task said stands above") from error
-    (made,) = set(folder.glob(f"{NAME}-*")) - before
+    (made,) = set(folder.glob(f"{pipeline.name}-*")) - before
     return made
 
 

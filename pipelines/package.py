@@ -1,39 +1,118 @@
 """A run in the making: the compiled package, which holds no parameter, and the arguments, which hold them all."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import yaml
 from kfp.compiler import Compiler
+from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
+from pipelines.inference import inference
+from pipelines.reevaluation import reevaluation
 from pipelines.resources import Cluster
-from pipelines.training import training
-from refsr.config import SECTIONS, load_section
+from pipelines.training import Source, training
+from refsr.config import KNOWN, Fetch, load_section
 from refsr.errors import RefsrError
 from refsr.services.versioning import git_revision
 
+GRAPHS = ("training", "reevaluation", "inference")
+URIS = ("raw", "sisr", "pairs")
 
-def compile_package(package: Path, image: str, cluster: Cluster, rendered: bool) -> None:
-    """Write the pipeline as KFP's YAML; the same image and cluster give the same bytes."""
+
+class Work(NamedTuple):
+    """What is to be run: a graph, its params file, and the URIs of what it is given."""
+
+    params: Path
+    graph: str = "training"
+    raw: str | None = None  # training: the raw set
+    sisr: str | None = None  # reevaluation: what `train_sisr` left
+    pairs: str | None = None  # inference: the folder of small faces and references
+
+    def uris(self) -> dict[str, str]:
+        """The URIs there are."""
+        return {name: uri for name in URIS if (uri := getattr(self, name))}
+
+
+def build(work: Work, image: str, cluster: Cluster) -> Any:
+    """The pipeline of some work. Raises RefsrError where the params file or the URIs lack what its graph needs.
+
+    A branch or tag moves, so a fetch is taken from the cache only where the revision is a whole commit.
+    """
+    if work.graph == "inference":
+        _require_uri(work, "pairs")
+        return inference(image, cluster)
+    if work.graph == "reevaluation":
+        _require_uri(work, "sisr")
+        load_section(work.params, "fetch")
+        return reevaluation(image, _for_fetch(cluster, work.params))
+    source = source_of(work.params, work.raw)
+    return training(image, _for_fetch(cluster, work.params) if source == "fetched" else cluster, source)
+
+
+def _require_uri(work: Work, name: str) -> None:
+    if name not in work.uris():
+        raise RefsrError(f"--{name}: the graph {work.graph} needs the URI of it")
+
+
+def _for_fetch(cluster: Cluster, params: Path) -> Cluster:
+    revision = cast(Fetch, load_section(params, "fetch")).revision
+    pinned = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
+    fetch = cluster.tasks["fetch"]
+    tasks = cluster.tasks | {"fetch": fetch.model_copy(update={"cache": fetch.cache and pinned})}
+    return cluster.model_copy(update={"tasks": tasks})
+
+
+def compile_package(package: Path, pipeline: Any, version: str = "", namespace: str | None = None) -> None:
+    """Write a pipeline as KFP's YAML; the same image and cluster give the same bytes.
+
+    With `version` it is written as Kubernetes objects instead, Pipeline and PipelineVersion, for a GitOps repository.
+    """
     package.parent.mkdir(parents=True, exist_ok=True)
-    Compiler().compile(training(image, cluster, rendered), str(package))
+    if not version:
+        Compiler().compile(pipeline, str(package))
+        return
+    name = object_name(f"{pipeline.name}-{version}")
+    options = KubernetesManifestOptions(
+        pipeline_name=pipeline.name, pipeline_version_name=name, namespace=namespace, include_pipeline_manifest=True
+    )
+    Compiler().compile(pipeline, str(package), kubernetes_manifest_format=True, kubernetes_manifest_options=options)
 
 
-def arguments(params: Path, tracking_uri: str, raw: str | None) -> dict[str, Any]:
+def object_name(text: str) -> str:
+    """`text` as Kubernetes takes it for a name: at most 63 of a-z, 0-9 and -."""
+    return re.sub(r"[^a-z0-9-]+", "-", text.lower())[:63].strip("-")
+
+
+def arguments(pipeline: Any, work: Work, tracking_uri: str) -> dict[str, Any]:
     """What a run is given: each section with its defaults filled in. Raises RefsrError naming the key at fault."""
-    sections = {name: load_section(params, name).model_dump(mode="json") for name in SECTIONS}
-    return {"tracking_uri": tracking_uri, "raw": raw or ""} | sections
+    uris = dict.fromkeys(URIS, "") | work.uris() | {"tracking_uri": tracking_uri}
+    sections = {name: _section(work.params, name) for name in KNOWN}  # all are looked at, whatever the graph takes
+    return {name: (uris | sections)[name] for name in pipeline.component_spec.inputs}
 
 
-def is_rendered(params: Path, raw: str | None) -> bool:
-    """Whether the run renders its raw set: it is given none, and the params file says what to render."""
+def _section(params: Path, name: str) -> dict[str, Any]:
+    """A section as JSON has it, without null, which kfp.local refuses; an empty one for a `fetch` the file has not."""
+    if name == "fetch" and name not in _sections(params):
+        return {}
+    return load_section(params, name).model_dump(mode="json", exclude_none=True)
+
+
+def source_of(params: Path, raw: str | None) -> Source:
+    """Where the raw set comes from: the URI given, else the section `fetch`, else the section `synthesize`."""
     if raw:
-        return False
-    if "synthesize" not in (yaml.safe_load(params.read_text(encoding="utf-8")) or {}):
-        raise RefsrError(f"{params}: no section `synthesize`, so nothing is rendered: name the raw set with --raw URI")
-    return True
+        return "imported"
+    if "fetch" in _sections(params):
+        return "fetched"
+    if "synthesize" in _sections(params):
+        return "rendered"
+    raise RefsrError(f"{params}: no section `synthesize` or `fetch`: write one, or name the raw set with --raw URI")
+
+
+def _sections(params: Path) -> set[str]:
+    return set(yaml.safe_load(params.read_text(encoding="utf-8")) or {})
 
 
 def immutable_image(name: str) -> str:
@@ -55,8 +134,8 @@ def immutable_image(name: str) -> str:
     return f"{name}:{commit}"
 
 
-def reachable_from_a_cluster(tracking_uri: str, raw: str | None) -> None:
-    """Raises RefsrError where a pod could not reach the MLflow store or the raw set, or a URI would give away a secret.
+def reachable_from_a_cluster(tracking_uri: str, uris: Mapping[str, str]) -> None:
+    """Raises RefsrError where a pod could not reach the store or what it is given, or a URI would give away a secret.
 
     Arguments of a run are readable for all who see the run.
     """
@@ -65,5 +144,6 @@ def reachable_from_a_cluster(tracking_uri: str, raw: str | None) -> None:
         raise RefsrError(f"--tracking-uri {tracking_uri}: not http(s)://...; pods can reach an MLflow server only")
     if store.username or store.password:
         raise RefsrError("--tracking-uri: holds a user or password; keep them in a Secret (docs/how-to/kubeflow.md)")
-    if raw and urlsplit(raw).scheme not in ("s3", "minio", "gs"):
-        raise RefsrError(f"--raw {raw}: not s3://, minio:// or gs://; pods cannot read folders of this machine")
+    for name, uri in uris.items():
+        if urlsplit(uri).scheme not in ("s3", "minio", "gs"):
+            raise RefsrError(f"--{name} {uri}: not s3://, minio:// or gs://; pods cannot read folders of this machine")

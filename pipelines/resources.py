@@ -11,6 +11,7 @@ import yaml
 from kfp import dsl, kubernetes
 from pydantic import Field, ValidationError
 
+from components.shell import RUN, STATE
 from refsr.config import Positive, Section
 from refsr.errors import RefsrError
 
@@ -49,6 +50,22 @@ class Secret(Section):
     env: dict[str, str]
 
 
+class Target(Section):
+    """Where the cluster is. What a flag or the environment says comes before it (see pipelines.target)."""
+
+    endpoint: str | None = None
+    namespace: str | None = None
+    tracking_uri: str | None = None
+    image: str | None = "refsr"
+
+
+class State(Section):
+    """A volume claim of the run's namespace, on which trainings save what a retried pod goes on from."""
+
+    claim: str
+    path: str = "/state"
+
+
 class Task(Section):
     """Requests are limits too, so that a pod is not the first to be evicted."""
 
@@ -62,16 +79,20 @@ class Task(Section):
 
 
 class Cluster(Section):
-    """All tasks of the pipeline, `finish` among them, and what they share."""
+    """Where the cluster is, all tasks of the pipelines, `finish` among them, and what they share."""
 
+    target: Target = Target()
     everywhere: Placement = Placement()
     gpu: Gpu = Gpu()
     secrets: list[Secret] = Field(default_factory=list)
+    state: State | None = None
     tasks: dict[str, Task]
 
 
+RESUMABLE = ("train_sisr", "train_refsr")
 TASKS: dict[str, dict[str, Any]] = {
     "synthesize": {"cpu": "4", "memory": "4Gi"},
+    "fetch": {"cpu": "2", "memory": "4Gi", "timeout_minutes": 720},
     "curate": {"cpu": "8", "memory": "16Gi", "timeout_minutes": 720},
     "validate": {"cpu": "2", "memory": "8Gi"},
     "train_sisr": {"cpu": "8", "memory": "32Gi", "gpus": 1, "shm": "4Gi", "timeout_minutes": 2880},
@@ -79,6 +100,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "evaluate": {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240},
     # Whether a model passes hangs on the champion of the day, which no cache key knows.
     "register": {"cpu": "2", "memory": "4Gi", "cache": False},
+    "checkpoint": {"cache": False},  # an alias moves
+    "upscale_folder": {"cpu": "4", "memory": "8Gi", "timeout_minutes": 720},
     "finish": {"cache": False, "timeout_minutes": 10},
 }
 
@@ -118,6 +141,7 @@ def dress(task: dsl.PipelineTask, name: str, cluster: Cluster, image: str) -> ds
     task.set_memory_request(asked.memory).set_memory_limit(asked.memory)
     for key, value in ENVIRONMENT.items():
         task.set_env_variable(key, value)
+    kubernetes.use_field_path_as_env(task, RUN, "metadata.labels['pipeline/runid']")
     if asked.retries:
         task.set_retry(asked.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
     kubernetes.set_timeout(task, asked.timeout_minutes * 60)
@@ -125,6 +149,9 @@ def dress(task: dsl.PipelineTask, name: str, cluster: Cluster, image: str) -> ds
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=asked.shm)  # noqa: S108
     for secret in cluster.secrets:
         kubernetes.use_secret_as_env(task, secret.name, secret.env)
+    if cluster.state and name in RESUMABLE:
+        kubernetes.mount_pvc(task, cluster.state.claim, cluster.state.path)
+        task.set_env_variable(STATE, cluster.state.path)
     _place(task, cluster.everywhere)
     if asked.gpus:
         task.set_accelerator_type(cluster.gpu.resource).set_accelerator_limit(asked.gpus)

@@ -1,112 +1,151 @@
-"""Compile the training pipeline and start a run: `python -m pipelines.submit --help`."""
+"""Compile a pipeline and send it: as a run, as a schedule, or as a version that waits to be run.
+
+`python -m pipelines.submit ...` is `python -m pipelines submit ...`.
+"""
 
 import argparse
-import os
 import sys
 import tempfile
-import warnings
-from collections.abc import Mapping, Sequence
-from http.client import HTTPException
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
+from typing import Any, NamedTuple
 
-import kfp
-from kfp_server_api import ApiException
+from pipelines.package import (
+    GRAPHS,
+    Work,
+    arguments,
+    build,
+    compile_package,
+    immutable_image,
+    object_name,
+    reachable_from_a_cluster,
+)
+from pipelines.resources import Target, load_cluster
+from pipelines.target import add_target_options, api, endpoint_of, require, resolve
+from refsr.config import SECTIONS, load_section
 
-from pipelines.package import arguments, compile_package, immutable_image, is_rendered, reachable_from_a_cluster
-from pipelines.resources import load_cluster
-from refsr.errors import RefsrError
 
-PATIENCE = 10.0  # seconds
+class Order(NamedTuple):
+    """All of a run that can be checked before anybody is asked."""
+
+    pipeline: Any
+    image: str
+    inputs: dict[str, Any]
+    target: Target
+    what: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Refuse what can be refused here, then compile and submit; returns the exit status."""
-    options = _parser().parse_args(argv)
-    try:
-        _submit(options)
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """`python -m pipelines submit` by its older name."""
+    from pipelines.__main__ import main as door
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pipelines.submit", description="Run the stages on Kubeflow.")
-    add_run_options(parser)
-    parser.add_argument("--image", default="refsr", help="image of the pods; its tag is the git revision unless given")
-    parser.add_argument("--cluster", type=Path, help="cluster file: what tasks ask for (default: one GPU, no Secret)")
-    parser.add_argument("--output", type=Path, help="keep the compiled package here")
-    parser.add_argument("--tracking-uri", **_from("MLFLOW_TRACKING_URI"), help="MLflow server, as pods see it")
-    parser.add_argument("--endpoint", **_from("KFP_ENDPOINT"), help="Kubeflow Pipelines API, http(s)://...")
-    parser.add_argument("--namespace", **_from("KFP_NAMESPACE"), help="namespace of the run (none: single-user KFP)")
-    parser.add_argument("--experiment", default="refsr", help="experiment of the run (default: refsr)")
-    parser.add_argument("--run-name", help="name of the run (default: the params file and the image's tag)")
-    parser.add_argument("--dry-run", action="store_true", help="check and compile; submit nothing")
-    parser.epilog = "KFP_TOKEN, if set, is the bearer token: no option, so that no shell history has it."
-    return parser
+    return door(["submit", *(sys.argv[1:] if argv is None else argv)])
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that say what is run, wherever it runs."""
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
-    parser.add_argument("--raw", help="URI of the raw set; without it the set is rendered as the params file says")
+    parser.add_argument("--graph", choices=GRAPHS, default="training", help="what is run (default: training)")
+    parser.add_argument("--raw", help="training: URI of the raw set (default: fetch or synthesize, as the params say)")
+    parser.add_argument("--sisr", help="reevaluation: URI of the artifact `sisr` of a training run")
+    parser.add_argument("--pairs", help="inference: URI of a folder with small/NAME.png and ref/NAME.png")
 
 
-def _from(variable: str) -> dict[str, Any]:
-    value = os.environ.get(variable)
-    return {"default": value, "required": value is None and variable != "KFP_NAMESPACE"}
+def work_of(options: argparse.Namespace) -> Work:
+    """What those options say is run."""
+    return Work(options.params, options.graph, options.raw, options.sisr, options.pairs)
 
 
-def _submit(options: argparse.Namespace) -> None:
-    reachable_from_a_cluster(options.tracking_uri, options.raw)
-    inputs = arguments(options.params, options.tracking_uri, options.raw)
-    rendered = is_rendered(options.params, options.raw)
-    image = immutable_image(options.image)
+def add_submit_options(parser: argparse.ArgumentParser) -> None:
+    """The options of what is sent."""
+    add_run_options(parser)
+    add_target_options(parser)
+    parser.add_argument("--experiment", default="refsr", help="experiment of the run (default: refsr)")
+    parser.add_argument("--run-name", help="its name (default: the params file and the image's tag)")
+    parser.add_argument("--output", type=Path, help="keep the compiled package here")
+    parser.add_argument("--dry-run", action="store_true", help="check and compile; send nothing")
+
+
+def order(options: argparse.Namespace) -> Order:
+    """Refuse what can be refused here: RefsrError naming the key, the option or the file at fault."""
     cluster = load_cluster(options.cluster)
-    _require_endpoint(options.endpoint)
+    target = resolve(options, cluster.target)
+    endpoint_of(target)
+    tracking_uri = require(target, "tracking_uri")
+    work = work_of(options)
+    reachable_from_a_cluster(tracking_uri, work.uris())
+    for name in SECTIONS:  # all of the file must be sound, whatever the graph looks at
+        load_section(work.params, name)
+    image = immutable_image(require(target, "image"))
+    pipeline = build(work, image, cluster)
+    inputs = arguments(pipeline, work, tracking_uri)
+    return Order(pipeline, image, inputs, target, f"{work.graph} with {work.params} in {image}")
+
+
+def submit(options: argparse.Namespace) -> None:
+    """Start a run now."""
+    wanted = order(options)
     with tempfile.TemporaryDirectory() as folder:
-        package = options.output or Path(folder) / "training.yaml"
-        compile_package(package, image, cluster, rendered)
-        what = f"{options.params} in {image}{f' -> {options.output}' if options.output else ''}"
+        package = _package(wanted, options, Path(folder))
         if options.dry_run:
-            print(f"would be submitted to {options.endpoint}: {what}")
+            print(f"would be submitted to {wanted.target.endpoint}: {wanted.what}")
             return
-        print(f"{_start(package, inputs, options, image)}: {what}")
-
-
-def _require_endpoint(endpoint: str) -> None:
-    if urlsplit(endpoint).scheme not in ("http", "https"):
-        raise RefsrError(f"--endpoint {endpoint}: not http(s)://...")
-
-
-def _start(package: Path, inputs: Mapping[str, Any], options: argparse.Namespace, image: str) -> str:
-    """Start the run and return where to look at it."""
-    _require_answer(options.endpoint)
-    name = options.run_name or f"{options.params.stem} {image.rpartition(':')[2][:12]}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the client warns of servers older than the first v2
-        try:
-            client = kfp.Client(options.endpoint, existing_token=os.environ.get("KFP_TOKEN"))
-            result = client.create_run_from_pipeline_package(
-                str(package), inputs, name, options.experiment, options.namespace
+        with api(wanted.target) as client:
+            run = client.create_run_from_pipeline_package(
+                str(package), wanted.inputs, run_name(wanted, options), options.experiment, wanted.target.namespace
             )
-        except ApiException as error:
-            raise RefsrError(f"--endpoint {options.endpoint}: {error.status} {error.reason}: {error.body}") from error
-    return f"{options.endpoint.rstrip('/')}/#/runs/details/{result.run_id}"
+    print(f"{endpoint_of(wanted.target)}/#/runs/details/{run.run_id}: {wanted.what}")
 
 
-def _require_answer(endpoint: str) -> None:
-    """The client tries for minutes to reach a server; whether one answers at all is known at once."""
-    try:
-        urlopen(endpoint.rstrip("/") + "/apis/v2beta1/healthz", timeout=PATIENCE).close()  # noqa: S310 - scheme is known
-    except HTTPError:
-        return  # whatever it says, it is there
-    except (OSError, HTTPException) as error:
-        raise RefsrError(f"--endpoint {endpoint}: no answer ({error}); name the API with --endpoint") from error
+def schedule(options: argparse.Namespace) -> None:
+    """Start a run again and again, by a cron expression of six fields, the first of them seconds."""
+    wanted = order(options)
+    with tempfile.TemporaryDirectory() as folder:
+        package = _package(wanted, options, Path(folder))
+        if options.dry_run:
+            print(f"would be scheduled at {wanted.target.endpoint}, {options.cron}: {wanted.what}")
+            return
+        with api(wanted.target) as client:
+            experiment = client.create_experiment(options.experiment, namespace=wanted.target.namespace)
+            made = client.create_recurring_run(
+                experiment.experiment_id,
+                run_name(wanted, options),
+                cron_expression=options.cron,
+                no_catchup=True,
+                params=wanted.inputs,
+                pipeline_package_path=str(package),
+            )
+    where = f"{endpoint_of(wanted.target)}/#/recurringrun/details/{made.recurring_run_id}"
+    print(f"{where}: {options.cron}: {wanted.what}")
+
+
+def upload(options: argparse.Namespace) -> None:
+    """Leave the pipeline as a version on the server, named by the image's tag, for people to start from the UI."""
+    wanted = order(options)
+    version = object_name(wanted.image.rpartition(":")[2])
+    with tempfile.TemporaryDirectory() as folder:
+        package = _package(wanted, options, Path(folder))
+        if options.dry_run:
+            print(f"would be uploaded to {wanted.target.endpoint} as version {version}")
+            return
+        with api(wanted.target) as client:
+            name = wanted.pipeline.name
+            if client.get_pipeline_id(name):
+                client.upload_pipeline_version(str(package), version, pipeline_name=name)
+            else:
+                client.upload_pipeline(str(package), name, namespace=wanted.target.namespace)
+
+
+def run_name(wanted: Order, options: argparse.Namespace) -> str:
+    """What a run is called unless told."""
+    name: str = options.run_name or f"{options.params.stem} {wanted.image.rpartition(':')[2][:12]}"
+    return name
+
+
+def _package(wanted: Order, options: argparse.Namespace, folder: Path) -> Path:
+    package: Path = options.output or folder / f"{options.graph}.yaml"
+    compile_package(package, wanted.pipeline)
+    return package
 
 
 if __name__ == "__main__":

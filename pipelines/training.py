@@ -1,6 +1,6 @@
 """The training pipeline: the graph of the stages. Its edges are artifacts: a task waits for what it reads, no more."""
 
-from typing import Any
+from typing import Any, Literal
 
 from kfp import dsl
 
@@ -8,19 +8,21 @@ from components import stages
 from pipelines.resources import Cluster, dress
 
 NAME = "refsr-training"
+Source = Literal["rendered", "imported", "fetched"]
 
 
-def training(image: str, cluster: Cluster, rendered: bool) -> Any:
+def training(image: str, cluster: Cluster, source: Source) -> Any:
     """The pipeline, for kfp to compile or run; every task runs in `image`.
 
-    Its inputs are the MLflow store, a section of parameters per stage, and `raw`, the URI of the raw set. With
-    `rendered` the raw set is made by the stage `synthesize` and `raw` is not looked at.
+    Its inputs are the MLflow store, a section of parameters per stage, and `raw`. The raw set is `rendered` by the
+    stage `synthesize`, `imported` from the URI `raw`, or `fetched` by DVC revision, as the section `fetch` says.
     """
 
     @dsl.pipeline(name=NAME, description="Raw set to registered model, by way of the quality gate.")
     def pipeline(
         tracking_uri: str,
         raw: str,
+        fetch: dict[str, Any],
         synthesize: dict[str, Any],
         curate: dict[str, Any],
         validate: dict[str, Any],
@@ -33,8 +35,10 @@ def training(image: str, cluster: Cluster, rendered: bool) -> Any:
             return dress(getattr(stages, name)(tracking_uri=tracking_uri, **inputs), name, cluster, image)
 
         with dsl.ExitHandler(task("finish", image=image), name="stages"):
-            if rendered:
+            if source == "rendered":
                 raw_set = task("synthesize", params=synthesize).outputs["raw"]
+            elif source == "fetched":
+                raw_set = task("fetch", params=fetch).outputs["raw"]
             else:
                 raw_set = dsl.importer(artifact_uri=raw, artifact_class=dsl.Dataset, reimport=False).output
             curated = task("curate", params=curate, raw=raw_set).outputs["curated"]

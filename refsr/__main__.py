@@ -54,7 +54,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"refsr {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in (*steps.STEPS, *steps.SIDE_STEPS):
-        command = commands.add_parser(name, help=_STEP_HELP.get(name, f"stage: {name}"))
+        kind = "stage" if name in steps.STEPS else "side step"
+        command = commands.add_parser(name, help=_STEP_HELP.get(name, f"{kind}: {name}"))
         if arguments[:1] == [name]:  # only the stage asked for is imported
             _add_stage_options(command, name)
     show = commands.add_parser("show", help="the table of the last evaluation, and where to look further")
@@ -71,6 +72,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     describe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
     describe.add_argument("--json", action="store_true", help="everything, layer by layer, as JSON")
     describe.set_defaults(command=_describe)
+    doctor = commands.add_parser("doctor", help="what this machine has and lacks, and what to do")
+    doctor.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
+    doctor.add_argument("--kfp", default=os.environ.get("KFP_ENDPOINT"), metavar="URL", help="API (KFP_ENDPOINT)")
+    doctor.add_argument("--json", action="store_true", help="the findings as JSON")
+    doctor.set_defaults(command=_doctor)
     caffe = commands.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")
     caffe.add_argument("file", type=Path, help="the .caffemodel, of SISR or RefSR")
     caffe.add_argument("-o", "--output", type=Path, required=True, help="checkpoint to write (.safetensors)")
@@ -167,6 +173,22 @@ def _import_caffe(options: argparse.Namespace) -> None:
     for why in sorted(set(made.left_out.values())):
         blobs = [blob for blob, reason in made.left_out.items() if reason == why]
         print(f"left out, {why}: {' '.join(blobs)}")
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from refsr.doctor import examine
+
+    findings = []
+    for finding in examine(tracking_uri(), options.kfp, options.s3):
+        findings.append(finding)
+        if not options.json:
+            todo = f"\n{'':<15} {finding.todo}" if finding.todo else ""
+            print(f"{finding.state:<4} {finding.check:<10} {finding.told}{todo}", flush=True)
+    if options.json:
+        print(json.dumps([finding._asdict() for finding in findings], indent=2))
+    failed = [finding.check for finding in findings if finding.state == "fail"]
+    if failed:
+        raise RefsrError(f"doctor: {', '.join(failed)}: see what to do above")
 
 
 def _show(options: argparse.Namespace) -> None:

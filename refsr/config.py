@@ -6,6 +6,7 @@ the key and the value. Whole floats are taken for integers (8.0 -> 8), since Kub
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
@@ -216,6 +217,35 @@ class Register(Section):
     gate: Gate = Gate()
 
 
+class Fetch(Section):
+    """A raw set by its revision: what DVC tracks at `path` in a git repository, from the repository's own S3 remote."""
+
+    repository: Annotated[str, Field(min_length=1)]
+    path: Annotated[str, Field(min_length=1)]
+    revision: Annotated[str, Field(min_length=1)]  # branch, tag or commit
+    remote: str | None = None  # by its name in the repository; none: its default
+    endpoint: str | None = None  # URL of the S3 service, where it is another than the repository says
+
+    @field_validator("repository", "endpoint")
+    @classmethod
+    def _no_password(cls, url: str | None) -> str | None:
+        if url and urlsplit(url).password:
+            raise ValueError("holds a password, and parameters are shown to all who see a run; keep it in a Secret")
+        return url
+
+
+class Checkpoint(Section):
+    """A model of the registry."""
+
+    model: Annotated[str, Field(pattern=r"^models:/[^/@]+[/@][^/@]+$")] = "models:/refsr@champion"
+
+
+class UpscaleFolder(Section):
+    """Batch inference."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
 SECTIONS: dict[str, type[Section]] = {
     "synthesize": Synthesize,
     "curate": Curate,
@@ -225,6 +255,12 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": Evaluate,
     "register": Register,
 }
+SIDE_SECTIONS: dict[str, type[Section]] = {  # of steps that are no stage of dvc.yaml
+    "fetch": Fetch,
+    "checkpoint": Checkpoint,
+    "upscale_folder": UpscaleFolder,
+}
+KNOWN = SECTIONS | SIDE_SECTIONS
 
 
 def load_section(path: Path, name: str) -> Section:
@@ -240,16 +276,16 @@ def load_section(path: Path, name: str) -> Section:
         raise RefsrError(f"{path}: cannot be read as YAML: {error}") from error
     if not isinstance(document, dict):
         raise RefsrError(f"{path}: a mapping with a section per stage is expected, not {type(document).__name__}")
-    unknown = sorted(set(map(str, document)) - set(SECTIONS) - {"data"})
+    unknown = sorted(set(map(str, document)) - set(KNOWN) - {"data"})
     if unknown:
-        raise RefsrError(f"{path}: unknown section {unknown[0]!r}; known are: data, {', '.join(SECTIONS)}")
+        raise RefsrError(f"{path}: unknown section {unknown[0]!r}; known are: data, {', '.join(KNOWN)}")
     return parse_section(name, document.get(name) or {}, source=str(path))
 
 
 def parse_section(name: str, values: object, source: str = "params") -> Section:
     """`values` as the typed section `name`. Raises RefsrError naming `source`, key and value."""
     try:
-        return SECTIONS[name].model_validate(values)
+        return KNOWN[name].model_validate(values)
     except ValidationError as error:
         raise RefsrError("\n".join(_explain(source, name, values, error))) from error
 
@@ -259,10 +295,12 @@ def _explain(source: str, name: str, values: object, error: ValidationError) -> 
     for fault in error.errors():
         key = ".".join([name, *map(str, fault["loc"])])
         if fault["type"] == "extra_forbidden":
-            owner: type[BaseModel] = SECTIONS[name]
+            owner: type[BaseModel] = KNOWN[name]
             for part in fault["loc"][:-1]:
                 owner = owner.model_fields[str(part)].annotation  # type: ignore[assignment]
             lines.append(f"{source}: {key}: unknown parameter; known are: {', '.join(owner.model_fields)}")
+        elif fault["type"] == "value_error":  # ours: it says what is to be said of the value
+            lines.append(f"{source}: {key}: {fault['msg']}")
         else:
             lines.append(f"{source}: {key}: {fault['msg']}, not {fault['input']!r}")
     return lines

@@ -1,5 +1,8 @@
-"""Small curated sets and checkpoints for tests."""
+"""Small curated sets for tests, and commands run as a user would."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +48,15 @@ def _views(identity: int, views: int, size: int) -> np.ndarray:
     shifts = np.random.default_rng((identity, 1)).normal(0, 0.4, views)
     waves = [np.sin(x[..., None] * directions[0] + y[..., None] * directions[1] + phases + shift) for shift in shifts]
     return ((np.stack(waves) @ colours + 0.5).clip(0, 1) * 255).astype(np.uint8)
+
+
+def run_in(folder: Path, *command: str, status: int = 0) -> str:
+    """Run a command there and return what it printed; its exit status must be `status`."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, umask=0o077, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == status, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout

@@ -26,6 +26,7 @@ from refsr.services.versioning import data_hash, git_revision
 EXPERIMENT = "refsr"
 FLUSH_COUNT, FLUSH_SECONDS = 200, 5.0  # a write to the store takes tens of milliseconds, so metrics go in batches
 ERROR_LENGTH = 2000
+PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
 PATIENCE = 5.0  # seconds
 
 
@@ -82,9 +83,15 @@ class MlflowTracker:
 
 @contextlib.contextmanager
 def start_run(
-    tracking_uri: str, name: str, params: Section, inputs: Mapping[str, Path] | None = None
+    tracking_uri: str,
+    name: str,
+    params: Section,
+    inputs: Mapping[str, Path] | None = None,
+    pipeline: str | None = None,
 ) -> Iterator[MlflowTracker]:
     """An MLflow run named as the stage, open while the block runs; joins the run MLFLOW_RUN_ID names, if it does.
+
+    With `pipeline` it is a child of that pipeline's run, which is opened where no other stage has done so yet.
 
     The run ends FINISHED, FAILED (the exception's text is its tag `error`) or KILLED. Raises RefsrError where the store
     cannot be opened, or fails later.
@@ -97,6 +104,8 @@ def start_run(
         try:
             tracker.params(_flatten(params.model_dump(mode="json"), name))
             tracker.tags(_facts(name, params, inputs or {}))
+            if pipeline:
+                tracker.tags({PARENT: _pipeline_run(client, pipeline)})
             yield tracker
             tracker.flush()
         except BaseException as error:
@@ -107,6 +116,36 @@ def start_run(
                 mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         mlflow.end_run()
+
+
+def end_pipeline(tracking_uri: str, pipeline: str, status: str, tags: Mapping[str, str]) -> None:
+    """Close the run of a whole pipeline as FINISHED, FAILED or KILLED; one no stage of which ever ran has it too.
+
+    Raises RefsrError where the store cannot be opened, or fails.
+    """
+    client = open_store(tracking_uri).MlflowClient()
+    with explained(tracking_uri):
+        run = _pipeline_run(client, pipeline)
+        MlflowTracker(client, tracking_uri, run).tags({key: value[:ERROR_LENGTH] for key, value in tags.items()})
+        client.set_terminated(run, status)
+
+
+def _pipeline_run(client: Any, pipeline: str) -> str:
+    """The id of a pipeline's run, opened by the first of its tasks that asks.
+
+    Tasks ask at the same moment: of two that were opened the older counts, and the other is deleted.
+    """
+    experiment = _experiment(client)
+    mine = None
+    for _ in range(2):
+        found = client.search_runs([experiment], f"tags.`{PIPELINE}` = '{pipeline}'")
+        if found:
+            oldest: str = min((run.info.start_time, run.info.run_id) for run in found)[1]
+            if mine not in (None, oldest):
+                client.delete_run(mine)
+            return oldest
+        mine = client.create_run(experiment, tags={PIPELINE: pipeline}, run_name="pipeline").info.run_id
+    raise RefsrError(f"the MLflow run of pipeline {pipeline!r} can be neither found nor made")
 
 
 def open_store(tracking_uri: str) -> Any:

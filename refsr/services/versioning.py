@@ -1,11 +1,23 @@
-"""What code and which data a run used: git's revision, and the content hash DVC keeps for an output."""
+"""What code and which data a run used: git's revision, the content hash DVC keeps, and data fetched by its revision."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
+
+from refsr.config import Fetch
+from refsr.errors import RefsrError
+
+
+class Fetched(NamedTuple):
+    """The bytes a revision named: the commit it stands for, and the md5 DVC keeps for them there."""
+
+    commit: str
+    md5: str
 
 
 def file_hash(path: Path) -> str:
@@ -35,6 +47,44 @@ def _outs(record: Path) -> list[dict[str, str]]:
         return [out for holder in holders for out in holder.get("outs", [])]
     except (OSError, yaml.YAMLError, AttributeError, TypeError):
         return []
+
+
+def fetch_data(wanted: Fetch, target: Path) -> Fetched:
+    """Copy what DVC tracks at `wanted.path` in a repository's revision from its remote to `target`, a new path.
+
+    S3 credentials are those of the environment (AWS_ACCESS_KEY_ID, ...). Raises RefsrError where the repository, the
+    revision, the path or the remote cannot be had.
+    """
+    os.environ.setdefault("DVC_NO_ANALYTICS", "true")
+    from dvc.api import DVCFileSystem
+
+    remote = {"endpointurl": wanted.endpoint} if wanted.endpoint else None
+    try:
+        source = DVCFileSystem(wanted.repository, wanted.revision, remote=wanted.remote, remote_config=remote)
+        with source.repo:
+            md5 = _tracked(source, wanted.path)
+            source.get(wanted.path, str(target), recursive=True)
+            return Fetched(source.repo.get_rev(), md5)
+    except Exception as error:  # DVC, git and S3 raise what they like
+        raise RefsrError(
+            f"fetch: {wanted.path} of {wanted.repository} at {wanted.revision}: {_innermost(error)}; check the "
+            "section `fetch`, that `dvc push` was run for that revision, and the credentials (AWS_ACCESS_KEY_ID, ...)"
+        ) from error
+
+
+def _tracked(source: Any, path: str) -> str:
+    """The md5 DVC keeps for a path."""
+    try:
+        return str(source.info(path)["dvc_info"]["md5"])
+    except (FileNotFoundError, KeyError):
+        raise FileNotFoundError("DVC tracks nothing there") from None
+
+
+def _innermost(error: BaseException) -> str:
+    """The message of what went wrong first."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
 def git_revision(folder: Path = Path(__file__).parent) -> tuple[str | None, bool]:

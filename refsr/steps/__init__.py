@@ -19,6 +19,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.services.versioning import file_hash
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
@@ -31,7 +32,8 @@ Output = Annotated[Path, "output"]
 ResumableOutput = Annotated[Path, "resumable output"]
 
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
-SIDE_STEPS = {"merge": "curate"}  # steps that are no stage of the flow, and the section whose parameters they take
+# Steps that are no stage of the flow, and the section whose parameters they take.
+SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
@@ -49,32 +51,39 @@ def ports(step: Step) -> dict[str, str]:
     return {key: get_args(hints[key])[1] for key in inspect.signature(step).parameters if len(get_args(hints[key])) > 1}
 
 
-def run(name: str, params: Section, *, tracking_uri: str, **paths: Any) -> dict[str, float]:
+def run(
+    name: str,
+    params: Section,
+    *,
+    tracking_uri: str,
+    state: Path | None = None,
+    pipeline: str | None = None,
+    **paths: Any,
+) -> dict[str, float]:
     """Run one stage as a tracked run and return its metrics.
 
-    `paths` are the step's own, and what options it has beside them. Raises RefsrError where an input is missing, the
-    disk is full, or the step refuses what it is given.
+    `paths` are the step's own, and what options it has beside them. `state` is a folder that outlives the present one:
+    what a killed run has saved is kept and found there. With `pipeline`, the name of a whole run on a cluster, the
+    tracked run becomes a child of that one's.
+    Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.services.tracking import start_run
 
     step = load(name)
     kinds = ports(step)
     options = {key: value for key, value in paths.items() if key not in kinds}
-    inputs = {
-        key: str(paths[key]) if kind == "raw set" else paths[key]
-        for key, kind in kinds.items()
-        if kind in _READ and key in paths
-    }
-    for key, value in inputs.items():
-        _require(name, key, kinds[key], value)
+    inputs = _checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
         return _help(step, params, kinds, inputs)
-    marks = {key: _mark(kinds[key], value) for key, value in inputs.items()}
-    fingerprint = _fingerprint([name, params.model_dump(mode="json"), options, marks])
-    scratch = {key: _open_scratch(paths[key], kind, fingerprint) for key, kind in kinds.items() if kind not in _READ}
+    fingerprint = ""
+    if "resumable output" in kinds.values():
+        facts = [name, params.model_dump(mode="json"), options, *(_facts(kinds[key], inputs[key]) for key in inputs)]
+        fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
+    outputs = {key: kind for key, kind in kinds.items() if kind not in _READ}
+    scratch = {key: _open_scratch(paths[key], kind, fingerprint, kept) for key, kind in outputs.items()}
     local = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs" and Path(value).exists()}
-    with start_run(tracking_uri, name, params, local) as tracker:
-        tracker.tags({f"data.{key}": marks[key] for key in inputs if kinds[key] == "raw set" and key not in local})
+    with start_run(tracking_uri, name, params, local, pipeline) as tracker:
         try:
             metrics = step(params, tracker, **inputs, **scratch, **options)
         except OSError as error:
@@ -84,6 +93,8 @@ def run(name: str, params: Section, *, tracking_uri: str, **paths: Any) -> dict[
         tracker.metrics(metrics)
     for key, partial in scratch.items():
         _put_in_place(partial, paths[key])
+    if kept:
+        _remove(kept)
     return metrics
 
 
@@ -92,6 +103,15 @@ def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping
     with tempfile.TemporaryDirectory() as folder:
         outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}
         return step(params, NullTracker(), **inputs, **outputs)
+
+
+def _checked_inputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]) -> dict[str, Any]:
+    """What the step reads, all of it there; a raw set as text, since a Path would spoil its URI."""
+    read = {key: paths[key] for key, kind in kinds.items() if kind in _READ and key in paths}
+    inputs = {key: str(value) if kinds[key] == "raw set" else value for key, value in read.items()}
+    for key, value in inputs.items():
+        _require(name, key, kinds[key], value)
+    return inputs
 
 
 def _require(name: str, key: str, kind: str, value: Any) -> None:
@@ -112,21 +132,30 @@ def _require(name: str, key: str, kind: str, value: Any) -> None:
             )
 
 
-def _mark(kind: str, value: Any) -> str:
-    """A hash that changes with an input: names, sizes and times of its files."""
-    from refsr.data import sources
+def _facts(kind: str, value: Any) -> list[Any]:
+    """What changes with an input: names and contents of its files, without times, so that another pod that is handed
+    the same artifacts comes to the same. Of a raw set, which may be huge, sizes and times or ETags instead of contents.
+    """
+    if kind == "raw set":
+        from refsr.data import sources
 
-    return _fingerprint([sources.fingerprint(path) for path in (value if kind == "inputs" else [value])])
+        return [sources.fingerprint(value)]
+    facts = []
+    for path in value if kind == "inputs" else [value]:
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        facts += [(str(p.relative_to(path)), file_hash(p)) for p in files]
+    return facts
 
 
-def _fingerprint(facts: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+def _open_scratch(path: Path, kind: str, fingerprint: str, kept: Path | None) -> Path:
+    """The scratch path of an output: empty, or what a killed run of the very same stage left there.
 
-
-def _open_scratch(path: Path, kind: str, fingerprint: str) -> Path:
-    """The scratch path of an output: empty, or what a killed run of the very same stage left there."""
-    partial = path.with_name(path.name + ".partial")
-    key = path.with_name(path.name + ".partial-key")
+    It stands beside the output; a resumable one stands in `kept`, a folder of this very stage, where that is given.
+    """
+    if kind == "resumable output" and kept:
+        kept.mkdir(parents=True, exist_ok=True)
+        return kept / path.name
+    partial, key = _beside(path), path.with_name(path.name + ".partial-key")
     partial.parent.mkdir(parents=True, exist_ok=True)
     if not (kind == "resumable output" and key.exists() and key.read_text() == fingerprint):
         _remove(partial)
@@ -136,11 +165,19 @@ def _open_scratch(path: Path, kind: str, fingerprint: str) -> Path:
     return partial
 
 
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
+
+
 def _put_in_place(partial: Path, path: Path) -> None:
     if not partial.exists():
         raise RuntimeError(f"the step ended without writing {partial}")
+    if partial != _beside(path):  # on another disk, from which nothing can be renamed to here
+        _remove(_beside(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if partial.is_dir() else shutil.copyfile)(partial, _beside(path))
     _remove(path)
-    partial.rename(path)
+    _beside(path).rename(path)
     path.with_name(path.name + ".partial-key").unlink(missing_ok=True)
 
 

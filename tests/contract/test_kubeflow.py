@@ -14,8 +14,12 @@ import pytest
 import yaml
 
 from components import stages
-from pipelines.package import arguments, compile_package
+from components.shell import RUN, STATE
+from pipelines.inference import inference
+from pipelines.package import Work, arguments, build, compile_package
+from pipelines.reevaluation import reevaluation
 from pipelines.resources import ENVIRONMENT, TASKS, load_cluster
+from pipelines.training import training
 from refsr import steps
 from refsr.config import load_section, parse_section
 
@@ -27,8 +31,16 @@ CLUSTER = """
 everywhere: {node_selector: {pool: batch}}
 gpu: {node_selector: {gpu: a100}, tolerations: [{key: dedicated, operator: Equal, value: gpu, effect: NoSchedule}]}
 secrets: [{name: mlflow, env: {user: MLFLOW_TRACKING_USERNAME, password: MLFLOW_TRACKING_PASSWORD}}]
+state: {claim: trainings}
 tasks: {train_sisr: {gpus: 2, memory: 64Gi}}
 """
+GRAPHS = {
+    "rendered": lambda cluster: training(IMAGE, cluster, "rendered"),
+    "imported": lambda cluster: training(IMAGE, cluster, "imported"),
+    "fetched": lambda cluster: training(IMAGE, cluster, "fetched"),
+    "reevaluation": lambda cluster: reevaluation(IMAGE, cluster),
+    "inference": lambda cluster: inference(IMAGE, cluster),
+}
 
 Spec = dict[str, Any]
 
@@ -37,9 +49,9 @@ def _kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def _compiled(package: Path, cluster: Path | None = None, rendered: bool = True) -> tuple[Spec, Spec]:
+def _compiled(package: Path, cluster: Path | None = None, graph: str = "rendered") -> tuple[Spec, Spec]:
     """(pipeline, what Kubernetes is told of each executor)."""
-    compile_package(package, IMAGE, load_cluster(cluster), rendered)
+    compile_package(package, GRAPHS[graph](load_cluster(cluster)))
     pipeline, platform = yaml.safe_load_all(package.read_text())
     return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
@@ -57,6 +69,12 @@ def compiled(package: Path) -> tuple[Spec, Spec]:
 @pytest.fixture(scope="module")
 def pipeline(compiled: tuple[Spec, Spec]) -> Spec:
     return compiled[0]
+
+
+@pytest.fixture(scope="module", params=GRAPHS)
+def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Spec]:
+    """Every graph in turn: what no graph may do is asked of each."""
+    return _compiled(tmp_path_factory.mktemp("graph") / "package.yaml", graph=request.param)
 
 
 def _stages_of(pipeline: Spec) -> Spec:
@@ -79,7 +97,7 @@ def _everywhere(document: Any, key: str) -> list[Any]:
     return [document[key] for _ in range(key in document)] + _everywhere(list(document.values()), key)
 
 
-@pytest.mark.parametrize("name", steps.STEPS)
+@pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS])
 def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     component = getattr(stages, name)
     assert component.name == _kebab(name)
@@ -92,7 +110,7 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds["output"] | {"metrics"}
 
 
-@pytest.mark.parametrize("name", [*steps.STEPS, "finish"])
+@pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS, "finish"])
 def test_a_component_holds_no_logic(name: str) -> None:
     """Its body is copied into the pod: a docstring, an import from the image, and one call naming the stage."""
     source = textwrap.dedent(inspect.getsource(getattr(stages, name).python_func))
@@ -120,11 +138,30 @@ def test_every_stage_is_a_task_and_every_edge_an_artifact_of_that_name(pipeline:
         assert set(task.get("dependentTasks", [])) == producers, f"{name} waits for more than it reads"
         section = task["inputs"]["parameters"]["params"]["componentInputParameter"]
         assert _kebab(section.removeprefix("pipelinechannel--")) == name
-    assert set(TASKS) == {*steps.STEPS, "finish"}
+    assert set(TASKS) == {*steps.STEPS, *steps.SIDE_STEPS, "finish"}
+
+
+def test_a_raw_set_is_fetched_by_revision_and_nothing_is_rendered(tmp_path: Path) -> None:
+    pipeline, _ = _compiled(tmp_path / "p.yaml", graph="fetched")
+    tasks = _stages_of(pipeline)
+    assert set(tasks) == {"fetch", *map(_kebab, steps.STEPS)} - {"synthesize"}
+    assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "fetch"
+
+
+def test_only_a_whole_commit_is_fetched_from_the_cache(tmp_path: Path) -> None:
+    """A branch moves on; what a cache brought back would be the bytes it had once."""
+    for revision, cached in (("main", False), ("v1", False), ("0" * 40, True)):
+        fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": revision}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
+        compile_package(tmp_path / "p.yaml", build(Work(tmp_path / "params.yaml"), IMAGE, load_cluster()))
+        pipeline, _ = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+        options = _stages_of(pipeline)["fetch"]["cachingOptions"]
+        assert options.get("enableCache", False) is cached, revision
+        assert _stages_of(pipeline)["curate"]["cachingOptions"]["enableCache"]
 
 
 def test_a_raw_set_of_ones_own_is_imported_and_nothing_is_rendered(tmp_path: Path) -> None:
-    pipeline, _ = _compiled(tmp_path / "p.yaml", rendered=False)
+    pipeline, _ = _compiled(tmp_path / "p.yaml", graph="imported")
     tasks = _stages_of(pipeline)
     assert set(tasks) == {"importer", *map(_kebab, steps.STEPS)} - {"synthesize"}
     assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "importer"
@@ -139,8 +176,9 @@ def test_the_end_is_recorded_however_it_comes(pipeline: Spec) -> None:
     assert given["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
 
 
-def test_nothing_hangs_on_what_the_local_runner_gets_wrong(pipeline: Spec) -> None:
+def test_nothing_hangs_on_what_the_local_runner_gets_wrong(graph: tuple[Spec, Spec]) -> None:
     """No condition, no loop, nothing optional but the status, no bare number: parameters are structures and text."""
+    pipeline, _ = graph
     assert not _everywhere(pipeline, "condition")
     assert not _everywhere(pipeline, "parameterIterator")
     assert not _everywhere(pipeline, "artifactIterator")
@@ -151,16 +189,17 @@ def test_nothing_hangs_on_what_the_local_runner_gets_wrong(pipeline: Spec) -> No
     assert {given["parameterType"] for given in inputs if given.get("isOptional")} == {"TASK_FINAL_STATUS"}
 
 
-def test_one_immutable_image_and_nothing_installed(pipeline: Spec, package: Path) -> None:
+def test_one_immutable_image_and_nothing_installed(graph: tuple[Spec, Spec]) -> None:
+    pipeline, _ = graph
     assert {container["image"] for container in _containers(pipeline).values()} == {IMAGE}
-    assert stages.IMAGE not in package.read_text()
-    assert "pip install" not in package.read_text()
+    assert stages.IMAGE not in json.dumps(pipeline)
+    assert "pip install" not in json.dumps(pipeline)
 
 
-def test_each_task_says_what_it_needs_and_for_how_long(compiled: tuple[Spec, Spec]) -> None:
-    pipeline, kubernetes = compiled
+def test_each_task_says_what_it_needs_and_for_how_long(graph: tuple[Spec, Spec]) -> None:
+    pipeline, kubernetes = graph
     containers = _containers(pipeline)
-    assert set(containers) == {_kebab(name) for name in TASKS}
+    assert set(containers) <= {_kebab(name) for name in TASKS}
     tasks = _stages_of(pipeline) | {"finish": pipeline["root"]["dag"]["tasks"]["finish"]}
     for name, container in containers.items():
         asked = container["resources"]
@@ -170,20 +209,23 @@ def test_each_task_says_what_it_needs_and_for_how_long(compiled: tuple[Spec, Spe
         retry = tasks[name]["retryPolicy"]
         assert (retry["maxRetryCount"], retry["backoffDuration"], retry["backoffFactor"]) == (2, "30s", 2.0)
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached == set(tasks) - {"register", "finish"}
+    assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
 
 
-def test_gpus_go_to_networks_only(compiled: tuple[Spec, Spec]) -> None:
-    pipeline, kubernetes = compiled
+def test_gpus_go_to_networks_only(graph: tuple[Spec, Spec]) -> None:
+    pipeline, kubernetes = graph
     gpus = {name: c["resources"].get("accelerator") for name, c in _containers(pipeline).items()}
-    assert {name for name, gpu in gpus.items() if gpu} == ON_GPU
-    assert all(gpus[name]["resourceType"] == "nvidia.com/gpu" for name in ON_GPU)
-    assert all(gpus[name]["resourceCount"] == "1" for name in ON_GPU)
-    assert {n.removeprefix("exec-") for n, told in kubernetes.items() if "tolerations" in told} == ON_GPU
-    shared = {name: told["emptyDirMounts"] for name, told in kubernetes.items() if "emptyDirMounts" in told}
-    assert set(shared) == {"exec-train-sisr", "exec-train-refsr"}
-    (mount,) = shared["exec-train-sisr"]
-    assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")  # noqa: S108 - in the pod
+    here = ON_GPU & set(gpus)
+    assert {name for name, gpu in gpus.items() if gpu} == here
+    assert all(gpus[name]["resourceType"] == "nvidia.com/gpu" for name in here)
+    assert all(gpus[name]["resourceCount"] == "1" for name in here)
+    assert {n.removeprefix("exec-") for n, told in kubernetes.items() if "tolerations" in told} == here
+    shared = {
+        n.removeprefix("exec-"): told["emptyDirMounts"] for n, told in kubernetes.items() if "emptyDirMounts" in told
+    }
+    assert set(shared) == {"train-sisr", "train-refsr"} & set(gpus)
+    for (mount,) in shared.values():
+        assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")  # noqa: S108 - in the pod
 
 
 def test_a_cluster_file_changes_what_it_names(tmp_path: Path) -> None:
@@ -207,8 +249,9 @@ def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.Mo
     pipeline, kubernetes = _compiled(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
     text = (tmp_path / "p.yaml").read_text()
     assert "hunter2" not in text
-    for container in _containers(pipeline).values():
-        assert {variable["name"] for variable in container["env"]} == set(ENVIRONMENT)
+    for name, container in _containers(pipeline).items():
+        state = {STATE} if name in ("train-sisr", "train-refsr") else set()
+        assert {variable["name"] for variable in container["env"]} == set(ENVIRONMENT) | state
     for told in kubernetes.values():
         (secret,) = told["secretAsEnv"]
         assert secret["secretName"] == "mlflow"
@@ -218,11 +261,44 @@ def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.Mo
         }
 
 
+def test_trainings_save_on_a_volume_that_outlives_their_pods(compiled: tuple[Spec, Spec], tmp_path: Path) -> None:
+    assert not _everywhere(compiled[1], "pvcMount")
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    pipeline, kubernetes = _compiled(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    mounts = {name: told["pvcMount"] for name, told in kubernetes.items() if "pvcMount" in told}
+    assert set(mounts) == {"exec-train-sisr", "exec-train-refsr"}
+    for name, (mount,) in mounts.items():
+        environment = _containers(pipeline)[name.removeprefix("exec-")]["env"]
+        assert {"name": STATE, "value": mount["mountPath"]} in environment
+        assert mount["pvcNameParameter"] == {"runtimeValue": {"constant": "trainings"}}
+
+
+def test_a_pod_knows_its_run_by_its_label_not_by_a_parameter(graph: tuple[Spec, Spec]) -> None:
+    """A parameter that is another in each run would be part of the cache key, and nothing would ever be cached."""
+    pipeline, kubernetes = graph
+    assert "{{$.pipeline_job" not in json.dumps(pipeline)
+    for told in kubernetes.values():
+        assert told["fieldPathAsEnv"] == [{"name": RUN, "fieldPath": "metadata.labels['pipeline/runid']"}]
+
+
+def test_the_package_in_a_gitops_repository(package: Path, pipeline: Spec, tmp_path: Path) -> None:
+    made = training(IMAGE, load_cluster(), "rendered")
+    compile_package(tmp_path / "objects.yaml", made, version="Revision_0123abc", namespace="faces")
+    root, version = yaml.safe_load_all((tmp_path / "objects.yaml").read_text())
+    assert (root["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    assert {each["metadata"]["namespace"] for each in (root, version)} == {"faces"}
+    assert version["metadata"]["name"] == "refsr-training-revision-0123abc"
+    assert version["spec"]["pipelineName"] == root["metadata"]["name"]
+    assert version["spec"]["pipelineSpec"] == pipeline
+    platform = version["spec"]["platformSpec"]
+    assert platform == list(yaml.safe_load_all(package.read_text()))[1]
+
+
 def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.package import compile_package\n"
-        "from pipelines.resources import load_cluster\n"
-        f"compile_package(Path(sys.argv[1]), {IMAGE!r}, load_cluster(), True)"
+        "from pipelines.resources import load_cluster; from pipelines.training import training\n"
+        f"compile_package(Path(sys.argv[1]), training({IMAGE!r}, load_cluster(), 'rendered'))"
     )
     again = tmp_path / "again.yaml"
     environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
@@ -233,12 +309,22 @@ def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_
 @pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
 def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
     """Kubeflow keeps numbers as floats, and hands them over so."""
-    given = json.loads(json.dumps(arguments(path, "http://mlflow", None)), parse_int=float)
+    made = training(IMAGE, load_cluster(), "imported")
+    given = json.loads(json.dumps(arguments(made, Work(path), "http://mlflow")), parse_int=float)
     assert set(given) == set(pipeline["root"]["inputDefinitions"]["parameters"])
     for name in steps.STEPS:
         section = parse_section(name, given[name])
         assert section == load_section(path, name)
         assert json.dumps(section.model_dump()) == json.dumps(load_section(path, name).model_dump())
+
+
+def test_no_argument_is_null(tmp_path: Path) -> None:
+    """The local runner takes none, at any depth; what is null by default is left out, and comes back as it was."""
+    fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": "v1"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
+    given = arguments(training(IMAGE, load_cluster(), "fetched"), Work(tmp_path / "params.yaml"), "http://mlflow")
+    assert "null" not in json.dumps(given)
+    assert parse_section("fetch", given["fetch"]) == load_section(tmp_path / "params.yaml", "fetch")
 
 
 def test_the_cluster_file_of_the_page_is_read(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.__main__ import main as pipelines
 from refsr.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +25,10 @@ def test_commands_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = _code(page)
     assert set(re.findall(r"python -m refsr ([a-z][\w-]*)", code)) <= subcommands
+    with pytest.raises(SystemExit):
+        pipelines(["--help"])
+    verbs = set(re.findall(r"^    ([\w-]+)", capsys.readouterr().out, re.MULTILINE))
+    assert set(re.findall(r"python -m pipelines ([a-z]+)", code)) <= verbs
     assert set(re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)) <= targets
     for name in re.findall(r"\bparams/\w+\.yaml\b", code):
         assert (ROOT / name).is_file(), name

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from pipelines import submit
+from pipelines.__main__ import main
 from pipelines.package import immutable_image
 from pipelines.resources import load_cluster
 from refsr.errors import RefsrError
@@ -20,28 +21,43 @@ NOBODY = "http://127.0.0.1:9"  # the port that discards; nothing listens there
 
 
 class Api(ThreadingHTTPServer):
-    """As much of the Kubeflow Pipelines API as a submission touches; it keeps what it is sent."""
+    """As much of the Kubeflow Pipelines API as these commands touch; it keeps what it is sent and gives `answers`."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
         self.seen: list[tuple[str, str, Any, str | None]] = []
+        self.answers: dict[str, list[Any]] = {
+            "POST experiments": [{"experiment_id": "e1"}],
+            "POST runs": [{"run_id": "r1"}],
+            "POST recurringruns": [{"recurring_run_id": "s1"}],
+        }
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def sent(self, what: str) -> Any:
+        """The body of the one request of this method and path."""
+        (body,) = [body for method, path, body, _ in self.seen if f"{method} {path}" == what]
+        return body
 
 
 class Answers(BaseHTTPRequestHandler):
     server: Api
 
     def _answer(self, method: str) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
-        path = self.path.partition("?")[0]
-        self.server.seen.append((method, path, body, self.headers.get("authorization")))
-        answer = {"experiment_id": "e1"} if path.endswith("experiments") and method == "POST" else {"run_id": "r1"}
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path = self.path.partition("?")[0].removeprefix("/apis/v2beta1/")
+        document = json.loads(body) if body.startswith(b"{") else body.decode()
+        self.server.seen.append((method, path, document, self.headers.get("authorization")))
+        answers = self.server.answers.get(f"{method} {path}", [{}])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(json.dumps({} if method == "GET" else answer).encode())
+        self.wfile.write(json.dumps(answer).encode())
 
     def do_GET(self) -> None:
         self._answer("GET")
@@ -63,7 +79,7 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN"):
+    for variable in ("KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "REFSR_IMAGE", "KF_PIPELINES_SA_TOKEN_PATH"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
 
@@ -91,15 +107,13 @@ def test_a_run_is_started_with_every_parameter(
     api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KFP_TOKEN", "t0ken")
-    endpoint = f"http://127.0.0.1:{api.server_port}"
-    assert _submit("--namespace", "faces", "--experiment", "tries", endpoint=endpoint) == 0
+    assert _submit("--namespace", "faces", "--experiment", "tries", endpoint=api.endpoint) == 0
     assert "t0ken" not in (printed := capsys.readouterr().out)
-    assert f"{endpoint}/#/runs/details/r1" in printed
-    sent = {path: (body, sender) for method, path, body, sender in api.seen if method == "POST"}
-    experiment, _ = sent["/apis/v2beta1/experiments"]
+    assert f"{api.endpoint}/#/runs/details/r1" in printed
+    experiment = api.sent("POST experiments")
     assert (experiment["display_name"], experiment["namespace"]) == ("tries", "faces")
-    run, authorization = sent["/apis/v2beta1/runs"]
-    assert authorization == "Bearer t0ken"
+    run = api.sent("POST runs")
+    assert {sender for method, _, _, sender in api.seen if method == "POST"} == {"Bearer t0ken"}
     assert run["experiment_id"] == "e1"
     assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "refsr-training"
     given = run["runtime_config"]["parameters"]
@@ -139,12 +153,93 @@ def test_an_endpoint_that_is_none_is_told_at_once(capsys: pytest.CaptureFixture[
     assert "not http(s)://" in _refused(capsys, endpoint="kfp.example")
 
 
-def test_endpoint_and_store_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    command = ["--params", str(ROOT / "params/tiny.yaml"), "--image", "refsr:1", "--dry-run"]
-    with pytest.raises(SystemExit):
-        submit.main(command)
-    monkeypatch.setenv("KFP_ENDPOINT", NOBODY)
-    assert submit.main(command) == 0
+def test_an_option_comes_before_the_environment_and_that_before_the_cluster_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text("target: {endpoint: 'http://file', image: 'refsr:file'}\n")
+    command = ["submit", "--params", str(ROOT / "params/tiny.yaml"), "--dry-run"]
+    assert main(command) == 1
+    assert "--endpoint: not told; give it, or KFP_ENDPOINT, or target.endpoint" in capsys.readouterr().err
+    command += ["--cluster", str(cluster)]
+    for extra, told in (
+        ([], "http://file: "),
+        ([], "http://environment: "),
+        (["--endpoint", "http://option"], "http://option: "),
+    ):
+        assert main([*command, *extra]) == 0
+        printed = capsys.readouterr().out
+        assert told in printed
+        assert "refsr:file" in printed
+        monkeypatch.setenv("KFP_ENDPOINT", "http://environment")
+
+
+def test_a_pod_enters_by_its_service_account(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("projected")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
+    assert _submit(endpoint=api.endpoint) == 0
+    assert {sender for method, _, _, sender in api.seen if method == "POST"} == {"Bearer projected"}
+
+
+def test_a_schedule_starts_it_again_and_again(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint, "--image", "refsr:1"]
+    assert main(["schedule", *arguments, "--cron", "0 0 3 * * 0"]) == 0
+    assert "#/recurringrun/details/s1: 0 0 3 * * 0" in capsys.readouterr().out
+    sent = api.sent("POST recurringruns")
+    assert sent["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 0"
+    assert sent["no_catchup"] is True
+    assert sent["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
+
+
+def _seen_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
+    """A run as the API tells of it: (task, state, minutes it took)."""
+    started = "2026-01-01T10:00:00Z"
+    details = [
+        {"display_name": name, "state": state, "start_time": started, "end_time": f"2026-01-01T10:{minutes:02}:00Z"}
+        for name, state, minutes in tasks
+    ]
+    return {"run_id": "r1", "display_name": "tiny", "state": state, "run_details": {"task_details": details}}
+
+
+@pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
+def test_watching_ends_as_the_run_does(api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    running = _seen_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
+    ended = _seen_run(end, ("curate", end, 7)) | {"error": {"message": "curate: no faces"} if status else None}
+    api.answers["GET runs/r1"] = [running, running, ended]
+    assert main(["watch", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == status
+    told = capsys.readouterr()
+    assert told.out.count("RUNNING") == 2, "the same table twice"
+    assert f"{end:<10}  0:07:00  curate" in told.out
+    assert "driver" not in told.out
+    assert ("curate: no faces" in told.err) is bool(status)
+
+
+def test_a_run_is_cancelled(api: Api) -> None:
+    assert main(["cancel", "r1", "--endpoint", api.endpoint]) == 0
+    assert api.sent("POST runs/r1:terminate") is not None
+
+
+def test_a_version_is_uploaded_and_the_next_one_compared_with_it(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint, "--image", "refsr:1"]
+    package = tmp_path / "p.yaml"
+    assert main(["diff", *arguments]) == 1
+    assert "`python -m pipelines upload` leaves one" in capsys.readouterr().err
+    assert main(["upload", *arguments, "--output", str(package)]) == 0
+    assert "pipelineInfo" in api.sent("POST pipelines/upload")
+    pipeline, platform = yaml.safe_load_all(package.read_text())
+    version = {"display_name": "1", "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform}}
+    api.answers["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
+    api.answers["GET pipelines/p1/versions"] = [{"pipeline_versions": [version]}]
+    capsys.readouterr()
+    assert main(["diff", *arguments]) == 0
+    assert "nothing" in capsys.readouterr().out
+    (tmp_path / "cluster.yaml").write_text("tasks: {curate: {memory: 99Gi}}\n")
+    assert main(["diff", *arguments, "--cluster", str(tmp_path / "cluster.yaml")]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("+ ", "- "))]
+    assert {line.split()[-1] for line in lines} >= {"16Gi", "99Gi"}
+    assert all("emory" in line for line in lines)
 
 
 def test_an_image_is_named_by_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,25 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
+from helpers import run_in
 
+from components import shell
+from components.shell import RUN
 from refsr import steps
-from refsr.config import load_section
+from refsr.services.tracking import open_store
 
 ROOT = Path(__file__).parents[2]
-Results = dict[str, dict[str, float]]
 
 
 def _run_locally(folder: Path, params: Path, *arguments: str) -> tuple[int, str]:
@@ -29,43 +35,14 @@ def _run_locally(folder: Path, params: Path, *arguments: str) -> tuple[int, str]
 
 
 @pytest.fixture(scope="module")
-def params(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny profile, in float32 whatever this machine is quicker in."""
-    document = yaml.safe_load((ROOT / "params/tiny.yaml").read_text())
-    for stage in ("train_sisr", "train_refsr"):
-        document[stage]["precision"] = "float32"
-    path = tmp_path_factory.mktemp("params") / "params.yaml"
-    path.write_text(yaml.safe_dump(document))
-    return path
-
-
-@pytest.fixture(scope="module")
-def tasks(params: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tasks(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a pipeline run; each task has one of its own in it."""
     folder = tmp_path_factory.mktemp("kfp")
-    status, output = _run_locally(folder, params)
+    status, output = _run_locally(folder, tiny)
     assert status == 0, output
     assert "Traceback" not in output
     (made,) = (folder / "out").glob("refsr-training-*")
     return made
-
-
-@pytest.fixture(scope="module")
-def direct(params: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """What the steps return when they are called one after another, without kfp."""
-    folder = tmp_path_factory.mktemp("direct")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        return {
-            name: steps.run(
-                name,
-                load_section(params, name),
-                tracking_uri=f"sqlite:///{folder}/mlflow.db",
-                **{port: folder / port for port in steps.ports(steps.load(name))},
-            )
-            for name in steps.STEPS
-        }
 
 
 def _metrics(tasks: Path, name: str) -> dict[str, float]:
@@ -78,29 +55,36 @@ def _without_clocks(metrics: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if "second" not in key}
 
 
-def _runs(store: Path) -> dict[str, Any]:
-    from refsr.services.tracking import open_store
-
+def _runs(store: Path) -> dict[str, list[Any]]:
+    """The runs of each name, newest first."""
     mlflow = open_store(f"sqlite:///{store}")
     experiment = mlflow.get_experiment_by_name("refsr")
     runs = mlflow.MlflowClient().search_runs([experiment.experiment_id])
-    return {run.info.run_name: run for run in runs}
-
-
-@pytest.mark.parametrize("name", steps.STEPS)
-def test_a_task_measures_what_the_step_measures(name: str, tasks: Path, direct: Results) -> None:
-    by_kfp, by_hand = _without_clocks(_metrics(tasks, name)), _without_clocks(direct[name])
-    assert by_kfp == by_hand
-    assert by_kfp
+    names = {run.info.run_name for run in runs}
+    return {name: [run for run in runs if run.info.run_name == name] for name in names}
 
 
 def test_every_task_ran_and_the_end_is_recorded(tasks: Path) -> None:
     assert {path.name.replace("-", "_") for path in tasks.iterdir()} == {*steps.STEPS, "finish"}
     assert not list(tasks.rglob("*.partial*"))
+    assert not list((tasks.parent / "state").iterdir())
     runs = _runs(tasks.parent / "mlflow.db")
     assert set(runs) == {*steps.STEPS, "pipeline"}
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert runs["pipeline"].data.tags["kfp.state"] == "SUCCEEDED"
+    assert {run.info.status for (run,) in runs.values()} == {"FINISHED"}
+    (pipeline,) = runs["pipeline"]
+    assert pipeline.data.tags["kfp.state"] == "SUCCEEDED"
+    parents = {run.data.tags["mlflow.parentRunId"] for name in steps.STEPS for run in runs[name]}
+    assert parents == {pipeline.info.run_id}
+
+
+def test_a_task_measures_what_the_stage_measures_under_dvc(tasks: Path, scratch: Path) -> None:
+    """The same params through `dvc repro`, whose runs are in its own store."""
+    by_dvc = _runs(scratch / "mlflow.db")
+    for name in steps.STEPS:
+        first = by_dvc[name][-1].data.metrics
+        by_kfp = _without_clocks(_metrics(tasks, name))
+        assert by_kfp
+        assert by_kfp == {key: value for key, value in first.items() if key in by_kfp}, name
 
 
 def test_what_kubeflow_shows_is_a_file(tasks: Path) -> None:
@@ -109,13 +93,77 @@ def test_what_kubeflow_shows_is_a_file(tasks: Path) -> None:
     assert (tasks / "register/card").read_text() == (tasks / "register/registration/model_card.md").read_text()
 
 
-def test_a_pipeline_that_fails_says_why_and_is_recorded(params: Path, tmp_path: Path) -> None:
-    status, output = _run_locally(tmp_path, params, "--raw", str(tmp_path / "nowhere"))
+def test_a_pipeline_that_fails_says_why_and_is_recorded(tiny: Path, tmp_path: Path) -> None:
+    status, output = _run_locally(tmp_path, tiny, "--raw", str(tmp_path / "nowhere"))
     assert status == 1
     assert f"refsr: error: curate: input --raw {tmp_path / 'nowhere'}: no such file or folder" in output
     assert "Traceback" not in output
     runs = _runs(tmp_path / "out/mlflow.db")
     assert set(runs) == {"pipeline"}
-    assert runs["pipeline"].info.status == "FAILED"
-    assert runs["pipeline"].data.tags["kfp.state"] == "FAILED"
-    assert "failed" in runs["pipeline"].data.tags["error"]
+    (pipeline,) = runs["pipeline"]
+    assert pipeline.info.status == "FAILED"
+    assert pipeline.data.tags["kfp.state"] == "FAILED"
+    assert "failed" in pipeline.data.tags["error"]
+
+
+def test_a_model_that_misses_the_gate_fails_the_run_and_is_not_registered(
+    tasks: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last stage alone, on what the run made: the exit status of its pod, and what the registry then holds."""
+    params = yaml.safe_load(tiny.read_text())["register"]
+    params["gate"]["psnr_over_bicubic"] = 99
+    made = {"curated": "curate/curated", "sisr": "train-sisr/sisr", "refsr": "train-refsr/refsr"}
+    made["evaluation"] = "evaluate/evaluation"
+    artifacts = {name: SimpleNamespace(path=str(tasks / path), metadata={}) for name, path in made.items()}
+    artifacts["registration"] = SimpleNamespace(path=str(tmp_path / "registration"), metadata={})
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(RUN, "run-1")
+    with pytest.raises(SystemExit, match="refsr: error: the model is not registered: the quality gate failed"):
+        shell.run("register", params, store, SimpleNamespace(path="", metadata={}), **artifacts)
+    status = SimpleNamespace(state="FAILED", error_message="register failed", pipeline_job_resource_name="job")
+    shell.finish(status, store, "refsr:1")
+    runs = _runs(tmp_path / "mlflow.db")
+    assert {name: [run.info.status for run in runs[name]] for name in runs} == {
+        "register": ["FAILED"],
+        "pipeline": ["FAILED"],
+    }
+    assert open_store(store).MlflowClient().search_registered_models() == []
+
+
+def test_a_registered_model_upscales_a_folder(tasks: Path, tiny: Path, tmp_path: Path) -> None:
+    """By the store of the run that registered it; one image is broken, one has no reference."""
+    rng = np.random.default_rng(0)
+    for name, size in (("small/a.png", 4), ("small/b.png", 4), ("ref/a.png", 60)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), rng.integers(0, 255, (size, size, 3), np.uint8))
+    (tmp_path / "small/broken.jpg").write_bytes(b"no image")
+    status, output = _run_locally(tasks.parents[1], tiny, "--graph", "inference", "--pairs", str(tmp_path))
+    assert status == 0, output
+    (made,) = tasks.parent.glob("refsr-inference-*")
+    upscaled = made / "upscale-folder/upscaled"
+    assert {path.name for path in upscaled.iterdir()} == {"a.png", "b.png", "rejects.csv"}
+    assert cv2.imread(str(upscaled / "a.png")).shape == (32, 32, 3)
+    assert "broken" in (upscaled / "rejects.csv").read_text()
+    assert _metrics(made, "upscale_folder") == {"images": 3, "rejects": 1, "without_reference": 2}
+
+
+def test_measured_again_on_the_same_revision_a_model_is_as_good(tasks: Path, tiny: Path, tmp_path: Path) -> None:
+    """The raw set of the run becomes a revision of a repository, and comes back by it."""
+    shutil.copytree(tasks / "synthesize/raw", tmp_path / "data/raw")
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").touch()
+    (tmp_path / ".dvc/.gitignore").write_text("/cache\n/tmp\n")
+    run_in(tmp_path, "git", "init", "--quiet")
+    run_in(tmp_path, sys.executable, "-m", "dvc", "add", "--quiet", "data/raw")
+    run_in(tmp_path, "git", "add", "--all")
+    run_in(tmp_path, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "raw")
+    document = yaml.safe_load(tiny.read_text())
+    document["fetch"] = {"repository": str(tmp_path), "path": "data/raw", "revision": "HEAD"}
+    params = tmp_path / "params.yaml"
+    params.write_text(yaml.safe_dump(document))
+    arguments = ["--graph", "reevaluation", "--sisr", str(tasks / "train-sisr/sisr")]
+    status, output = _run_locally(tasks.parents[1], params, *arguments)
+    assert status == 0, output
+    (made,) = tasks.parent.glob("refsr-reevaluation-*")
+    assert _without_clocks(_metrics(made, "evaluate")) == _without_clocks(_metrics(tasks, "evaluate"))

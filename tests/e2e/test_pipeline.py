@@ -1,57 +1,24 @@
 """The whole road in a scratch copy of the repository, in a folder with a space in its name, under a tight umask."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 import yaml
+from helpers import run_in
 
-ROOT = Path(__file__).parents[2]
 ARMS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
 STAGES = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
 
 
-def _run(folder: Path, *command: str, status: int = 0) -> str:
-    """Run a command there and return what it printed; its exit status must be `status`."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    done = subprocess.run(
-        command, cwd=folder, env=environment, umask=0o077, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == status, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
-
-
 def _refsr(folder: Path, *arguments: str, status: int = 0) -> str:
-    return _run(folder, sys.executable, "-m", "refsr", *arguments, status=status)
+    return run_in(folder, sys.executable, "-m", "refsr", *arguments, status=status)
 
 
 def _repro(folder: Path, *arguments: str, status: int = 0) -> str:
-    return _run(folder, sys.executable, "-m", "dvc", "repro", *arguments, status=status)
-
-
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what git would hand to a new user, with the tiny profile, reproduced once."""
-    folder = tmp_path_factory.mktemp("scratch") / "a new user"
-    listed = _run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
-    for name in listed:
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    shutil.copy(folder / "params" / "tiny.yaml", folder / "params.yaml")
-    _run(folder, "git", "init", "--quiet")
-    _run(folder, "git", "add", "--all")
-    _run(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "start")
-    _repro(folder)
-    return folder
+    return run_in(folder, sys.executable, "-m", "dvc", "repro", *arguments, status=status)
 
 
 def _ran(output: str) -> list[str]:
@@ -81,7 +48,7 @@ def test_metrics_have_the_agreed_keys_and_ordered_intervals(scratch: Path) -> No
         for metric in ("psnr", "identity")
     ]
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
-    shown = json.loads(_run(scratch, sys.executable, "-m", "dvc", "metrics", "show", "--json"))
+    shown = json.loads(run_in(scratch, sys.executable, "-m", "dvc", "metrics", "show", "--json"))
     assert shown[""]["data"]["reports/evaluation/metrics.json"]["data"] == metrics
 
 

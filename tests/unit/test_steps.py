@@ -94,3 +94,34 @@ def test_a_killed_stage_finds_its_scratch_again_unless_anything_changed(
     _run(monkeypatch, tmp_path, step)
     assert seen == [False, True, False, True]
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_what_was_saved_is_found_by_content_from_another_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracking_uri: str
+) -> None:
+    """As a pod has it that is tried again on another node: other paths, other times, the same bytes."""
+    seen: list[str] = []
+
+    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+        seen.append(validation.read_text() if validation.exists() else "")
+        validation.write_text("so far")
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        return {}
+
+    monkeypatch.setattr(steps, "load", lambda name: step)
+
+    def pod(name: str, content: str) -> None:
+        (tmp_path / name / "in").mkdir(parents=True)
+        (tmp_path / name / "in" / "file").write_text(content)
+        paths = {"curated": tmp_path / name / "in", "validation": tmp_path / name / "out"}
+        steps.run("validate", Validate(), tracking_uri=tracking_uri, state=tmp_path / "state", **paths)
+
+    with pytest.raises(KeyboardInterrupt):
+        pod("first", "a")
+    pod("other", "b")
+    pod("second", "a")
+    assert seen == ["", "", "so far"]
+    assert not (tmp_path / "first" / "out").exists()
+    assert (tmp_path / "second" / "out").read_text() == "so far"
+    assert not list((tmp_path / "state").iterdir())

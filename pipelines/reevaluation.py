@@ -1,0 +1,40 @@
+"""A registered model on the data of a revision: registry -> checkpoint, raw set -> curate -> evaluate."""
+
+from typing import Any
+
+from kfp import dsl
+
+from components import stages
+from pipelines.resources import Cluster, dress
+
+NAME = "refsr-reevaluation"
+
+
+def reevaluation(image: str, cluster: Cluster) -> Any:
+    """The pipeline. Its inputs are the MLflow store, sections of parameters, and `sisr`, the URI of a SISR training.
+
+    The registry keeps RefSR only, so the arm without references comes from what the training run left.
+    """
+
+    @dsl.pipeline(name=NAME, description="A registered model on the data of a revision.")
+    def pipeline(
+        tracking_uri: str,
+        sisr: str,
+        checkpoint: dict[str, Any],
+        fetch: dict[str, Any],
+        curate: dict[str, Any],
+        validate: dict[str, Any],
+        evaluate: dict[str, Any],
+    ) -> None:
+        def task(name: str, **inputs: Any) -> Any:
+            return dress(getattr(stages, name)(tracking_uri=tracking_uri, **inputs), name, cluster, image)
+
+        with dsl.ExitHandler(task("finish", image=image), name="stages"):
+            refsr = task("checkpoint", params=checkpoint).outputs["refsr"]
+            trained = dsl.importer(artifact_uri=sisr, artifact_class=dsl.Model, reimport=False).output
+            raw_set = task("fetch", params=fetch).outputs["raw"]
+            curated = task("curate", params=curate, raw=raw_set).outputs["curated"]
+            task("validate", params=validate, curated=curated)
+            task("evaluate", params=evaluate, curated=curated, sisr=trained, refsr=refsr)
+
+    return pipeline

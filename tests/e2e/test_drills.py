@@ -1,0 +1,125 @@
+"""What happens when a pod is killed in training, and when the tracking server goes away under it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import make_curated
+from services import free_port, mlflow_server
+
+from components.shell import RUN, STATE
+from refsr.services.tracking import open_store
+
+ROOT = Path(__file__).parents[2]
+# The body of the component, as the launcher calls it: artifacts are paths in the pod, and each pod has its own.
+POD = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from components.shell import run
+
+folder, shared, tracking_uri = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+params = {"steps": 30, "warm_start_step": 5, "batch_size": 2, "warmup_steps": 2, "save_every": 1, "log_every": 1}
+params |= {"image_every": 30, "precision": "float32", "model": {"width": 16, "blocks": 1}}
+paths = {"curated": shared / "curated", "validation": shared / "validation", "sisr": folder / "sisr"}
+artifacts = {name: SimpleNamespace(path=str(path), metadata={}) for name, path in paths.items()}
+run("train_sisr", params, tracking_uri, SimpleNamespace(path="", metadata={}), **artifacts)
+"""
+
+
+class Node:
+    """Where pods of one pipeline run are started: what they share, and a folder of each pod's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_curated(folder / "curated", identities=6, train=4)
+        (folder / "validation").mkdir()
+
+    def start(self, pod: str, tracking_uri: str) -> "subprocess.Popen[str]":
+        (self.folder / pod).mkdir()
+        environment = os.environ | {"PYTHONPATH": str(ROOT), STATE: str(self.folder / "state"), RUN: "run-1"}
+        environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "OMP_NUM_THREADS": "1"}
+        environment.pop("MLFLOW_RUN_ID", None)
+        command = [sys.executable, "-c", POD, str(self.folder / pod), str(self.folder), tracking_uri]
+        return subprocess.Popen(
+            command, cwd=self.folder / pod, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def await_checkpoint(self, pod: "subprocess.Popen[str]") -> None:
+        """Until the training has saved more than once."""
+        seen = set()
+        while len(seen) < 3:
+            assert pod.poll() is None, pod.communicate()[0]
+            seen |= {path.stat().st_mtime_ns for path in self.folder.glob("state/*/sisr/state.pt")}
+            time.sleep(0.005)
+
+    def weights(self, pod: str) -> bytes:
+        return (self.folder / pod / "sisr/model.safetensors").read_bytes()
+
+
+def _finish(pod: "subprocess.Popen[str]") -> str:
+    output, _ = pod.communicate(timeout=300)
+    assert pod.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
+    return Node(tmp_path_factory.mktemp("node"))
+
+
+@pytest.fixture(scope="module")
+def store(node: Node) -> str:
+    uri = f"sqlite:///{node.folder}/mlflow.db"
+    open_store(uri)
+    return uri
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(node: Node, store: str) -> Iterator[bytes]:
+    _finish(node.start("calm", store))
+    yield node.weights("calm")
+
+
+def test_a_training_killed_with_its_pod_goes_on_in_another(node: Node, store: str, uninterrupted: bytes) -> None:
+    first = node.start("killed", store)
+    node.await_checkpoint(first)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert not (node.folder / "killed/sisr").exists()
+    output = _finish(node.start("retried", store))
+    assert " 0/30" not in output, "it began anew"
+    assert node.weights("retried") == uninterrupted
+    assert not list((node.folder / "state").iterdir())
+
+
+def test_every_try_is_a_child_of_one_pipeline_run(node: Node, store: str, uninterrupted: bytes) -> None:
+    client = open_store(store).MlflowClient()
+    (experiment,) = client.search_experiments(filter_string="name = 'refsr'")
+    runs = client.search_runs([experiment.experiment_id])
+    (parent,) = [run for run in runs if run.info.run_name == "pipeline"]
+    children = {run.data.tags.get("mlflow.parentRunId") for run in runs if run is not parent}
+    assert children == {parent.info.run_id}
+
+
+def test_a_training_outlives_its_tracking_server(node: Node, uninterrupted: bytes) -> None:
+    """It ends with one message when the server goes; tried again when it is back, it goes on from its checkpoint."""
+    port = free_port()
+    with mlflow_server(node.folder / "server", port) as uri:
+        pod = node.start("cut-off", uri)
+        node.await_checkpoint(pod)
+    output, _ = pod.communicate(timeout=300)
+    assert pod.returncode == 1
+    assert f"refsr: error: tracking store {uri}:" in output
+    assert "Traceback" not in output
+    refused, _ = node.start("too-early", uri).communicate(timeout=300)
+    assert f"refsr: error: tracking server {uri}: no answer" in refused
+    with mlflow_server(node.folder / "server", port) as uri:
+        output = _finish(node.start("back", uri))
+    assert " 0/30" not in output, "it began anew"
+    assert node.weights("back") == uninterrupted

