@@ -63,10 +63,10 @@ def fetch_wheels(target: str) -> Path:
 
     pip does it, as it is configured on this machine: behind a proxy or a mirror nothing else need be told.
     """
-    locks = [CONTAINERS / f"{target}.lock", CONTAINERS / "build.lock"]
+    locks = _locks(target)
     folder = ROOT / "build" / "wheels" / target
-    stamp, state = folder / "complete", hashlib.sha256(b"".join(lock.read_bytes() for lock in locks)).hexdigest()
-    if stamp.is_file() and stamp.read_text() == state:
+    stamp = folder / "complete"
+    if stamp.is_file() and stamp.read_text() == lock_state(target):
         return folder
     partial = folder.with_name(f"{target}.partial")
     platforms = [f"manylinux_2_{minor}_x86_64" for minor in GLIBC]
@@ -84,8 +84,17 @@ def fetch_wheels(target: str) -> Path:
         ) from error
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    stamp.write_text(state)
+    stamp.write_text(lock_state(target))
     return folder
+
+
+def lock_state(target: str) -> str:
+    """What tells the locks of one commit from those of another."""
+    return hashlib.sha256(b"".join(lock.read_bytes() for lock in _locks(target))).hexdigest()
+
+
+def _locks(target: str) -> list[Path]:
+    return [CONTAINERS / f"{target}.lock", CONTAINERS / "build.lock"]
 
 
 def write_sbom(image: str, folder: Path) -> Path:
