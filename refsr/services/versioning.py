@@ -90,8 +90,11 @@ def _innermost(error: BaseException) -> str:
 def git_revision(folder: Path = Path(__file__).parent) -> tuple[str | None, bool]:
     """(commit, whether tracked files differ from it) of the checkout that holds `folder`, by default this package.
 
-    (None, False) where there is no git, no checkout (a container), or no commit yet.
+    An image is no checkout, and says in REFSR_REVISION which commit it was built from. (None, False) where there is
+    neither, or no commit yet.
     """
+    if built_from := os.environ.get("REFSR_REVISION"):
+        return built_from, False
     git = shutil.which("git")
     if git is None:
         return None, False

@@ -22,14 +22,14 @@ def test_commands_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     subcommands = set(re.findall(r"^    ([\w-]+)", capsys.readouterr().out, re.MULTILINE))
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = _code(page)
     assert set(re.findall(r"python -m refsr ([a-z][\w-]*)", code)) <= subcommands
     with pytest.raises(SystemExit):
         pipelines(["--help"])
     verbs = set(re.findall(r"^    ([\w-]+)", capsys.readouterr().out, re.MULTILINE))
     assert set(re.findall(r"python -m pipelines ([a-z]+)", code)) <= verbs
-    assert set(re.findall(r"^make ([a-z-]+)", code, re.MULTILINE)) <= targets
+    assert set(re.findall(r"^make ([a-z0-9-]+)", code, re.MULTILINE)) <= targets
     for name in re.findall(r"\bparams/\w+\.yaml\b", code):
         assert (ROOT / name).is_file(), name
 

@@ -1,0 +1,39 @@
+"""The pipeline in its own image, where there is one of this commit: `make pipeline-docker` in a test."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipelines import docker, images
+from pipelines.package import immutable_image
+from refsr.errors import RefsrError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def image() -> str:
+    """REFSR_IMAGE, or the image of this commit; to build one takes longer than all other tests."""
+    try:
+        name = os.environ.get("REFSR_IMAGE") or immutable_image("localhost/refsr-cpu")
+        missing = None if images.exists(name) else f"there is no image {name}; `make images` builds it"
+    except RefsrError as error:
+        missing = str(error)
+    if missing:
+        pytest.skip(f"NOT TESTED, the pipeline in its image: {missing}")
+    return name
+
+
+@pytest.mark.timeout(1200)
+def test_the_pipeline_runs_in_its_image(image: str, tmp_path: Path) -> None:
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests are root
+    assert docker.run(tmp_path / "run", ROOT / "params/tiny.yaml", image) == "1"
+    assert not (tmp_path / "run/docker/data").exists()
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(RefsrError, match="not empty"):
+        docker.run(tmp_path, ROOT / "params/tiny.yaml", "localhost/refsr-cpu:none")
