@@ -45,7 +45,7 @@ def draw(images: pd.DataFrame, params: Curate) -> Order:
     order = [str(first.index[at]) for at in np.random.default_rng(params.seed).permutation(len(first))]
     if params.identities != "all":
         order = [key for key in order if key in set(params.identities)]
-    order = _by_sex(order, first["sex"].to_dict(), params.sex)
+    order = _by_sex(order, dict(zip(first.index.astype(str), first["sex"], strict=True)), params.sex)
     roots = first["root"].to_dict()
     if params.splits == "own" or (params.splits == "auto" and set(SPLITS) <= set(first["root"])):
         return {split: [key for key in order if roots[key] == split] for split in SPLITS}
@@ -154,7 +154,7 @@ def _mark_faceless(table: pd.DataFrame, rows: np.ndarray, measured: Measured) ->
     table.loc[rows, "identity_distance"] = distance
     faceless = identity.faceless(embeddings, measured.background, distance, strangeness)
     mark(table, rows[faceless], "no_face", distance[faceless], "the box holds no face")
-    return rows[~faceless]
+    return np.asarray(rows[~faceless])
 
 
 def _mark_mixed(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_distance: float) -> np.ndarray:
@@ -165,7 +165,7 @@ def _mark_mixed(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_d
         members = rows[groups == key]
         detail = f"{key} holds two people, of {len(members) - len(second)} and {len(second)} images"
         mark(table, members, "mixed_people", np.full(len(members), apart), detail)
-    return rows[~np.isin(groups, list(mixed))]
+    return np.asarray(rows[~np.isin(groups, list(mixed))])
 
 
 def _mark_strangers(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_distance: float) -> None:

@@ -35,8 +35,9 @@ def close_hashes(hashes: np.ndarray, max_bits: int) -> np.ndarray:
     """Pairs of rows (M, 2), first < second in ascending order, whose hashes (N,) uint64 differ in at most `max_bits`.
 
     Exact, by multi-index hashing (Norouzi, Punjani and Fleet, CVPR 2012): cut into m bands, two hashes that differ in
-    r bits agree in one band up to r // m bits. Each band is sorted and looked up with every pattern of so few bits. With
-    bands of about log2(N) bits a hash meets few others: of evenly spread hashes it takes some N^1.4 steps, not N^2.
+    r bits agree in one band up to r // m bits. Each band is sorted and looked up with every pattern of so few bits.
+    With bands of about log2(N) bits a hash meets few others, so that evenly spread hashes take far fewer than N^2
+    steps (8 bits: 3 times as many hashes took 7 times as long, 100,000 of them 2 seconds); M alone may be as many.
     """
     count = _band_count(len(hashes), max_bits)
     edges = np.linspace(0, 64, count + 1).astype(int)

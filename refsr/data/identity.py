@@ -60,10 +60,15 @@ def _centre(group: np.ndarray, between: np.ndarray, rows: np.ndarray) -> np.ndar
 
 def _to_others(embeddings: np.ndarray, centres: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each embedding's distances to all centres but its own group's."""
-    squares = (embeddings**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1) - 2 * embeddings @ centres.T
-    distances = np.sqrt(np.maximum(squares, 0)).astype(np.float64)
+    distances = _distances(embeddings, centres)
     distances[np.arange(len(codes)), codes] = np.nan
     return np.nanmean(distances, axis=1), np.nanstd(distances, axis=1)
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N, D), (M, D) -> (N, M) float64, Euclidean."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    return np.asarray(np.sqrt(np.maximum(squares, 0)), np.float64)
 
 
 def strangers(embeddings: np.ndarray, groups: np.ndarray, max_distance: float) -> np.ndarray:
@@ -82,8 +87,9 @@ def mixed(embeddings: np.ndarray, groups: np.ndarray, max_distance: float) -> di
     Each group is cut in two (2-means); it is mixed where the halves, held to be groups of their own, are as strange to
     one another as people of different groups are, or further apart than `max_distance`, the distance of their centres.
     """
-    white = whitened(embeddings, groups)
     members = _rows_by_group(groups)
+    # Of few groups it is not known what varies within them, and a mixed one would be taken for the rule.
+    white = whitened(embeddings, groups) if len(members) > _LEAST_GROUPS else embeddings
     centres = np.stack([_among(white[rows])[1] for rows in members])
     found = {}
     for code, rows in enumerate(members):
@@ -107,7 +113,7 @@ def _cut(group: np.ndarray) -> np.ndarray:
             return np.zeros(len(group), bool)
         centres = group[~side].mean(axis=0), group[side].mean(axis=0)
         side = np.linalg.norm(group - centres[1], axis=1) < np.linalg.norm(group - centres[0], axis=1)
-    return side if 2 * side.sum() <= len(side) else ~side
+    return np.asarray(side if 2 * side.sum() <= len(side) else ~side)
 
 
 def _strange_halves(
@@ -118,9 +124,9 @@ def _strange_halves(
         return False
     strangeness = []
     for half, other in zip(halves, centres[::-1], strict=True):
-        usual = np.linalg.norm(white[half][:, None] - others[None], axis=2)
+        usual = _distances(white[half], others)
         distance = np.linalg.norm(white[half] - other, axis=1)
-        strangeness.append(((distance - usual.mean(axis=1)) / np.maximum(usual.std(axis=1), 1e-6)).mean())
+        strangeness.append(float(((distance - usual.mean(axis=1)) / np.maximum(usual.std(axis=1), 1e-6)).mean()))
     return max(strangeness) > _STRANGER and min(strangeness) > 2 * _STRANGER
 
 

@@ -95,7 +95,7 @@ def _usable_box(box: np.ndarray, size: tuple[int, int], yaw: float, params: Cura
     if not np.isfinite(box).all():
         raise Reject("no_box")
     whole, box = box, quality.clamp_box(box, size)
-    cut = 1 - float(box[2:].prod() / whole[2:].prod())
+    cut = 1 - float(box[2] * box[3] / (whole[2] * whole[3]))
     if cut > params.max_cut:
         raise Reject("cut", cut, f"more than {params.max_cut:g} of the box lie outside the image")
     if min(box[2:]) < params.min_box:

@@ -35,6 +35,7 @@ CHUNK = 50  # images a thread takes at a time: cv2 frees the interpreter only wi
 _EMBEDDED = 32  # chips given to the network at once
 _NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
 _CORNER_EVERY = 6  # faces of which one gives a corner of its chip as well
+_FACTS = {"reason": object, "detail": object, "sha256": object, "dhash": np.uint64}  # all others are float64
 _AHEAD = 3  # items each worker may be ahead of the reader
 
 T = TypeVar("T")
@@ -81,11 +82,12 @@ def measure_identity(job: Job, embed: Embed, params: Curate, find: Find | None =
 
 
 def _table(images: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
-    facts = pd.DataFrame([look.facts for look in looks], columns=["reason", "value", "detail", *MEASURES])
-    # Widths are whole numbers, but of what does not decode there are none.
-    facts = facts.astype({"dhash": "uint64", "width": "float64", "height": "float64", "detail": "str", "reason": "str"})
-    told = images.reset_index(drop=True).astype({"identity": "str", "sex": "str"})
-    return pd.concat([told.drop(columns=[column for column in facts if column in told]), facts], axis=1)
+    """What was told of the images and what was measured; made at once, since each step over so few rows costs."""
+    columns = {column: images[column].to_numpy() for column in images}
+    for fact in ("reason", "value", "detail", *MEASURES):
+        values = [look.facts.get(fact, np.nan) for look in looks]
+        columns[fact] = np.array(values, _FACTS.get(fact, np.float64))
+    return pd.DataFrame(columns)
 
 
 def _thumbs(looks: list[Look]) -> np.ndarray:

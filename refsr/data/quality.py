@@ -77,11 +77,11 @@ def _parse_header(data: bytes) -> tuple[tuple[int, int] | None, int]:
 
 def clamp_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The part of a box (x, y, w, h) within an image of (width, height). Raises Reject where there is none."""
-    corners = np.clip([box[:2], box[:2] + box[2:]], 0, size)
-    sides = corners[1] - corners[0]
-    if min(sides) <= 0:
+    x, y, w, h = box.tolist()
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
+    if right <= left or bottom <= top:
         raise Reject("box_outside", detail=f"box {box.tolist()} in an image of {size[0]}x{size[1]} px")
-    return np.array([*corners[0], *sides])
+    return np.array([left, top, right - left, bottom - top], np.float64)
 
 
 def decode(data: bytes, shrink: float) -> tuple[np.ndarray, int]:
@@ -103,8 +103,8 @@ def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:
     So it is antialiased, in the manner of MATLAB's imresize and of Pillow; cv2's bicubic is not, and its INTER_AREA
     takes twice the time.
     """
-    # The axis of the batch must be there before torch is told the order, else it makes a slow, planar copy.
-    pixels = torch.from_numpy(np.ascontiguousarray(image)[None]).permute(0, 3, 1, 2)
+    # With the batch's axis added first, and by torch, the strides say that colours are together, and it stays quick.
+    pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
     small = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
     return np.asarray(small.permute(0, 2, 3, 1)[0].contiguous().numpy())
 
@@ -114,8 +114,9 @@ def square_crop(image: np.ndarray, box: np.ndarray, factor: float, size: int) ->
 
     What lies outside the image is its reflection.
     """
-    side = max(2, round(factor * float(max(box[2:]))))
-    left, top = (np.round(box[:2] + (box[2:] - side) / 2)).astype(int)
+    x, y, w, h = box.tolist()
+    side = max(2, round(factor * max(w, h)))
+    left, top = round(x + (w - side) / 2), round(y + (h - side) / 2)
     height, width = image.shape[:2]
     inner = image[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
     margins = (max(0, -top), max(0, top + side - height), max(0, -left), max(0, left + side - width))
@@ -125,7 +126,7 @@ def square_crop(image: np.ndarray, box: np.ndarray, factor: float, size: int) ->
 
 
 def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int) -> np.ndarray:
-    """(size, size, 3): the face turned and scaled so that its landmarks `points` (5, 2) lie as dlib's mean face has them.
+    """(size, size, 3): the face turned and scaled so that its landmarks (5, 2) lie as dlib's mean face has them.
 
     `factor` counts as in `square_crop`, about: at 1.25 there is as much around the face as on a `face_chip`. The image
     is first resampled to the crop's scale, where it is to shrink, and then turned by plain bicubic interpolation.
@@ -195,15 +196,11 @@ def head_yaw(points: np.ndarray) -> np.ndarray:
 
     The nose's offset from between the eyes, against the distance of the eyes, both across the line from eyes to mouth.
     """
-    eyes, mouth = (points[..., 0, :] + points[..., 1, :]) / 2, (points[..., 3, :] + points[..., 4, :]) / 2
-    down = mouth - eyes
-    offset = _across(down, points[..., 2, :] - eyes)
-    span = _across(down, points[..., 1, :] - points[..., 0, :])
+    eye, other, nose, left, right = np.moveaxis(points @ _COMPLEX, -1, 0)
+    eyes = (eye + other) / 2
+    upright = ((left + right) / 2 - eyes).conj()  # times a point: how far it is across, as its imaginary part, negative
+    offset, span = -(upright * (nose - eyes)).imag, -(upright * (other - eye)).imag
     return np.asarray(np.degrees(np.arctan2(offset, _NOSE_DEPTH * np.maximum(span, 0))))
-
-
-def _across(down: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(down[..., 1] * vectors[..., 0] - down[..., 0] * vectors[..., 1])
 
 
 def luminance(image: np.ndarray) -> np.ndarray:

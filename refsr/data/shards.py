@@ -50,7 +50,7 @@ def _write_jpegs(path: Path, images: Iterator[np.ndarray], count: int, size: int
     offsets = np.zeros(count + 1, np.int64)
     with path.with_suffix(".jpgs").open("wb") as file:
         for row in range(count):
-            file.write(cv2.imencode(".jpg", next(images)[..., ::-1], _QUALITY)[1])
+            file.write(cv2.imencode(".jpg", next(images)[..., ::-1], _QUALITY)[1].tobytes())
             offsets[row + 1] = file.tell()
     np.save(path, offsets)
 
@@ -62,7 +62,7 @@ class Shard:
         """Raises OSError or ValueError where it is missing or damaged."""
         self.path = path
         self._array = np.load(path, mmap_mode="r")
-        self.is_jpeg = self._array.ndim == 1
+        self.is_jpeg: bool = self._array.ndim == 1
         if self.is_jpeg:
             self._jpegs = np.memmap(path.with_suffix(".jpgs"), np.uint8, mode="r")
             if self._array[-1] != len(self._jpegs):
@@ -76,7 +76,7 @@ class Shard:
     def size(self) -> int:
         """The side of its images, pixels; 0 where they are not square."""
         height, width = self.pixels(np.array([0])).shape[1:3]
-        return height if height == width else 0
+        return int(height) if height == width else 0
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
         """The images of these places, (N, H, H, 3) uint8 RGB. Raises RefsrError where one does not decode."""

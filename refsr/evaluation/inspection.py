@@ -28,6 +28,7 @@ MEASURED = {  # what the `value` of a reason is, and its unit
     "truncated": ("size", "bytes"),
     "tiny": ("shorter side", "px"),
     "oversized": ("size", "px"),
+    "cut": ("share of the box", ""),
     "small_box": ("shorter side", "px"),
     "extreme_pose": ("yaw", "°"),
     "blurred": ("sharpness", ""),
@@ -35,8 +36,9 @@ MEASURED = {  # what the `value` of a reason is, and its unit
     "near_duplicate": ("likeness", ""),
     "cross_duplicate": ("likeness", ""),
     "wrong_person": ("identity distance", ""),
+    "mixed_people": ("distance of the two", ""),
     "too_few": ("left", "images"),
-    "surplus": ("likeness to the reference", ""),
+    "surplus": ("appearance", ""),
 }
 _COPY_OF = "copy of "
 _FRAME = (255, 176, 0)
@@ -150,7 +152,12 @@ def _people(curated: Curated, rows: pd.DataFrame) -> Iterator[Person]:
 
 
 def _facts(row: dict[Hashable, Any]) -> str:
-    shapes = {"yaw": "yaw {:.0f}°", "sharpness": "sharpness {:.2f}", "identity_distance": "identity distance {:.2f}"}
+    shapes = {
+        "yaw": "yaw {:.0f}°",
+        "sharpness": "sharpness {:.2f}",
+        "identity_distance": "identity distance {:.2f}",
+        "appearance": "appearance {:.2f}",
+    }
     return ", ".join(
         [row["source"], *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key])]
     )
@@ -178,6 +185,9 @@ def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | N
         "sharpness": of("sharpness"),
         "yaw, degrees": of("yaw"),
         "identity distance": of("identity_distance"),
+        "appearance: how unlike the reference, 0 to 1": histogram(
+            {name: rows.loc[rows["role"] == "image", "appearance"].to_numpy(float) for name, rows in splits.items()}
+        ),
     }
 
 

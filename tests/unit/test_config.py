@@ -71,3 +71,14 @@ def test_options_of_a_network_keep_their_types() -> None:
 def test_sections_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Curate().hr_size = 1  # type: ignore[misc]
+
+
+def test_identities_are_all_a_list_or_a_file_of_one(tmp_path: Path) -> None:
+    listed = tmp_path / "people.txt"
+    listed.write_text("n000002\nn000001\n")
+    assert parse_section("curate", {}).identities == "all"
+    assert parse_section("curate", {"identities": str(listed)}).identities == ("n000002", "n000001")
+    assert parse_section("curate", {"identities": ["n000003"]}).identities == ("n000003",)
+    for wrong in ("nowhere.txt", ["Ann"]):
+        with pytest.raises(RefsrError, match="identities"):
+            parse_section("curate", {"identities": wrong})

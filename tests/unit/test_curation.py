@@ -56,7 +56,8 @@ def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
 def test_jpeg_shards_hold_nearly_the_same_pixels_on_less_disk(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     exact = run(raw, workers=1)[0]
-    lossy = run(raw, PARAMS.model_copy(update={"shards": "jpeg"}))[0]
+    write_curated(PARAMS.model_copy(update={"shards": "jpeg"}), raw, tmp_path / "lossy", embed_colour, 1)
+    lossy = Curated(tmp_path / "lossy")
     rows = np.array([34, 0, 17, 16, 17])
     assert lossy.hr_size == exact.hr_size == 32
     assert (lossy.is_lossy, exact.is_lossy) == (True, False)
@@ -271,3 +272,34 @@ def test_a_bad_line_of_the_planted_truth_is_named(tmp_path: Path) -> None:
     (raw / "planted_defects.csv").write_text("path,kind,detail\na,b,c\na,b\n")
     with pytest.raises(RefsrError, match=r"planted_defects\.csv:3: "):
         run(raw)
+
+
+def test_a_face_cut_by_the_border_is_left_out_with_the_share_that_is_missing(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    write_metadata(raw, "train", {f"{person(1)}/0002_01": (90, 25, 60, 70)})
+    rejects = run(raw)[1]
+    assert reasons(rejects) == {f"train/{person(1)}/0002_01.jpg": "cut"}
+    assert rejects["value"][0] == pytest.approx(0.5)
+
+
+def test_aligned_crops_want_landmarks(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    write_metadata(raw, "train", None, {f"{person(1)}/0002_01": ()})
+    curated, rejects, _ = run(raw, PARAMS.model_copy(update={"crop": "aligned"}))
+    assert reasons(rejects) == {f"train/{person(1)}/0002_01.jpg": "no_landmarks"}
+    entry = curated.table.iloc[20]
+    image = cv2.imread(str(raw / entry["source"]))[..., ::-1]
+    points = entry[[f"p{i}{axis}" for i in range(1, 6) for axis in "xy"]].to_numpy(float).reshape(5, 2)
+    crop = quality.aligned_crop(image, points, PARAMS.crop_factor, 32)
+    np.testing.assert_array_equal(curated.pixels(np.array([20]))[0], crop)
+
+
+def test_a_folder_of_two_people_is_left_out_whole(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", train=8)
+    for view in (1, 3, 5):
+        put(raw, "train", 2, f"{view:04d}_01", jpeg(draw(40, view)))
+    rejects = run(raw)[1]
+    assert set(rejects["reason"]) == {"mixed_people"}
+    assert (rejects["identity"] == person(2)).all()
+    assert len(rejects) == 5
+    assert rejects["detail"][0] == f"{person(2)} holds two people, of 3 and 2 images"

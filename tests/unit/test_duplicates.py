@@ -2,9 +2,10 @@
 
 import cv2
 import numpy as np
+import pytest
 from raw_trees import draw
 
-from refsr.data import quality
+from refsr.data import duplicates, quality
 from refsr.data.duplicates import close_hashes, correlate, find_copies, likeness
 
 
@@ -16,6 +17,24 @@ def test_close_hashes_are_all_pairs_within_the_distance_whatever_the_block() -> 
     assert close_hashes(hashes, 3).tolist() == [[3, 1400], [4, 5]]
     assert close_hashes(hashes, 2).tolist() == [[4, 5]]
     assert close_hashes(hashes[:0], 6).shape == (0, 2)
+
+
+@pytest.mark.parametrize("max_bits", [0, 5, 8, 14, 20])
+def test_close_hashes_miss_none_and_tell_each_pair_once(max_bits: int) -> None:
+    rng = np.random.default_rng(max_bits)
+    hashes = rng.integers(0, 2**64, 900, dtype=np.uint64)
+    for row in range(300):
+        flips = rng.choice(64, rng.integers(0, 22), replace=False)
+        hashes[600 + row] = hashes[row] ^ np.uint64(sum(1 << int(bit) for bit in flips))
+    bits = np.bitwise_count(hashes[:, None] ^ hashes[None])
+    expected = np.argwhere(np.triu(bits <= max_bits, 1))
+    np.testing.assert_array_equal(close_hashes(hashes, max_bits), expected)
+
+
+def test_hashes_that_are_all_the_same_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 50)
+    hashes = np.full(40, 7, np.uint64)
+    np.testing.assert_array_equal(close_hashes(hashes, 3), np.argwhere(np.triu(np.ones((40, 40)), 1)))
 
 
 def test_correlation_is_one_for_the_same_up_to_contrast_and_nought_for_a_flat_image() -> None:

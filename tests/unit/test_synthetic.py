@@ -12,8 +12,8 @@ import pytest
 from refsr.config import Synthesize
 from refsr.steps.synthesize import synthesize
 from refsr.synthetic.dataset import write_raw
-from refsr.synthetic.people import person, view
-from refsr.synthetic.plan import KINDS, Folder, plan
+from refsr.synthetic.people import person, unlikeness, view
+from refsr.synthetic.plan import KINDS, MIXED, Folder, plan
 from refsr.synthetic.render import Frame, Model, model, render
 from refsr.synthetic.surface import BACK, atlas, ball, tube
 from refsr.tracker import NullTracker
@@ -133,10 +133,10 @@ def test_a_tube_keeps_its_radius_around_its_path() -> None:
 def test_the_plan_gives_every_identity_its_views_and_every_kind_its_number() -> None:
     params = Synthesize(train_identities=9, test_identities=4, views=5, defects=3)
     folders = plan(params)
-    assert Counter(folder.split for folder in folders) == {"train": 9, "test": 4}
+    assert Counter(folder.split for folder in folders[:-3]) == {"train": 9, "test": 4}
     kinds = Counter(shot.kind for folder in folders for shot in folder.shots)
-    assert kinds == {"": 13 * 5} | dict.fromkeys(KINDS, 3)
-    for folder in folders:
+    assert kinds == {"": 13 * 5, MIXED: 3 * 6} | dict.fromkeys(KINDS, 3)
+    for folder in folders[:-3]:
         names = [shot.name for shot in folder.shots]
         assert names == sorted(set(names))
         assert sum(shot.frontal for shot in folder.shots if not shot.kind) >= 2
@@ -154,18 +154,35 @@ def test_a_wrong_person_is_never_the_owner_of_the_folder() -> None:
     for folder in folders:
         for shot in folder.shots:
             if shot.kind == "wrong_person":
-                assert shot.person != folder.person
+                assert unlikeness(person(shot.person), person(folder.person)) > 1.2
             if shot.kind == "cross_duplicate":
                 assert shot.original is not None and shot.original.person != folder.person
             if shot.kind == "near_duplicate":
                 assert shot.original is not None and shot.original.person == folder.person
 
 
+def test_a_mixed_folder_is_half_of_one_person_and_half_of_another() -> None:
+    folders = plan(Synthesize(train_identities=2, test_identities=1, views=7, defects=5))
+    mixed = folders[3:]
+    assert [folder.identity for folder in folders] == sorted({folder.identity for folder in folders})
+    people = [Counter(shot.person for shot in folder.shots) for folder in mixed]
+    assert [sorted(counts.values()) for counts in people] == [[3, 4]] * 5
+    assert len({who for counts in people for who in counts}) == 10
+    assert {folder.split for folder in mixed} == {"train", "test"}
+
+
+def test_people_are_as_unlike_as_is_said() -> None:
+    pairs = [unlikeness(person(a), person(a + 1)) for a in range(0, 120, 2)]
+    assert unlikeness(person(3), person(3)) == 0
+    assert np.mean(pairs) == pytest.approx(1.41, abs=0.05)
+    assert np.mean(np.array(pairs) <= 1.2) == pytest.approx(0.1, abs=0.07)
+
+
 def test_the_tree_holds_what_was_planned(raw: Path) -> None:
     files = sorted(str(path.relative_to(raw)) for path in raw.rglob("*.jpg"))
-    assert len(files) == 5 * 3 + len(KINDS)
+    assert len(files) == 5 * 3 + len(KINDS) + 6
     assert sorted(_boxes(raw)) == files
-    assert Counter(row["kind"] for row in _planted(raw)) == dict.fromkeys(KINDS, 1)
+    assert Counter(row["kind"] for row in _planted(raw)) == dict.fromkeys(KINDS, 1) | {MIXED: 6}
     for split in ("train", "test"):
         lines = (raw / "bb_landmark" / f"loose_landmark_{split}.csv").read_text().splitlines()
         assert lines[0] == "NAME_ID,P1X,P1Y,P2X,P2Y,P3X,P3Y,P4X,P4Y,P5X,P5Y"

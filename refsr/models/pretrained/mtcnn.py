@@ -158,7 +158,7 @@ def _squared(boxes: np.ndarray) -> np.ndarray:
     """Squares of the longer side about the same centres, whole pixels."""
     sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, keepdims=True)
     corner = (boxes[:, :2] + boxes[:, 2:] - sides) / 2
-    return np.trunc(np.hstack([corner, corner + sides]))
+    return np.asarray(np.trunc(np.hstack([corner, corner + sides])))
 
 
 def _cut(pixels: torch.Tensor, boxes: np.ndarray, size: int) -> torch.Tensor:
