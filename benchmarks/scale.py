@@ -31,6 +31,7 @@ import torch
 from isal import igzip
 
 from refsr.config import Curate, Synthesize
+from refsr.data import quality
 from refsr.data.curation import draw
 from refsr.data.measuring import Measuring
 from refsr.data.vggface2 import BOX, LANDMARKS, Tree
@@ -40,6 +41,7 @@ from refsr.synthetic.dataset import write_raw
 SIZES = (1_000, 10_000, 100_000)
 VIEWS = 100  # images of an identity
 PARAMS = Curate(train_identities=10**6, test_identities=10**6, train_images={"min": 2, "max": 30}, min_sharpness=0.05)
+FRONTAL = 15.0  # degrees; of heads turned further the nose, and the spot on it, is not where it is looked for
 SPOT = 0.14  # radius over the distance of the eyes
 NETWORK_CHIPS, NETWORK_ROUNDS = 32, 5
 
@@ -89,7 +91,8 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     images = [
         cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR) for row in tree.images["file"]
     ]
-    return list(zip(images, boxes, points, strict=True))
+    seen = np.flatnonzero(np.abs(quality.head_yaw(points)) <= FRONTAL)
+    return [(images[row], boxes[row], points[row]) for row in seen]
 
 
 def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: int) -> None:

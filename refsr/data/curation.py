@@ -9,11 +9,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from refsr.config import Curate
 from refsr.data import duplicates, identity
-from refsr.data.measurements import Measured
+from refsr.data.rows import Chosen
 from refsr.data.selection import mark, needed, select
+from refsr.data.store import Gathered
 from refsr.data.vggface2 import BOX, LANDMARKS, SPLITS, Tree
 from refsr.errors import RefsrError
 
@@ -86,7 +88,7 @@ def _drawn_for_testing(total: int, params: Curate) -> int:
 
 
 def curate_images(
-    images: pd.DataFrame, order: Order, params: Curate, measure: Callable[[list[str]], Measured]
+    images: pd.DataFrame, order: Order, params: Curate, measure: Callable[[list[str]], Gathered]
 ) -> pd.DataFrame:
     """The images measured, with `split`, `role`, `reason`, `value`, `detail` and all measures.
 
@@ -129,59 +131,65 @@ def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[
     return sorted(batch)
 
 
-def judge(measured: Measured, params: Curate) -> pd.DataFrame:
+def judge(measured: Gathered, params: Curate) -> pd.DataFrame:
     """The table with what cannot be seen on one image alone, and `identity_distance`.
 
     First goes what is no face, so that nothing is learnt from it, then copies, then mixed folders, then strangers.
     """
-    table = measured.table.copy()
-    table["identity_distance"] = np.nan
+    # As objects, since to write into a column of Arrow's strings is to copy it whole.
+    table = measured.table.astype({"reason": object, "detail": object}).assign(identity_distance=np.nan)
+    groups = pd.factorize(table["identity"])[0]
     rows = np.flatnonzero(table["reason"] == "")
-    if len(rows):
-        rows = _mark_faceless(table, rows, measured)
-    if len(rows):
-        _mark_copies(table, rows, measured, params.max_duplicate_bits)
-        rows = _mark_mixed(table, rows, measured, params.max_identity_distance)
-    if len(rows):
-        _mark_strangers(table, rows, measured, params.max_identity_distance)
+    # So many small products are slower in several threads than in one; and in one, sums come in one order everywhere.
+    with threadpool_limits(1):
+        if len(rows):
+            rows = _mark_faceless(table, rows, groups, measured)
+        if len(rows):
+            _mark_copies(table, rows, measured, params.max_duplicate_bits)
+            rows = _mark_mixed(table, rows, groups, measured, params.max_identity_distance)
+        if len(rows):
+            _mark_strangers(table, rows, groups, measured, params.max_identity_distance)
     return table
 
 
-def _mark_faceless(table: pd.DataFrame, rows: np.ndarray, measured: Measured) -> np.ndarray:
+def _mark_faceless(table: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, measured: Gathered) -> np.ndarray:
     """Marks what is no face among these rows and returns the others."""
-    embeddings = measured.embeddings[rows]
-    distance, strangeness = identity.fit(embeddings, table["identity"].to_numpy()[rows])
+    embeddings = Chosen(measured.embeddings, rows)
+    distance, strangeness = identity.fit(embeddings, groups[rows])
     table.loc[rows, "identity_distance"] = distance
     faceless = identity.faceless(embeddings, measured.background, distance, strangeness)
     mark(table, rows[faceless], "no_face", distance[faceless], "the box holds no face")
     return np.asarray(rows[~faceless])
 
 
-def _mark_mixed(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_distance: float) -> np.ndarray:
+def _mark_mixed(
+    table: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, measured: Gathered, max_distance: float
+) -> np.ndarray:
     """A mixed folder goes as a whole: which of the two it is named after, the faces do not say."""
-    groups = table["identity"].to_numpy()[rows]
-    mixed = identity.mixed(measured.embeddings[rows], groups, max_distance)
-    for key, (apart, second) in mixed.items():
-        members = rows[groups == key]
+    mixed = identity.mixed(Chosen(measured.embeddings, rows), groups[rows], max_distance)
+    for members, second, apart in mixed:
+        key = table["identity"].iloc[rows[members[0]]]
         detail = f"{key} holds two people, of {len(members) - len(second)} and {len(second)} images"
-        mark(table, members, "mixed_people", np.full(len(members), apart), detail)
-    return np.asarray(rows[~np.isin(groups, list(mixed))])
+        mark(table, rows[members], "mixed_people", np.full(len(members), apart), detail)
+    return np.delete(rows, np.concatenate([folder.rows for folder in mixed])) if mixed else rows
 
 
-def _mark_strangers(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_distance: float) -> None:
-    groups = table["identity"].to_numpy()[rows]
-    strangers = rows[identity.strangers(measured.embeddings[rows], groups, max_distance)]
+def _mark_strangers(
+    table: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, measured: Gathered, max_distance: float
+) -> None:
+    strangers = rows[identity.strangers(Chosen(measured.embeddings, rows), groups[rows], max_distance)]
     distance = table["identity_distance"].to_numpy()[strangers]
     mark(table, strangers, "wrong_person", distance, "not the face of its folder")
 
 
-def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Measured, max_bits: int) -> None:
+def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Gathered, max_bits: int) -> None:
     """Of two copies in one folder the smaller face goes; of two in different folders, the one that fits its less."""
     hashes = table["dhash"].to_numpy()[rows]
     identities, sources = table["identity"].to_numpy(), table["source"].to_numpy()
     distance = table["identity_distance"].to_numpy()
     size, sharpness = table[["w", "h"]].min(axis=1).to_numpy(), table["sharpness"].to_numpy()
-    pairs, alike = duplicates.find_copies(hashes, measured.thumbs[rows], measured.embeddings[rows], max_bits)
+    thumbs, embeddings = Chosen(measured.thumbs, rows), Chosen(measured.embeddings, rows)
+    pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
     for (a, b), likeness in zip(rows[pairs], alike, strict=True):
         if table.at[a, "reason"] or table.at[b, "reason"]:
             continue

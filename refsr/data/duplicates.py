@@ -7,27 +7,36 @@ from itertools import combinations, pairwise
 import cv2
 import numpy as np
 
+from refsr.data.rows import Rows, blocks
+
 _NEAR = 0.25  # most that embeddings of one face in one picture lie apart; of two views it is rarely so little
 _SAME = 0.75  # likeness of the pictures less half the distance of the faces, from which on they are one picture
 _WORTH_A_LOOK = 0.8  # correlation under which no shift makes two thumbnails alike
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be off
 _COARSE = 4.0  # standard deviation of the blur that is taken off: what two portraits have in common
 _LOOKUP = 4.0  # what looking up a band costs, in hashes compared
-_BLOCK = 1 << 22  # pairs compared at a time
+_BLOCK = 1 << 18  # pairs compared at a time
+_NO_PAIRS = np.empty((0, 2), np.int64)
 
 
-def find_copies(
-    hashes: np.ndarray, thumbs: np.ndarray, embeddings: np.ndarray, max_bits: int
-) -> tuple[np.ndarray, np.ndarray]:
+def find_copies(hashes: np.ndarray, thumbs: Rows, embeddings: Rows, max_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of rows, (M, 2) with first < second in ascending order, that show one picture; their likeness (M,).
 
     Their hashes (N,) uint64 differ in at most `max_bits`, thumbs (N, h, w) uint8 are alike and embeddings (N, D) of the
     faces near. Two views of one person often share a hash, two portraits the light, but not detail and face at once.
     """
-    pairs = close_hashes(hashes, max_bits)
-    alike = likeness(thumbs[pairs[:, 0]], thumbs[pairs[:, 1]])
+    found = [_confirmed(pairs, thumbs, embeddings) for pairs in _close(hashes, max_bits)]
+    pairs, alike = (np.concatenate(parts) for parts in zip(*found, (_NO_PAIRS, np.empty(0)), strict=True))
+    order = _ascending(pairs)
+    return pairs[order], alike[order]
+
+
+def _confirmed(pairs: np.ndarray, thumbs: Rows, embeddings: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Those of the pairs that show one picture, and their likeness; thumbnails are looked at where faces are near."""
     apart = np.linalg.norm(embeddings[pairs[:, 0]] - embeddings[pairs[:, 1]], axis=1)
-    same = (apart <= _NEAR) & (alike - apart / 2 >= _SAME)
+    pairs, apart = pairs[apart <= _NEAR], apart[apart <= _NEAR]
+    alike = likeness(thumbs[pairs[:, 0]], thumbs[pairs[:, 1]])
+    same = alike - apart / 2 >= _SAME
     return pairs[same], alike[same]
 
 
@@ -39,14 +48,28 @@ def close_hashes(hashes: np.ndarray, max_bits: int) -> np.ndarray:
     With bands of about log2(N) bits a hash meets few others, so that evenly spread hashes take far fewer than N^2
     steps (8 bits: 3 times as many hashes took 7 times as long, 100,000 of them 2 seconds); M alone may be as many.
     """
+    pairs = np.concatenate([_NO_PAIRS, *_close(hashes, max_bits)])
+    return np.asarray(pairs[_ascending(pairs)])
+
+
+def _ascending(pairs: np.ndarray) -> np.ndarray:
+    return np.lexsort((pairs[:, 1], pairs[:, 0]))
+
+
+def _close(hashes: np.ndarray, max_bits: int) -> Iterator[np.ndarray]:
+    """The same pairs in no order, each once, a bounded number at a time."""
     count = _band_count(len(hashes), max_bits)
-    edges = np.linspace(0, 64, count + 1).astype(int)
-    found = [
-        pairs
-        for low, high in pairwise(edges.tolist())
-        for pairs in _close_in_band(hashes, (hashes >> np.uint64(low)) & _ones(high - low), high - low, max_bits, count)
-    ]
-    return np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
+    edges = np.linspace(0, 64, count + 1).astype(int).tolist()
+    masks = [_ones(high - low) << np.uint64(low) for low, high in pairwise(edges)]
+    for band, (low, high) in enumerate(pairwise(edges)):
+        keys = (hashes & masks[band]) >> np.uint64(low)
+        for pairs in _close_in_band(hashes, keys, high - low, max_bits, count):
+            differ = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
+            met = np.zeros(len(pairs), bool)  # in an earlier band
+            for mask in masks[:band]:
+                met |= np.bitwise_count(differ & mask) <= max_bits // count
+            new = pairs[~met]
+            yield from (new[part] for part in blocks(len(new)))
 
 
 def _band_count(total: int, max_bits: int) -> int:

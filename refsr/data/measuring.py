@@ -13,11 +13,11 @@ from refsr.config import Curate
 from refsr.data import parts, spool
 from refsr.data.curation import describe
 from refsr.data.measure import Find
-from refsr.data.measurements import Embed, Job, Measured, measure
+from refsr.data.measurements import Embed, Job, measure
 from refsr.data.parts import WHOLE, Share
 from refsr.data.sources import open_source
 from refsr.data.storage import Extent
-from refsr.data.store import Store
+from refsr.data.store import Gathered, Store
 from refsr.data.vggface2 import Tree, identity_of, is_wanted
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
@@ -55,7 +55,7 @@ class Measuring:
         self._measure = partial(measure, embed=embed, params=params, workers=workers, find=find)
         self._boxed = self.tree.has_boxes
 
-    def measure(self, identities: list[str]) -> Measured:
+    def measure(self, identities: list[str]) -> Gathered:
         """All that is measured of these identities, in this order."""
         images = self.tree.images
         missing = [identity for identity in identities if identity not in self._store]

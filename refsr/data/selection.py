@@ -5,6 +5,7 @@ import pandas as pd
 
 from refsr.config import Curate
 from refsr.data.measure import COLOUR
+from refsr.data.rows import Rows
 from refsr.data.vggface2 import BOX
 
 NEAR_FRONTAL = 20.0  # degrees a reference may be turned, where the identity has such an image; further is a side view
@@ -15,12 +16,12 @@ _COLOUR = 0.5  # of the range of a channel, root mean square over the channels
 _SCALE = 4.0  # times as large a face
 
 
-def select(table: pd.DataFrame, embeddings: np.ndarray, order: dict[str, list[str]], params: Curate) -> pd.DataFrame:
+def select(table: pd.DataFrame, embeddings: Rows, order: dict[str, list[str]], params: Curate) -> pd.DataFrame:
     """The judged table with `role` and `appearance` of each image kept; what is too few or not needed is marked.
 
     `embeddings` (N, D) are of the table's rows; `order` are the identities of each split as they are to be taken.
     """
-    table["role"], table["appearance"] = "", np.nan
+    table = table.assign(role=np.full(len(table), "", object), appearance=np.nan)
     kept = table.index[table["reason"] == ""]
     groups = {str(key): rows.to_numpy() for key, rows in kept.to_series().groupby(table.loc[kept, "identity"])}
     least = {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}
@@ -48,12 +49,12 @@ def needed(params: Curate) -> dict[str, float]:
 def mark(table: pd.DataFrame, rows: np.ndarray, reason: str, values: np.ndarray, detail: str) -> None:
     """Give these rows a reason, unless they have one."""
     free = (table["reason"].to_numpy()[rows] == "").nonzero()[0]
-    rows = rows[free]
-    table.loc[rows, ["reason", "detail"]] = reason, detail
-    table.loc[rows, "value"] = values[free]
+    if len(free):
+        table.loc[rows[free], ["reason", "detail"]] = reason, detail
+        table.loc[rows[free], "value"] = values[free]
 
 
-def _give_roles(table: pd.DataFrame, rows: np.ndarray, embeddings: np.ndarray, params: Curate) -> None:
+def _give_roles(table: pd.DataFrame, rows: np.ndarray, embeddings: Rows, params: Curate) -> None:
     """One reference; of the rest a draw in training, and in testing those that look least like the reference."""
     group = table.loc[rows]
     at = _reference(group)

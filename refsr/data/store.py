@@ -1,4 +1,4 @@
-"""What was measured, on disk: finished identities are added, found again by a later run, and mapped into memory.
+"""What was measured, on disk: finished identities are added, found again by a later run, and read in pieces.
 
 FOLDER/00000.json        [identity, images, corners] of each identity in this chunk; written last, so it vouches for all
 FOLDER/00000.parquet     the rows of Measured.table, FOLDER/00000.{thumbs,embeddings,background}.npy its arrays
@@ -6,15 +6,17 @@ FOLDER/00000.parquet     the rows of Measured.table, FOLDER/00000.{thumbs,embedd
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.lib.format import open_memmap
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
 from refsr.data.measurements import Measured
+from refsr.data.rows import OnDisk, Rows
 
 FLUSH = 2048  # images that may be lost to a kill
 _ARRAYS = ("thumbs", "embeddings", "background")
@@ -26,6 +28,16 @@ class _Home(NamedTuple):
     chunk: Path  # without a suffix
     rows: slice
     corners: slice
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was measured of many identities, as in `Measured`, its arrays left on the disk; good until the next."""
+
+    table: pd.DataFrame
+    thumbs: Rows
+    embeddings: Rows
+    background: Rows
 
 
 class Store:
@@ -64,13 +76,12 @@ class Store:
         self._know(chunk, members)
         self._waiting = []
 
-    def gather(self, identities: Sequence[str]) -> Measured:
-        """These identities in this order, whoever measured them and when; the arrays are mapped from scratch files."""
+    def gather(self, identities: Sequence[str]) -> Gathered:
+        """These identities in this order, whoever measured them and when."""
         homes = [self._homes[identity] for identity in identities]
-        table = self._table(homes)
         rows = [home.rows for home in homes]
-        return Measured(
-            table,
+        return Gathered(
+            self._table(homes),
             self._array("thumbs", homes, rows),
             self._array("embeddings", homes, rows),
             self._array("background", homes, [home.corners for home in homes]),
@@ -82,32 +93,37 @@ class Store:
             self._homes[identity] = _Home(chunk, slice(start[0], end[0]), slice(start[1], end[1]))
 
     def _table(self, homes: list[_Home]) -> pd.DataFrame:
-        parts: list[pd.DataFrame] = [pd.DataFrame()] * len(homes)
-        for chunk, members in _by_chunk(homes).items():
-            table = pd.read_parquet(f"{chunk}.parquet")
-            for at in members:
-                parts[at] = table.iloc[homes[at].rows]
-        return pd.concat(parts, ignore_index=True)
+        """The rows of all, in their order; while it is made there are two of it, and no more."""
+        chunks: dict[Path, list[int]] = {}
+        for at, home in enumerate(homes):
+            chunks.setdefault(home.chunk, []).append(at)
+        whole = pd.concat(
+            [_some(f"{chunk}.parquet", [homes[at] for at in members]) for chunk, members in chunks.items()]
+        )
+        sizes = np.array([home.rows.stop - home.rows.start for home in homes])
+        placed = np.concatenate(list(chunks.values()))  # which identity stands where, chunk after chunk
+        starts = np.empty(len(homes), np.int64)
+        starts[placed] = np.cumsum(sizes[placed]) - sizes[placed]
+        order = np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+        return whole.iloc[order].reset_index(drop=True)
 
-    def _array(self, name: str, homes: list[_Home], rows: list[slice]) -> np.ndarray:
-        ends = np.cumsum([0, *(part.stop - part.start for part in rows)])
-        whole: np.ndarray | None = None
-        for chunk, members in _by_chunk(homes).items():
-            source = np.load(f"{chunk}.{name}.npy", mmap_mode="r")
-            if whole is None:
-                shape = (int(ends[-1]), *source.shape[1:])
-                path = self.folder / f"{name}.npy"
-                path.unlink(missing_ok=True)  # what is mapped of it elsewhere stays as it is
-                whole = open_memmap(path, "w+", source.dtype, shape) if shape[0] else np.empty(shape, source.dtype)
-            for at in members:
-                whole[ends[at] : ends[at + 1]] = source[rows[at]]
-        assert whole is not None  # noqa: S101 - there is an identity
-        return whole
+    def _array(self, name: str, homes: list[_Home], rows: list[slice]) -> OnDisk:
+        """The rows of all, in their order, in a file of their own."""
+        path = self.folder / f"{name}.npy"
+        first = np.load(f"{homes[0].chunk}.{name}.npy", mmap_mode="r")
+        length = sum(part.stop - part.start for part in rows)
+        header = header_data_from_array_1_0(first) | {"shape": (length, *first.shape[1:])}
+        path.unlink(missing_ok=True)
+        with path.open("wb") as file:
+            write_array_header_1_0(file, header)
+            for home, part in zip(homes, rows, strict=True):
+                file.write(np.load(f"{home.chunk}.{name}.npy", mmap_mode="r")[part].tobytes())
+        return OnDisk(path, length)
 
 
-def _by_chunk(homes: list[_Home]) -> dict[Path, list[int]]:
-    """The positions in `homes` of those in each chunk."""
-    chunks: dict[Path, list[int]] = {}
-    for at, home in enumerate(homes):
-        chunks.setdefault(home.chunk, []).append(at)
-    return chunks
+def _some(path: str, homes: list[_Home]) -> pd.DataFrame:
+    """The rows of these identities in a chunk's table; what they are looked up by costs nothing to set anew."""
+    table = pd.read_parquet(path)
+    if sum(home.rows.stop - home.rows.start for home in homes) == len(table) and homes == sorted(homes):
+        return table
+    return pd.concat([table.iloc[home.rows] for home in homes])

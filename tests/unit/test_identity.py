@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refsr.data import identity
+from refsr.data import identity, rows
 
 GROUPS, MEMBERS, SIZE = 12, 6, 32
 
@@ -70,8 +70,39 @@ def test_the_centres_of_many_rows_are_worked_through_in_blocks(
     people: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = identity.fit(*people)
-    monkeypatch.setattr(identity, "_BLOCK", 7)
+    monkeypatch.setattr(rows, "BLOCK", 7)
     np.testing.assert_allclose(identity.fit(*people)[1], whole[1], rtol=1e-5)
+
+
+def test_some_groups_stand_for_all_others(
+    people: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeddings, groups = people
+    monkeypatch.setattr(identity, "_COHORT", 8)
+    embeddings[[0, 20]] = embeddings[[20, 0]]
+    assert np.flatnonzero(identity.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
+
+
+def test_a_centre_without_one_is_that_of_the_others() -> None:
+    group = np.random.default_rng(3).normal(size=(9, 5)).astype(np.float32)
+    distance, centre = identity._among(group)
+    for row in range(len(group)):
+        others = np.delete(group, row, axis=0)
+        between = np.linalg.norm(others[:, None] - others[None], axis=2)
+        near = others[np.argsort(between[between.sum(axis=1).argmin()])[:4]]
+        assert distance[row] == pytest.approx(np.linalg.norm(group[row] - near.mean(axis=0)), rel=1e-5)
+    between = np.linalg.norm(group[:, None] - group[None], axis=2)
+    near = group[np.argsort(between[between.sum(axis=1).argmin()])[:5]]
+    np.testing.assert_allclose(centre, near.mean(axis=0), rtol=1e-5)
+
+
+def test_a_group_of_two_people_is_cut_between_them(people: tuple[np.ndarray, np.ndarray]) -> None:
+    embeddings, groups = people
+    embeddings[:3] = embeddings[20] + np.random.default_rng(4).normal(0, 0.02, (3, SIZE))
+    (mixed,) = identity.mixed(embeddings, groups, 9.0)
+    assert mixed.rows.tolist() == [0, 1, 2, 3, 4, 5]
+    assert mixed.second.tolist() in ([0, 1, 2], [3, 4, 5])
+    assert 1 < mixed.apart < 2
 
 
 def test_what_is_like_the_background_is_no_face_and_a_stranger_is_one(people: tuple[np.ndarray, np.ndarray]) -> None:
