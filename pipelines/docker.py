@@ -69,9 +69,9 @@ def _load(image: str, address: str) -> None:
     with contextlib.closing(docker.DockerClient(base_url=address, timeout=600)) as client:
         if any(image in known.tags for known in client.images.list()):
             return
-        saved = subprocess.Popen([images.engine(), "save", image], stdout=subprocess.PIPE)  # noqa: S603
-        client.images.load(saved.stdout)
-        if saved.wait():
+        with subprocess.Popen([images.engine(), "save", image], stdout=subprocess.PIPE) as saved:  # noqa: S603
+            client.images.load(saved.stdout)
+        if saved.returncode:
             raise RefsrError(f"{image}: {Path(images.engine()).name} could not save it; build it with `make images`")
 
 

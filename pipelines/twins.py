@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -150,15 +151,17 @@ def docker_engine(folder: Path) -> Iterator[str]:
         return
     if os.geteuid() != 0 or shutil.which("dockerd") is None:
         raise RefsrError("no docker engine answers, and none can be started: install docker, or be root with dockerd")
-    address = f"unix://{folder}/docker.sock"
-    command = ["dockerd", "--host", address, "--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
+    sockets = Path(tempfile.mkdtemp(prefix="refsr-"))  # `folder` may be deep, and a socket's path has 107 bytes at most
+    address = f"unix://{sockets}/docker.sock"
+    command = ["dockerd", "--host", address, "--data-root", str(folder / "data"), "--exec-root", str(sockets / "exec")]
     command += ["--pidfile", str(folder / "pid"), "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
     command += ["--bridge=none", "--exec-opt", "native.cgroupdriver=cgroupfs"]
     try:
         with serving(command, folder, {}, lambda: _is_engine(address)):
             yield address
     finally:
-        subprocess.run(["umount", str(folder / "exec/netns/default")], capture_output=True)  # noqa: S603, S607 - it stays
+        subprocess.run(["umount", str(sockets / "exec/netns/default")], capture_output=True)  # noqa: S603, S607 - it stays
+        shutil.rmtree(sockets, ignore_errors=True)
         shutil.rmtree(folder / "data", ignore_errors=True)  # gigabytes
 
 
@@ -167,9 +170,8 @@ def _is_engine(address: str) -> bool:
     from docker.errors import DockerException
 
     try:
-        client = docker.DockerClient(base_url=address)
-        client.ping()
-        client.close()
+        with contextlib.closing(docker.DockerClient(base_url=address)) as client:
+            client.ping()
     except (DockerException, OSError):
         return False
     return True

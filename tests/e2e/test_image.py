@@ -1,6 +1,8 @@
 """The pipeline in its own image, where there is one of this commit: `make pipeline-docker` in a test."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,10 @@ def image() -> str:
 def test_the_pipeline_runs_in_its_image(image: str, tmp_path: Path) -> None:
     for path in (tmp_path, *tmp_path.parents[:2]):
         path.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests are root
-    assert docker.run(tmp_path / "run", ROOT / "params/tiny.yaml", image) == "1"
+    command = [sys.executable, "-m", "pipelines.docker", "--image", image, "--output", str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1] == f"{image}: registered as version 1"
     assert not (tmp_path / "run/docker/data").exists()
 
 
