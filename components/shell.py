@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class Artifact(Protocol):
     metadata: dict[str, Any]
 
 
-Given = Artifact | Sequence[Artifact] | str | None  # what a component hands over under one name
+Given = Artifact | list[Any] | str | None  # what a component hands over under one name
 
 
 def run(
@@ -61,10 +61,10 @@ def run(
         shutil.copyfile(paths[port] / file, page.path)
 
 
-def _path(value: Artifact | Sequence[Artifact] | str) -> Any:
+def _path(value: Artifact | list[Any] | str) -> Any:
     if isinstance(value, str):
         return value
-    return [Path(each.path) for each in value] if isinstance(value, Sequence) else Path(value.path)
+    return [Path(each.path) for each in value] if isinstance(value, list) else Path(value.path)
 
 
 def finish(status: Any, tracking_uri: str, image: str) -> None:

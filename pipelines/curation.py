@@ -1,4 +1,4 @@
-"""Raw set to identity groups in a graph: by one task, or by several that measure a part each and one that joins them."""
+"""Raw set to identity groups in a graph: by one task, or by several that measure parts and one that joins them."""
 
 from collections.abc import Callable
 from typing import Any
