@@ -29,20 +29,26 @@ class Artifact(Protocol):
     metadata: dict[str, Any]
 
 
+Given = Artifact | list[Any] | str | None  # what a component hands over under one name
+
+
 def run(
     stage: str,
     params: Mapping[str, Any],
     tracking_uri: str,
     metrics: Artifact,
     show: Mapping[str, Artifact] | None = None,
-    **ports: Artifact,
+    uri: str = "",
+    **given: Given,
 ) -> None:
     """Run a stage on the local paths of its artifacts; its metrics become the metadata of `metrics`.
 
+    An artifact that is None is left out, and a text is an option of the stage. `uri`, if not empty, is the raw set,
+    which the stage reads itself, so that no artifact of it is copied into the pod.
     `show` names files of the outputs ("evaluation/report.html") to be copied to artifacts of their own, since Kubeflow
     shows single files only. What a user can mend ends the process with its message and without a traceback.
     """
-    paths = {port: Path(artifact.path) for port, artifact in ports.items()}
+    paths = {name: _path(value) for name, value in given.items() if value is not None} | ({"raw": uri} if uri else {})
     with _ending_as_the_command_line_does():
         section = parse_section(stage, params)
         state = Path(os.environ[STATE]) if STATE in os.environ else None
@@ -53,6 +59,12 @@ def run(
     for name, page in (show or {}).items():
         port, _, file = name.partition("/")
         shutil.copyfile(paths[port] / file, page.path)
+
+
+def _path(value: Artifact | list[Any] | str) -> Any:
+    if isinstance(value, str):
+        return value
+    return [Path(each.path) for each in value] if isinstance(value, list) else Path(value.path)
 
 
 def finish(status: Any, tracking_uri: str, image: str) -> None:

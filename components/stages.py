@@ -2,7 +2,7 @@
 
 One definition runs on a cluster and under kfp.local: lightweight, nothing installed at run time, the image set when a
 pipeline is compiled. Numbers are not Optional, and no component returns a value a condition could hang on: the local
-runner gets both wrong without a word.
+runner gets both wrong without a word. Artifacts may be left out where the step can do without.
 """
 
 from functools import partial
@@ -34,12 +34,34 @@ def fetch(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], metri
 
 @component
 def curate(
-    params: dict[str, Any], tracking_uri: str, raw: Input[Dataset], curated: Output[Dataset], metrics: Output[Metrics]
+    params: dict[str, Any],
+    tracking_uri: str,
+    uri: str,
+    shard: str,
+    curated: Output[Dataset],
+    metrics: Output[Metrics],
+    raw: Input[Dataset] | None = None,
 ) -> None:
-    """Raw tree to identity groups."""
+    """Raw set, an artifact or the URI of one, to identity groups, or to the part I/N of them."""
     from components.shell import run
 
-    run("curate", params, tracking_uri, metrics, raw=raw, curated=curated)
+    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, shard=shard)
+
+
+@component
+def merge(
+    params: dict[str, Any],
+    tracking_uri: str,
+    uri: str,
+    parts: Input[list[Dataset]],
+    curated: Output[Dataset],
+    metrics: Output[Metrics],
+    raw: Input[Dataset] | None = None,
+) -> None:
+    """Parts of a curation to identity groups."""
+    from components.shell import run
+
+    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated)
 
 
 @component
@@ -91,14 +113,14 @@ def evaluate(
     params: dict[str, Any],
     tracking_uri: str,
     curated: Input[Dataset],
-    sisr: Input[Model],
     refsr: Input[Model],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     report: Output[HTML],
     results: Output[Markdown],
+    sisr: Input[Model] | None = None,
 ) -> None:
-    """Measure both networks on people neither has seen."""
+    """Measure the networks on people none has seen."""
     from components.shell import run
 
     run(

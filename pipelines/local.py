@@ -24,22 +24,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compile, and run every task as a process; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.local", description=__doc__)
     add_run_options(parser)
+    parser.add_argument("--cluster", type=Path, help="cluster file; of it only `curate_shards` means anything here")
     parser.add_argument("--output", type=Path, required=True, help="folder of the package, the artifacts and the store")
     options = parser.parse_args(argv)
     try:
-        print(run(options.output.absolute(), work_of(options)))
+        print(run(options.output.absolute(), work_of(options), load_cluster(options.cluster)))
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def run(folder: Path, work: Work) -> Path:
+def run(folder: Path, work: Work, cluster: Cluster) -> Path:
     """The pipeline run in `folder`, with a store of its own there; returns the folder of its tasks' artifacts.
 
     Raises RefsrError where a task fails: what the task itself said has been printed by then.
     """
-    pipeline = build(work, "refsr:local", without_retries(load_cluster()))
+    pipeline = build(work, "refsr:local", without_retries(cluster))
     inputs = arguments(pipeline, work, f"sqlite:///{folder}/mlflow.db")
     package = folder / f"{work.graph}.yaml"
     compile_package(package, pipeline)

@@ -42,19 +42,14 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
     A branch or tag moves, so a fetch is taken from the cache only where the revision is a whole commit.
     """
     if work.graph == "inference":
-        _require_uri(work, "pairs")
+        if not work.pairs:
+            raise RefsrError("--pairs: the graph inference needs the URI of it")
         return inference(image, cluster)
     if work.graph == "reevaluation":
-        _require_uri(work, "sisr")
         load_section(work.params, "fetch")
-        return reevaluation(image, _for_fetch(cluster, work.params))
+        return reevaluation(image, _for_fetch(cluster, work.params), with_sisr=bool(work.sisr))
     source = source_of(work.params, work.raw)
     return training(image, _for_fetch(cluster, work.params) if source == "fetched" else cluster, source)
-
-
-def _require_uri(work: Work, name: str) -> None:
-    if name not in work.uris():
-        raise RefsrError(f"--{name}: the graph {work.graph} needs the URI of it")
 
 
 def _for_fetch(cluster: Cluster, params: Path) -> Cluster:
@@ -103,7 +98,7 @@ def _section(params: Path, name: str) -> dict[str, Any]:
 def source_of(params: Path, raw: str | None) -> Source:
     """Where the raw set comes from: the URI given, else the section `fetch`, else the section `synthesize`."""
     if raw:
-        return "imported"
+        return "named"
     if "fetch" in _sections(params):
         return "fetched"
     if "synthesize" in _sections(params):
@@ -145,5 +140,7 @@ def reachable_from_a_cluster(tracking_uri: str, uris: Mapping[str, str]) -> None
     if store.username or store.password:
         raise RefsrError("--tracking-uri: holds a user or password; keep them in a Secret (docs/how-to/kubeflow.md)")
     for name, uri in uris.items():
-        if urlsplit(uri).scheme not in ("s3", "minio", "gs"):
-            raise RefsrError(f"--{name} {uri}: not s3://, minio:// or gs://; pods cannot read folders of this machine")
+        known = ("s3",) if name == "raw" else ("s3", "minio", "gs")  # the raw set is read by the stage itself
+        if urlsplit(uri).scheme not in known:
+            told = " or ".join(f"{scheme}://" for scheme in known)
+            raise RefsrError(f"--{name} {uri}: not {told}; pods cannot read folders of this machine")

@@ -5,15 +5,16 @@ from typing import Any
 from kfp import dsl
 
 from components import stages
+from pipelines.curation import curation
 from pipelines.resources import Cluster, dress
 
 NAME = "refsr-reevaluation"
 
 
-def reevaluation(image: str, cluster: Cluster) -> Any:
+def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
     """The pipeline. Its inputs are the MLflow store, sections of parameters, and `sisr`, the URI of a SISR training.
 
-    The registry keeps RefSR only, so the arm without references comes from what the training run left.
+    The registry keeps RefSR only: SISR is measured `with_sisr`, from what a training run left, or not at all.
     """
 
     @dsl.pipeline(name=NAME, description="A registered model on the data of a revision.")
@@ -31,10 +32,12 @@ def reevaluation(image: str, cluster: Cluster) -> Any:
 
         with dsl.ExitHandler(task("finish", image=image), name="stages"):
             refsr = task("checkpoint", params=checkpoint).outputs["refsr"]
-            trained = dsl.importer(artifact_uri=sisr, artifact_class=dsl.Model, reimport=False).output
+            models = {"refsr": refsr}
+            if with_sisr:
+                models["sisr"] = dsl.importer(artifact_uri=sisr, artifact_class=dsl.Model, reimport=False).output
             raw_set = task("fetch", params=fetch).outputs["raw"]
-            curated = task("curate", params=curate, raw=raw_set).outputs["curated"]
+            curated = curation(task, cluster.curate_shards, curate, raw=raw_set)
             task("validate", params=validate, curated=curated)
-            task("evaluate", params=evaluate, curated=curated, sisr=trained, refsr=refsr)
+            task("evaluate", params=evaluate, curated=curated, **models)
 
     return pipeline

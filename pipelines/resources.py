@@ -86,6 +86,7 @@ class Cluster(Section):
     gpu: Gpu = Gpu()
     secrets: list[Secret] = Field(default_factory=list)
     state: State | None = None
+    curate_shards: Annotated[int, Field(ge=1)] = 1  # tasks that measure a part of the raw set each
     tasks: dict[str, Task]
 
 
@@ -94,6 +95,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "synthesize": {"cpu": "4", "memory": "4Gi"},
     "fetch": {"cpu": "2", "memory": "4Gi", "timeout_minutes": 720},
     "curate": {"cpu": "8", "memory": "16Gi", "timeout_minutes": 720},
+    "merge": {"cpu": "8", "memory": "16Gi", "timeout_minutes": 720},
     "validate": {"cpu": "2", "memory": "8Gi"},
     "train_sisr": {"cpu": "8", "memory": "32Gi", "gpus": 1, "shm": "4Gi", "timeout_minutes": 2880},
     "train_refsr": {"cpu": "8", "memory": "32Gi", "gpus": 1, "shm": "4Gi", "timeout_minutes": 2880},

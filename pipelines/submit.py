@@ -47,7 +47,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
     parser.add_argument("--graph", choices=GRAPHS, default="training", help="what is run (default: training)")
     parser.add_argument("--raw", help="training: URI of the raw set (default: fetch or synthesize, as the params say)")
-    parser.add_argument("--sisr", help="reevaluation: URI of the artifact `sisr` of a training run")
+    parser.add_argument("--sisr", help="reevaluation: URI of the artifact `sisr` of a training run, to be measured too")
     parser.add_argument("--pairs", help="inference: URI of a folder with small/NAME.png and ref/NAME.png")
 
 

@@ -5,17 +5,18 @@ from typing import Any, Literal
 from kfp import dsl
 
 from components import stages
+from pipelines.curation import curation
 from pipelines.resources import Cluster, dress
 
 NAME = "refsr-training"
-Source = Literal["rendered", "imported", "fetched"]
+Source = Literal["rendered", "named", "fetched"]
 
 
 def training(image: str, cluster: Cluster, source: Source) -> Any:
     """The pipeline, for kfp to compile or run; every task runs in `image`.
 
     Its inputs are the MLflow store, a section of parameters per stage, and `raw`. The raw set is `rendered` by the
-    stage `synthesize`, `imported` from the URI `raw`, or `fetched` by DVC revision, as the section `fetch` says.
+    stage `synthesize`, `named` by the URI `raw`, or `fetched` by DVC revision, as the section `fetch` says.
     """
 
     @dsl.pipeline(name=NAME, description="Raw set to registered model, by way of the quality gate.")
@@ -36,12 +37,12 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
 
         with dsl.ExitHandler(task("finish", image=image), name="stages"):
             if source == "rendered":
-                raw_set = task("synthesize", params=synthesize).outputs["raw"]
+                raw_set = {"raw": task("synthesize", params=synthesize).outputs["raw"]}
             elif source == "fetched":
-                raw_set = task("fetch", params=fetch).outputs["raw"]
+                raw_set = {"raw": task("fetch", params=fetch).outputs["raw"]}
             else:
-                raw_set = dsl.importer(artifact_uri=raw, artifact_class=dsl.Dataset, reimport=False).output
-            curated = task("curate", params=curate, raw=raw_set).outputs["curated"]
+                raw_set = {"uri": raw}
+            curated = curation(task, cluster.curate_shards, curate, **raw_set)
             validation = task("validate", params=validate, curated=curated).outputs["validation"]
             sisr = task("train_sisr", params=train_sisr, curated=curated, validation=validation).outputs["sisr"]
             refsr = task("train_refsr", params=train_refsr, curated=curated, sisr=sisr).outputs["refsr"]

@@ -15,14 +15,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from refsr.errors import RefsrError
 
 LOOPBACK = "127.0.0.1"
-PATIENCE = 60.0  # seconds
+PATIENCE = 180.0  # seconds: on a busy machine MLflow takes most of a minute
 
 
 class S3(NamedTuple):
@@ -30,6 +30,20 @@ class S3(NamedTuple):
 
     endpoint: str
     environment: dict[str, str]
+
+    def client(self) -> Any:
+        """A client of boto3's that gives up at once where nobody answers."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=self.environment["AWS_DEFAULT_REGION"],
+            aws_access_key_id=self.environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
+            config=Config(connect_timeout=2, retries={"max_attempts": 0}),
+        )
 
 
 def free_port() -> int:
@@ -52,19 +66,10 @@ def s3_server(folder: Path, *buckets: str) -> Iterator[S3]:
 
 
 def _has(s3: S3, buckets: Sequence[str]) -> bool:
-    import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
-    access, secret = s3.environment["AWS_ACCESS_KEY_ID"], s3.environment["AWS_SECRET_ACCESS_KEY"]
-    client = boto3.client(
-        "s3",
-        endpoint_url=s3.endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=access,
-        aws_secret_access_key=secret,
-    )
     try:
-        return set(buckets) <= {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        return set(buckets) <= {bucket["Name"] for bucket in s3.client().list_buckets()["Buckets"]}
     except (BotoCoreError, ClientError):
         return False
 
@@ -124,17 +129,19 @@ def _sql(uri: str, statement: str) -> None:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, database: str, s3: S3, bucket: str) -> Iterator[str]:
-    """An MLflow server on PostgreSQL that hands artifacts on to S3, so that clients need no keys; yields its URI."""
+def mlflow_server(folder: Path, database: str, s3: S3 | None = None, bucket: str = "") -> Iterator[str]:
+    """An MLflow server on a database; yields its URI.
+
+    Artifacts it hands on to S3, so that clients need no keys, or keeps in its folder.
+    """
     uri = f"http://{LOOPBACK}:{free_port()}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(urlsplit(uri).port)]
-    command += ["--workers", "1", "--artifacts-destination", f"s3://{bucket}"]
-    environment = s3.environment | {
+    command += ["--workers", "1", "--artifacts-destination", f"s3://{bucket}" if s3 else str(folder / "artifacts")]
+    environment = {
         "MLFLOW_BACKEND_STORE_URI": database,  # not an argument: those are shown to every user of the machine
-        "MLFLOW_S3_ENDPOINT_URL": s3.endpoint,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
+    } | (s3.environment | {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint} if s3 else {})
     with serving(command, folder, environment, lambda: _answers(f"{uri}/health")):
         yield uri
 

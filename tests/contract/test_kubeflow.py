@@ -36,9 +36,11 @@ tasks: {train_sisr: {gpus: 2, memory: 64Gi}}
 """
 GRAPHS = {
     "rendered": lambda cluster: training(IMAGE, cluster, "rendered"),
-    "imported": lambda cluster: training(IMAGE, cluster, "imported"),
+    "named": lambda cluster: training(IMAGE, cluster, "named"),
     "fetched": lambda cluster: training(IMAGE, cluster, "fetched"),
-    "reevaluation": lambda cluster: reevaluation(IMAGE, cluster),
+    "in parts": lambda cluster: training(IMAGE, cluster.model_copy(update={"curate_shards": 3}), "named"),
+    "reevaluation": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=False),
+    "reevaluation of both": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=True),
     "inference": lambda cluster: inference(IMAGE, cluster),
 }
 
@@ -106,7 +108,8 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     for port, kind in ports.items():
         kinds["output" if kind.endswith("output") else "input"].add(port)
     taken = component.component_spec.inputs
-    assert {key for key in taken if key not in ("params", "tracking_uri")} == kinds["input"]
+    assert set(taken) - {"params", "tracking_uri", "uri", "shard"} == kinds["input"]
+    assert ("uri" in taken) == ("raw set" in ports.values())
     assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds["output"] | {"metrics"}
 
 
@@ -124,7 +127,7 @@ def test_a_component_holds_no_logic(name: str) -> None:
     assert isinstance(call.value, ast.Call)
     if name != "finish":
         assert ast.literal_eval(call.value.args[0]) == name
-        assert {k.arg for k in call.value.keywords} == set(steps.ports(steps.load(name)))
+        assert {k.arg for k in call.value.keywords} - {"uri", "shard"} == set(steps.ports(steps.load(name)))
         assert all(isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords)
 
 
@@ -160,12 +163,34 @@ def test_only_a_whole_commit_is_fetched_from_the_cache(tmp_path: Path) -> None:
         assert _stages_of(pipeline)["curate"]["cachingOptions"]["enableCache"]
 
 
-def test_a_raw_set_of_ones_own_is_imported_and_nothing_is_rendered(tmp_path: Path) -> None:
-    pipeline, _ = _compiled(tmp_path / "p.yaml", graph="imported")
+def test_a_raw_set_of_ones_own_is_read_by_the_stage_and_not_copied_into_its_pod(tmp_path: Path) -> None:
+    pipeline, _ = _compiled(tmp_path / "p.yaml", graph="named")
     tasks = _stages_of(pipeline)
-    assert set(tasks) == {"importer", *map(_kebab, steps.STEPS)} - {"synthesize"}
-    assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "importer"
-    assert tasks["importer"]["inputs"]["parameters"]["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+    assert set(tasks) == set(map(_kebab, steps.STEPS)) - {"synthesize"}
+    assert "artifacts" not in tasks["curate"]["inputs"]
+    assert tasks["curate"]["inputs"]["parameters"]["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+
+
+def test_curation_is_spread_over_as_many_tasks_as_the_cluster_file_says(tmp_path: Path) -> None:
+    """A loop over texts of the package, and one task that is given what all of them left."""
+    (tmp_path / "cluster.yaml").write_text("curate_shards: 3")
+    pipeline, _ = _compiled(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    tasks = _stages_of(pipeline)
+    (loop,) = (name for name in tasks if name.startswith("for-loop"))
+    assert set(tasks) == {loop, "merge", *map(_kebab, steps.STEPS)} - {"curate"}
+    iterated = tasks[loop]["parameterIterator"]
+    assert json.loads(iterated["items"]["raw"]) == ["1/3", "2/3", "3/3"]
+    (part,) = pipeline["components"][f"comp-{loop}"]["dag"]["tasks"].values()
+    assert part["inputs"]["parameters"]["shard"] == {"componentInputParameter": iterated["itemInput"]}
+    parts = tasks["merge"]["inputs"]["artifacts"]["parts"]["taskOutputArtifact"]
+    assert parts["producerTask"] == loop
+    assert tasks["validate"]["inputs"]["artifacts"]["curated"]["taskOutputArtifact"]["producerTask"] == "merge"
+
+
+def test_a_model_is_measured_again_with_or_without_the_arm_that_has_no_reference(tmp_path: Path) -> None:
+    for graph, models in (("reevaluation", {"refsr"}), ("reevaluation of both", {"refsr", "sisr"})):
+        pipeline, _ = _compiled(tmp_path / "p.yaml", graph=graph)
+        assert set(_stages_of(pipeline)["evaluate"]["inputs"]["artifacts"]) == {"curated", *models}
 
 
 def test_the_end_is_recorded_however_it_comes(pipeline: Spec) -> None:
@@ -177,10 +202,10 @@ def test_the_end_is_recorded_however_it_comes(pipeline: Spec) -> None:
 
 
 def test_nothing_hangs_on_what_the_local_runner_gets_wrong(graph: tuple[Spec, Spec]) -> None:
-    """No condition, no loop, nothing optional but the status, no bare number: parameters are structures and text."""
+    """No condition, no loop over what a task made, nothing optional but the status, no bare number."""
     pipeline, _ = graph
     assert not _everywhere(pipeline, "condition")
-    assert not _everywhere(pipeline, "parameterIterator")
+    assert all("raw" in iterated["items"] for iterated in _everywhere(pipeline, "parameterIterator"))
     assert not _everywhere(pipeline, "artifactIterator")
     assert not _everywhere(pipeline, "parameterExpressionSelector")
     inputs = [given for group in _everywhere(pipeline, "parameters") for given in group.values()]
@@ -200,7 +225,8 @@ def test_each_task_says_what_it_needs_and_for_how_long(graph: tuple[Spec, Spec])
     pipeline, kubernetes = graph
     containers = _containers(pipeline)
     assert set(containers) <= {_kebab(name) for name in TASKS}
-    tasks = _stages_of(pipeline) | {"finish": pipeline["root"]["dag"]["tasks"]["finish"]}
+    groups = _everywhere(pipeline, "tasks")
+    tasks = {name: task for group in groups for name, task in group.items() if "cachingOptions" in task}
     for name, container in containers.items():
         asked = container["resources"]
         assert asked["resourceCpuLimit"] == asked["resourceCpuRequest"] == TASKS[name.replace("-", "_")].get("cpu", "1")
@@ -309,7 +335,7 @@ def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_
 @pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
 def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
     """Kubeflow keeps numbers as floats, and hands them over so."""
-    made = training(IMAGE, load_cluster(), "imported")
+    made = training(IMAGE, load_cluster(), "named")
     given = json.loads(json.dumps(arguments(made, Work(path), "http://mlflow")), parse_int=float)
     assert set(given) == set(pipeline["root"]["inputDefinitions"]["parameters"])
     for name in steps.STEPS:

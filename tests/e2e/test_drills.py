@@ -1,18 +1,17 @@
 """What happens when a pod is killed in training, and when the tracking server goes away under it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from helpers import make_curated
-from services import free_port, mlflow_server
 
 from components.shell import RUN, STATE
+from pipelines.twins import mlflow_server
 from refsr.services.tracking import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +36,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        folder.mkdir()
         make_curated(folder / "curated", identities=6, train=4)
         (folder / "validation").mkdir()
 
@@ -68,58 +68,36 @@ def _finish(pod: "subprocess.Popen[str]") -> str:
     return output
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Node:
-    return Node(tmp_path_factory.mktemp("node"))
-
-
-@pytest.fixture(scope="module")
-def store(node: Node) -> str:
-    uri = f"sqlite:///{node.folder}/mlflow.db"
-    open_store(uri)
-    return uri
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(node: Node, store: str) -> Iterator[bytes]:
-    _finish(node.start("calm", store))
-    yield node.weights("calm")
-
-
-def test_a_training_killed_with_its_pod_goes_on_in_another(node: Node, store: str, uninterrupted: bytes) -> None:
-    first = node.start("killed", store)
-    node.await_checkpoint(first)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
+def test_a_training_outlives_its_tracking_server_and_its_pod(empty_store: Path, tmp_path: Path) -> None:
+    """The server goes: it ends with one message. The next pod is killed. The third ends as if nothing had been."""
+    node, store = Node(tmp_path / "node"), f"sqlite:///{tmp_path}/mlflow.db"
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    undisturbed = node.start("undisturbed", store)
+    with mlflow_server(tmp_path / "server", store) as uri:
+        _finish(undisturbed)
+        cut_off = node.start("cut-off", uri)
+        node.await_checkpoint(cut_off)
+    output, _ = cut_off.communicate(timeout=300)
+    assert cut_off.returncode == 1
+    assert f"refsr: error: tracking store {uri}:" in output
+    assert "Traceback" not in output
+    killed = node.start("killed", store)
+    node.await_checkpoint(killed)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
     assert not (node.folder / "killed/sisr").exists()
     output = _finish(node.start("retried", store))
     assert " 0/30" not in output, "it began anew"
-    assert node.weights("retried") == uninterrupted
+    assert node.weights("retried") == node.weights("undisturbed")
     assert not list((node.folder / "state").iterdir())
+    _require_one_parent(store, tries=4)
 
 
-def test_every_try_is_a_child_of_one_pipeline_run(node: Node, store: str, uninterrupted: bytes) -> None:
+def _require_one_parent(store: str, tries: int) -> None:
+    """Every try is a child of the one run of the pipeline."""
     client = open_store(store).MlflowClient()
     (experiment,) = client.search_experiments(filter_string="name = 'refsr'")
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if run.info.run_name == "pipeline"]
-    children = {run.data.tags.get("mlflow.parentRunId") for run in runs if run is not parent}
-    assert children == {parent.info.run_id}
-
-
-def test_a_training_outlives_its_tracking_server(node: Node, uninterrupted: bytes) -> None:
-    """It ends with one message when the server goes; tried again when it is back, it goes on from its checkpoint."""
-    port = free_port()
-    with mlflow_server(node.folder / "server", port) as uri:
-        pod = node.start("cut-off", uri)
-        node.await_checkpoint(pod)
-    output, _ = pod.communicate(timeout=300)
-    assert pod.returncode == 1
-    assert f"refsr: error: tracking store {uri}:" in output
-    assert "Traceback" not in output
-    refused, _ = node.start("too-early", uri).communicate(timeout=300)
-    assert f"refsr: error: tracking server {uri}: no answer" in refused
-    with mlflow_server(node.folder / "server", port) as uri:
-        output = _finish(node.start("back", uri))
-    assert " 0/30" not in output, "it began anew"
-    assert node.weights("back") == uninterrupted
+    children = [run.data.tags.get("mlflow.parentRunId") for run in runs if run is not parent]
+    assert children == [parent.info.run_id] * tries

@@ -38,7 +38,8 @@ def _run_locally(folder: Path, params: Path, *arguments: str) -> tuple[int, str]
 def tasks(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a pipeline run; each task has one of its own in it."""
     folder = tmp_path_factory.mktemp("kfp")
-    status, output = _run_locally(folder, tiny)
+    (folder / "cluster.yaml").write_text("curate_shards: 2\n")
+    status, output = _run_locally(folder, tiny, "--cluster", str(folder / "cluster.yaml"))
     assert status == 0, output
     assert "Traceback" not in output
     (made,) = (folder / "out").glob("refsr-training-*")

@@ -60,16 +60,7 @@ def version(cluster: Twins) -> str:
 
 
 def test_artifacts_go_to_s3_through_the_server(cluster: Twins, version: str) -> None:
-    import boto3
-
-    keys = cluster.s3.environment
-    client = boto3.client(
-        "s3",
-        endpoint_url=cluster.s3.endpoint,
-        region_name=keys["AWS_DEFAULT_REGION"],
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-    )
+    client = cluster.s3.client()
     (found,) = client.list_objects_v2(Bucket=BUCKET)["Contents"]
     assert found["Key"].endswith("/artifacts/note.txt")
     assert client.get_object(Bucket=BUCKET, Key=found["Key"])["Body"].read() == b"kept on S3"

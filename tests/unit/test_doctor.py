@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from services import KEYS, s3_client, s3_server
 
+from pipelines.twins import S3, s3_server
 from refsr import doctor
 from refsr.__main__ import main
 
@@ -62,14 +62,14 @@ def test_versions_are_held_against_the_constraints(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server(tmp_path_factory.mktemp("s3"), "faces") as endpoint:
-        s3_client(endpoint).put_object(Bucket="faces", Key="raw/a.jpg", Body=b"a")
-        yield endpoint
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with s3_server(tmp_path_factory.mktemp("s3"), "faces") as store:
+        store.client().put_object(Bucket="faces", Key="raw/a.jpg", Body=b"a")
+        yield store
 
 
-def test_a_bucket_is_really_listed(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in (KEYS | {"AWS_ENDPOINT_URL": bucket}).items():
+def test_a_bucket_is_really_listed(store: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in (store.environment | {"AWS_ENDPOINT_URL": store.endpoint}).items():
         monkeypatch.setenv(key, value)
     assert doctor.s3("s3://faces/raw").state == "ok"
     assert doctor.s3("s3://faces/other").state == "warn"

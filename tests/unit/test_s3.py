@@ -3,12 +3,13 @@
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-import s3_server
+from faulty_proxy import FaultyProxy
 from raw_trees import embed_colour, make_raw
-from s3_server import BUCKET, FaultyProxy
 
+from pipelines.twins import S3, free_port, s3_server
 from refsr.config import Curate
 from refsr.data import s3, sources
 from refsr.data.storage import Extent, read_all
@@ -16,6 +17,7 @@ from refsr.errors import RefsrError
 from refsr.steps.curate import write_curated
 
 PARAMS = Curate(hr_size=32, min_sharpness=0.2)
+BUCKET = "raw"
 KINDS = ("folder", "raw.tar", "raw.tar.gz", "mirror")
 
 
@@ -25,9 +27,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def port(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    with s3_server.running(tmp_path_factory.mktemp("weed")) as port:
-        client = s3_server.client(port)
+def store(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with s3_server(tmp_path_factory.mktemp("weed"), BUCKET) as store:
+        client = store.client()
         for path in raw.rglob("*"):
             if path.is_file():
                 client.upload_file(str(path), BUCKET, f"folder/{path.relative_to(raw)}")
@@ -36,12 +38,17 @@ def port(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             with tarfile.open(packed, mode) as archive:
                 archive.add(raw, "." if "mirror" not in name else "faces")
             client.upload_file(str(packed), BUCKET, name)
-        yield port
+        yield store
+
+
+@pytest.fixture
+def port(store: S3) -> int:
+    return urlsplit(store.endpoint).port or 0
 
 
 @pytest.fixture(autouse=True)
-def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for key, value in (s3_server.KEYS | {"AWS_DEFAULT_REGION": "us-east-1", "AWS_CONFIG_FILE": "none"}).items():
+def keys(store: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for key, value in (store.environment | {"AWS_CONFIG_FILE": "none"}).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
     s3._client.cache_clear()
@@ -50,8 +57,8 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def server(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+def server(store: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
 
 
 def bytes_of(folder: Path) -> dict[str, bytes]:
@@ -119,7 +126,7 @@ def test_wrong_keys_are_told_with_the_variables_to_set(monkeypatch: pytest.Monke
 
 
 def test_no_server_is_told_with_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{s3_server.free_port()}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(RefsrError, match=r"Could not connect .*AWS_ENDPOINT_URL"):
         sources.check(f"s3://{BUCKET}/raw.tar")
 
@@ -132,8 +139,8 @@ def test_neighbours_are_asked_for_at_once_and_come_in_the_order_asked(raw: Path)
 
 
 @pytest.mark.usefixtures("server")
-def test_the_fingerprint_changes_with_an_object(port: int) -> None:
-    client = s3_server.client(port)
+def test_the_fingerprint_changes_with_an_object(store: S3) -> None:
+    client = store.client()
     client.put_object(Bucket=BUCKET, Key="changing/n000001/1.jpg", Body=b"one")
     before = sources.fingerprint(f"s3://{BUCKET}/changing")
     assert sources.fingerprint(f"s3://{BUCKET}/changing") == before

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from services import KEYS, s3_server
 
+from pipelines.twins import s3_server
 from refsr import steps
 from refsr.config import parse_section
 from refsr.errors import RefsrError
@@ -123,10 +123,10 @@ class Shared:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3"), "faces") as endpoint:
-        for key, value in KEYS.items():
+    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3"), "faces") as store:
+        for key, value in store.environment.items():
             patch.setenv(key, value)
-        yield Shared(tmp_path_factory.mktemp("shared") / "repository", endpoint)
+        yield Shared(tmp_path_factory.mktemp("shared") / "repository", store.endpoint)
 
 
 def test_a_revision_brings_its_own_bytes_and_is_recorded(shared: Shared, tracking_uri: str, tmp_path: Path) -> None:

@@ -1,83 +1,10 @@
-"""A real S3 server on loopback (SeaweedFS), and a proxy before it that stalls, refuses and breaks off now and then."""
+"""A proxy before an S3 server that stalls, refuses and breaks off now and then."""
 
 import contextlib
-import os
-import shutil
 import socket
 import socketserver
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}  # of this server, made for the test
-BUCKET = "raw"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[int]:
-    """The port of a server with an empty bucket, its files in `folder`."""
-    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    port = free_port()
-    command = [
-        weed,
-        "-logtostderr=true",
-        "mini",
-        f"-dir={folder}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        f"-s3.port={port}",
-        f"-master.port={free_port()}",
-        f"-volume.port={free_port()}",
-        f"-filer.port={free_port()}",
-        "-webdav=false",
-        "-admin.ui=false",
-        "-master.telemetry=false",
-        f"-bucket={BUCKET}",
-    ]
-    quiet = subprocess.DEVNULL
-    server = subprocess.Popen(command, env=os.environ | KEYS, stdout=quiet, stderr=quiet)
-    try:
-        _wait(port, server)
-        yield port
-    finally:
-        server.kill()
-        server.wait()
-
-
-def client(port: int) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-        region_name="us-east-1",
-        config=Config(s3={"addressing_style": "path"}),
-    )
-
-
-def _wait(port: int, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        assert server.poll() is None, "the S3 server has ended"
-        try:
-            client(port).put_object(Bucket=BUCKET, Key="ready", Body=b"")
-            return
-        except Exception:  # not up yet, or its bucket is not
-            assert time.monotonic() < deadline, "the S3 server does not come up"
-            time.sleep(0.1)
 
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
