@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -254,7 +255,7 @@ def test_links_that_lead_nowhere_and_special_files_in_a_folder_are_told_of(tmp_p
     (folder / "8.jpg").symlink_to("8.jpg")
     os.mkfifo(folder / "9.jpg")
     (folder / "0003_01.jpg").symlink_to(folder / "0001_01.jpg")  # leads to a file, and is one
-    source = sources.open_source(raw)
+    source = open_source(raw)
     assert sources.fingerprint(raw)
     assert source.refused["reason"].tolist() == ["no_plain_file"] * 3
     assert source.refused["name"].tolist() == [f"train/{person(1)}/{number}.jpg" for number in (7, 8, 9)]
