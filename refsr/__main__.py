@@ -64,7 +64,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     inspect = commands.add_parser("inspect", help="an HTML page of a curated set: who is in it, what was left out")
     inspect.add_argument("--curated", type=Path, default=Path("data/curated"), help="(default: data/curated)")
-    inspect.add_argument("--raw", type=Path, help="the raw set it was made from: what was left out is shown as well")
+    inspect.add_argument("--raw", metavar="PATH_OR_URI", help="what it was made from: what was left out is shown, too")
     inspect.add_argument("-o", "--output", type=Path, default=Path("reports/inspect.html"), help="page to write")
     inspect.set_defaults(command=_inspect)
     describe = commands.add_parser("describe", help="parameters, MACs and layers of a variant's networks")

@@ -49,7 +49,7 @@ REJECTS: dict[str, Column] = {
 
 REASONS: dict[str, str] = {
     "unsafe_name": "a member of an archive whose name leads out of it, or a name that is not printable UTF-8",
-    "no_plain_file": "a member of an archive that is a link, a device or the like",
+    "no_plain_file": "a link in an archive or one that leads nowhere, a device or the like",
     "duplicate_name": "an earlier member of the archive has this name",
     "oversized_file": "the file has more bytes than are read",
     "zero_byte": "the file is empty",

@@ -109,7 +109,7 @@ def _embed(looks: list[Look], embed: Embed) -> tuple[np.ndarray, np.ndarray]:
 
 def in_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """`function` of each item, in order, worked out in threads that run only a little ahead of the reader."""
-    with ThreadPoolExecutor(workers) as pool:
+    with _single_threaded(), ThreadPoolExecutor(workers) as pool:
         yield from _ahead(pool, function, items, workers)
 
 

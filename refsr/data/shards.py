@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 
 from refsr.errors import RefsrError
 
@@ -39,10 +39,11 @@ def write_shards(
 
 
 def _write_raw(path: Path, images: Iterator[np.ndarray], count: int, size: int) -> None:
-    shard = open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
-    for row in range(count):
-        shard[row] = next(images)
-    shard.flush()
+    # Written, not mapped: what is written to a map stays in memory until the shard is full.
+    with path.open("wb") as file:
+        write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)})
+        for _ in range(count):
+            file.write(np.ascontiguousarray(next(images)).data)
 
 
 def _write_jpegs(path: Path, images: Iterator[np.ndarray], count: int, size: int) -> None:

@@ -27,7 +27,7 @@ class Source:
 
     files: name (relative to the set, as VGGFace2 lays it out), size, place and start of its bytes; those of a tar.gz
         that were not kept have no place.
-    refused: name, reason, value and detail of what an archive holds that is never read.
+    refused: name, reason, value and detail of what it holds that is never read.
     folders: names of its folders, for those that are empty.
     archives: the prefix of its members' names and the place of each archive in it.
     """
@@ -148,7 +148,7 @@ def _facts(uri: str) -> Iterator[object]:
     root = Path(uri)
     paths = [root] if root.is_file() else (Path(entry.path) for entry, _ in _scan(root, ""))
     for path in paths:
-        facts = path.stat()
+        facts = path.stat() if path.exists() else path.lstat()
         yield str(path.relative_to(root)), facts.st_size, facts.st_mtime_ns if path.is_file() else 0
 
 
@@ -179,9 +179,23 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 def _local_files(uri: str) -> Iterator[Row]:
     for entry, name in _scan(Path(uri), ""):
+        fault = _no_plain_file(entry)
+        if fault:
+            yield ascii(name)[1:-1], 0, False, "no_plain_file", fault, -1, _WHOLE
+            continue
         is_folder = entry.is_dir()
         size = 0 if is_folder else entry.stat().st_size
         yield _named(name, size, is_folder)
+
+
+def _no_plain_file(entry: "os.DirEntry[str]") -> str:
+    """What is neither a folder nor a file, in words; "" for what is one."""
+    try:
+        if entry.is_dir() or entry.is_file():
+            return ""
+    except OSError as error:  # a link in a circle
+        return f"a link that leads nowhere: {error.strerror}"
+    return "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
 
 
 def _named(name: str, size: int, is_folder: bool) -> Row:
@@ -199,10 +213,10 @@ def _scan(folder: Path, prefix: str) -> Iterator[tuple["os.DirEntry[str]", str]]
         raise RefsrError(f"{folder}: cannot be read: {error.strerror}") from error
     for entry in entries:
         name = prefix + entry.name
-        if entry.name.startswith(".") or not (entry.is_dir() or entry.is_file()):
+        if entry.name.startswith("."):
             continue
         yield entry, name
-        if entry.is_dir() and name.count("/") < _DEPTH:
+        if not _no_plain_file(entry) and entry.is_dir() and name.count("/") < _DEPTH:
             yield from _scan(Path(entry.path), name + "/")
 
 

@@ -1,6 +1,7 @@
 """A curated set on one page: what it holds, how it is spread, and what was left out, why, and whether rightly."""
 
 import json
+import tempfile
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,10 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from refsr.data import quality
+from refsr.data import quality, sources
 from refsr.data.curated import Curated
 from refsr.data.manifest import REASONS
-from refsr.data.vggface2 import BOX, Tree
+from refsr.data.vggface2 import BOX, Tree, identity_of, is_wanted
 from refsr.errors import RefsrError
 from refsr.evaluation.charts import histogram
 from refsr.evaluation.page import render
@@ -72,8 +73,8 @@ class Example:
     pictures: list[Picture]
 
 
-def write(curated: Path, output: Path, raw: Path | None = None) -> None:
-    """Write the page of a curated folder; with the raw folder it was made from, rejects are shown.
+def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
+    """Write the page of a curated folder; with the raw set it was made from, rejects are shown.
 
     Raises RefsrError where one of them is not what it should be, or the page cannot be written.
     """
@@ -87,7 +88,7 @@ def write(curated: Path, output: Path, raw: Path | None = None) -> None:
         raise RefsrError(f"{output}: cannot be written: {error.strerror}; name another file with -o") from error
 
 
-def inspect(curated: Curated, raw: Path | None) -> str:
+def inspect(curated: Curated, raw: str | Path | None) -> str:
     """The page, its images inside it."""
     rejects, summary = _rejects(curated.folder), _summary(curated.folder)
     manifest = curated.table
@@ -211,38 +212,62 @@ def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, A
     ]
 
 
-def _examples(curated: Curated, rejects: pd.DataFrame, raw: Path) -> dict[str, list[Example]]:
+class _Raw:
+    """The raw set, of which some files are looked at; a tar.gz is read through for them once."""
+
+    def __init__(self, raw: str | Path, shown: set[str], work: Path) -> None:
+        try:
+            sources.check(raw)
+        except RefsrError as error:
+            raise RefsrError(f"{error}; name the raw set that was curated with --raw, or leave it out") from error
+
+        def wanted(name: str, size: int) -> bool:
+            return is_wanted(name, size) and (name in shown or not identity_of(name))
+
+        tree = Tree(sources.open_source(raw, work, wanted))
+        self.boxes = tree.boxes()
+        self._source = tree.source
+        names = tree.source.files["name"]
+        rows = np.flatnonzero(names.isin(shown))
+        self._rows = dict(zip(names.iloc[rows], rows.tolist(), strict=True))
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of one of the files; None where there is no such file."""
+        return self._source.read(self._rows[name]) if name in self._rows else None
+
+
+def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path) -> dict[str, list[Example]]:
     """Reason -> images left out for it, from the least to the greatest measured value."""
-    if not raw.is_dir():
-        raise RefsrError(f"{raw}: no such folder; name the raw set that was curated with --raw, or leave it out")
-    boxes = Tree(raw).boxes()
-    examples = {}
+    chosen: dict[str, list[dict[Hashable, Any]]] = {}
     for reason, group in rejects.groupby("reason"):
         group = group.sort_values(["value", "source"])
-        chosen = group.iloc[_evenly(len(group), EXAMPLES)].to_dict("records")
-        examples[str(reason)] = [_example(curated, row, raw, boxes) for row in chosen]
-    return examples
+        chosen[str(reason)] = group.iloc[_evenly(len(group), EXAMPLES)].to_dict("records")
+    rows = [row for group in chosen.values() for row in group]
+    shown = {name for row in rows for name in (row["source"], row["detail"].removeprefix(_COPY_OF))}
+    with tempfile.TemporaryDirectory(prefix="refsr-inspect-") as work:
+        opened = _Raw(raw, shown, Path(work))
+        return {reason: [_example(curated, row, opened) for row in group] for reason, group in chosen.items()}
 
 
-def _example(curated: Curated, row: dict[Hashable, Any], raw: Path, boxes: pd.DataFrame) -> Example:
-    pictures = [_look(raw, row["source"], boxes, "left out")]
+def _example(curated: Curated, row: dict[Hashable, Any], raw: _Raw) -> Example:
+    pictures = [_look(raw.read(row["source"]), row["source"], raw.boxes, "left out")]
     table = curated.table
     if row["detail"].startswith(_COPY_OF):
-        pictures.append(_look(raw, row["detail"].removeprefix(_COPY_OF), boxes, "original"))
+        original = row["detail"].removeprefix(_COPY_OF)
+        pictures.append(_look(raw.read(original), original, raw.boxes, "original"))
     elif row["reason"] == "wrong_person":
         reference = np.flatnonzero((table["identity"] == row["identity"]) & (table["role"] == "reference"))
         pictures += [Picture("reference", hr) for hr in curated.pixels(reference)]
     return Example(row["source"], row["value"], pictures)
 
 
-def _look(raw: Path, source: str, boxes: pd.DataFrame, title: str) -> Picture:
-    """A raw image, reduced, its face box framed."""
+def _look(data: bytes | None, source: str, boxes: pd.DataFrame, title: str) -> Picture:
+    """A raw image from its file's bytes, reduced, its face box framed."""
+    if data is None:
+        return Picture(title, None, "not in the raw set")
     try:
-        data = (raw / source).read_bytes()
         width, height = _size(data)
         image, reduction = quality.decode(data, max(width, height) / THUMB)
-    except OSError:
-        return Picture(title, None, "not in the raw folder")
     except quality.Reject as fault:
         return Picture(title, None, fault.detail or REASONS[fault.reason])
     shrink = min(1.0, THUMB / max(image.shape[:2]))

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -73,8 +74,8 @@ def test_every_reason_has_its_row_and_its_examples(curated: Path, raw: Path) -> 
     copies = (rejects["reason"] == "near_duplicate").sum()
     shown = rejects[~rejects["reason"].isin(["zero_byte", "not_jpeg", "truncated"])]
     assert len(pictures(page)) - len(pictures(without)) == len(shown) + copies
-    assert "--raw FOLDER" in without
-    assert "--raw FOLDER" not in page
+    assert "--raw PATH_OR_URI" in without
+    assert "--raw PATH_OR_URI" not in page
 
 
 def test_a_reject_is_shown_with_its_box_and_a_copy_beside_its_original(curated: Path, raw: Path) -> None:
@@ -94,6 +95,14 @@ def test_a_reject_is_shown_with_its_box_and_a_copy_beside_its_original(curated: 
     assert tiny.pictures[0].image.shape == (TOO_SMALL, TOO_SMALL, 3)
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
+def test_an_archive_is_shown_as_the_folder_it_holds(curated: Path, raw: Path, suffix: str, tmp_path: Path) -> None:
+    packed = tmp_path / f"raw{suffix}"
+    with tarfile.open(packed, "w:gz" if suffix.endswith("gz") else "w") as archive:
+        archive.add(raw, ".")
+    assert _page(curated, packed) == _page(curated, raw)
+
+
 def test_a_wrong_person_is_shown_beside_the_reference(mine: Path, raw: Path) -> None:
     rejects = pd.read_parquet(mine / "rejects.parquet").query("reason == 'small_box'")
     (example,) = inspection._examples(Curated(mine), rejects.assign(reason="wrong_person"), raw)["wrong_person"]
@@ -103,18 +112,17 @@ def test_a_wrong_person_is_shown_beside_the_reference(mine: Path, raw: Path) -> 
     assert np.array_equal(example.pictures[1].image, Curated(mine).pixels(reference)[0])
 
 
-def test_large_images_are_reduced_and_their_boxes_too(tmp_path: Path) -> None:
+def test_large_images_are_reduced_and_their_boxes_too() -> None:
     scale = 8
     large = cv2.resize(draw(1, 1), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    put(tmp_path, "train", 1, "0001_01", jpeg(large))
     boxes = pd.DataFrame([np.array(BOX) * scale], index=["n000001/0001_01"], columns=["x", "y", "w", "h"])
-    image = inspection._look(tmp_path, "train/n000001/0001_01.jpg", boxes, "left out").image
+    image = inspection._look(jpeg(large), "train/n000001/0001_01.jpg", boxes, "left out").image
     assert image is not None
     assert image.shape == (inspection.THUMB, inspection.THUMB, 3)
     frame = np.abs(image.astype(int) - inspection._FRAME).sum(axis=2) == 0
     shrink = inspection.THUMB / 120
     assert np.argwhere(frame).min(0).tolist() == [round(BOX[1] * shrink), round(BOX[0] * shrink)]
-    assert inspection._look(tmp_path, "gone.jpg", boxes, "left out").problem == "not in the raw folder"
+    assert inspection._look(None, "gone.jpg", boxes, "left out").problem == "not in the raw set"
 
 
 def test_people_stand_under_their_reference(curated: Path) -> None:
@@ -209,7 +217,7 @@ def test_histogram_places_in_percent() -> None:
 def test_what_cannot_be_inspected_is_refused_by_name(mine: Path, raw: Path, tmp_path: Path) -> None:
     with pytest.raises(RefsrError, match=r"nothing: no curated set here"):
         inspection.write(tmp_path / "nothing", tmp_path / "page.html")
-    with pytest.raises(RefsrError, match=r"elsewhere: no such folder; .* --raw"):
+    with pytest.raises(RefsrError, match=r"elsewhere: no such file or folder; .* --raw"):
         inspection.write(mine, tmp_path / "page.html", tmp_path / "elsewhere")
     with pytest.raises(RefsrError, match=r"mine: cannot be written: .* -o"):
         inspection.write(mine, mine, raw)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -245,3 +246,18 @@ def test_damage_ends_in_a_set_or_a_message(fuzz: Callable[[int, int, Path], dict
     assert outcomes["read"] > 0
     assert outcomes["refused"] > 0
     assert sum(outcomes.values()) == 80
+
+
+def test_links_that_lead_nowhere_and_special_files_in_a_folder_are_told_of(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw", train=1, test=1, views=2)
+    folder = raw / "train" / person(1)
+    (folder / "7.jpg").symlink_to(tmp_path / "gone.jpg")
+    (folder / "8.jpg").symlink_to("8.jpg")
+    os.mkfifo(folder / "9.jpg")
+    (folder / "0003_01.jpg").symlink_to(folder / "0001_01.jpg")  # leads to a file, and is one
+    source = open_source(raw)
+    assert sources.fingerprint(raw)
+    assert source.refused["reason"].tolist() == ["no_plain_file"] * 3
+    assert source.refused["name"].tolist() == [f"train/{person(1)}/{number}.jpg" for number in (7, 8, 9)]
+    assert source.refused["detail"].str.contains("leads nowhere|neither a file nor a folder").all()
+    assert f"train/{person(1)}/0003_01.jpg" in set(source.files["name"])

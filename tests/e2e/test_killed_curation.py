@@ -1,0 +1,73 @@
+"""A curation that is killed while it measures goes on where it was, and ends in the bytes of one left alone."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from refsr.config import Synthesize
+from refsr.steps.synthesize import synthesize
+from refsr.tracker import NullTracker
+
+ROOT = Path(__file__).parents[2]
+# The command line itself, but that what is measured is put on the disk after every identity.
+CLI = "import sys; from refsr.data import store; store.FLUSH = 1; from refsr.__main__ import main; sys.exit(main())"
+PARAMS = "curate: {hr_size: 32, train_identities: 10, test_identities: 4, shard_images: 16}\n"
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    params = Synthesize(train_identities=10, test_identities=4, views=4, min_size=96, max_size=128, defects=1)
+    synthesize(params, NullTracker(), raw=tmp_path / "raw")
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    return tmp_path / "raw"
+
+
+def start(raw: Path, curated: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{raw.parent}/mlflow.db"}
+    return subprocess.Popen(
+        [sys.executable, "-c", CLI, "curate", "--raw", str(raw), "--curated", curated],
+        cwd=raw.parent,
+        env=environment,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finished(run: "subprocess.Popen[str]") -> int:
+    """The images it had to measure."""
+    told = run.communicate()[1]
+    assert run.returncode == 0, told
+    return int(re.findall(r"curate: measure.*?(\d+)/(\d+)", told)[-1][1])
+
+
+def kill_while_measuring(run: "subprocess.Popen[str]", folder: Path) -> None:
+    """As the kernel or a node that fails would: nothing is told to the run."""
+    while not list(folder.glob("work/measured/*.json")):
+        assert run.poll() is None, run.communicate()[1]
+        time.sleep(0.002)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert run.returncode == -signal.SIGKILL
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_run_killed_while_it_measures_ends_in_the_same_bytes(raw: Path) -> None:
+    whole = finished(start(raw, "whole"))
+    kill_while_measuring(start(raw, "killed"), raw.parent / "killed.partial")
+    assert not (raw.parent / "killed").exists()
+    rest = finished(start(raw, "killed"))
+    assert 0 < rest < whole
+    assert bytes_of(raw.parent / "killed") == bytes_of(raw.parent / "whole")
+    assert {"manifest.parquet", "rejects.parquet", "summary.json", "hr-00000.npy"} < set(
+        bytes_of(raw.parent / "killed")
+    )
