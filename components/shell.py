@@ -50,7 +50,7 @@ def run(
     """
     paths = {name: _path(value) for name, value in given.items() if value is not None} | ({"raw": uri} if uri else {})
     with _ending_as_the_command_line_does():
-        section = parse_section(stage, params)
+        section = parse_section(steps.SIDE_STEPS.get(stage, stage), params)
         state = Path(os.environ[STATE]) if STATE in os.environ else None
         pipeline = os.environ.get(RUN)
         numbers = steps.run(stage, section, tracking_uri=tracking_uri, state=state, pipeline=pipeline, **paths)

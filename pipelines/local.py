@@ -18,6 +18,7 @@ from pipelines.package import Work, arguments, build, compile_package
 from pipelines.resources import Cluster, load_cluster
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
+from refsr.services.tracking import open_store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +42,10 @@ def run(folder: Path, work: Work, cluster: Cluster) -> Path:
     Raises RefsrError where a task fails: what the task itself said has been printed by then.
     """
     pipeline = build(work, "refsr:local", without_retries(cluster))
-    inputs = arguments(pipeline, work, f"sqlite:///{folder}/mlflow.db")
+    folder.mkdir(parents=True, exist_ok=True)
+    store = f"sqlite:///{folder}/mlflow.db"
+    open_store(store)  # two first tasks at once would both make its tables
+    inputs = arguments(pipeline, work, store)
     package = folder / f"{work.graph}.yaml"
     compile_package(package, pipeline)
     before = set(folder.glob(f"{pipeline.name}-*"))

@@ -143,6 +143,8 @@ def test_bad_parameters_are_refused_by_name(
 def test_what_a_pod_could_not_reach_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pods can reach an MLflow server only" in _refused(capsys, "--tracking-uri", "sqlite:///mlflow.db")
     assert "pods cannot read folders" in _refused(capsys, "--raw", "data/vggface2")
+    assert "--raw gs://faces/vggface2: not s3://;" in _refused(capsys, "--raw", "gs://faces/vggface2")
+    assert "--pairs: the graph inference needs the URI" in _refused(capsys, "--graph", "inference")
     told = _refused(capsys, "--tracking-uri", "http://me:hunter2@mlflow")
     assert "Secret" in told
     assert "hunter2" not in told
@@ -266,6 +268,7 @@ def test_an_image_is_named_by_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> 
         ("tasks: {train_sisr: {memory: lots}}", "tasks.train_sisr.memory"),
         ("tasks: {train_sisr: {gpu: 1}}", "tasks.train_sisr.gpu"),
         ("gpus: {}", "gpus"),
+        ("curate_shards: 0", "curate_shards"),
         ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
         ("tasks: 1", "a mapping is expected"),
         ("a: [", "cannot be read"),

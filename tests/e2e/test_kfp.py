@@ -19,6 +19,7 @@ from components import shell
 from components.shell import RUN
 from refsr import steps
 from refsr.services.tracking import open_store
+from refsr.services.versioning import file_hash
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,26 +67,35 @@ def _runs(store: Path) -> dict[str, list[Any]]:
 
 
 def test_every_task_ran_and_the_end_is_recorded(tasks: Path) -> None:
-    assert {path.name.replace("-", "_") for path in tasks.iterdir()} == {*steps.STEPS, "finish"}
+    made = {path.name.replace("-", "_") for path in tasks.iterdir() if not path.name.startswith("for-loop")}
+    assert made == {*steps.STEPS, "merge", "finish"} - {"curate"}
     assert not list(tasks.rglob("*.partial*"))
     assert not list((tasks.parent / "state").iterdir())
     runs = _runs(tasks.parent / "mlflow.db")
-    assert set(runs) == {*steps.STEPS, "pipeline"}
-    assert {run.info.status for (run,) in runs.values()} == {"FINISHED"}
-    (pipeline,) = runs["pipeline"]
+    assert {name: len(found) for name, found in runs.items()} == dict.fromkeys(runs, 1) | {"curate": 2}
+    assert set(runs) == {*steps.STEPS, "merge", "pipeline"}
+    assert {run.info.status for found in runs.values() for run in found} == {"FINISHED"}
+    (pipeline,) = runs.pop("pipeline")
     assert pipeline.data.tags["kfp.state"] == "SUCCEEDED"
-    parents = {run.data.tags["mlflow.parentRunId"] for name in steps.STEPS for run in runs[name]}
+    parents = {run.data.tags["mlflow.parentRunId"] for found in runs.values() for run in found}
     assert parents == {pipeline.info.run_id}
 
 
-def test_a_task_measures_what_the_stage_measures_under_dvc(tasks: Path, scratch: Path) -> None:
-    """The same params through `dvc repro`, whose runs are in its own store."""
+def test_tasks_leave_what_the_stages_leave_under_dvc(tasks: Path, scratch: Path) -> None:
+    """The same params through `dvc repro`: the same identity groups, of two parts as of one task, and metrics."""
+    files = _hashes(tasks / "merge/curated")
+    assert files == _hashes(scratch / "data/curated")
+    assert "manifest.parquet" in files
     by_dvc = _runs(scratch / "mlflow.db")
     for name in steps.STEPS:
         first = by_dvc[name][-1].data.metrics
-        by_kfp = _without_clocks(_metrics(tasks, name))
+        by_kfp = _without_clocks(_metrics(tasks, "merge" if name == "curate" else name))
         assert by_kfp
         assert by_kfp == {key: value for key, value in first.items() if key in by_kfp}, name
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): file_hash(path) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_what_kubeflow_shows_is_a_file(tasks: Path) -> None:
@@ -113,7 +123,7 @@ def test_a_model_that_misses_the_gate_fails_the_run_and_is_not_registered(
     """The last stage alone, on what the run made: the exit status of its pod, and what the registry then holds."""
     params = yaml.safe_load(tiny.read_text())["register"]
     params["gate"]["psnr_over_bicubic"] = 99
-    made = {"curated": "curate/curated", "sisr": "train-sisr/sisr", "refsr": "train-refsr/refsr"}
+    made = {"curated": "merge/curated", "sisr": "train-sisr/sisr", "refsr": "train-refsr/refsr"}
     made["evaluation"] = "evaluate/evaluation"
     artifacts = {name: SimpleNamespace(path=str(tasks / path), metadata={}) for name, path in made.items()}
     artifacts["registration"] = SimpleNamespace(path=str(tmp_path / "registration"), metadata={})
@@ -163,8 +173,10 @@ def test_measured_again_on_the_same_revision_a_model_is_as_good(tasks: Path, tin
     document["fetch"] = {"repository": str(tmp_path), "path": "data/raw", "revision": "HEAD"}
     params = tmp_path / "params.yaml"
     params.write_text(yaml.safe_dump(document))
-    arguments = ["--graph", "reevaluation", "--sisr", str(tasks / "train-sisr/sisr")]
-    status, output = _run_locally(tasks.parents[1], params, *arguments)
+    status, output = _run_locally(tasks.parents[1], params, "--graph", "reevaluation")
     assert status == 0, output
     (made,) = tasks.parent.glob("refsr-reevaluation-*")
-    assert _without_clocks(_metrics(made, "evaluate")) == _without_clocks(_metrics(tasks, "evaluate"))
+    again, before = _without_clocks(_metrics(made, "evaluate")), _metrics(tasks, "evaluate")
+    assert "psnr.ref_right.mean" in again
+    assert not [key for key in again if "sisr" in key]
+    assert again == {key: before[key] for key in again}
