@@ -58,9 +58,10 @@ def packages(constraints: Path = Path("constraints.txt")) -> Finding:
     missing, other = [], []
     pins = dict(_pins(constraints)) if constraints.is_file() else {}
     try:
-        names = [need.split(";")[0] for need in distribution("refsr").requires or [] if "extra ==" not in need]
+        needs = [need for need in distribution("refsr").requires or [] if "extra ==" not in need]
     except PackageNotFoundError:
         return Finding("packages", "fail", "refsr itself is not installed", "run `make setup`")
+    names = [need.split(";")[0].split("[")[0] for need in needs]  # `psycopg[binary]` is installed as psycopg
     for name in names:
         try:
             installed = version(name.strip()).split("+")[0]
