@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -31,12 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--image", help="image to run (default: that of this revision, built where it is not there)")
     parser.add_argument("--base", help="where it is built: the image to build on")
     options = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped then too
     try:
         image = options.image or _of_this_revision(options.base)
         print(f"{image}: registered as version {run(options.output.absolute(), options.params, image)}")
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("refsr: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

