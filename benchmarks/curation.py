@@ -45,7 +45,7 @@ from refsr.synthetic.dataset import write_raw
 ROUNDS = 7
 SETS = {
     "": Synthesize(train_identities=20, test_identities=10, views=8, defects=0),
-    "_large": Synthesize(train_identities=8, test_identities=4, views=8, defects=0, min_size=340),
+    "_large": Synthesize(train_identities=8, test_identities=4, views=8, defects=0, min_size=360),
 }
 PARAMS = Curate(min_box=1, max_yaw=90, min_sharpness=0)  # no limit is in the way of any image
 IDENTITY = 48  # images measured as those of one identity; VGGFace2 has 362
