@@ -30,10 +30,15 @@ def _write(folder: Path, cluster: str = CLUSTER, nodes: int = 2, paths: dict[str
     return main(command + [word for port, path in paths.items() for word in ("--path", f"{port}={path}")])
 
 
-@pytest.fixture
-def objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says would come before the cluster file; MLflow itself leaves its URI there."""
     for variable in ("KFP_NAMESPACE", "MLFLOW_TRACKING_URI", "REFSR_IMAGE"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def objects(tmp_path: Path) -> list[Any]:
     assert _write(tmp_path) == 0
     return list(yaml.safe_load_all((tmp_path / "job.yaml").read_text()))
 

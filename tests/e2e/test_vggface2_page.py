@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from helpers import run_in
-from services import KEYS, s3_client, s3_server
 
+from pipelines.twins import S3, s3_server
 from refsr.config import Synthesize
 from refsr.steps.synthesize import synthesize
 from refsr.tracker import NullTracker
@@ -24,13 +24,13 @@ SMALL = {"hr_size": 32, "train_identities": 5, "test_identities": 3}
 
 
 @pytest.fixture
-def endpoint(tmp_path: Path) -> Iterator[str]:
+def s3(tmp_path: Path) -> Iterator[S3]:
     """A server with the bucket `faces`, in it a set laid out as VGGFace2's mirrors do."""
     params = Synthesize(train_identities=5, test_identities=3, views=4, min_size=96, max_size=128, defects=0)
     raw = tmp_path / "raw"
     synthesize(params, NullTracker(), raw=raw)
-    with s3_server(tmp_path / "weed", "faces") as endpoint:
-        client = s3_client(endpoint)
+    with s3_server(tmp_path / "weed", "faces") as server:
+        client = server.client()
         for split in ("train", "test"):
             packed = tmp_path / f"vggface2_{split}.tar.gz"
             with tarfile.open(packed, "w:gz") as archive:
@@ -38,7 +38,7 @@ def endpoint(tmp_path: Path) -> Iterator[str]:
             client.upload_file(str(packed), "faces", f"vggface2/{packed.name}")
         for path in (*raw.glob("bb_landmark/*.csv"), raw / "identity_meta.csv"):
             client.upload_file(str(path), "faces", f"vggface2/{path.relative_to(raw)}")
-        yield endpoint
+        yield server
 
 
 @pytest.fixture
@@ -56,10 +56,12 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_commands_of_the_page_do_what_it_says(endpoint: str, checkout: Path) -> None:
+def test_the_commands_of_the_page_do_what_it_says(s3: S3, checkout: Path) -> None:
     commands = "".join(re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | KEYS | {"AWS_ENDPOINT_URL": endpoint, "PATH": path, "PYTHONPATH": str(checkout)}
+    environment = (
+        os.environ | s3.environment | {"AWS_ENDPOINT_URL": s3.endpoint, "PATH": path, "PYTHONPATH": str(checkout)}
+    )
     done = subprocess.run(
         ["bash", "-ex"], input=commands, cwd=checkout, env=environment, text=True, capture_output=True, check=False
     )
