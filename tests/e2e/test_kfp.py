@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -179,4 +180,7 @@ def test_measured_again_on_the_same_revision_a_model_is_as_good(tasks: Path, tin
     again, before = _without_clocks(_metrics(made, "evaluate")), _metrics(tasks, "evaluate")
     assert "psnr.ref_right.mean" in again
     assert not [key for key in again if "sisr" in key]
+    # Samples go on where the arm before left the dice, and Holm's correction counts the tests: one arm is not there.
+    hanging = [key for key in again if re.search(r"gaussian|^samples\.|p_holm", key)]
+    again = {key: value for key, value in again.items() if key not in hanging}
     assert again == {key: before[key] for key in again}
