@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from kfp import components, local
 
@@ -102,8 +103,7 @@ def _run_package(root: Path, params: Path, image: str, server: str, address: str
 
 def _registered(server: str, params: Path) -> str:
     """kfp takes a container that is gone before it could be asked how it ended for a success: so look here."""
-    section = load_section(params, "register")
-    assert isinstance(section, Register)  # noqa: S101 - for the type checker
+    section = cast(Register, load_section(params, "register"))
     version = Registry(server, section.name).aliases().get(CANDIDATE)
     if version is None:
         raise RefsrError("the pipeline ended, and no version is registered; what its tasks said stands above")

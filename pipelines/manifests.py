@@ -136,9 +136,9 @@ def _unfit(container: Manifest, pod: Manifest) -> Iterator[str]:
 
 def _pod(manifest: Manifest) -> Manifest | None:
     """The pod a manifest makes, if it makes one."""
-    spec = manifest.get("spec", {})
+    spec: Manifest = manifest.get("spec", {})
     if manifest["kind"] == "Pod":
-        return spec  # type: ignore[no-any-return]
+        return spec
     pod: Manifest | None = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec")
     return pod
 
