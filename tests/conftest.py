@@ -1,9 +1,22 @@
 """Fixtures that several tests share; modules beside this one, as `helpers`, can be imported from every test."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """MLflow writes the store it was pointed at into the environment, where commands of later tests would find it."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    outcome = yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if before is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+    return outcome
 
 
 @pytest.fixture(scope="session")
