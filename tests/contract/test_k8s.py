@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from components.handover import JOBS
+from pipelines.cluster import load_cluster
 from pipelines.manifests import K8S, folders, problems, render
-from pipelines.resources import load_cluster
 
 Manifests = list[dict[str, Any]]
 
@@ -109,3 +110,12 @@ def test_no_manifest_comes_from_elsewhere() -> None:
 
 def test_the_cluster_file_of_the_gpu_overlay_is_one() -> None:
     assert load_cluster(Path(K8S / "overlays/gpu/cluster.yaml")).gpu.node_selector
+
+
+def test_tasks_may_do_with_trainjobs_what_a_hand_over_does_and_nothing_else(rendered: dict[str, Manifests]) -> None:
+    for folder in ("overlays/local", "overlays/gpu"):
+        (role,) = (each for each in rendered[folder] if each["kind"] == "Role")
+        (rule,) = role["rules"]
+        assert rule["apiGroups"] == [JOBS["group"]]
+        assert rule["resources"] == [JOBS["plural"]]
+        assert set(rule["verbs"]) == {"create", "get", "delete"}

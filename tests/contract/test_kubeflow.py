@@ -15,10 +15,10 @@ import yaml
 
 from components import stages
 from components.shell import RUN, STATE
+from pipelines.cluster import ENVIRONMENT, TASKS, load_cluster
 from pipelines.inference import inference
 from pipelines.package import Work, arguments, build, compile_package
 from pipelines.reevaluation import reevaluation
-from pipelines.resources import ENVIRONMENT, TASKS, load_cluster
 from pipelines.training import training
 from refsr import steps
 from refsr.config import load_section, parse_section
@@ -323,7 +323,7 @@ def test_the_package_in_a_gitops_repository(package: Path, pipeline: Spec, tmp_p
 def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.package import compile_package\n"
-        "from pipelines.resources import load_cluster; from pipelines.training import training\n"
+        "from pipelines.cluster import load_cluster; from pipelines.training import training\n"
         f"compile_package(Path(sys.argv[1]), training({IMAGE!r}, load_cluster(), 'rendered'))"
     )
     again = tmp_path / "again.yaml"
@@ -353,8 +353,9 @@ def test_no_argument_is_null(tmp_path: Path) -> None:
     assert parse_section("fetch", given["fetch"]) == load_section(tmp_path / "params.yaml", "fetch")
 
 
-def test_the_cluster_file_of_the_page_is_read(tmp_path: Path) -> None:
+def test_the_cluster_files_of_the_page_are_read(tmp_path: Path) -> None:
     text = (ROOT / "docs/how-to/kubeflow.md").read_text()
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "cluster.yaml").write_text(block)
-    assert load_cluster(tmp_path / "cluster.yaml") != load_cluster()
+    everything, nodes = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    for block in (everything, nodes):
+        (tmp_path / "cluster.yaml").write_text(block)
+        assert load_cluster(tmp_path / "cluster.yaml") != load_cluster()
