@@ -6,6 +6,7 @@ All processes train; the first tells the waiting task (components.handover) what
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from components.handover import ERROR, NUMBERS, ORDER
 from components.shell import ending_as_the_command_line_does
@@ -19,7 +20,7 @@ def main(folder: Path) -> None:
     """Run the stage. Its outputs are in place before NUMBERS is, so NUMBERS says that all is there."""
     first = distributed.rank() == 0
     order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-    paths = {key: Path(path) for key, path in order["paths"].items()}
+    paths: dict[str, Any] = {key: Path(path) for key, path in order["paths"].items()}
     with ending_as_the_command_line_does():
         try:
             section = parse_section(order["stage"], order["params"])

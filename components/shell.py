@@ -10,7 +10,7 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from components import handover
 from refsr import steps
@@ -25,8 +25,9 @@ TERMINATION = Path("/dev/termination-log")  # in a pod: what stands in it become
 
 
 class Artifact(Protocol):
-    """What is used of kfp.dsl.Artifact: the local path behind its URI, and metadata kept with it."""
+    """What is used of kfp.dsl.Artifact: its URI, the local path behind it, and metadata kept with it."""
 
+    uri: str
     path: str
     metadata: dict[str, Any]
 
@@ -56,6 +57,8 @@ def run(
         state = Path(os.environ[STATE]) if STATE in os.environ else None
         pipeline = os.environ.get(RUN)
         run_stage = handover.run if handover.TRAINJOB in os.environ else steps.run
+        if raw := cast(Artifact | None, given.get("raw")):  # each pod has a copy of its own; the artifact is made once
+            paths["named"] = {"raw": raw.uri}
         numbers = run_stage(stage, section, tracking_uri=tracking_uri, state=state, pipeline=pipeline, **paths)
     # JSON knows neither NaN nor infinity, and Kubeflow's launcher refuses a document that has them.
     metrics.metadata.update({key: value for key, value in numbers.items() if math.isfinite(value)})

@@ -58,7 +58,7 @@ class Target(Section):
 
 
 class State(Section):
-    """A volume claim of the run's namespace, on which trainings save what a retried pod goes on from.
+    """A volume claim of the run's namespace, on which curation and trainings keep what a retried pod goes on from.
 
     Several nodes mount it at once, so for them it has to be ReadWriteMany.
     """
@@ -102,6 +102,7 @@ class Cluster(Section):
 
 
 TRAININGS = ("train_sisr", "train_refsr")
+RESUMABLE = ("curate", "merge", *TRAININGS)  # what they have done is kept on the volume of `state`
 TASKS: dict[str, dict[str, Any]] = {
     "synthesize": {"cpu": "4", "memory": "4Gi"},
     "fetch": {"cpu": "2", "memory": "4Gi", "timeout_minutes": 720},

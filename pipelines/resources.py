@@ -6,7 +6,7 @@ from kfp import dsl, kubernetes
 
 from components.handover import NAMESPACE, TRAINJOB
 from components.shell import RUN, STATE
-from pipelines.cluster import ENVIRONMENT, TRAININGS, Cluster, Placement
+from pipelines.cluster import ENVIRONMENT, RESUMABLE, Cluster, Placement
 from pipelines.trainjob import trainjob
 
 # What the task of a stage on several nodes asks for itself: it copies files and waits.
@@ -33,7 +33,7 @@ def dress(task: dsl.PipelineTask, name: str, cluster: Cluster, image: str) -> ds
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=asked.shm)  # noqa: S108
     for secret in cluster.secrets:
         kubernetes.use_secret_as_env(task, secret.name, secret.env)
-    if cluster.state and name in TRAININGS:
+    if cluster.state and name in RESUMABLE:
         kubernetes.mount_pvc(task, cluster.state.claim, cluster.state.path)
         task.set_env_variable(STATE, cluster.state.path)
     _place(task, cluster.everywhere)

@@ -15,7 +15,7 @@ import yaml
 
 from components import stages
 from components.shell import RUN, STATE
-from pipelines.cluster import ENVIRONMENT, TASKS, load_cluster
+from pipelines.cluster import ENVIRONMENT, RESUMABLE, TASKS, load_cluster
 from pipelines.inference import inference
 from pipelines.package import Work, arguments, build, compile_package
 from pipelines.reevaluation import reevaluation
@@ -276,7 +276,7 @@ def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.Mo
     text = (tmp_path / "p.yaml").read_text()
     assert "hunter2" not in text
     for name, container in _containers(pipeline).items():
-        state = {STATE} if name in ("train-sisr", "train-refsr") else set()
+        state = {STATE} if name in map(_kebab, RESUMABLE) else set()
         assert {variable["name"] for variable in container["env"]} == set(ENVIRONMENT) | state
     for told in kubernetes.values():
         (secret,) = told["secretAsEnv"]
@@ -287,12 +287,16 @@ def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.Mo
         }
 
 
-def test_trainings_save_on_a_volume_that_outlives_their_pods(compiled: tuple[Spec, Spec], tmp_path: Path) -> None:
+def test_what_can_go_on_after_a_kill_keeps_its_state_on_a_volume_that_outlives_pods(
+    compiled: tuple[Spec, Spec], tmp_path: Path
+) -> None:
     assert not _everywhere(compiled[1], "pvcMount")
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     pipeline, kubernetes = _compiled(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
     mounts = {name: told["pvcMount"] for name, told in kubernetes.items() if "pvcMount" in told}
-    assert set(mounts) == {"exec-train-sisr", "exec-train-refsr"}
+    assert set(mounts) == {"exec-curate", "exec-train-sisr", "exec-train-refsr"}
+    every = (*steps.STEPS, *steps.SIDE_STEPS)
+    assert set(RESUMABLE) == {name for name in every if "resumable output" in steps.ports(steps.load(name)).values()}
     for name, (mount,) in mounts.items():
         environment = _containers(pipeline)[name.removeprefix("exec-")]["env"]
         assert {"name": STATE, "value": mount["mountPath"]} in environment
