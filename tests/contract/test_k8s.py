@@ -27,6 +27,7 @@ def test_no_overlay_has_a_fault(rendered: dict[str, Manifests]) -> None:
         "overlays/gpu": [],
         "overlays/local": [],
         "restore": [],
+        "restore-s3": [],
     }
 
 
@@ -71,7 +72,7 @@ def test_an_external_secret_is_held_to_its_schema(rendered: dict[str, Manifests]
 @pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu"])
 def test_secrets_that_are_asked_for_are_made(folder: str, rendered: dict[str, Manifests]) -> None:
     """The keys pods take from the Secret are those the overlay brings."""
-    manifests = rendered[folder] + rendered["restore"]
+    manifests = rendered[folder] + rendered["restore-s3"]
     asked = {(ref["name"], ref["key"]) for ref in _found(manifests, "secretKeyRef")}
     made = set()
     for each in manifests:
