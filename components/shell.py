@@ -10,8 +10,9 @@ import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+from components import handover
 from refsr import steps
 from refsr.config import parse_section
 from refsr.errors import RefsrError
@@ -20,11 +21,13 @@ from refsr.services.tracking import end_pipeline
 # What the pod's environment tells, and no parameter may: a value that is another in each run would defeat the cache.
 STATE = "REFSR_STATE"  # a folder that outlives pods
 RUN = "KFP_RUN_ID"
+TERMINATION = Path("/dev/termination-log")  # in a pod: what stands in it becomes the reason of a failure
 
 
 class Artifact(Protocol):
-    """What is used of kfp.dsl.Artifact: the local path behind its URI, and metadata kept with it."""
+    """What is used of kfp.dsl.Artifact: its URI, the local path behind it, and metadata kept with it."""
 
+    uri: str
     path: str
     metadata: dict[str, Any]
 
@@ -49,11 +52,14 @@ def run(
     shows single files only. What a user can mend ends the process with its message and without a traceback.
     """
     paths = {name: _path(value) for name, value in given.items() if value is not None} | ({"raw": uri} if uri else {})
-    with _ending_as_the_command_line_does():
+    with ending_as_the_command_line_does():
         section = parse_section(steps.SIDE_STEPS.get(stage, stage), params)
         state = Path(os.environ[STATE]) if STATE in os.environ else None
         pipeline = os.environ.get(RUN)
-        numbers = steps.run(stage, section, tracking_uri=tracking_uri, state=state, pipeline=pipeline, **paths)
+        run_stage = handover.run if handover.TRAINJOB in os.environ else steps.run
+        if raw := cast(Artifact | None, given.get("raw")):  # each pod has a copy of its own; the artifact is made once
+            paths["named"] = {"raw": raw.uri}
+        numbers = run_stage(stage, section, tracking_uri=tracking_uri, state=state, pipeline=pipeline, **paths)
     # JSON knows neither NaN nor infinity, and Kubeflow's launcher refuses a document that has them.
     metrics.metadata.update({key: value for key, value in numbers.items() if math.isfinite(value)})
     for name, page in (show or {}).items():
@@ -76,14 +82,17 @@ def finish(status: Any, tracking_uri: str, image: str) -> None:
     tags = {"kfp.job": status.pipeline_job_resource_name, "kfp.state": status.state, "image": image}
     if ended != "FINISHED":
         tags["error"] = status.error_message or f"state {status.state}"
-    with _ending_as_the_command_line_does():
+    with ending_as_the_command_line_does():
         end_pipeline(tracking_uri, os.environ.get(RUN) or status.pipeline_job_resource_name, ended, tags)
 
 
 @contextlib.contextmanager
-def _ending_as_the_command_line_does() -> Iterator[None]:
+def ending_as_the_command_line_does() -> Iterator[None]:
+    """End with the message of a RefsrError, without a traceback, where Kubeflow and the person at the log see it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a pod: end the run as KILLED
     try:
         yield
     except RefsrError as error:
+        if TERMINATION.is_file():
+            TERMINATION.write_bytes(str(error).encode()[:4096])  # Kubernetes reads no more
         raise SystemExit(f"refsr: error: {error}") from None

@@ -5,15 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
 from pipelines import runs, submit
-from pipelines.package import build, compile_package, immutable_image, reachable_from_a_cluster
-from pipelines.resources import RESUMABLE, load_cluster
+from pipelines.cluster import load_cluster
+from pipelines.package import build, compile_package, immutable_image
 from pipelines.target import add_target_options, require, resolve
-from pipelines.trainjob import Nodes, trainjob
-from refsr.config import load_section
 from refsr.errors import RefsrError
 
 
@@ -52,16 +47,6 @@ def _parser() -> argparse.ArgumentParser:
         if name == "schedule":
             command.add_argument("--cron", required=True, help='six fields, say "0 0 3 * * 0": Sundays at three')
 
-    job = commands.add_parser("trainjob", help="write a training on several nodes as objects for kubectl apply")
-    job.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
-    job.add_argument("--stage", required=True, choices=RESUMABLE)
-    job.add_argument("--nodes", type=int, required=True, help="how many: 2 or more")
-    job.add_argument("--name", required=True, help="of the TrainJob and of the ConfigMap")
-    job.add_argument("--path", action="append", required=True, metavar="PORT=PATH", help="on the volume; one for each")
-    job.add_argument("--output", type=Path, required=True, help="file to write")
-    add_target_options(job)
-    job.set_defaults(command=_trainjob)
-
     for name, act, told in (
         ("watch", runs.watch, "the tasks of a run until it ends; exits 0 if it succeeded"),
         ("cancel", runs.cancel, "end a run"),
@@ -81,25 +66,6 @@ def _compile(options: argparse.Namespace) -> None:
     version = image.rpartition(":")[2] if options.gitops else ""
     pipeline = build(submit.work_of(options), image, cluster)
     compile_package(options.output, pipeline, version, target.namespace)
-    print(options.output)
-
-
-def _trainjob(options: argparse.Namespace) -> None:
-    cluster = load_cluster(options.cluster)
-    target = resolve(options, cluster.target)
-    load_section(options.params, options.stage)
-    paths = dict(path.partition("=")[::2] for path in options.path)
-    try:
-        wanted = Nodes(stage=options.stage, name=options.name, nodes=options.nodes, paths=paths)
-    except ValidationError as error:
-        told = "; ".join(f"--{each['loc'][0]}: {each['msg']}" for each in error.errors())
-        raise RefsrError(told) from error
-    tracking_uri = require(target, "tracking_uri")
-    reachable_from_a_cluster(tracking_uri, {})
-    image = immutable_image(require(target, "image"))
-    cluster = cluster.model_copy(update={"target": target})
-    objects = trainjob(wanted, options.params.read_text(encoding="utf-8"), image, tracking_uri, cluster)
-    options.output.write_text(yaml.safe_dump_all(objects, sort_keys=False), encoding="utf-8")
     print(options.output)
 
 

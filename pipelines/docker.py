@@ -14,9 +14,9 @@ from typing import cast
 from kfp import components, local
 
 from pipelines import images, twins
+from pipelines.cluster import load_cluster
 from pipelines.local import without_retries
 from pipelines.package import Work, arguments, build, compile_package, immutable_image
-from pipelines.resources import load_cluster
 from refsr.config import Register, load_section
 from refsr.errors import RefsrError
 from refsr.services.registry import CANDIDATE, Registry

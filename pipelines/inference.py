@@ -5,7 +5,8 @@ from typing import Any
 from kfp import dsl
 
 from components import stages
-from pipelines.resources import Cluster, dress
+from pipelines.cluster import Cluster
+from pipelines.resources import dress
 
 NAME = "refsr-inference"
 

@@ -14,8 +14,8 @@ from typing import Any
 from kfp import components, local
 
 from components.shell import RUN, STATE
+from pipelines.cluster import Cluster, load_cluster
 from pipelines.package import Work, arguments, build, compile_package
-from pipelines.resources import Cluster, load_cluster
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
 from refsr.services.tracking import open_store

@@ -10,9 +10,9 @@ import yaml
 from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
+from pipelines.cluster import Cluster
 from pipelines.inference import inference
 from pipelines.reevaluation import reevaluation
-from pipelines.resources import Cluster
 from pipelines.training import Source, training
 from refsr.config import KNOWN, Fetch, load_section
 from refsr.errors import RefsrError

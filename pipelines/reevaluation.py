@@ -5,8 +5,9 @@ from typing import Any
 from kfp import dsl
 
 from components import stages
+from pipelines.cluster import Cluster
 from pipelines.curation import curation
-from pipelines.resources import Cluster, dress
+from pipelines.resources import dress
 
 NAME = "refsr-reevaluation"
 

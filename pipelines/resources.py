@@ -1,143 +1,25 @@
-"""What a task asks of a cluster: typed, with defaults for VGGFace2 on one GPU; a cluster file changes them.
+"""A task of a graph with all that the cluster file says of it."""
 
-A cluster file is YAML with the fields of `Cluster`; a stage named under `tasks` changes only what it names. Secrets
-are named, never held.
-"""
+import json
 
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import yaml
 from kfp import dsl, kubernetes
-from pydantic import Field, ValidationError
 
+from components.handover import NAMESPACE, TRAINJOB
 from components.shell import RUN, STATE
-from refsr.config import Positive, Section
-from refsr.errors import RefsrError
+from pipelines.cluster import ENVIRONMENT, RESUMABLE, Cluster, Placement
+from pipelines.trainjob import trainjob
 
-Cpu = Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$")]  # cores, or thousandths as "500m"
-Bytes = Annotated[str, Field(pattern=r"^\d+(Mi|Gi|Ti)$")]
-ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "False"}
-
-
-class Toleration(Section):
-    """A taint a pod puts up with."""
-
-    key: str
-    operator: Literal["Exists", "Equal"] = "Exists"
-    value: str | None = None
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-
-
-class Placement(Section):
-    """Where pods may run."""
-
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: list[Toleration] = Field(default_factory=list)
-
-
-class Gpu(Placement):
-    """The extended resource a GPU is, and where those nodes are; for tasks that ask for one only."""
-
-    resource: str = "nvidia.com/gpu"
-    tolerations: list[Toleration] = Field(default_factory=lambda: [Toleration(key="nvidia.com/gpu")])
-
-
-class Secret(Section):
-    """A Kubernetes Secret that stands in the run's namespace, and which of its keys become which variables."""
-
-    name: str
-    env: dict[str, str]
-
-
-class Target(Section):
-    """Where the cluster is. What a flag or the environment says comes before it (see pipelines.target)."""
-
-    endpoint: str | None = None
-    namespace: str | None = None
-    tracking_uri: str | None = None
-    image: str | None = "refsr"
-
-
-class State(Section):
-    """A volume claim of the run's namespace, on which trainings save what a retried pod goes on from."""
-
-    claim: str
-    path: str = "/state"
-
-
-class Task(Section):
-    """Requests are limits too, so that a pod is not the first to be evicted."""
-
-    cpu: Cpu = "1"
-    memory: Bytes = "2Gi"
-    gpus: Annotated[int, Field(ge=0)] = 0
-    shm: Bytes | None = None  # /dev/shm, in memory: part of `memory`
-    timeout_minutes: Positive = 60
-    retries: Annotated[int, Field(ge=0)] = 2
-    cache: bool = True
-
-
-class Cluster(Section):
-    """Where the cluster is, all tasks of the pipelines, `finish` among them, and what they share."""
-
-    target: Target = Target()
-    everywhere: Placement = Placement()
-    gpu: Gpu = Gpu()
-    secrets: list[Secret] = Field(default_factory=list)
-    state: State | None = None
-    curate_shards: Annotated[int, Field(ge=1)] = 1  # tasks that measure a part of the raw set each
-    tasks: dict[str, Task]
-
-
-RESUMABLE = ("train_sisr", "train_refsr")
-TASKS: dict[str, dict[str, Any]] = {
-    "synthesize": {"cpu": "4", "memory": "4Gi"},
-    "fetch": {"cpu": "2", "memory": "4Gi", "timeout_minutes": 720},
-    "curate": {"cpu": "8", "memory": "16Gi", "timeout_minutes": 720},
-    "merge": {"cpu": "8", "memory": "16Gi", "timeout_minutes": 720},
-    "validate": {"cpu": "2", "memory": "8Gi"},
-    "train_sisr": {"cpu": "8", "memory": "32Gi", "gpus": 1, "shm": "4Gi", "timeout_minutes": 2880},
-    "train_refsr": {"cpu": "8", "memory": "32Gi", "gpus": 1, "shm": "4Gi", "timeout_minutes": 2880},
-    "evaluate": {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240},
-    # Whether a model passes hangs on the champion of the day, which no cache key knows.
-    "register": {"cpu": "2", "memory": "4Gi", "cache": False},
-    "checkpoint": {"cache": False},  # an alias moves
-    "upscale_folder": {"cpu": "4", "memory": "8Gi", "timeout_minutes": 720},
-    "finish": {"cache": False, "timeout_minutes": 10},
-}
-
-
-def load_cluster(path: Path | None = None) -> Cluster:
-    """The defaults, changed by the cluster file at `path`. Raises RefsrError naming the file and the key."""
-    changes = _read(path) if path else {}
-    tasks = changes.get("tasks", {})
-    for name, changed in tasks.items():
-        if name not in TASKS:
-            raise RefsrError(f"{path}: tasks.{name}: unknown task; known are: {', '.join(TASKS)}")
-        if not isinstance(changed, dict):
-            raise RefsrError(f"{path}: tasks.{name}: a mapping is expected, not {changed!r}")
-    merged = {name: default | tasks.get(name, {}) for name, default in TASKS.items()}
-    try:
-        return Cluster.model_validate(changes | {"tasks": merged})
-    except ValidationError as error:
-        told = [f"{path}: {'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors()]
-        raise RefsrError("\n".join(told)) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise RefsrError(f"{path}: the cluster file cannot be read: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("tasks", {}), dict):
-        raise RefsrError(f"{path}: a mapping is expected, and one under `tasks`; see docs/how-to/kubeflow.md")
-    return document
+# What the task of a stage on several nodes asks for itself: it copies files and waits.
+WAITING = {"cpu": "1", "memory": "2Gi", "gpus": 0, "shm": None}
 
 
 def dress(task: dsl.PipelineTask, name: str, cluster: Cluster, image: str) -> dsl.PipelineTask:
     """`task` with its image and all that `cluster` says of the stage `name`."""
     asked = cluster.tasks[name]
+    if asked.nodes > 1:
+        task.set_env_variable(TRAINJOB, json.dumps(trainjob(name, cluster, image)))
+        kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
+        asked = asked.model_copy(update=WAITING)
     task.set_container_image(image).set_caching_options(asked.cache)
     task.set_cpu_request(asked.cpu).set_cpu_limit(asked.cpu)
     task.set_memory_request(asked.memory).set_memory_limit(asked.memory)

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
+from pipelines.cluster import load_cluster
 from pipelines.package import compile_package
-from pipelines.resources import load_cluster
 from pipelines.submit import order
 from pipelines.target import api, resolve
 from refsr.errors import RefsrError

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines.cluster import Target, load_cluster
 from pipelines.package import (
     GRAPHS,
     Work,
@@ -20,7 +21,6 @@ from pipelines.package import (
     object_name,
     reachable_from_a_cluster,
 )
-from pipelines.resources import Target, load_cluster
 from pipelines.target import add_target_options, api, endpoint_of, require, resolve
 from refsr.config import SECTIONS, load_section
 

@@ -15,7 +15,7 @@ import kfp
 from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH, ServiceAccountTokenVolumeCredentials
 from kfp_server_api import ApiException
 
-from pipelines.resources import Target
+from pipelines.cluster import Target
 from refsr.errors import RefsrError
 
 PATIENCE = 10.0  # seconds

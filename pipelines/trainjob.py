@@ -1,81 +1,47 @@
-"""A training on several nodes, handed over to Kubeflow Trainer 2: its TrainJob, and the params file it reads.
+"""A training on several nodes: the TrainJob that the task of its stage has Kubeflow Trainer run (components.handover).
 
-One node needs none of this: there the stage is a task of the pipeline.
+Written for Trainer 2.2 and later; before, what stands in `runtimePatches` was called `podTemplateOverrides`. One node
+needs none of this: there the stage is a task like any other.
 """
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Any, cast
 
-from pydantic import Field
-
-from pipelines.resources import ENVIRONMENT, Cluster, State
-from refsr import steps
-from refsr.config import Section
-from refsr.errors import RefsrError
+from pipelines.cluster import ENVIRONMENT, Cluster, State, Task
 
 RUNTIME = "torch-distributed"  # the runtime Kubeflow Trainer brings for PyTorch
-PARAMS = PurePosixPath("/etc/refsr/params.yaml")
 NODE = "node"  # what that runtime calls its job, and the container in it
 
 
-class Nodes(Section):
-    """Which training, on how many nodes, and where its paths lie on the volume of `state`."""
+def trainjob(stage: str, cluster: Cluster, image: str) -> dict[str, Any]:
+    """The TrainJob of a stage, but for its name and the argument of its command, the folder of the run's inputs.
 
-    stage: Literal["train_sisr", "train_refsr"]
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$")]
-    nodes: Annotated[int, Field(ge=2)]
-    paths: dict[str, str]
-
-
-def trainjob(wanted: Nodes, params: str, image: str, tracking_uri: str, cluster: Cluster) -> list[dict[str, Any]]:
-    """The ConfigMap that holds the text `params`, and the TrainJob, for `kubectl apply`.
-
-    Every node runs as many processes as it has GPUs; torchrun tells each who it is. The volume must be one that many
-    nodes may mount at once; what the training saves lies there beside its output, so a job tried again goes on from it.
-    Raises RefsrError where the cluster file names no volume, or a path of the stage is not
-    told or lies elsewhere.
+    Every node runs as many processes as it has GPUs; torchrun tells each who it is. What the training saves lies on
+    the volume, so a job made anew goes on from it. The job ends by itself when the task's time is over.
     """
-    if cluster.state is None:
-        raise RefsrError("the cluster file names no volume: several nodes need `state: {claim: NAME}`, ReadWriteMany")
-    _require_paths(wanted, cluster.state.path)
-    asked = cluster.tasks[wanted.stage]
-    resources = {"cpu": asked.cpu, "memory": asked.memory} | (
-        {cluster.gpu.resource: str(asked.gpus)} if asked.gpus else {}
-    )
-    words = ["torchrun", "-m", "refsr", wanted.stage, "--params", str(PARAMS)]
-    words += [word for port, path in wanted.paths.items() for word in (f"--{port}", path)]
-    environment = ENVIRONMENT | {"MLFLOW_TRACKING_URI": tracking_uri}
-    named = {"name": wanted.name} | ({"namespace": cluster.target.namespace} if cluster.target.namespace else {})
-    job = {
+    asked = cluster.tasks[stage]
+    resources = {"cpu": asked.cpu, "memory": asked.memory}
+    if asked.gpus:
+        resources[cluster.gpu.resource] = str(asked.gpus)
+    pod = _pod(asked, cluster)
+    template = {"spec": {"replicatedJobs": [{"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}]}}
+    return {
         "apiVersion": "trainer.kubeflow.org/v1alpha1",
         "kind": "TrainJob",
-        "metadata": named,
         "spec": {
             "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "ClusterTrainingRuntime", "name": RUNTIME},
             "trainer": {
                 "image": image,
-                "command": words,
-                "numNodes": wanted.nodes,
+                "command": ["torchrun", "-m", "components.node"],
+                "numNodes": asked.nodes,
                 "numProcPerNode": asked.gpus or 1,
                 "resourcesPerNode": {"requests": resources, "limits": resources},
-                "env": [{"name": key, "value": value} for key, value in environment.items()] + _secrets(cluster),
+                "env": [{"name": key, "value": value} for key, value in ENVIRONMENT.items()] + _secrets(cluster),
             },
-            "podTemplateOverrides": [
-                {"targetJobs": [{"name": NODE}], "spec": _pod(wanted.name, cluster, cluster.state)}
-            ],
+            "runtimePatches": [{"manager": "refsr", "trainingRuntimeSpec": {"template": template}}],
+            "activeDeadlineSeconds": asked.timeout_minutes * 60,
         },
     }
-    return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": named, "data": {PARAMS.name: params}}, job]
-
-
-def _require_paths(wanted: Nodes, volume: str) -> None:
-    ports = set(steps.ports(steps.load(wanted.stage)))
-    if ports != set(wanted.paths):
-        raise RefsrError(f"{wanted.stage}: paths {sorted(ports)} are to be told, not {sorted(wanted.paths)}")
-    for port, path in wanted.paths.items():
-        if not PurePosixPath(path).is_relative_to(volume) or ".." in PurePosixPath(path).parts:
-            raise RefsrError(f"{wanted.stage}: {port} {path}: not on the volume, which is mounted at {volume}")
 
 
 def _secrets(cluster: Cluster) -> list[Mapping[str, Any]]:
@@ -86,23 +52,18 @@ def _secrets(cluster: Cluster) -> list[Mapping[str, Any]]:
     ]
 
 
-def _pod(name: str, cluster: Cluster, volume: State) -> dict[str, Any]:
+def _pod(asked: Task, cluster: Cluster) -> dict[str, Any]:
     """What the pods of every node have beside the runtime's own: volumes, and where they may run."""
-    tolerations = [*cluster.everywhere.tolerations, *cluster.gpu.tolerations]
+    state = cast(State, cluster.state)  # several nodes without it are refused with the cluster file
+    volumes: list[dict[str, Any]] = [{"name": "state", "persistentVolumeClaim": {"claimName": state.claim}}]
+    mounts = [{"name": "state", "mountPath": state.path}]
+    if asked.shm:
+        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": asked.shm}})
+        mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108 - in the pod
+    places = [cluster.everywhere, *([cluster.gpu] if asked.gpus else [])]
     return {
-        "nodeSelector": cluster.everywhere.node_selector | cluster.gpu.node_selector,
-        "tolerations": [each.model_dump(exclude_none=True) for each in tolerations],
-        "volumes": [
-            {"name": "state", "persistentVolumeClaim": {"claimName": volume.claim}},
-            {"name": "params", "configMap": {"name": name}},
-        ],
-        "containers": [
-            {
-                "name": NODE,
-                "volumeMounts": [
-                    {"name": "state", "mountPath": volume.path},
-                    {"name": "params", "mountPath": str(PARAMS.parent), "readOnly": True},
-                ],
-            }
-        ],
+        "nodeSelector": {key: value for place in places for key, value in place.node_selector.items()},
+        "tolerations": [each.model_dump(exclude_none=True) for place in places for each in place.tolerations],
+        "volumes": volumes,
+        "containers": [{"name": NODE, "volumeMounts": mounts}],
     }

@@ -220,7 +220,12 @@ def _add_registry_commands(commands: "argparse._SubParsersAction[argparse.Argume
     promote = commands.add_parser("promote", help="make a registered version the champion, if the gate still agrees")
     promote.add_argument("version", nargs="?", default="candidate", help="number or alias (default: candidate)")
     rollback = commands.add_parser("rollback", help="make the champion before the present one champion again")
-    for command, function in ((promote, _promote), (rollback, _rollback)):
+    transfer = commands.add_parser("transfer", help="copy a registered version to another MLflow store")
+    transfer.add_argument("version", nargs="?", default="champion", help="number or alias (default: champion)")
+    transfer.add_argument("--from", dest="source", metavar="URI", help="store (default: MLFLOW_TRACKING_URI)")
+    transfer.add_argument("--to", dest="target", metavar="URI", required=True, help="store where it becomes candidate")
+    transfer.add_argument("--as", dest="name", metavar="NAME", default="", help="name there (default: the same)")
+    for command, function in ((promote, _promote), (rollback, _rollback), (transfer, _transfer)):
         command.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file: name and gate")
         command.set_defaults(command=function)
     upscale = commands.add_parser("upscale", help="a small face and a photo of the same person -> a larger face")
@@ -244,6 +249,16 @@ def _rollback(options: argparse.Namespace) -> None:
     name = _register_params(options).name
     left, now = Registry(tracking_uri(), name).rollback()
     print(f"version {now} of {name} is champion again, in place of version {left}")
+
+
+def _transfer(options: argparse.Namespace) -> None:
+    from refsr.services.tracking import shown
+    from refsr.steps.transfer import transfer
+
+    params = _register_params(options)
+    made, taken = transfer(options.source or tracking_uri(), options.target, params, options.version, options.name)
+    there = f"version {made} of {options.name or params.name} in {shown(options.target)}"
+    print(f"version {taken} of {params.name} is {there}, and candidate there")
 
 
 def _register_params(options: argparse.Namespace) -> "Register":

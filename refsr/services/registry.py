@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from refsr.errors import RefsrError
 from refsr.services.tracking import MlflowTracker, explained, open_store, quiet, shown
 
 CANDIDATE, CHAMPION, FORMER = "candidate", "champion", "former_champions"
 CHECKPOINT, METRICS = "model.safetensors", "metrics.json"
+REGISTRATION, CARD = "registration", "model_card.md"  # what the run of a version keeps: a folder, and a file in it
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes for a version that is not there
 PACKAGE = Path(__file__).parents[1]
 SERVING_MODULE = "refsr.inference.serving_model"
@@ -109,11 +111,34 @@ class Registry:
         """Store checkpoint, evaluation and serving code as a new version, from the run that is open."""
         with explained(self.uri), quiet():
             model = self._log_model({CHECKPOINT: checkpoint, METRICS: metrics}, example)
-            if self._model() is None:
-                self._client.create_registered_model(self.name, description="Reference-based face super-resolution")
-            made = self._client.create_model_version(
-                self.name, model.model_uri, tracker.run_id, dict(tags), model_id=model.model_id
-            )
+            return self._create(model.model_uri, tracker, tags, model.model_id)
+
+    def download(self, version: str, folder: Path) -> tuple[Any, Path, Path]:
+        """Copy all that a version carries into a folder: its MLflow run, its model, and what `register` left."""
+        with explained(self.uri), quiet():
+            run = self._client.get_run(self._client.get_model_version(self.name, version).run_id)
+            uris = f"models:/{self.name}/{version}", f"runs:/{run.info.run_id}/{REGISTRATION}"
+            folders = [
+                Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(number))))
+                for number, uri in enumerate(uris)
+            ]
+        return run, folders[0], folders[1]
+
+    def adopt(self, tracker: MlflowTracker, model: Path, tags: Mapping[str, str]) -> str:
+        """A new version of a model that `download` brought, byte for byte; its run is the one that is open."""
+        description = model / "MLmodel"
+        document = yaml.safe_load(description.read_text(encoding="utf-8")) | {"run_id": tracker.run_id}
+        document.pop("model_id", None)  # of the store it comes from
+        description.write_text(yaml.safe_dump(document), encoding="utf-8")
+        with explained(self.uri), quiet():
+            tracker.artifact(model, DATA)
+            place = self._client.get_run(tracker.run_id).info.artifact_uri
+            return self._create(f"{place}/{DATA}", tracker, tags)
+
+    def _create(self, model: str, tracker: MlflowTracker, tags: Mapping[str, str], model_id: str | None = None) -> str:
+        if self._model() is None:
+            self._client.create_registered_model(self.name, description="Reference-based face super-resolution")
+        made = self._client.create_model_version(self.name, model, tracker.run_id, dict(tags), model_id=model_id)
         return str(made.version)
 
     def make_candidate(self, version: str) -> None:

@@ -58,13 +58,15 @@ def run(
     tracking_uri: str,
     state: Path | None = None,
     pipeline: str | None = None,
+    named: Mapping[str, str] | None = None,
     **paths: Any,
 ) -> dict[str, float]:
     """Run one stage as a tracked run and return its metrics.
 
     `paths` are the step's own, and what options it has beside them. `state` is a folder that outlives the present one:
     what a killed run has saved is kept and found there. With `pipeline`, the name of a whole run on a cluster, the
-    tracked run becomes a child of that one's.
+    tracked run becomes a child of that one's. `named` tells of a raw set that was copied here by what name it stands
+    for its bytes for ever: then another copy of it is the same, whatever the times of its files.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.services.tracking import start_run
@@ -77,7 +79,9 @@ def run(
         return _help(step, params, kinds, inputs)
     fingerprint = ""
     if "resumable output" in kinds.values():
-        facts = [name, params.model_dump(mode="json"), options, *(_facts(kinds[key], inputs[key]) for key in inputs)]
+        known = {key: [uri] for key, uri in (named or {}).items()}
+        facts = [name, params.model_dump(mode="json"), options]
+        facts += [known.get(key) or _facts(kinds[key], inputs[key]) for key in inputs]
         fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     outputs = {key: kind for key, kind in kinds.items() if kind not in _READ}

@@ -14,7 +14,7 @@ from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict, judge
 from refsr.models.checkpoint import read_checkpoint
 from refsr.services.model_card import model_card
-from refsr.services.registry import CHECKPOINT, METRICS, Registry
+from refsr.services.registry import CARD, CHECKPOINT, METRICS, REGISTRATION, Registry
 from refsr.services.tracking import MlflowTracker
 from refsr.services.versioning import data_hash, file_hash, git_revision
 from refsr.steps import Input, Output
@@ -51,7 +51,7 @@ def register(
     version = registry.find(**made_of)
     verdict = against_champion(registry, metrics, made_of["test_set"], params.gate, version)
     if not verdict.passed:
-        raise RefsrError(_refusal("the model is not registered", verdict))
+        raise RefsrError(refusal("the model is not registered", verdict))
     facts = made_of | _lineage(registry, curated, {"train_sisr": sisr, "train_refsr": refsr})
     if version is None:
         version = registry.register(tracker, refsr / CHECKPOINT, evaluation / METRICS, example(config), facts)
@@ -63,7 +63,7 @@ def register(
     )
     registered = {"name": params.name, "version": version, "aliases": registry.aliases(), "lineage": facts}
     _write(registration, registered | {"verdict": verdict.to_dict()}, card)
-    tracker.artifact(registration, "registration")
+    tracker.artifact(registration, REGISTRATION)
     return {"version": float(version)}
 
 
@@ -77,7 +77,7 @@ def promote(tracking_uri: str, params: Register, version: str) -> str:
     measured_on = registry.tags(version).get("test_set", "")
     verdict = against_champion(registry, registry.metrics(version), measured_on, params.gate, version)
     if not verdict.passed:
-        raise RefsrError(_refusal(f"version {version} of model {params.name!r} is not promoted", verdict))
+        raise RefsrError(refusal(f"version {version} of model {params.name!r} is not promoted", verdict))
     registry.make_champion(version)
     return version
 
@@ -155,9 +155,10 @@ def _counts(curated: Path) -> dict[str, Any]:
 def _write(registration: Path, record: Mapping[str, Any], card: str) -> None:
     registration.mkdir()
     (registration / "registered.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (registration / "model_card.md").write_text(card, encoding="utf-8")
+    (registration / CARD).write_text(card, encoding="utf-8")
 
 
-def _refusal(what: str, verdict: Verdict) -> str:
+def refusal(what: str, verdict: Verdict) -> str:
+    """`what` is refused, the champion, and a line for each threshold that was missed."""
     failures = "".join(f"\n  {failure}" for failure in verdict.failures)
     return f"{what}: the quality gate failed (champion: {verdict.champion}){failures}"

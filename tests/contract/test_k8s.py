@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from components.handover import JOBS
+from pipelines.cluster import load_cluster
 from pipelines.manifests import K8S, folders, problems, render
-from pipelines.resources import load_cluster
 
 Manifests = list[dict[str, Any]]
 
@@ -26,6 +27,7 @@ def test_no_overlay_has_a_fault(rendered: dict[str, Manifests]) -> None:
         "overlays/gpu": [],
         "overlays/local": [],
         "restore": [],
+        "restore-s3": [],
     }
 
 
@@ -70,7 +72,7 @@ def test_an_external_secret_is_held_to_its_schema(rendered: dict[str, Manifests]
 @pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu"])
 def test_secrets_that_are_asked_for_are_made(folder: str, rendered: dict[str, Manifests]) -> None:
     """The keys pods take from the Secret are those the overlay brings."""
-    manifests = rendered[folder] + rendered["restore"]
+    manifests = rendered[folder] + rendered["restore-s3"]
     asked = {(ref["name"], ref["key"]) for ref in _found(manifests, "secretKeyRef")}
     made = set()
     for each in manifests:
@@ -109,3 +111,12 @@ def test_no_manifest_comes_from_elsewhere() -> None:
 
 def test_the_cluster_file_of_the_gpu_overlay_is_one() -> None:
     assert load_cluster(Path(K8S / "overlays/gpu/cluster.yaml")).gpu.node_selector
+
+
+def test_tasks_may_do_with_trainjobs_what_a_hand_over_does_and_nothing_else(rendered: dict[str, Manifests]) -> None:
+    for folder in ("overlays/local", "overlays/gpu"):
+        (role,) = (each for each in rendered[folder] if each["kind"] == "Role")
+        (rule,) = role["rules"]
+        assert rule["apiGroups"] == [JOBS["group"]]
+        assert rule["resources"] == [JOBS["plural"]]
+        assert set(rule["verbs"]) == {"create", "get", "delete"}

@@ -12,8 +12,8 @@ import yaml
 
 from pipelines import submit
 from pipelines.__main__ import main
+from pipelines.cluster import load_cluster
 from pipelines.package import immutable_image
-from pipelines.resources import load_cluster
 from refsr.errors import RefsrError
 
 ROOT = Path(__file__).parents[2]

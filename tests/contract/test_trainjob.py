@@ -1,91 +1,104 @@
-"""The TrainJob of a training on several nodes: of the form Kubeflow Trainer takes, with all that a task has."""
+"""A training on several nodes in the compiled pipeline: its task waits, and carries the TrainJob that trains."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
-from pipelines.__main__ import main
-from refsr.__main__ import _parser
+from components.handover import NAMESPACE, TRAINJOB, job_name
+from components.shell import STATE
+from pipelines.cluster import load_cluster
+from pipelines.package import compile_package
+from pipelines.training import training
+from refsr.errors import RefsrError
 
-ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((Path(__file__).parent / "trainjob.schema.json").read_text())
+IMAGE = "registry.example/refsr:0123abc"
 CLUSTER = """
-target: {namespace: faces, image: "refsr:1", tracking_uri: "http://mlflow:5000"}
 state: {claim: shared}
 secrets: [{name: mlflow, env: {password: MLFLOW_TRACKING_PASSWORD}}]
+everywhere: {node_selector: {pool: batch}}
 gpu: {node_selector: {gpu: a100}}
-tasks: {train_sisr: {gpus: 4, memory: 64Gi}}
+tasks: {train_sisr: {nodes: 2, gpus: 4, memory: 64Gi, timeout_minutes: 10}}
 """
-PATHS = {"curated": "/state/curated", "validation": "/state/validation", "sisr": "/state/sisr"}
 
 
-def _write(folder: Path, cluster: str = CLUSTER, nodes: int = 2, paths: dict[str, str] = PATHS) -> int:
-    (folder / "cluster.yaml").write_text(cluster)
-    command = ["trainjob", "--stage", "train_sisr", "--name", "faces-1", "--params", str(ROOT / "params/tiny.yaml")]
-    command += ["--cluster", str(folder / "cluster.yaml"), "--nodes", str(nodes), "--output", str(folder / "job.yaml")]
-    return main(command + [word for port, path in paths.items() for word in ("--path", f"{port}={path}")])
+@pytest.fixture(scope="module")
+def executors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
+    """Of each task: (container, what Kubernetes is told)."""
+    folder = tmp_path_factory.mktemp("nodes")
+    (folder / "cluster.yaml").write_text(CLUSTER)
+    compile_package(folder / "p.yaml", training(IMAGE, load_cluster(folder / "cluster.yaml"), "rendered"))
+    pipeline, platform = yaml.safe_load_all((folder / "p.yaml").read_text())
+    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    made = pipeline["deploymentSpec"]["executors"]
+    return {name.removeprefix("exec-"): (each["container"], told[name]) for name, each in made.items()}
 
 
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the environment says would come before the cluster file; MLflow itself leaves its URI there."""
-    for variable in ("KFP_NAMESPACE", "MLFLOW_TRACKING_URI", "REFSR_IMAGE"):
-        monkeypatch.delenv(variable, raising=False)
+@pytest.fixture(scope="module")
+def job(executors: dict[str, tuple[Any, Any]]) -> Any:
+    return json.loads(_environment(executors["train-sisr"][0])[TRAINJOB])
 
 
-@pytest.fixture
-def objects(tmp_path: Path) -> list[Any]:
-    assert _write(tmp_path) == 0
-    return list(yaml.safe_load_all((tmp_path / "job.yaml").read_text()))
+def _environment(container: Any) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in container["env"]}
 
 
-def test_it_is_a_trainjob_and_no_field_is_misspelt(objects: list[Any]) -> None:
-    _, job = objects
-    jsonschema.validate(job, SCHEMA)
-    job["spec"]["trainer"]["numNode"] = 2
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(job, SCHEMA)
+def test_the_task_waits_and_asks_for_no_gpu(executors: dict[str, tuple[Any, Any]]) -> None:
+    container, told = executors["train-sisr"]
+    assert "accelerator" not in container["resources"]
+    assert (container["resources"]["resourceCpuLimit"], container["resources"]["resourceMemoryLimit"]) == ("1", "2Gi")
+    assert "tolerations" not in told
+    assert "emptyDirMounts" not in told
+    assert told["nodeSelector"]["labels"] == {"pool": "batch"}
+    assert {"name": NAMESPACE, "fieldPath": "metadata.namespace"} in told["fieldPathAsEnv"]
+    assert told["pvcMount"][0]["mountPath"] == _environment(container)[STATE]
 
 
-def test_every_node_has_what_a_task_would_have(objects: list[Any]) -> None:
-    trainer = objects[1]["spec"]["trainer"]
-    assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
+def test_a_training_on_one_node_is_a_task_like_any_other(executors: dict[str, tuple[Any, Any]]) -> None:
+    container, _ = executors["train-refsr"]
+    assert TRAINJOB not in _environment(container)
+    assert container["resources"]["accelerator"]["resourceCount"] == "1"
+
+
+def test_every_node_has_what_a_task_would_have(job: Any) -> None:
+    trainer = job["spec"]["trainer"]
+    assert (trainer["image"], trainer["numNodes"], trainer["numProcPerNode"]) == (IMAGE, 2, 4)
     assert trainer["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"}
     secret = {"secretKeyRef": {"name": "mlflow", "key": "password"}}
     assert {"name": "MLFLOW_TRACKING_PASSWORD", "valueFrom": secret} in trainer["env"]
-    pod = objects[1]["spec"]["podTemplateOverrides"][0]["spec"]
-    assert pod["nodeSelector"] == {"gpu": "a100"}
-    assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "shared"}
+    (patch,) = job["spec"]["runtimePatches"]
+    (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = node["template"]["spec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"pool": "batch", "gpu": "a100"}
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
+    (container,) = pod["containers"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts == {"state": "/state", "shm": "/dev/shm"}  # noqa: S108 - in the pod
+    claim, memory = pod["volumes"]
+    assert claim["persistentVolumeClaim"] == {"claimName": "shared"}
+    assert memory["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
+    assert job["spec"]["activeDeadlineSeconds"] == 600
 
 
-def test_it_runs_the_stage_by_its_own_command_with_the_params_as_they_are(objects: list[Any]) -> None:
-    params, job = objects
-    launcher, *words = job["spec"]["trainer"]["command"]
-    assert (launcher, words[:2]) == ("torchrun", ["-m", "refsr"])
-    options = _parser(words[2:]).parse_args(words[2:])
-    assert {port: str(getattr(options, port)) for port in PATHS} == PATHS
-    mounts = job["spec"]["podTemplateOverrides"][0]["spec"]["containers"][0]["volumeMounts"]
-    assert str(options.params.parent) in {mount["mountPath"] for mount in mounts}
-    assert params["data"][options.params.name] == (ROOT / "params/tiny.yaml").read_text()
-    assert params["metadata"] == job["metadata"] == {"name": "faces-1", "namespace": "faces"}
+def test_its_name_leaves_room_for_the_names_of_a_hundred_pods() -> None:
+    """JobSet refuses a name whose pods would have more than 63 characters."""
+    name = job_name("train_refsr", "7e9d0ab1-5a0e-4b5b-9c9c-0c6f3a9d6f11")
+    assert name == "train-refsr-7e9d0ab1-5a0e-4b5b-9"
+    assert len(f"{name}-node-0-99-abcde") <= 63
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("text", "told"),
     [
-        ({"nodes": 1}, "--nodes: "),
-        ({"paths": PATHS | {"sisr": "/elsewhere"}}, "sisr /elsewhere: not on the volume"),
-        ({"paths": {"sisr": "/state/sisr"}}, "are to be told"),
-        ({"cluster": CLUSTER.replace("state:", "everywhere: {} #")}, "several nodes need `state: {claim: NAME}`"),
+        (CLUSTER.replace("state:", "everywhere: {} #"), "tasks.train_sisr.nodes: several nodes need a volume"),
+        ("state: {claim: shared}\ntasks: {evaluate: {nodes: 2}}", "tasks.evaluate.nodes: only train_sisr and train_re"),
+        ("state: {claim: shared}\ntasks: {train_sisr: {nodes: 0}}", "tasks.train_sisr.nodes: Input should be greater"),
     ],
 )
-def test_what_could_not_run_is_refused(
-    changes: dict[str, Any], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _write(tmp_path, **changes) == 1
-    assert told in capsys.readouterr().err
-    assert not (tmp_path / "job.yaml").exists()
+def test_what_could_not_run_is_refused_with_the_cluster_file(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(RefsrError) as refused:
+        load_cluster(tmp_path / "cluster.yaml")
+    assert str(refused.value).startswith(f"{tmp_path}/cluster.yaml: {told}")

@@ -1,15 +1,27 @@
 """Two processes train together, started as a cluster starts them."""
 
+import json
 import os
+import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
+import pytest
 from helpers import make_curated
+from trainer_api import condition, serving
 
+from components import handover, shell
+from pipelines.cluster import Cluster, State, load_cluster
+from pipelines.trainjob import trainjob
+from refsr.config import load_section
 from refsr.models.checkpoint import load_model, read_checkpoint
+from refsr.services.tracking import open_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,6 +32,10 @@ def _torchrun(folder: Path, stage: str, **paths: str) -> None:
     command = [sys.executable, *launcher, "-m", "refsr", stage, "--params", str(ROOT / "params/tiny.yaml"), *given]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
+    _succeed(command, folder, environment)
+
+
+def _succeed(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -40,3 +56,48 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         assert store.execute("select count(*) from runs").fetchone() == (2,)
         assert store.execute("select value from tags where key = 'processes'").fetchall() == [("2",), ("2",)]
+
+
+def test_a_task_hands_its_training_over_and_gets_it_back(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the cluster would do with the TrainJob is done here: its own command, by two processes of this machine."""
+    make_curated(tmp_path / "curated", identities=6, images=3, train=4)
+    (tmp_path / "validation").mkdir()
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    default = load_cluster()
+    tasks = default.tasks | {"train_sisr": default.tasks["train_sisr"].model_copy(update={"nodes": 2})}
+    cluster = Cluster(state=State(claim="shared"), tasks=tasks)
+
+    def train(job: dict[str, Any]) -> None:
+        trainer = job["spec"]["trainer"]
+        launcher, *words = trainer["command"] + trainer["args"]
+        assert launcher == "torchrun"
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        command += ["--nproc-per-node", str(trainer["numNodes"]), *words]
+        _succeed(command, tmp_path, os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+
+    with serving() as api:
+        api.statuses, api.train = [condition("Complete")], train
+        environment = {"KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")), handover.NAMESPACE: "faces"}
+        environment |= {shell.STATE: str(tmp_path / "state"), shell.RUN: "run-1"}
+        environment |= {handover.TRAINJOB: json.dumps(trainjob("train_sisr", cluster, "refsr:1"))}
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        metrics = SimpleNamespace(path="", metadata={})
+        artifacts = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("curated", "validation", "sisr")}
+        params = load_section(ROOT / "params/tiny.yaml", "train_sisr").model_dump(mode="json")
+        before = signal.getsignal(signal.SIGTERM)
+        shell.run("train_sisr", params, store, metrics, **artifacts)
+        signal.signal(signal.SIGTERM, before)
+    assert read_checkpoint(tmp_path / "sisr/model.safetensors")[1]["step"] == 6
+    client = open_store(store).MlflowClient()
+    runs = client.search_runs([client.get_experiment_by_name("refsr").experiment_id])
+    (parent,) = (run for run in runs if run.info.run_name == "pipeline")
+    (child,) = (run for run in runs if run.info.run_name == "train_sisr")
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.data.tags["processes"] == "2"
+    for key, value in metrics.metadata.items():
+        assert child.data.metrics[key] == pytest.approx(value)
+    assert not list((tmp_path / "state").iterdir())

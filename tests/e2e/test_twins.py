@@ -1,7 +1,10 @@
 """A registry as a cluster has it, on PostgreSQL and S3, backed up and restored by the commands of the manifests."""
 
 import os
+import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +12,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipelines import twins
-from pipelines.manifests import containers, render
+from pipelines import backup, twins
+from pipelines.manifests import Manifest, containers, render
 from pipelines.twins import S3
 from refsr.errors import RefsrError
 from refsr.services.tracking import open_store
 
 BUCKET = "mlflow"
+ROOT = Path(__file__).parents[2]
 
 
 class Twins(NamedTuple):
@@ -79,30 +83,72 @@ def test_a_dump_brings_the_registry_back(cluster: Twins, version: str) -> None:
     assert Path(file).read_text() == "kept on S3"
 
 
+def test_a_dump_goes_to_s3_and_brings_the_registry_back_from_there(cluster: Twins, version: str) -> None:
+    """What is left is the bucket: the volume of the back-up is empty, as in a new cluster."""
+    client = open_store(cluster.server).MlflowClient()
+    copied = _run_as_the_manifest_says("CronJob", cluster, "overlays/gpu")
+    keys = [each["Key"] for each in cluster.s3.client().list_objects_v2(Bucket=BUCKET, Prefix="backups/")["Contents"]]
+    assert copied == f"s3://{BUCKET}/{keys[-1]}"
+    client.delete_registered_model("faces")
+    shutil.rmtree(cluster.folder / "backup")
+    restored = _run_as_the_manifest_says("Job", cluster, "restore-s3")
+    assert restored.removeprefix("restored ").endswith(Path(keys[-1]).name)
+    assert client.get_model_version_by_alias("faces", "champion").version == version
+
+
+def test_a_bucket_that_is_not_there_fails_the_copy(cluster: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key, value in (cluster.s3.environment | {"MLFLOW_S3_ENDPOINT_URL": cluster.s3.endpoint}).items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(RefsrError, match=r"s3://nowhere/backups: no dump is copied to .*NoSuchBucket"):
+        backup.get(cluster.folder, "s3://nowhere/backups")
+    with pytest.raises(RefsrError, match=r"no dump 2001\.dump; there are: "):
+        backup.get(cluster.folder, f"s3://{BUCKET}/backups", "2001.dump")
+
+
 def test_a_server_whose_log_says_why_is_not_waited_for(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo the disk is full; exit 3"]
     with pytest.raises(RefsrError, match="the disk is full"), twins.serving(command, tmp_path, {}, lambda: False):
         pass
 
 
-def _run_as_the_manifest_says(kind: str, cluster: Twins) -> str:
-    """Run the one container of the back-up (CronJob) or restore (Job), against this database; the end of its output."""
-    (manifest,) = (
-        each for each in render("overlays/local" if kind == "CronJob" else "restore") if each["kind"] == kind
-    )
+def _run_as_the_manifest_says(kind: str, cluster: Twins, folder: str = "") -> str:
+    """Run the containers of the back-up (CronJob) or restore (Job), one after another; the end of the last's output."""
+    folder = folder or ("overlays/local" if kind == "CronJob" else "restore")
+    manifests = render(folder)
+    (manifest,) = (each for each in manifests if each["kind"] == kind)
     spec: dict[str, Any] = manifest["spec"]
-    template = spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"]
-    (container,) = containers(template["spec"])
-    backup = cluster.folder / "backup"
-    backup.mkdir(exist_ok=True)
-    database = urlsplit(cluster.database)
-    environment = {each["name"]: each.get("value", "") for each in container["env"]} | {
-        "BACKUP": str(backup),
-        "PGHOST": str(database.hostname),
-        "PGPORT": str(database.port),
-        "PGPASSWORD": str(database.password),
-        "PATH": f"{twins.postgres_program('pg_dump').parent}{os.pathsep}{os.environ['PATH']}",
-    }
-    done = subprocess.run(container["command"], env=os.environ | environment, text=True, capture_output=True)
+    pod = (spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"])["spec"]
+    configured = {each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"}
+    (cluster.folder / "backup").mkdir(exist_ok=True)
+    told = ""
+    for container in containers(pod):
+        maps = [configured[each["configMapRef"]["name"]] for each in container.get("envFrom", [])]
+        told = _run(container, {key: value for each in maps for key, value in each.items()}, cluster)
+    return told
+
+
+def _run(container: Manifest, configured: dict[str, str], cluster: Twins) -> str:
+    """A container as a process, with this database, this bucket and this folder in place of the cluster's."""
+    backups, database = str(cluster.folder / "backup"), urlsplit(cluster.database)
+    given = {each["name"]: each.get("value", "") for each in container["env"]}
+    environment = (
+        configured
+        | given
+        | {
+            "BACKUP": backups,
+            "PGHOST": str(database.hostname),
+            "PGPORT": str(database.port),
+            "PGPASSWORD": str(database.password),
+            "PATH": f"{twins.postgres_program('pg_dump').parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+        }
+    )
+    environment |= cluster.s3.environment | {"MLFLOW_S3_ENDPOINT_URL": cluster.s3.endpoint}
+    environment |= {"MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}", "BACKUPS": f"s3://{BUCKET}/backups"}
+    command = [backups if word == "/backup" else word for word in container["command"]]
+    command = [re.sub(r"\$\((\w+)\)", lambda name: environment[name[1]], word) for word in command]
+    if command[0] == "python3":
+        command[0] = sys.executable
+    done = subprocess.run(command, env=os.environ | environment, text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]

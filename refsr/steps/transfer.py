@@ -1,0 +1,88 @@
+"""A registered version from one MLflow store to another: between clusters, or from a laptop to a cluster."""
+
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from refsr.config import Register
+from refsr.errors import RefsrError
+from refsr.services.registry import CARD, Registry
+from refsr.services.tracking import MlflowTracker, shown, start_run
+from refsr.steps.register import against_champion, refusal
+
+MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: what is the same in these is the same version
+ORIGIN = "transferred_from"  # tag of what was transferred
+KEPT = 5000  # characters of a tag
+
+
+class Package(NamedTuple):
+    """A version outside of any store."""
+
+    origin: str  # where it was taken from, without a password
+    model: Path  # folder: all that the version carries
+    registration: Path  # folder: what `register` left with the run, its model card among it
+    metrics: dict[str, Any]  # the evaluation it was registered with
+    tags: dict[str, str]
+    run: Any  # the MLflow run it belongs to
+
+
+def transfer(source: str, target: str, params: Register, version: str, name: str = "") -> tuple[str, str]:
+    """Copy a version, a number or an alias, of the model `params.name` to `target`, where it is called `name` or alike.
+
+    There it becomes the candidate if it passes the gate of `params` against the champion of `target`; the first is
+    champion too. What `target` has already is not copied again. Returns the numbers there and in `source`.
+    Raises RefsrError where a store cannot be reached, there is no such version, the gate fails, or `target` keeps
+    something else by that name.
+    """
+    if source == target:
+        raise RefsrError(f"--to {shown(target)}: the same store as --from; name another")
+    with tempfile.TemporaryDirectory() as folder:
+        # MLflow has one store at a time in a process: the first is done with before the second is opened.
+        number, package = _take(Registry(source, params.name), version, Path(folder))
+        there = Registry(target, name or params.name)
+        _require_of_this_project(there)
+        found = there.find(**{key: package.tags[key] for key in MADE_OF})
+        verdict = against_champion(there, package.metrics, package.tags["test_set"], params.gate, found)
+        if not verdict.passed:
+            raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))
+        if found is None:
+            with start_run(target, "transfer", params) as tracker:
+                found = _put(there, tracker, package)
+                tracker.metrics({"version": float(found)})
+        there.make_candidate(found)
+    return found, number
+
+
+def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]:
+    number = registry.resolve(version)
+    tags = registry.tags(number)
+    if missing := [key for key in MADE_OF if key not in tags]:
+        raise RefsrError(f"version {number} of {registry.name!r} has no tag {missing[0]!r}: `register` did not make it")
+    run, model, registration = registry.download(number, folder)
+    origin = f"{shown(registry.uri)} models:/{registry.name}/{number}"
+    return number, Package(origin, model, registration, registry.metrics(number), tags, run)
+
+
+def _put(registry: Registry, tracker: MlflowTracker, package: Package) -> str:
+    """The new version; its run has what the run it comes from had, and says which that was."""
+    origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
+    own = {key: value for key, value in package.run.data.tags.items() if not key.startswith("mlflow.")}
+    tracker.tags(origin | {f"source.{key}": value[:KEPT] for key, value in own.items()})
+    tracker.params(package.run.data.params)
+    tracker.metrics(package.run.data.metrics)
+    version = registry.adopt(tracker, package.model, package.tags | {ORIGIN: package.origin})
+    card = package.registration / CARD
+    note = f"\n\nTransferred from {package.origin}; version {version} here. Runs it names are those of that store.\n\n"
+    title, _, rest = card.read_text(encoding="utf-8").partition("\n")
+    card.write_text(title + note + rest.lstrip("\n"), encoding="utf-8")
+    tracker.artifact(package.registration, package.registration.name)
+    return version
+
+
+def _require_of_this_project(registry: Registry) -> None:
+    for version in registry.versions():
+        if "checkpoint" not in registry.tags(version):
+            raise RefsrError(
+                f"model {registry.name!r} in {shown(registry.uri)}: its version {version} is not of this project; "
+                "name another with --as NAME"
+            )

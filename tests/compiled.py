@@ -1,0 +1,64 @@
+"""The pipelines compiled, and what is asked of the result."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.cluster import load_cluster
+from pipelines.inference import inference
+from pipelines.package import compile_package
+from pipelines.reevaluation import reevaluation
+from pipelines.training import training
+
+ROOT = Path(__file__).parents[1]
+IMAGE = "registry.example:5000/refsr:0123abc"
+CLUSTER = """
+everywhere: {node_selector: {pool: batch}}
+gpu: {node_selector: {gpu: a100}, tolerations: [{key: dedicated, operator: Equal, value: gpu, effect: NoSchedule}]}
+secrets: [{name: mlflow, env: {user: MLFLOW_TRACKING_USERNAME, password: MLFLOW_TRACKING_PASSWORD}}]
+state: {claim: trainings}
+tasks: {train_sisr: {gpus: 2, memory: 64Gi}}
+"""
+GRAPHS = {
+    "rendered": lambda cluster: training(IMAGE, cluster, "rendered"),
+    "named": lambda cluster: training(IMAGE, cluster, "named"),
+    "fetched": lambda cluster: training(IMAGE, cluster, "fetched"),
+    "in parts": lambda cluster: training(IMAGE, cluster.model_copy(update={"curate_shards": 3}), "named"),
+    "reevaluation": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=False),
+    "reevaluation of both": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=True),
+    "inference": lambda cluster: inference(IMAGE, cluster),
+}
+
+Spec = dict[str, Any]
+
+
+def kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def compiled_of(package: Path, cluster: Path | None = None, graph: str = "rendered") -> tuple[Spec, Spec]:
+    """(pipeline, what Kubernetes is told of each executor)."""
+    compile_package(package, GRAPHS[graph](load_cluster(cluster)))
+    pipeline, platform = yaml.safe_load_all(package.read_text())
+    return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def stages_of(pipeline: Spec) -> Spec:
+    """The tasks inside the exit handler."""
+    tasks: Spec = pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    return tasks
+
+
+def containers_of(pipeline: Spec) -> dict[str, Spec]:
+    executors = pipeline["deploymentSpec"]["executors"].items()
+    return {name.removeprefix("exec-"): made["container"] for name, made in executors if "container" in made}
+
+
+def everywhere(document: Any, key: str) -> list[Any]:
+    """The values of `key` at any depth."""
+    if isinstance(document, list):
+        return [found for item in document for found in everywhere(item, key)]
+    if not isinstance(document, dict):
+        return []
+    return [document[key] for _ in range(key in document)] + everywhere(list(document.values()), key)

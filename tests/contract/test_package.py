@@ -1,0 +1,76 @@
+"""The package and the arguments of a run: the same bytes, whole parameters, what may come from the cache."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from compiled import IMAGE, ROOT, Spec, stages_of
+
+from pipelines.cluster import load_cluster
+from pipelines.package import Work, arguments, build, compile_package
+from pipelines.training import training
+from refsr import steps
+from refsr.config import load_section, parse_section
+
+PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
+
+
+def test_only_a_whole_commit_is_fetched_from_the_cache(tmp_path: Path) -> None:
+    """A branch moves on; what a cache brought back would be the bytes it had once."""
+    for revision, cached in (("main", False), ("v1", False), ("0" * 40, True)):
+        fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": revision}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
+        compile_package(tmp_path / "p.yaml", build(Work(tmp_path / "params.yaml"), IMAGE, load_cluster()))
+        pipeline, _ = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+        options = stages_of(pipeline)["fetch"]["cachingOptions"]
+        assert options.get("enableCache", False) is cached, revision
+        assert stages_of(pipeline)["curate"]["cachingOptions"]["enableCache"]
+
+
+def test_the_package_in_a_gitops_repository(package: Path, pipeline: Spec, tmp_path: Path) -> None:
+    made = training(IMAGE, load_cluster(), "rendered")
+    compile_package(tmp_path / "objects.yaml", made, version="Revision_0123abc", namespace="faces")
+    root, version = yaml.safe_load_all((tmp_path / "objects.yaml").read_text())
+    assert (root["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    assert {each["metadata"]["namespace"] for each in (root, version)} == {"faces"}
+    assert version["metadata"]["name"] == "refsr-training-revision-0123abc"
+    assert version["spec"]["pipelineName"] == root["metadata"]["name"]
+    assert version["spec"]["pipelineSpec"] == pipeline
+    platform = version["spec"]["platformSpec"]
+    assert platform == list(yaml.safe_load_all(package.read_text()))[1]
+
+
+def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pipelines.package import compile_package\n"
+        "from pipelines.cluster import load_cluster; from pipelines.training import training\n"
+        f"compile_package(Path(sys.argv[1]), training({IMAGE!r}, load_cluster(), 'rendered'))"
+    )
+    again = tmp_path / "again.yaml"
+    environment = {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code, str(again)], check=True, cwd=ROOT, env=environment)
+    assert again.read_bytes() == package.read_bytes()
+
+
+@pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
+def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
+    """Kubeflow keeps numbers as floats, and hands them over so."""
+    made = training(IMAGE, load_cluster(), "named")
+    given = json.loads(json.dumps(arguments(made, Work(path), "http://mlflow")), parse_int=float)
+    assert set(given) == set(pipeline["root"]["inputDefinitions"]["parameters"])
+    for name in steps.STEPS:
+        section = parse_section(name, given[name])
+        assert section == load_section(path, name)
+        assert json.dumps(section.model_dump()) == json.dumps(load_section(path, name).model_dump())
+
+
+def test_no_argument_is_null(tmp_path: Path) -> None:
+    """The local runner takes none, at any depth; what is null by default is left out, and comes back as it was."""
+    fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": "v1"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
+    given = arguments(training(IMAGE, load_cluster(), "fetched"), Work(tmp_path / "params.yaml"), "http://mlflow")
+    assert "null" not in json.dumps(given)
+    assert parse_section("fetch", given["fetch"]) == load_section(tmp_path / "params.yaml", "fetch")

@@ -1,0 +1,120 @@
+"""What each task of a compiled pipeline asks of a cluster: image, resources, secrets, volumes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from compiled import CLUSTER, IMAGE, ROOT, Spec, compiled_of, containers_of, everywhere, kebab
+
+from components import stages
+from components.shell import RUN, STATE
+from pipelines.cluster import ENVIRONMENT, RESUMABLE, TASKS, load_cluster
+from refsr import steps
+
+ON_GPU = {"train-sisr", "train-refsr", "evaluate"}
+
+
+def test_one_immutable_image_and_nothing_installed(graph: tuple[Spec, Spec]) -> None:
+    pipeline, _ = graph
+    assert {container["image"] for container in containers_of(pipeline).values()} == {IMAGE}
+    assert stages.IMAGE not in json.dumps(pipeline)
+    assert "pip install" not in json.dumps(pipeline)
+
+
+def test_each_task_says_what_it_needs_and_for_how_long(graph: tuple[Spec, Spec]) -> None:
+    pipeline, kubernetes = graph
+    containers = containers_of(pipeline)
+    assert set(containers) <= {kebab(name) for name in TASKS}
+    groups = everywhere(pipeline, "tasks")
+    tasks = {name: task for group in groups for name, task in group.items() if "cachingOptions" in task}
+    for name, container in containers.items():
+        asked = container["resources"]
+        assert asked["resourceCpuLimit"] == asked["resourceCpuRequest"] == TASKS[name.replace("-", "_")].get("cpu", "1")
+        assert asked["resourceMemoryLimit"] == asked["resourceMemoryRequest"]
+        assert int(kubernetes[f"exec-{name}"]["activeDeadlineSeconds"]) >= 600
+        retry = tasks[name]["retryPolicy"]
+        assert (retry["maxRetryCount"], retry["backoffDuration"], retry["backoffFactor"]) == (2, "30s", 2.0)
+    cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
+    assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
+
+
+def test_gpus_go_to_networks_only(graph: tuple[Spec, Spec]) -> None:
+    pipeline, kubernetes = graph
+    gpus = {name: c["resources"].get("accelerator") for name, c in containers_of(pipeline).items()}
+    here = ON_GPU & set(gpus)
+    assert {name for name, gpu in gpus.items() if gpu} == here
+    assert all(gpus[name]["resourceType"] == "nvidia.com/gpu" for name in here)
+    assert all(gpus[name]["resourceCount"] == "1" for name in here)
+    assert {n.removeprefix("exec-") for n, told in kubernetes.items() if "tolerations" in told} == here
+    shared = {
+        n.removeprefix("exec-"): told["emptyDirMounts"] for n, told in kubernetes.items() if "emptyDirMounts" in told
+    }
+    assert set(shared) == {"train-sisr", "train-refsr"} & set(gpus)
+    for (mount,) in shared.values():
+        assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")  # noqa: S108 - in the pod
+
+
+def test_a_cluster_file_changes_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    pipeline, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    containers = containers_of(pipeline)
+    assert containers["train-sisr"]["resources"]["accelerator"]["resourceCount"] == "2"
+    assert containers["train-sisr"]["resources"]["resourceMemoryLimit"] == "64Gi"
+    assert containers["train-sisr"]["resources"]["resourceCpuLimit"] == TASKS["train_sisr"]["cpu"]
+    assert containers["train-refsr"]["resources"]["accelerator"]["resourceCount"] == "1"
+    assert kubernetes["exec-curate"]["nodeSelector"]["labels"] == {"pool": "batch"}
+    assert kubernetes["exec-train-sisr"]["nodeSelector"]["labels"] == {"pool": "batch", "gpu": "a100"}
+    (toleration,) = kubernetes["exec-train-sisr"]["tolerations"]
+    assert toleration == {"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
+
+
+def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-password")
+    monkeypatch.setenv("KFP_TOKEN", "hunter2-token")
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    pipeline, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    text = (tmp_path / "p.yaml").read_text()
+    assert "hunter2" not in text
+    for name, container in containers_of(pipeline).items():
+        state = {STATE} if name in map(kebab, RESUMABLE) else set()
+        assert {variable["name"] for variable in container["env"]} == set(ENVIRONMENT) | state
+    for told in kubernetes.values():
+        (secret,) = told["secretAsEnv"]
+        assert secret["secretName"] == "mlflow"
+        assert {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]} == {
+            "user": "MLFLOW_TRACKING_USERNAME",
+            "password": "MLFLOW_TRACKING_PASSWORD",
+        }
+
+
+def test_what_can_go_on_after_a_kill_keeps_its_state_on_a_volume_that_outlives_pods(
+    compiled: tuple[Spec, Spec], tmp_path: Path
+) -> None:
+    assert not everywhere(compiled[1], "pvcMount")
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    pipeline, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    mounts = {name: told["pvcMount"] for name, told in kubernetes.items() if "pvcMount" in told}
+    assert set(mounts) == {"exec-curate", "exec-train-sisr", "exec-train-refsr"}
+    every = (*steps.STEPS, *steps.SIDE_STEPS)
+    assert set(RESUMABLE) == {name for name in every if "resumable output" in steps.ports(steps.load(name)).values()}
+    for name, (mount,) in mounts.items():
+        environment = containers_of(pipeline)[name.removeprefix("exec-")]["env"]
+        assert {"name": STATE, "value": mount["mountPath"]} in environment
+        assert mount["pvcNameParameter"] == {"runtimeValue": {"constant": "trainings"}}
+
+
+def test_a_pod_knows_its_run_by_its_label_not_by_a_parameter(graph: tuple[Spec, Spec]) -> None:
+    """A parameter that is another in each run would be part of the cache key, and nothing would ever be cached."""
+    pipeline, kubernetes = graph
+    assert "{{$.pipeline_job" not in json.dumps(pipeline)
+    for told in kubernetes.values():
+        assert told["fieldPathAsEnv"] == [{"name": RUN, "fieldPath": "metadata.labels['pipeline/runid']"}]
+
+
+def test_the_cluster_files_of_the_page_are_read(tmp_path: Path) -> None:
+    text = (ROOT / "docs/how-to/kubeflow.md").read_text()
+    everything, nodes = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    for block in (everything, nodes):
+        (tmp_path / "cluster.yaml").write_text(block)
+        assert load_cluster(tmp_path / "cluster.yaml") != load_cluster()
