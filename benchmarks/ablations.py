@@ -2,7 +2,9 @@
 
 Every case is the demo's parameters at `--steps`, SISR and RefSR together, but for what CASES says. Cases whose SISR is
 the same share it. `none`, `wrong` and `right` are the references at hand; `over default` is the paired difference of
-PSNR with the right reference, with its interval over identities. The identity loss is dlib's, and so is the judge: that
+PSNR with the right reference, with its interval over identities. Of samples at temperature 1, `apart` is the mean
+difference of two in 8-bit levels, `error/spread` 1 where they are calibrated, above 1 where they are too sure, and
+`active` the share of latent units in use. The identity loss is dlib's, and so is the judge: that
 line is marked. There is one seed: a difference whose interval holds 0 means nothing, and another may not last.
 
     python benchmarks/ablations.py --curated data/curated --steps 400 --output data/ablations
@@ -24,6 +26,7 @@ from refsr.data.curated import Curated
 from refsr.evaluation.table import cell
 
 ARMS = ("none", "wrong", "right")
+SAMPLES = {"distance": "apart", "ratio": "error/spread", "active": "active"}
 # title -> (the prior, which is SISR's and RefSR's; what else of RefSR's parameters is changed)
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "default": ("learned", {}),
@@ -47,10 +50,11 @@ def main() -> None:
     faces, folder = Curated(options.curated), options.output / str(options.steps)
     results = {title: run(number, title, faces, folder, options.steps) for number, title in enumerate(CASES)}
     print(table(results))
-    print(json.dumps({title: {arm: arena.means(scores[arm]) for arm in ARMS} for title, scores in results.items()}))
+    line = {title: {arm: arena.means(scores[arm]) for arm in scores} for title, scores in results.items()}
+    print(json.dumps(line))
 
 
-def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> dict[str, arena.Scores]:
+def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> dict[str, Any]:
     """Train and measure one case, unless its result is there already."""
     prior, changes = CASES[title]
     done = folder / f"{number}.json"
@@ -59,22 +63,28 @@ def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> di
         sisr = sisr.model_copy(update={"model": sisr.model | {"prior": prior}})
         first = arena.fit(sisr, faces, folder / f"sisr-{prior}")
         second = arena.fit(refsr.model_copy(update=changes), faces, folder / str(number), first)
-        done.write_text(json.dumps(arena.measure(faces, second, ARMS)))
-    found: dict[str, arena.Scores] = json.loads(done.read_text())
+        scores = arena.measure(faces, second, ARMS)
+        done.write_text(json.dumps(scores | {"samples": arena.measure_samples(faces, second)}))
+    found: dict[str, Any] = json.loads(done.read_text())
     return found
 
 
-def table(results: dict[str, dict[str, arena.Scores]]) -> str:
+def table(results: dict[str, dict[str, Any]]) -> str:
     """A line per case."""
     arms = "".join(f"{arm:>8}" for arm in ARMS)
-    lines = [f"{'':26}{'PSNR dB':>24}{'identity':>24}  over default, PSNR dB", f"{'':26}{arms}{arms}"]
+    of_samples = "".join(f"{title:>14}" for title in SAMPLES.values())
+    lines = [
+        f"{'':26}{'PSNR dB':>24}{'identity':>24}{'of samples':>42}  over default, PSNR dB",
+        f"{'':26}{arms}{arms}{of_samples}",
+    ]
     base = np.array(results["default"]["right"]["psnr"])
     for title, scores in results.items():
         psnr = "".join(f"{np.mean(scores[arm]['psnr']):8.2f}" for arm in ARMS)
         identity = "".join(f"{np.mean(scores[arm]['identity']):8.4f}" for arm in ARMS)
         gain = np.array(scores["right"]["psnr"]) - base
         over = "" if title == "default" else cell(arena.interval(gain.tolist()), 2, "+")
-        lines.append(f"{title:26}{psnr}{identity}  {over}".rstrip())
+        drawn = "".join(f"{scores['samples'][key]:14.2f}" if scores["samples"] else f"{'':14}" for key in SAMPLES)
+        lines.append(f"{title:26}{psnr}{identity}{drawn}  {over}".rstrip())
     return "\n".join([*lines, "(*) trained by the network that judges identity here"])
 
 

@@ -13,9 +13,9 @@ from torch import nn
 from refsr.config import Training, TrainRefsr, TrainSisr, load_section
 from refsr.data.curated import Curated
 from refsr.data.degrade import enlarge, reduce
-from refsr.evaluation import metrics
+from refsr.evaluation import metrics, samples
 from refsr.evaluation.pairing import pairs
-from refsr.evaluation.protocol import images, to_8_bits
+from refsr.evaluation.protocol import images, load_models, to_8_bits
 from refsr.evaluation.statistics import bootstrap
 from refsr.models import SuperResolver, build, reference_config
 from refsr.models.checkpoint import load_matching, load_model, read_checkpoint
@@ -105,6 +105,21 @@ def measure(faces: Curated, checkpoint: Path | None, arms: Sequence[str] = ("rig
             tables.append(pd.DataFrame({"arm": arm, "person": batch["person"].to_numpy(), **columns}))
     people = pd.concat(tables).groupby(["arm", "person"]).mean()
     return {arm: {key: people.loc[arm][key].tolist() for key in people} for arm in arms}
+
+
+def measure_samples(faces: Curated, checkpoint: Path) -> dict[str, float]:
+    """{distance, ratio, active}: what the samples of a reference network are worth, as refsr.evaluation.samples has it.
+
+    Empty where it draws none.
+    """
+    models, test = load_models({"refsr": checkpoint}, faces.hr_size), pairs(faces.table, seed=0)
+    torch.manual_seed(0)
+    drawn = samples.diversity(faces, models, test, count=8, batch_size=32)
+    if not drawn:
+        return {}
+    active = samples.active_units(faces, models, test, batch_size=32)
+    share = active["active"] / active["units"]
+    return {"distance": drawn["distance"], "ratio": drawn["calibration_ratio"], "active": share}
 
 
 def _lr_size(faces: Curated, model: SuperResolver | None) -> int:

@@ -1,6 +1,6 @@
-"""Pictures of the protocol: strips of a person in every arm, the identity-transfer grid, and the README's sheet."""
+"""Pictures of the protocol: strips of a person in every arm, the identity-transfer grid, how sure samples are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -27,7 +27,7 @@ TITLES = {  # of the arms that are shown, short enough to stand above a picture
     "refs_3": "3 refs",
     "refs_4": "4 refs",
 }
-INK, PAPER = (28, 28, 30), 255
+INK, GREY, PAPER = (28, 28, 30), (160, 160, 160), 255
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,22 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], zoom: in
         for number, row in enumerate(rows):
             top = header + number * (size + gap)
             canvas[top : top + size, left : left + size] = np.kron(row[column], np.ones((zoom, zoom, 1), np.uint8))
+    return canvas
+
+
+def reliability(bins: Mapping[str, Mapping[str, float]], size: int = 320) -> np.ndarray:
+    """Error over the spread of samples, of pixels in `bins` by that spread: (size, size, 3) uint8 RGB.
+
+    Both axes end at the greatest of either; on the grey line the spread is the error.
+    """
+    points = np.array([(each["predicted"], each["actual"]) for each in bins.values()])
+    high, edge = points.max() or 1.0, size // 10
+    places = np.array([edge, size - edge]) + (size - 2 * edge) * points / high * np.array([1, -1])
+    canvas = np.full((size, size, 3), PAPER, np.uint8)
+    cv2.rectangle(canvas, (edge, edge), (size - edge, size - edge), GREY)
+    cv2.line(canvas, (edge, size - edge), (size - edge, edge), GREY)
+    cv2.polylines(canvas, [places.round().astype(np.int32)], False, INK, 2, cv2.LINE_AA)
+    _write(canvas, f"error over spread, 0 to {high:.1f} of 255", (size // 2, edge // 2), edge // 2)
     return canvas
 
 

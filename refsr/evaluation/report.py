@@ -12,7 +12,7 @@ import pandas as pd
 from refsr.evaluation import page, results
 from refsr.evaluation.arms import DIFFERENCES
 from refsr.evaluation.charts import calibration, curves, forest, wrong_share
-from refsr.evaluation.figures import Grid, Strip, grid_sheet, sheet
+from refsr.evaluation.figures import Grid, Strip, grid_sheet, reliability, sheet
 from refsr.evaluation.statistics import main_arms, main_metrics
 from refsr.evaluation.table import COLUMNS, LOWER_IS_BETTER, NAMES, table_text
 
@@ -59,6 +59,8 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
         "strips_more_arms": sheet(findings.more_strips),
         "transfer_grid": grid_sheet(findings.grid),
     }
+    if "samples" in findings.metrics:
+        pictures["reliability"] = reliability(findings.metrics["samples"]["calibration"])
     for name, picture in pictures.items():
         (folder / f"{name}.png").write_bytes(page.png(picture))
     (folder / "metrics.json").write_text(json.dumps(findings.metrics, indent=2) + "\n", encoding="utf-8")

@@ -105,7 +105,8 @@ def test_the_stage_repeats_itself_to_the_byte(
 
 def test_the_tracker_is_shown_the_pictures_and_given_the_report(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, _, tracker = done
-    assert set(tracker.images) == {"strips", "strips_best", "strips_worst", "strips_more_arms", "transfer_grid"}
+    strips = {"strips", "strips_best", "strips_worst", "strips_more_arms"}
+    assert set(tracker.images) == strips | {"transfer_grid", "reliability"}
     for name, shown in tracker.images.items():
         stored = cv2.imread(str(folder / f"{name}.png"))
         assert stored is not None
@@ -211,6 +212,15 @@ def test_strips_are_chosen_by_rank() -> None:
     assert report.ranked(people, 99)["worst"] == list("abcdefg")
     assert report.grid_people(people, 4) == ["a", "c", "e", "g"]
     assert report.grid_people(people, 99) == list("abcdefg")
+
+
+def test_the_reliability_curve_of_calibrated_samples_lies_on_the_grey_line() -> None:
+    spreads = [2.0, 5.0, 10.0]
+    calibrated = figures.reliability({str(x): {"predicted": x, "actual": x} for x in spreads})
+    too_sure = figures.reliability({str(x): {"predicted": x / 2, "actual": x} for x in spreads})
+    assert calibrated[160, 160].tolist() == list(figures.INK)  # the middle, where both are 5
+    assert too_sure[160, 160].tolist() == list(figures.GREY)
+    assert too_sure[160, 96].tolist() == list(figures.INK)  # 2.5 predicted, 5 seen
 
 
 def test_the_sheet_holds_every_picture_enlarged() -> None:
