@@ -91,7 +91,7 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     images = [
         cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR) for row in tree.images["file"]
     ]
-    seen = np.flatnonzero(np.abs(quality.head_yaw(points)) <= FRONTAL)
+    seen = np.flatnonzero([abs(quality.head_yaw(face)) <= FRONTAL for face in points])
     return [(images[row], boxes[row], points[row]) for row in seen]
 
 

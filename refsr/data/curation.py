@@ -103,7 +103,7 @@ def curate_images(
         measured += batch
         everything = measure(measured)
         table = judge(everything, params)
-        table["split"] = table["identity"].map(splits)
+        table["split"] = table["identity"].map(splits).astype("str")
         table = select(table, everything.embeddings, order, params)
         kept = table[table["reason"] == ""]
         chosen = {split: kept.loc[kept["split"] == split, "identity"].nunique() for split in SPLITS}
@@ -185,7 +185,7 @@ def _mark_strangers(
 def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Gathered, max_bits: int) -> None:
     """Of two copies in one folder the smaller face goes; of two in different folders, the one that fits its less."""
     hashes = table["dhash"].to_numpy()[rows]
-    identities, sources = table["identity"].to_numpy(), table["source"].to_numpy()
+    identities, sources = table["identity"].cat.codes.to_numpy(), table["source"]
     distance = table["identity_distance"].to_numpy()
     size, sharpness = table[["w", "h"]].min(axis=1).to_numpy(), table["sharpness"].to_numpy()
     thumbs, embeddings = Chosen(measured.thumbs, rows), Chosen(measured.embeddings, rows)
@@ -198,5 +198,5 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Gathered, max_
         else:
             reason, worse = "cross_duplicate", distance[a] > distance[b]
         gone, stays = (a, b) if worse else (b, a)
-        table.loc[gone, ["reason", "detail"]] = reason, f"copy of {sources[stays]}"
+        table.loc[gone, ["reason", "detail"]] = reason, f"copy of {sources.iloc[stays]}"
         table.loc[gone, "value"] = likeness

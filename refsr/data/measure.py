@@ -1,6 +1,7 @@
 """One image measured: checked, decoded, cropped and hashed; see refsr.data.measurements for many of them."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from refsr.data.quality import Reject
 from refsr.data.vggface2 import BOX, LANDMARKS
 
 COLOUR = ("red", "green", "blue")  # means over the crop
-MEASURES = ("sha256", "width", "height", *BOX, *LANDMARKS, "yaw", "sharpness", "dhash", *COLOUR)
+MEASURES = ("sha256", "lot", "width", "height", *BOX, *LANDMARKS, "yaw", "sharpness", "dhash", *COLOUR)
 Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray] | None]  # an RGB image -> its face's box and landmarks
 _SOUGHT = 320  # pixels; an image whose face is to be found may be reduced until its shorter side would be less
 
@@ -33,13 +34,14 @@ def measure_image(data: bytes, box: np.ndarray, points: np.ndarray, params: Cura
     Where there is no box, `find` is asked for the face, if given.
     """
     facts: dict[str, Any] = {"reason": "", "value": np.nan, "detail": "", "dhash": 0}
-    facts["sha256"] = hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256(data)
+    facts["sha256"], facts["lot"] = digest.hexdigest(), draw_lot(digest.digest(), params.seed)
     try:
         size = quality.image_size(data)
         facts["width"], facts["height"] = size
         if find is not None and not np.isfinite(box).all():
             box, points = _found(data, size, find)
-        facts["yaw"] = float(quality.head_yaw(points))
+        facts["yaw"] = quality.head_yaw(points)
         facts |= zip(LANDMARKS, points.ravel().tolist(), strict=True)
         box = _usable_box(box, size, facts["yaw"], params)
         facts |= zip(BOX, box.tolist(), strict=True)
@@ -73,15 +75,14 @@ def _look(data: bytes, box: np.ndarray, points: np.ndarray, params: Curate, fact
     return Look(facts, quality.thumbnail(image), quality.face_chip(image, box, points), hr)
 
 
-def hr_crop(data: bytes, box: np.ndarray, points: np.ndarray, params: Curate) -> np.ndarray:
-    """The same (hr_size, hr_size, 3) image as `measure_image` has, of an image that is kept, from its clamped box."""
-    image, reduction = quality.decode(data, _shrink(box, params))
-    return _crop(image, box / reduction, points / reduction, params)
+def draw_lot(digest: bytes, seed: int) -> int:
+    """64 bits that put images in a random order: by their content, so that it does not hang on the other images."""
+    return int.from_bytes(hashlib.sha256(b"%d " % seed + digest).digest()[:8])
 
 
 def _shrink(box: np.ndarray, params: Curate) -> float:
     """How many times an image may be reduced before crop or chip would have to be enlarged."""
-    face = float(max(box[2:]))
+    face = float(box[2:].max())
     return min(face * params.crop_factor / params.hr_size, face / quality.FACE)
 
 
@@ -92,14 +93,14 @@ def _crop(image: np.ndarray, box: np.ndarray, points: np.ndarray, params: Curate
 
 
 def _usable_box(box: np.ndarray, size: tuple[int, int], yaw: float, params: Curate) -> np.ndarray:
-    if not np.isfinite(box).all():
+    if not all(map(math.isfinite, box.tolist())):
         raise Reject("no_box")
     whole, box = box, quality.clamp_box(box, size)
-    cut = 1 - float(box[2] * box[3] / (whole[2] * whole[3]))
+    cut = 1 - math.prod(box[2:].tolist()) / math.prod(whole[2:].tolist())
     if cut > params.max_cut:
         raise Reject("cut", cut, f"more than {params.max_cut:g} of the box lie outside the image")
-    if min(box[2:]) < params.min_box:
-        raise Reject("small_box", float(min(box[2:])), f"the shorter side of the box is under {params.min_box} px")
+    if box[2:].min() < params.min_box:
+        raise Reject("small_box", float(box[2:].min()), f"the shorter side of the box is under {params.min_box} px")
     if abs(yaw) > params.max_yaw:
         raise Reject("extreme_pose", abs(yaw), f"turned by more than {params.max_yaw:g} degrees")
     return box

@@ -10,7 +10,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,17 +25,18 @@ import torch
 from refsr.config import Curate
 from refsr.data import quality, storage
 from refsr.data.measure import MEASURES, Find, Look, measure_image
+from refsr.data.selection import RANKED, candidates
 from refsr.data.storage import Extent
 from refsr.data.vggface2 import BOX, LANDMARKS
 from refsr.errors import RefsrError
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
 
-CHUNK = 50  # images a thread takes at a time: cv2 frees the interpreter only within its own calls
 _EMBEDDED = 32  # chips given to the network at once
 _NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
 _CORNER_EVERY = 6  # faces of which one gives a corner of its chip as well
-_FACTS = {"reason": object, "detail": object, "sha256": object, "dhash": np.uint64}  # all others are float64
+# All others are float64.
+_FACTS = {"reason": object, "detail": object, "sha256": object, "lot": np.uint64, "dhash": np.uint64}
 _AHEAD = 3  # items each worker may be ahead of the reader
 
 T = TypeVar("T")
@@ -52,12 +53,16 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """A table of N images with arrays beside it; rows whose `reason` is not empty have no thumbnail or embedding."""
+    """N images of an identity; those whose `reason` is not empty have no thumbnail or embedding."""
 
-    table: pd.DataFrame
+    columns: dict[str, np.ndarray]  # of the images; MEASURES, reason, value, detail; crop: place in `crops`, or -1
     thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
     background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
+    crops: list[np.ndarray]  # (hr_size, hr_size, 3) uint8 RGB, of the candidates
+
+    def __len__(self) -> int:
+        return len(self.thumbs)
 
 
 def measure(
@@ -76,18 +81,32 @@ def measure_identity(job: Job, embed: Embed, params: Curate, find: Find | None =
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
     files = storage.read_all(job.extents)
     ask = None if job.boxed else find
-    looks = [measure_image(*file, params, ask)._replace(hr=None) for file in zip(files, boxes, points, strict=True)]
+    looks = [measure_image(*file, params, ask) for file in zip(files, boxes, points, strict=True)]
     embeddings, background = _embed(looks, embed)
-    return Measured(_table(job.images, looks), _thumbs(looks), embeddings, background)
+    columns = _columns(job.images, looks)
+    chosen = _candidates(columns, embeddings, params)
+    columns["crop"] = np.full(len(looks), -1)
+    columns["crop"][chosen] = np.arange(len(chosen))
+    crops = [hr for row in chosen if (hr := looks[row].hr) is not None]
+    return Measured(columns, _thumbs(looks), embeddings, background, crops)
 
 
-def _table(images: pd.DataFrame, looks: list[Look]) -> pd.DataFrame:
-    """What was told of the images and what was measured; made at once, since each step over so few rows costs."""
-    columns = {column: images[column].to_numpy() for column in images}
+def _columns(images: pd.DataFrame, looks: list[Look]) -> dict[str, np.ndarray]:
+    """What was told of the images and what was measured; no table yet, since to make one of so few rows costs."""
+    columns = {str(column): images[column].to_numpy() for column in images}
     for fact in ("reason", "value", "detail", *MEASURES):
         values = [look.facts.get(fact, np.nan) for look in looks]
         columns[fact] = np.array(values, _FACTS.get(fact, np.float64))
-    return pd.DataFrame(columns)
+    return columns
+
+
+def _candidates(columns: dict[str, np.ndarray], embeddings: np.ndarray, params: Curate) -> np.ndarray:
+    """The rows whose crops are kept."""
+    usable = np.flatnonzero(columns["reason"] == "")
+    if not len(usable):
+        return usable
+    group = {name: columns[name][usable] for name in RANKED}
+    return np.asarray(usable[candidates(group, embeddings[usable], params)])
 
 
 def _thumbs(looks: list[Look]) -> np.ndarray:
@@ -105,12 +124,6 @@ def _embed(looks: list[Look], embed: Embed) -> tuple[np.ndarray, np.ndarray]:
     embeddings = np.full((len(looks), embedded.shape[1]), np.nan, np.float32)
     embeddings[faces] = embedded[: len(chips)]
     return embeddings, embedded[len(chips) : len(chips) + len(corners)]
-
-
-def in_threads(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """`function` of each item, in order, worked out in threads that run only a little ahead of the reader."""
-    with _single_threaded(), ThreadPoolExecutor(workers) as pool:
-        yield from _ahead(pool, function, items, workers)
 
 
 def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -136,7 +149,7 @@ def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -
         pool.shutdown(cancel_futures=True)
 
 
-def _ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def _ahead(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     pending: deque[Future[R]] = deque()
     for item in items:
         pending.append(pool.submit(function, item))

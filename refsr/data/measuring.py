@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -16,7 +15,6 @@ from refsr.data.measure import Find
 from refsr.data.measurements import Embed, Job, measure
 from refsr.data.parts import WHOLE, Share
 from refsr.data.sources import open_source
-from refsr.data.storage import Extent
 from refsr.data.store import Gathered, Store
 from refsr.data.vggface2 import Tree, identity_of, is_wanted
 
@@ -51,26 +49,26 @@ class Measuring:
         self.tree = Tree(open_source(raw, self._work / "spool", wanted, known))
         if joined:
             parts.check(joined, self.tree.source.signature, params)
-        self._store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
+        self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
         self._measure = partial(measure, embed=embed, params=params, workers=workers, find=find)
         self._boxed = self.tree.has_boxes
 
     def measure(self, identities: list[str]) -> Gathered:
         """All that is measured of these identities, in this order."""
         images = self.tree.images
-        missing = [identity for identity in identities if identity not in self._store]
+        missing = [identity for identity in identities if identity not in self.store]
         if missing:
             self._measure_images(images[images["identity"].isin(missing)])
-        return self._store.gather([identity for identity in identities if identity in self._store])
+        return self.store.gather([identity for identity in identities if identity in self.store])
 
     def _measure_images(self, rows: pd.DataFrame) -> None:
         self.tree.source.keep(rows["file"].to_numpy(), self._work / "spool")
         with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
             for measured in self._measure(self._jobs(rows)):
-                self._store.add(measured)
-                self.count += len(measured.table)
-                bar.update(len(measured.table))
-        self._store.flush()
+                self.store.add(measured)
+                self.count += len(measured)
+                bar.update(len(measured))
+        self.store.flush()
 
     def _jobs(self, rows: pd.DataFrame) -> Iterator[Job]:
         ends = rows.groupby("identity", observed=True, sort=True).size().cumsum()
@@ -83,24 +81,11 @@ class Measuring:
                     self._boxed,
                 )
 
-    def extents(self, sources: pd.Series) -> list[Extent]:
-        """Where the bytes of these images are."""
-        files = self.tree.source.files
-        rows = np.flatnonzero(files["name"].isin(sources))
-        found = rows[pd.Index(files["name"].iloc[rows]).get_indexer(sources)]
-        self.tree.source.keep(found, self._work / "spool")
-        return self.tree.source.extents(found)
-
-    def slim(self, sources: set[str]) -> None:
-        """Keep of each tar.gz the bytes of these images only, and the metadata."""
-        for prefix, place in self.tree.source.archives.items():
+    def slim(self) -> None:
+        """Of each tar.gz keep the metadata only: all that is needed of its images was measured."""
+        for place in self.tree.source.archives.values():
             if spool.is_packed(place):
-                folder, slim = self._work / "spool" / Path(place).name, self._work / "slim"
-                names = prefix + pd.read_parquet(folder / "index.parquet", columns=["name"])["name"]
-                shutil.rmtree(slim, ignore_errors=True)
-                spool.repack(folder, slim, np.array([name in sources or not identity_of(name) for name in names], bool))
-                shutil.rmtree(folder)
-                slim.rename(folder)
+                spool.slim(self._work / "spool" / Path(place).name, lambda name: not identity_of(name))
 
     def close(self) -> None:
         """Remove what was kept to go on after a kill."""

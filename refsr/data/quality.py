@@ -1,5 +1,7 @@
 """One image: is it a whole JPEG of sane size, where is its face, how sharp is it, and what does it look like."""
 
+import math
+
 import cv2
 import numpy as np
 import torch
@@ -106,7 +108,7 @@ def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:
     # With the batch's axis added first, and by torch, the strides say that colours are together, and it stays quick.
     pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
     small = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
-    return np.asarray(small.permute(0, 2, 3, 1)[0].contiguous().numpy())
+    return np.ascontiguousarray(small.numpy()[0].transpose(1, 2, 0))
 
 
 def square_crop(image: np.ndarray, box: np.ndarray, factor: float, size: int) -> np.ndarray:
@@ -191,16 +193,17 @@ def chip_corner(chip: np.ndarray, corner: int) -> np.ndarray:
     return enlarged
 
 
-def head_yaw(points: np.ndarray) -> np.ndarray:
-    """(..., 5, 2) landmarks -> (...) degrees: 0 frontal, positive where the nose points to the right of the image.
+def head_yaw(points: np.ndarray) -> float:
+    """Landmarks (5, 2) -> degrees: 0 frontal, positive where the nose points to the right of the image; NaN of NaN.
 
     The nose's offset from between the eyes, against the distance of the eyes, both across the line from eyes to mouth.
     """
-    eye, other, nose, left, right = np.moveaxis(points @ _COMPLEX, -1, 0)
+    # In Python's own numbers, in which so little is done in a fifth of the time.
+    eye, other, nose, left, right = (complex(x, y) for x, y in points.tolist())
     eyes = (eye + other) / 2
-    upright = ((left + right) / 2 - eyes).conj()  # times a point: how far it is across, as its imaginary part, negative
+    upright = ((left + right) / 2 - eyes).conjugate()  # times a point: how far across, as imaginary part, negative
     offset, span = -(upright * (nose - eyes)).imag, -(upright * (other - eye)).imag
-    return np.asarray(np.degrees(np.arctan2(offset, _NOSE_DEPTH * np.maximum(span, 0))))
+    return math.degrees(math.atan2(offset, _NOSE_DEPTH * (0.0 if span <= 0 else span)))
 
 
 def luminance(image: np.ndarray) -> np.ndarray:
@@ -230,9 +233,13 @@ def _variation(grey: np.ndarray) -> float:
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """(32, 32) uint8 luminance: means over boxes of about a pixel of it, taken where its pixels lie.
 
-    A quarter of the time that cv2's INTER_AREA takes, which is as antialiased.
+    What is four times as large or more is halved first, as often as can be. An eighth of the time that cv2's INTER_AREA
+    takes, which is as antialiased.
     """
     grey = luminance(image)
+    while min(grey.shape) >= 4 * THUMB:
+        height, width = (side // 2 for side in grey.shape)
+        grey = cv2.resize(grey[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
     width = min(grey.shape) // THUMB | 1
     small: np.ndarray = cv2.resize(cv2.blur(grey, (width, width)), (THUMB, THUMB), interpolation=cv2.INTER_LINEAR)
     return small

@@ -1,4 +1,10 @@
-"""Which of the usable images are taken: the identities of each split, their reference, and the images beside it."""
+"""Which of the usable images are taken: the identities of each split, their reference, and the images beside it.
+
+An identity may have many more images than are asked for. Some are candidates, known as soon as it is measured, before
+anything is judged; only theirs are the crops that are kept, and only they are taken.
+"""
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -14,6 +20,11 @@ _POSE = 60.0  # degrees between two heads
 _FACES = 0.6  # between embeddings: dlib's limit for one person
 _COLOUR = 0.5  # of the range of a channel, root mean square over the channels
 _SCALE = 4.0  # times as large a face
+_SPARE = 2  # candidates for each image asked for, as some will be found to be copies or strangers
+_BEST = 8  # and so many of the images that make the best references
+
+RANKED = ("yaw", "sharpness", *BOX, "width", "height", *COLOUR, "lot")
+Columns = Mapping[str, np.ndarray]  # those of RANKED, (n,) each
 
 
 def select(table: pd.DataFrame, embeddings: Rows, order: dict[str, list[str]], params: Curate) -> pd.DataFrame:
@@ -22,21 +33,24 @@ def select(table: pd.DataFrame, embeddings: Rows, order: dict[str, list[str]], p
     `embeddings` (N, D) are of the table's rows; `order` are the identities of each split as they are to be taken.
     """
     table = table.assign(role=np.full(len(table), "", object), appearance=np.nan)
-    kept = table.index[table["reason"] == ""]
-    groups = {str(key): rows.to_numpy() for key, rows in kept.to_series().groupby(table.loc[kept, "identity"])}
+    kept, candidate = (table["reason"] == "").to_numpy(), table["crop"].to_numpy() >= 0
+    rest = np.flatnonzero(kept & ~candidate)
+    mark(table, rest, "surplus", np.full(len(rest), np.nan), "no candidate: its identity has many more than are needed")
+    whose = table.loc[kept & candidate, "identity"]
+    groups = {str(key): rows.to_numpy() for key, rows in whose.index.to_series().groupby(whose, observed=True)}
     least = {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}
     for split, keys in order.items():
-        taken, enough = 0, needed(params)[split]
+        taken: list[np.ndarray] = []
         for key in (key for key in keys if key in groups):
             rows = groups[key]
             if len(rows) < least[split]:
                 detail = f"{len(rows)} images are left of {key}; {least[split]} are needed"
                 mark(table, rows, "too_few", np.full(len(rows), float(len(rows))), detail)
-            elif taken == enough:
-                mark(table, rows, "unselected", np.full(len(rows), np.nan), f"{taken} identities are enough")
+            elif len(taken) == needed(params)[split]:
+                mark(table, rows, "unselected", np.full(len(rows), np.nan), f"{len(taken)} identities are enough")
             else:
-                taken += 1
-                _give_roles(table, rows, embeddings, params)
+                taken.append(rows)
+        _give_roles(table, taken, embeddings, split, params)
     return table
 
 
@@ -54,38 +68,67 @@ def mark(table: pd.DataFrame, rows: np.ndarray, reason: str, values: np.ndarray,
         table.loc[rows[free], "value"] = values[free]
 
 
-def _give_roles(table: pd.DataFrame, rows: np.ndarray, embeddings: Rows, params: Curate) -> None:
-    """One reference; of the rest a draw in training, and in testing those that look least like the reference."""
-    group = table.loc[rows]
-    at = _reference(group)
-    reference, others = rows[at], np.delete(rows, at)
-    differs = appearance(group, embeddings[rows], at)
-    table.loc[rows, "appearance"] = differs
-    differs, yaw = np.delete(differs, at), np.delete(group["yaw"].to_numpy(float), at)
-    if table.at[reference, "split"] == "train":
-        # Seeded by the content, so that an identity's draw does not hang on the others'.
-        seed = [params.seed, int(table["dhash"].to_numpy()[reference])]
-        rank, most = np.random.default_rng(seed).permutation(len(others)), params.train_images.max - 1
-    else:
-        rank, most = _varied(differs, yaw), params.test_images.max
-    table.loc[reference, "role"] = "reference"
-    table.loc[others[rank[:most]], "role"] = "image"
-    mark(table, others[rank[most:]], "surplus", differs[rank[most:]], f"more than {most} images beside the reference")
+def _give_roles(table: pd.DataFrame, groups: list[np.ndarray], embeddings: Rows, split: str, params: Curate) -> None:
+    """The reference and the images of each of these groups of rows; the others are surplus."""
+    most = _limits(params)[split]
+    columns = {name: table[name].to_numpy() for name in RANKED}
+    role, appearance = table["role"].to_numpy().copy(), table["appearance"].to_numpy().copy()
+    surplus = [np.empty(0, np.int64)]
+    for rows in groups:
+        group = {name: values[rows] for name, values in columns.items()}
+        order, appearance[rows] = ranked(group, embeddings[rows], split)
+        role[rows[order[0]]], role[rows[order[1:most]]] = "reference", "image"
+        surplus.append(rows[order[most:]])
+    table["role"], table["appearance"] = role, appearance
+    gone = np.concatenate(surplus)
+    mark(table, gone, "surplus", appearance[gone], f"more than {most - 1} images beside the reference")
 
 
-def _reference(group: pd.DataFrame) -> int:
-    """The position of the sharpest near-frontal face that is whole; where no face is both, of the one least turned.
+def _limits(params: Curate) -> dict[str, int]:
+    """The most images of an identity of each split, its reference among them."""
+    return {"train": params.train_images.max, "test": params.test_images.max + 1}
+
+
+def candidates(group: Columns, embeddings: np.ndarray, params: Curate) -> np.ndarray:
+    """The positions, ascending, of the usable images of an identity that may be taken, be it for training or testing.
+
+    They are those that would be taken if twice as many were asked for, and a few more that make good references.
+    """
+    first = [ranked(group, embeddings, split)[0][: _SPARE * most] for split, most in _limits(params).items()]
+    return np.unique(np.concatenate([*first, _as_references(group)[:_BEST]]))
+
+
+def most_candidates(params: Curate) -> int:
+    """The most that an identity can have."""
+    return _SPARE * sum(_limits(params).values()) + _BEST
+
+
+def ranked(group: Columns, embeddings: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) positions of the images in the order in which they are taken, and (n,) the `appearance` of each.
+
+    The reference is first; then come, for training, the images as their lots are drawn, and for testing those that look
+    least like it.
+    """
+    at = _as_references(group)[0]
+    differs = appearance(group, embeddings, int(at))
+    others = np.delete(np.arange(len(differs)), at)
+    by_lot = np.argsort(group["lot"][others], kind="stable")
+    rank = by_lot if split == "train" else _varied(differs[others], group["yaw"][others])
+    return np.concatenate([[at], others[rank]]), differs
+
+
+def _as_references(group: Columns) -> np.ndarray:
+    """(n,) positions, the best reference first: the sharpest near-frontal faces that are whole, then the least turned.
 
     A face whose box ends at the image's border may be cut, and its crop is filled up with a reflection.
     """
-    turned = group["yaw"].abs().fillna(0.0).to_numpy()
-    x, y, w, h, width, height = group[[*BOX, "width", "height"]].to_numpy(float).T
+    turned = np.nan_to_num(np.abs(group["yaw"]))
+    x, y, w, h, width, height = (group[name] for name in (*BOX, "width", "height"))
     good = (turned <= NEAR_FRONTAL) & (np.minimum(x, y) > 0) & (x + w < width) & (y + h < height)
-    sharp = np.where(good, group["sharpness"].to_numpy(), -np.inf)
-    return int(sharp.argmax() if good.any() else turned.argmin())
+    return np.lexsort((np.where(good, -group["sharpness"], turned), ~good))
 
 
-def appearance(group: pd.DataFrame, embeddings: np.ndarray, reference: int) -> np.ndarray:
+def appearance(group: Columns, embeddings: np.ndarray, reference: int) -> np.ndarray:
     """(n,) how different each image of an identity looks from that at position `reference`, 0 to 1.
 
     The mean of four terms, each 0 for no difference and at most 1: degrees between the heads' yaw over 60; distance of
@@ -93,9 +136,9 @@ def appearance(group: pd.DataFrame, embeddings: np.ndarray, reference: int) -> n
     their range; and how many times larger one face box is, logarithmic, four times being 1. Where an angle is not
     known it is the mean of the other three.
     """
-    yaw = group["yaw"].to_numpy(float)
-    colour = group[list(COLOUR)].to_numpy(float) / 255
-    size = np.log(group[["w", "h"]].max(axis=1).to_numpy(float))
+    yaw = np.asarray(group["yaw"], float)
+    colour = np.stack([group[name] for name in COLOUR], axis=1) / 255
+    size = np.log(np.maximum(group["w"], group["h"]))
     terms = [
         np.abs(yaw - yaw[reference]) / _POSE,
         np.linalg.norm(embeddings - embeddings[reference], axis=1) / _FACES,

@@ -8,6 +8,7 @@ FOLDER/
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -95,20 +96,23 @@ def shard_path(folder: Path, shard: int) -> str:
     return str(folder / f"{shard:05d}.bin")
 
 
-def repack(folder: Path, target: Path, kept: np.ndarray) -> None:
-    """Copy an index to `target`, and of the bytes those of the rows where `kept` holds."""
-    table = pd.read_parquet(folder / "index.parquet")
-    target.mkdir(parents=True)
-    kept = kept & (table["shard"] >= 0).to_numpy()
-    with Shards(target) as shards:
+def slim(folder: Path, kept: Callable[[str], bool]) -> None:
+    """Of the bytes in `folder` keep those of the members whose names are `kept`; the index tells of all, as before."""
+    table, slimmer = pd.read_parquet(folder / "index.parquet"), folder.with_name(folder.name + ".slim")
+    shutil.rmtree(slimmer, ignore_errors=True)
+    slimmer.mkdir()
+    rows = np.flatnonzero((table["shard"] >= 0) & table["name"].map(kept).astype(bool))
+    with Shards(slimmer) as shards:
         moved = [
             shards.append(storage.read(Extent(shard_path(folder, shard), start, size)))
-            for shard, start, size in table.loc[kept, ["shard", "start", "size"]].itertuples(index=False)
+            for shard, start, size in table.loc[rows, ["shard", "start", "size"]].itertuples(index=False)
         ]
     shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
-    shard[kept], start[kept] = np.array(moved, np.int64).reshape(-1, 2).T
-    (target / "archive.json").write_bytes((folder / "archive.json").read_bytes())
-    save(table.assign(shard=shard, start=start).astype(COLUMNS), target)
+    shard[rows], start[rows] = np.array(moved, np.int64).reshape(-1, 2).T
+    (slimmer / "archive.json").write_bytes((folder / "archive.json").read_bytes())
+    save(table.assign(shard=shard, start=start).astype(COLUMNS), slimmer)
+    shutil.rmtree(folder)
+    slimmer.rename(folder)
 
 
 def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:

@@ -1,12 +1,13 @@
 """What was measured, on disk: finished identities are added, found again by a later run, and read in pieces.
 
-FOLDER/00000.json        [identity, images, corners] of each identity in this chunk; written last, so it vouches for all
-FOLDER/00000.parquet     the rows of Measured.table, FOLDER/00000.{thumbs,embeddings,background}.npy its arrays
+FOLDER/00000.json     [identity, images, corners, crops] of each identity in this chunk; written last, vouches for all
+FOLDER/00000.parquet  Measured.columns, FOLDER/00000.{thumbs,embeddings,background}.npy its arrays
+FOLDER/00000.crops    the pixels of the crops, nothing else
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -15,26 +16,31 @@ import numpy as np
 import pandas as pd
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
+from refsr.data import storage
 from refsr.data.measurements import Measured
 from refsr.data.rows import OnDisk, Rows
+from refsr.data.selection import RANKED
+from refsr.data.storage import Extent
 
 FLUSH = 2048  # images that may be lost to a kill
+JUDGED = ("source", "reason", "value", "detail", "dhash", "crop", *RANKED)  # the others wait on the disk
 _ARRAYS = ("thumbs", "embeddings", "background")
 
 
 class _Home(NamedTuple):
-    """Where an identity lies: its chunk, and its rows in the table and in the background."""
+    """Where an identity lies: its chunk, and its rows in the table, in the background and among the crops."""
 
     chunk: Path  # without a suffix
     rows: slice
     corners: slice
+    crops: slice
 
 
 @dataclass(frozen=True)
 class Gathered:
     """What was measured of many identities, as in `Measured`, its arrays left on the disk; good until the next."""
 
-    table: pd.DataFrame
+    table: pd.DataFrame  # columns identity and JUDGED
     thumbs: Rows
     embeddings: Rows
     background: Rows
@@ -49,48 +55,71 @@ class Store:
         self._waiting: list[Measured] = []
         folder.mkdir(parents=True, exist_ok=True)
         for place in (*others, folder):
-            for path in sorted(place.glob("[0-9]*.json")):
+            finished = sorted(place.glob("[0-9]*.json"))
+            for path in finished:
                 self._know(path.with_suffix(""), json.loads(path.read_text()))
+        self._chunks = len(finished)  # of `folder`, the last
 
     def __contains__(self, identity: str) -> bool:
         return identity in self._homes
 
     def add(self, measured: Measured) -> None:
         """Keep what was measured of one identity; it is on the disk after the next `flush` at the latest."""
-        self._waiting.append(measured)
-        if sum(len(one.table) for one in self._waiting) >= FLUSH:
+        with self._chunk().with_suffix(".crops").open("ab" if self._waiting else "wb") as file:
+            file.writelines(crop.data for crop in measured.crops)
+        self._waiting.append(replace(measured, crops=[]))
+        if sum(map(len, self._waiting)) >= FLUSH:
             self.flush()
 
     def flush(self) -> None:
         """Write what was added."""
         if not self._waiting:
             return
-        chunk = self.folder / f"{len(list(self.folder.glob('[0-9]*.json'))):05d}"
-        pd.concat([one.table for one in self._waiting]).to_parquet(f"{chunk}.parquet", index=False)
+        chunk, waiting = self._chunk(), self._waiting
+        columns = {name: np.concatenate([one.columns[name] for one in waiting]) for name in waiting[0].columns}
+        pd.DataFrame(columns).to_parquet(f"{chunk}.parquet", index=False)
         for name in _ARRAYS:
-            np.save(f"{chunk}.{name}.npy", np.concatenate([getattr(one, name) for one in self._waiting]))
-        members = [(one.table["identity"].iloc[0], len(one.table), len(one.background)) for one in self._waiting]
+            np.save(f"{chunk}.{name}.npy", np.concatenate([getattr(one, name) for one in waiting]))
+        members = [
+            (str(one.columns["identity"][0]), len(one), len(one.background), int(one.columns["crop"].max()) + 1)
+            for one in waiting
+        ]
         partial = chunk.with_suffix(".partial")
         partial.write_text(json.dumps(members))
         partial.replace(chunk.with_suffix(".json"))
         self._know(chunk, members)
         self._waiting = []
+        self._chunks += 1
+
+    def _chunk(self) -> Path:
+        """The one that is being filled."""
+        return self.folder / f"{self._chunks:05d}"
+
+    def crops(self, images: pd.DataFrame, side: int) -> Iterator[np.ndarray]:
+        """The HR image of each of these candidates, (side, side, 3) uint8 RGB; columns identity and crop."""
+        size = 3 * side**2
+        for identity, at in images[["identity", "crop"]].itertuples(index=False):
+            home = self._homes[identity]
+            data = storage.read(Extent(f"{home.chunk}.crops", (home.crops.start + at) * size, size))
+            yield np.frombuffer(data, np.uint8).reshape(side, side, 3)
 
     def gather(self, identities: Sequence[str]) -> Gathered:
         """These identities in this order, whoever measured them and when."""
         homes = [self._homes[identity] for identity in identities]
         rows = [home.rows for home in homes]
+        names, codes = np.unique(np.asarray(identities, object), return_inverse=True)
+        codes = np.repeat(codes, [part.stop - part.start for part in rows])
         return Gathered(
-            self._table(homes),
+            self._table(homes).assign(identity=pd.Categorical.from_codes(codes, names)),
             self._array("thumbs", homes, rows),
             self._array("embeddings", homes, rows),
             self._array("background", homes, [home.corners for home in homes]),
         )
 
-    def _know(self, chunk: Path, members: Sequence[tuple[str, int, int]]) -> None:
-        ends = np.cumsum([(0, 0), *((images, corners) for _, images, corners in members)], axis=0).tolist()
-        for (identity, _, _), (start, end) in zip(members, pairwise(ends), strict=True):
-            self._homes[identity] = _Home(chunk, slice(start[0], end[0]), slice(start[1], end[1]))
+    def _know(self, chunk: Path, members: Sequence[tuple[str, int, int, int]]) -> None:
+        ends = np.cumsum([(0, 0, 0), *(counts for _, *counts in members)], axis=0).tolist()
+        for (identity, *_), (start, end) in zip(members, pairwise(ends), strict=True):
+            self._homes[identity] = _Home(chunk, *map(slice, start, end))
 
     def _table(self, homes: list[_Home]) -> pd.DataFrame:
         """The rows of all, in their order; while it is made there are two of it, and no more."""
@@ -98,14 +127,26 @@ class Store:
         for at, home in enumerate(homes):
             chunks.setdefault(home.chunk, []).append(at)
         whole = pd.concat(
-            [_some(f"{chunk}.parquet", [homes[at] for at in members]) for chunk, members in chunks.items()]
+            [_some(chunk, [homes[at] for at in members]) for chunk, members in chunks.items()], ignore_index=True
         )
-        sizes = np.array([home.rows.stop - home.rows.start for home in homes])
         placed = np.concatenate(list(chunks.values()))  # which identity stands where, chunk after chunk
+        if (np.diff(placed) > 0).all():
+            return whole
+        sizes = np.array([home.rows.stop - home.rows.start for home in homes])
         starts = np.empty(len(homes), np.int64)
         starts[placed] = np.cumsum(sizes[placed]) - sizes[placed]
         order = np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
         return whole.iloc[order].reset_index(drop=True)
+
+    def complete(self, images: pd.DataFrame) -> pd.DataFrame:
+        """These rows of what was gathered, with all columns."""
+        sources = set(images["source"])
+        chunks = dict.fromkeys(self._homes[identity].chunk for identity in images["identity"].unique())
+        rest = []
+        for chunk in chunks:
+            table = pd.read_parquet(f"{chunk}.parquet").drop(columns=["identity", *JUDGED[1:]])
+            rest.append(table[table["source"].isin(sources)])
+        return images.merge(pd.concat(rest), on="source", how="left", validate="1:1")
 
     def _array(self, name: str, homes: list[_Home], rows: list[slice]) -> OnDisk:
         """The rows of all, in their order, in a file of their own."""
@@ -121,9 +162,9 @@ class Store:
         return OnDisk(path, length)
 
 
-def _some(path: str, homes: list[_Home]) -> pd.DataFrame:
+def _some(chunk: Path, homes: list[_Home]) -> pd.DataFrame:
     """The rows of these identities in a chunk's table; what they are looked up by costs nothing to set anew."""
-    table = pd.read_parquet(path)
+    table = pd.read_parquet(f"{chunk}.parquet", columns=[*JUDGED])
     if sum(home.rows.stop - home.rows.start for home in homes) == len(table) and homes == sorted(homes):
         return table
     return pd.concat([table.iloc[home.rows] for home in homes])

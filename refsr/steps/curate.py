@@ -15,17 +15,18 @@ import torch
 from tqdm import tqdm
 
 from refsr.config import Curate
-from refsr.data import parts, storage, truth
+from refsr.data import parts, spool, storage, truth
 from refsr.data.curated import Curated
 from refsr.data.curation import curate_images, draw, first_round, unread
 from refsr.data.manifest import MANIFEST, REJECTS, conform
-from refsr.data.measure import Find, hr_crop
-from refsr.data.measurements import CHUNK, Embed, in_threads
+from refsr.data.measure import Find
+from refsr.data.measurements import Embed
 from refsr.data.measuring import Measuring
 from refsr.data.parts import Share
+from refsr.data.selection import most_candidates
 from refsr.data.shards import place, write_shards
 from refsr.data.sources import open_source
-from refsr.data.vggface2 import BOX, LANDMARKS, METADATA, Tree
+from refsr.data.vggface2 import METADATA, Tree
 from refsr.errors import RefsrError
 from refsr.models.pretrained import identity_network
 from refsr.models.pretrained.mtcnn import SMALLEST, Detect, face_detector
@@ -57,6 +58,9 @@ def preview(params: Curate, raw: str) -> dict[str, int | str]:
     order = draw(images, params)
     first = set(first_round(order, params))
     sizes = files["size"].to_numpy()[images["file"]]
+    counts = images["identity"].value_counts()
+    crops = int(counts[counts.index.isin(first)].clip(upper=most_candidates(params)).sum())
+    packed = [storage.size_of(place) for place in tree.source.archives.values() if spool.is_packed(place)]
     metadata = [files["name"].iloc[row] for pattern in METADATA for row in tree.find(pattern)]
     return {
         "identities": len(tree.identities),
@@ -69,6 +73,7 @@ def preview(params: Curate, raw: str) -> dict[str, int | str]:
         "identities measured first": len(first),
         "images measured first": int(images["identity"].isin(first).sum()),
         "bytes measured first": int(sizes[images["identity"].isin(first)].sum()),
+        "bytes of scratch disk": sum(packed) + crops * 3 * params.hr_size**2,
     }
 
 
@@ -125,9 +130,11 @@ def write_curated(
     measuring = Measuring(raw, curated, params, embed, workers, joined=joined, find=find)
     tree = measuring.tree
     table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
-    manifest, rejects = split_table(table, unread(tree.images, table), tree.refused, params)
-    _require_both_splits(manifest, rejects, tree.source.uri)
-    _write_pixels(curated, measuring, manifest, params, workers)
+    kept, rejects = split_table(table, unread(tree.images, table), tree.refused, params)
+    _require_both_splits(kept, rejects, tree.source.uri)
+    manifest = conform(measuring.store.complete(kept), MANIFEST)
+    crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
+    write_shards(curated, iter(crops), len(kept), params.hr_size, params.shard_images, params.shards)
     manifest.to_parquet(curated / "manifest.parquet", index=False)
     rejects.to_parquet(curated / "rejects.parquet", index=False)
     planted = truth.read_planted(tree.source)
@@ -141,7 +148,7 @@ def write_curated(
 def write_part(
     params: Curate, raw: str | Path, folder: Path, embed: Embed, workers: int, share: Share, find: Find | None = None
 ) -> dict[str, float]:
-    """What the first round measures of the identities of `share`; of a tar.gz its usable images are kept as well."""
+    """What the first round measures of the identities of `share`."""
     started = time.perf_counter()
     measuring = Measuring(raw, folder, params, embed, workers, share, find=find)
     mine = [key for key in first_round(draw(measuring.tree.images, params), params) if share.holds(key)]
@@ -150,7 +157,7 @@ def write_part(
         table = measuring.measure(mine).table
         counts["images"] = len(table)
         counts |= {f"rejects.{key}": float(n) for key, n in sorted(table["reason"].value_counts().items()) if key}
-        measuring.slim(set(table.loc[table["reason"] == "", "source"]))
+        measuring.slim()
     parts.write(folder, measuring.tree.source.signature, params, share)
     return counts | {"images_per_second": measuring.count / (time.perf_counter() - started)}
 
@@ -158,38 +165,22 @@ def write_part(
 def split_table(
     table: pd.DataFrame, unread: pd.DataFrame, refused: pd.DataFrame, params: Curate
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(manifest, rejects), sorted: train before test, an identity's reference before its images."""
+    """(what is kept, rejects), sorted: train before test, an identity's reference before its images."""
     kept, gone = table[table["reason"] == ""], table.loc[table["reason"] != "", list(REJECTS)]
     gone = pd.concat([conform(part, REJECTS) for part in (gone, unread, refused.rename(columns={"name": "source"}))])
     kept = kept.sort_values(["split", "identity", "role", "source"], ascending=[False, True, False, True])
     shard, index = place(len(kept), params.shard_images)
-    return conform(kept.assign(shard=shard, index=index), MANIFEST), conform(gone.sort_values("source"), REJECTS)
+    return kept.assign(shard=shard, index=index), conform(gone.sort_values("source"), REJECTS)
 
 
-def _require_both_splits(manifest: pd.DataFrame, rejects: pd.DataFrame, raw: str) -> None:
+def _require_both_splits(kept: pd.DataFrame, rejects: pd.DataFrame, raw: str) -> None:
     for split in ("train", "test"):
-        if not (manifest["split"] == split).any():
+        if not (kept["split"] == split).any():
             counts = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
             raise RefsrError(
                 f"{raw}: no identity is left for {split}; left out were {counts or 'no images'}. "
                 "Name a raw set with more identities, or ease the limits of `curate` in the params file"
             )
-
-
-def _write_pixels(folder: Path, measuring: Measuring, manifest: pd.DataFrame, params: Curate, workers: int) -> None:
-    extents = measuring.extents(manifest["source"])
-    boxes = manifest[list(BOX)].to_numpy(np.float64)
-    points = manifest[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
-    jobs = list(zip(extents, boxes, points, strict=True))
-    chunks = [jobs[at : at + CHUNK] for at in range(0, len(jobs), CHUNK)]
-
-    def crops(chunk: list[tuple[storage.Extent, np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        files = storage.read_all([extent for extent, _, _ in chunk])
-        return [hr_crop(data, box, points, params) for data, (_, box, points) in zip(files, chunk, strict=True)]
-
-    images = (hr for part in in_threads(crops, chunks, workers) for hr in part)
-    shown = tqdm(images, total=len(jobs), desc="curate: write", unit="image")
-    write_shards(folder, iter(shown), len(jobs), params.hr_size, params.shard_images, params.shards)
 
 
 def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame, planted: pd.DataFrame | None) -> dict[str, float]:

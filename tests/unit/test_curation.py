@@ -14,8 +14,9 @@ from refsr.config import Curate
 from refsr.data import quality
 from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST, REASONS, REJECTS
+from refsr.data.selection import most_candidates
 from refsr.errors import RefsrError
-from refsr.steps.curate import write_curated
+from refsr.steps.curate import preview, write_curated
 
 PARAMS = Curate(hr_size=32, shard_images=16, min_sharpness=0.25)
 
@@ -160,6 +161,19 @@ def test_no_more_images_and_identities_than_asked_for(tmp_path: Path) -> None:
     assert counts["test"].tolist() == [3]
     assert rejects["reason"].value_counts().to_dict() == {"unselected": 20, "surplus": 6}
     assert len(curated.table) + len(rejects) == 35
+
+
+def test_of_many_images_only_candidates_are_taken_and_only_their_crops_are_kept(tmp_path: Path) -> None:
+    limits = {"train_images": {"min": 2, "max": 2}, "test_images": {"min": 1, "max": 1}}
+    params = PARAMS.model_validate(PARAMS.model_dump() | limits)
+    raw = make_raw(tmp_path / "raw", train=2, test=2, views=24)
+    curated, rejects, _ = run(raw, params)
+    others = rejects[rejects["detail"].str.startswith("no candidate")]
+    assert (others["reason"] == "surplus").all()
+    most = most_candidates(params)
+    assert (24 - others["identity"].value_counts()).between(4, most).all()
+    assert curated.table["identity"].value_counts().tolist() == [2] * 4
+    assert preview(params, str(raw))["bytes of scratch disk"] == 4 * most * 3 * 32**2
 
 
 def test_test_images_are_those_that_look_least_like_the_reference(tmp_path: Path) -> None:

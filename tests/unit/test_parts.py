@@ -78,12 +78,15 @@ def test_what_no_part_holds_is_measured_by_merge(source: Path, whole: dict[str, 
     assert bytes_of(tmp_path / "merged") == whole
 
 
-def test_of_a_tar_gz_a_part_keeps_the_usable_images_of_its_own(raw: Path, tmp_path: Path) -> None:
+def test_a_part_keeps_crops_and_of_a_tar_gz_the_metadata_only(raw: Path, tmp_path: Path) -> None:
     parts = make_parts(raw.parent / "raw.tar.gz", tmp_path, 2)
-    kept = sum((part / "work/spool/raw.tar.gz/00000.bin").stat().st_size for part in parts)
     metadata = sum(path.stat().st_size for path in raw.glob("bb_landmark/*"))
-    images = sum(path.stat().st_size for path in raw.glob("*/n*/*.jpg"))
-    assert 0 < kept - 2 * metadata < images
+    assert [(part / "work/spool/raw.tar.gz/00000.bin").stat().st_size for part in parts] == [metadata] * 2
+    tables = [pd.read_parquet(part / "work/measured/00000.parquet") for part in parts]
+    usable = sum(int((table["reason"] == "").sum()) for table in tables)
+    crops = sum(path.stat().st_size for part in parts for path in part.glob("work/measured/*.crops"))
+    assert 0 < usable < sum(map(len, tables))
+    assert crops == usable * 3 * PARAMS.hr_size**2
 
 
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(

@@ -164,11 +164,11 @@ def test_yaw_is_that_of_a_turned_head(degrees: float, roll: float) -> None:
     head = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.5, 0.6], [-0.4, 1, 0], [0.4, 1, 0]])
     x = head[:, 0] * np.cos(np.radians(degrees)) + head[:, 2] * np.sin(np.radians(degrees))
     flat = np.stack([x, head[:, 1]], 1) @ np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
-    assert quality.head_yaw(flat[None])[0] == pytest.approx(degrees, abs=0.01)
+    assert quality.head_yaw(flat) == pytest.approx(degrees, abs=0.01)
 
 
 def test_yaw_is_unknown_without_landmarks() -> None:
-    assert np.isnan(quality.head_yaw(np.full((1, 5, 2), np.nan))[0])
+    assert np.isnan(quality.head_yaw(np.full((5, 2), np.nan)))
 
 
 def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
