@@ -110,7 +110,7 @@ class Store:
         names, codes = np.unique(np.asarray(identities, object), return_inverse=True)
         codes = np.repeat(codes, [part.stop - part.start for part in rows])
         return Gathered(
-            self._table(homes).assign(identity=pd.Categorical.from_codes(codes, names)),
+            self._table(homes).assign(identity=pd.Categorical.from_codes(codes, pd.Index(names))),
             self._array("thumbs", homes, rows),
             self._array("embeddings", homes, rows),
             self._array("background", homes, [home.corners for home in homes]),
