@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,14 @@ def _views(identity: int, views: int, size: int) -> np.ndarray:
     shifts = np.random.default_rng((identity, 1)).normal(0, 0.4, views)
     waves = [np.sin(x[..., None] * directions[0] + y[..., None] * directions[1] + phases + shift) for shift in shifts]
     return ((np.stack(waves) @ colours + 0.5).clip(0, 1) * 255).astype(np.uint8)
+
+
+def let_others_in(folder: Path) -> None:
+    """PostgreSQL runs as a user of its own where the tests are root: it has to reach what lies in a test's folder."""
+    temporary = Path(tempfile.gettempdir())
+    for path in (folder, *folder.parents):
+        if path.is_relative_to(temporary) and path != temporary:
+            path.chmod(0o755)
 
 
 def run_in(folder: Path, *command: str, status: int = 0) -> str:

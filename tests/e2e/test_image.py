@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import let_others_in
 
 from pipelines import docker, images
 from pipelines.package import immutable_image
@@ -29,8 +30,7 @@ def image() -> str:
 
 @pytest.mark.timeout(1200)
 def test_the_pipeline_runs_in_its_image(image: str, tmp_path: Path) -> None:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests are root
+    let_others_in(tmp_path)
     command = [sys.executable, "-m", "pipelines.docker", "--image", image, "--output", str(tmp_path / "run")]
     done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout

@@ -40,11 +40,13 @@ def here(tracking_uri: str, tmp_path: Path) -> Pipeline:
 
 def test_a_version_moves_by_the_words_of_the_page(here: Pipeline, server: str, tmp_path: Path) -> None:
     (words,) = re.findall(r"^python -m refsr transfer .*$", PAGE.read_text(), re.MULTILINE)
-    (tmp_path / "params.yaml").write_text("register: {}")
+    project = tmp_path / "project"  # beside this test's checkpoints, whose folder is called as the package
+    project.mkdir()
+    (project / "params.yaml").write_text("register: {}")
     command = words.replace("http://127.0.0.1:5000", here.uri).replace("http://127.0.0.1:5001", server)
     told = f"version 1 of refsr is version 1 of refsr in {server}, and candidate there"
-    assert run_in(tmp_path, *command.split()).strip().endswith(told)
-    assert run_in(tmp_path, *command.split()).strip().endswith(told), "what is there is copied again"
+    assert run_in(project, *command.split()).strip().endswith(told)
+    assert run_in(project, *command.split()).strip().endswith(told), "what is there is copied again"
     registry = Registry(server, "refsr")
     assert registry.aliases() == {"candidate": "1", "champion": "1"}
     weights = registry.fetch("1", CHECKPOINT, tmp_path / "fetched").read_bytes()

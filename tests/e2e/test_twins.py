@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from helpers import let_others_in
 
 from pipelines import backup, twins
 from pipelines.manifests import Manifest, containers, render
@@ -38,8 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     except RefsrError as error:
         pytest.skip(f"NOT TESTED, the registry on PostgreSQL: {error}")
     folder = tmp_path_factory.mktemp("twins")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests are root
+    let_others_in(folder)
     with (
         twins.s3_server(folder / "s3", BUCKET) as s3,
         twins.postgres(folder / "postgres") as database,
