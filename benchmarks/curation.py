@@ -1,33 +1,37 @@
 """What curation costs an image, against decoding it and nothing else, and against the usual way with Pillow.
 
-Rendered JPEGs, once of VGGFace2's usual size and once (`_large`) of some 0.13 megapixels, held in memory; one core,
-processor time; rounds of all contestants in turn, of which the median counts. No image is left out on the way, so that
-everybody does all of the work.
+Rendered JPEGs, once of VGGFace2's usual size and once (`_large`) of some 0.13 megapixels; one core, processor time;
+rounds of all contestants in turn, of which the median counts. No image is left out on the way, so that everybody does
+all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
 - `measure`: refsr.data.measurements: every check, the crop, sharpness, hash, thumbnail. `share_of_decode` is about it.
-- `with_chips`: the same and the face chips, which is what the identity filter cuts from each image (`chip_ms`). The
-  rest of that filter is its network, timed by itself (`identity_ms_per_image`), the same whoever crops.
-- `ours`: with chips, and all that follows where each image is kept: crop and facts put on the disk, and read from there
-  into shards. Without the network and the judging.
+- `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, some thousand images
+  at a time, and read from there into shards. Without judging.
 - `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is
   its time over that of `ours`.
 
-`two_workers` is the wall time of `measure` with one process over that with two, once they run; `two_decoders` is that
-of decoding alone by threads: where it is not about 2, two cores were not free, and neither number means anything.
+The identity filter, which `naive` lacks, is apart: `chip_ms` is what it takes to cut the face chips for its network,
+`identity_ms_per_image` what the network takes, whoever cuts. `speedup_with_chips` has the former in it.
+
+`two_workers` is the wall time of measuring with one process over that with two, once both run; `two_decoders`, in turns
+with it, that of decoding alone by two processes: where that is not about 2, two cores were not free, and neither
+number means anything.
 
     python benchmarks/curation.py
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import math
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 import cv2
@@ -38,9 +42,11 @@ import torch
 from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
-from refsr.data import curation, quality
-from refsr.data.measurements import Job, Measured, measure
+from refsr.data import curation, measurements, quality
+from refsr.data.measure import Look
+from refsr.data.measurements import Embed, Job, Measured, in_processes
 from refsr.data.shards import write_shards
+from refsr.data.storage import Extent
 from refsr.data.store import Store
 from refsr.data.vggface2 import BOX, Tree
 from refsr.steps.curate import embed_faces
@@ -53,11 +59,30 @@ SETS = {
 }
 # No limit is in the way of any image.
 PARAMS = Curate(min_box=1, max_yaw=90, min_sharpness=0, train_images={"min": 2, "max": 10**6})
-IDENTITY = 48  # images measured as those of one identity; VGGFace2 has 362
-COPIES = 6  # of the set, measured again and again for `two_workers`, so that no worker waits for the last chunk
+IDENTITY = 362  # images measured as those of one identity: as many as one of VGGFace2 has
+SOME = 724  # images, about, that are measured in a round
+AGAIN = 4  # times that all are decoded in a round
+CHUNK = 2048  # images, about, that `ours` keeps and writes in a round: as many as the store writes at a time
+STEADY, FEW = 6000, 50  # images, about, of identities of so many, the second half of which is timed for `two_workers`
 CHIPS = 16  # of which the identity network is timed
-CHUNK = 50  # files a thread takes at a time
-NO_CHIP = np.zeros((quality.CHIP, quality.CHIP, 3), np.uint8)
+
+
+class Faces(NamedTuple):
+    """The images that all contestants work on."""
+
+    table: pd.DataFrame  # as a job has it
+    extents: list[Extent]
+    files: list[bytes]
+    boxes: np.ndarray  # (N, 4)
+    megapixels: float
+
+    def jobs(self, images: int, each: int = IDENTITY) -> list[Job]:
+        """As many images, about: these again and again, as those of identities of `each`."""
+        return [self._job(at, np.arange(at * each, (at + 1) * each)) for at in range(max(1, round(images / each)))]
+
+    def _job(self, number: int, rows: np.ndarray) -> Job:
+        rows = rows % len(self.files)
+        return Job(self.table.iloc[rows].assign(identity=str(number)), [self.extents[row] for row in rows], boxed=True)
 
 
 def main() -> None:
@@ -67,71 +92,63 @@ def main() -> None:
     result: dict[str, float] = {}
     for suffix, params in SETS.items():
         with tempfile.TemporaryDirectory() as scratch:
-            raw = Path(scratch) / "raw"
-            write_raw(params, raw)
-            result |= {f"{key}{suffix}": round(value, 3) for key, value in compare(raw, Path(scratch)).items()}
+            write_raw(params, Path(scratch) / "raw")
+            faces = load(Path(scratch) / "raw")
+            numbers = one_core(faces, Path(scratch)) | two_cores(faces)
+            result |= {f"{key}{suffix}": round(value, 3) for key, value in numbers.items()}
     print(json.dumps(result))
 
 
-def compare(raw: Path, scratch: Path) -> dict[str, float]:
-    """Milliseconds an image of each contestant, and the ratios that are promised."""
+def load(raw: Path) -> Faces:
+    """The raw set as measuring is given it, and as bytes and boxes for the others."""
     tree = Tree(raw)
     images = curation.describe(tree, tree.images)
-    parts = np.array_split(np.arange(len(images)), max(1, len(images) // IDENTITY))
-    jobs = [
-        Job(part.drop(columns=["root", "file"]), tree.source.extents(part["file"].to_numpy()), boxed=True)
-        for part in (images.iloc[rows] for rows in parts)
-    ]
-    files = {source: (raw / source).read_bytes() for source in images["source"]}
-    chips: list[np.ndarray] = []
+    extents = tree.source.extents(images["file"].to_numpy())
+    files = [(raw / source).read_bytes() for source in images["source"]]
+    boxes = images[list(BOX)].to_numpy()
+    pixels = np.mean([math.prod(quality.image_size(data)) for data in files])
+    return Faces(images.drop(columns=["root", "file"]), extents, files, boxes, float(pixels) / 1e6)
 
-    def look() -> list[Measured]:
-        return list(measure(jobs, _no_embedding(chips), PARAMS, 1))
 
-    def without_chips() -> None:
-        with mock.patch.object(quality, "face_chip", return_value=NO_CHIP):
-            look()
-
-    def decode(workers: int = 1, copies: int = 1) -> None:
-        every = list(files.values()) * copies
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(_decode, [every[at : at + CHUNK] for at in range(0, len(every), CHUNK)]))
-
-    table = pd.concat([pd.DataFrame(one.columns) for one in look()], ignore_index=True)
-    assert (table["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
-    boxes = dict(zip(table["source"], table[list(BOX)].to_numpy(), strict=True))
-    contestants: dict[str, Callable[[], object]] = {
-        "naive": lambda: [_naive(files[source], box, scratch / "naive.png") for source, box in boxes.items()],
-        "ours": lambda: _keep_and_write(measure(jobs, _no_embedding(chips), PARAMS, 1), scratch),
-        "measure": without_chips,
-        "with_chips": look,
-        "decode": decode,
+def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
+    """Milliseconds of processor time an image of each contestant, and the ratios that are promised."""
+    chips, jobs, many = _chips(faces), faces.jobs(SOME), faces.jobs(CHUNK)
+    few = list(zip(faces.files, faces.boxes, strict=True))
+    contestants: dict[str, tuple[int, Callable[[], object]]] = {
+        "naive": (len(few), lambda: [_naive(*each, scratch / "naive.png") for each in few]),
+        "ours": (IDENTITY * len(many), lambda: _keep_and_write(many, scratch)),
+        "with_chips": (IDENTITY * len(jobs), lambda: _measure(jobs)),
+        "measure": (IDENTITY * len(jobs), lambda: _measure(jobs, identity_filter=False)),
+        "decode": (len(few) * AGAIN, lambda: _decode(faces.files * AGAIN)),
+        "identity": (len(chips), lambda: embed_faces(chips)),
     }
-    spent = _rounds(contestants, time.process_time)
-    in_turns: dict[str, Callable[[], object]] = {
-        "decode": lambda: decode(1, COPIES),
-        "decode by two": lambda: decode(2, COPIES),
-    }
-    wall = _rounds(in_turns, time.perf_counter)
-    one, two = (float(np.median([_steady(jobs * COPIES, workers) for _ in range(3)])) for workers in (1, 2))
-    faces = np.stack(chips[:CHIPS])
-    result = {f"{name}_ms": 1000 * seconds / len(files) for name, seconds in spent.items()}
-    return result | {
-        "images": len(files),
-        "megapixels": float((table["width"] * table["height"]).mean()) / 1e6,
-        "identity_ms_per_image": 1000 * _rounds({"": lambda: embed_faces(faces)}, time.process_time)[""] / len(faces),
-        "chip_ms": 1000 * (spent["with_chips"] - spent["measure"]) / len(files),
-        "share_of_decode_with_writing": spent["decode"] / spent["ours"],
-        "speedup_over_naive": spent["naive"] / spent["ours"],
-        "share_of_decode": spent["decode"] / spent["measure"],
-        "two_workers": one / two,
-        "two_decoders": wall["decode"] / wall["decode by two"],
+    spent = _rounds({name: run for name, (_, run) in contestants.items()}, time.process_time)
+    cost = {name: 1000 * spent[name] / images for name, (images, _) in contestants.items()}
+    chip = cost["with_chips"] - cost["measure"]
+    return {f"{name}_ms": cost[name] for name in ("naive", "ours", "measure", "decode")} | {
+        "images": len(few),
+        "megapixels": faces.megapixels,
+        "chip_ms": chip,
+        "identity_ms_per_image": cost["identity"],
+        "speedup_over_naive": cost["naive"] / cost["ours"],
+        "speedup_with_chips": cost["naive"] / (cost["ours"] + chip),
+        "share_of_decode": cost["decode"] / cost["measure"],
+        "share_of_decode_with_writing": cost["decode"] / cost["ours"],
     }
 
 
-def _decode(files: Sequence[bytes]) -> None:
-    for data in files:
-        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+def two_cores(faces: Faces) -> dict[str, float]:
+    """How much quicker two processes are than one, in wall time, at measuring and at decoding alone."""
+    jobs, files = faces.jobs(STEADY, FEW), [faces.files] * (STEADY // len(faces.files))
+    seconds: dict[tuple[str, int], list[float]] = {}
+    for _ in range(3):
+        for workers in (1, 2):
+            seconds.setdefault(("workers", workers), []).append(
+                _steady(measurements.measure(jobs, _no_embedding, PARAMS, workers))
+            )
+            seconds.setdefault(("decoders", workers), []).append(_steady(in_processes(_decode, files, workers)))
+    middle = {key: float(np.median(values)) for key, values in seconds.items()}
+    return {f"two_{what}": middle[what, 1] / middle[what, 2] for what in ("workers", "decoders")}
 
 
 def _rounds(contestants: dict[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, float]:
@@ -145,40 +162,55 @@ def _rounds(contestants: dict[str, Callable[[], object]], clock: Callable[[], fl
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 
-def _steady(jobs: list[Job], workers: int) -> float:
-    """Wall seconds an image takes once the workers run: from the first identity measured to the last."""
-    results = measure(jobs, _nothing, PARAMS, workers)
-    next(results)
-    start, images = time.perf_counter(), 0
-    for measured in results:
-        images += len(measured)
-    return (time.perf_counter() - start) / images
+def _steady(results: Iterator[object]) -> float:
+    """Wall seconds a result takes in the second half of them, where all workers have long been started."""
+    times = [time.perf_counter() for _ in results]
+    half = len(times) // 2
+    return (times[-1] - times[half]) / (len(times) - 1 - half)
 
 
-def _nothing(batch: np.ndarray) -> np.ndarray:
+def _decode(files: Sequence[bytes]) -> None:
+    for data in files:
+        assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+
+
+def _no_embedding(batch: np.ndarray) -> np.ndarray:
     return np.zeros((len(batch), 1), np.float32)
 
 
-def _no_embedding(chips: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
-    """Stands where the identity network does; keeps the chips of the first call for its own timing."""
+def _chips(faces: Faces) -> np.ndarray:
+    """Some chips, as they are given to the identity network."""
+    seen: list[np.ndarray] = []
 
-    def embed(batch: np.ndarray) -> np.ndarray:
-        if not chips:
-            chips.extend(batch)
-        return np.zeros((len(batch), 1), np.float32)
+    def keep(batch: np.ndarray) -> np.ndarray:
+        seen.append(batch)
+        return _no_embedding(batch)
 
-    return embed
+    for one in measurements.measure(faces.jobs(IDENTITY), keep, PARAMS, 1):
+        assert (one.columns["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
+    return seen[0][:CHIPS]
 
 
-def _keep_and_write(measured: Iterable[Measured], scratch: Path) -> None:
+def _measure(jobs: list[Job], identity_filter: bool = True) -> list[Measured]:
+    """By one process; the network itself is left out in any case, and without the filter its chips as well."""
+    with contextlib.ExitStack() as stack:
+        if not identity_filter:
+            stack.enter_context(mock.patch.object(quality, "face_chip", lambda *_: None))
+            stack.enter_context(mock.patch.object(measurements, "_embed", _embed_none))
+        return list(measurements.measure(jobs, _no_embedding, PARAMS, 1))
+
+
+def _embed_none(looks: list[Look], _: Embed) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((len(looks), 1), np.float32), np.zeros((0, 1), np.float32)
+
+
+def _keep_and_write(jobs: list[Job], scratch: Path) -> None:
     shutil.rmtree(scratch / "work", ignore_errors=True)
     store = Store(scratch / "work")
-    identities = []
-    for one in measured:
+    for one in _measure(jobs, identity_filter=False):
         store.add(one)
-        identities.append(str(one.columns["identity"][0]))
     store.flush()
-    table = store.gather(identities).table
+    table = store.gather([str(job.images["identity"].iloc[0]) for job in jobs]).table
     crops = store.crops(table, PARAMS.hr_size)
     write_shards(scratch, crops, len(table), PARAMS.hr_size, PARAMS.shard_images)
 

@@ -24,7 +24,7 @@ import torch
 
 from refsr.config import Curate
 from refsr.data import quality, storage
-from refsr.data.measure import MEASURES, Find, Look, measure_image
+from refsr.data.measure import MEASURES, Find, Look, measure_images
 from refsr.data.selection import RANKED, candidates
 from refsr.data.storage import Extent
 from refsr.data.vggface2 import BOX, LANDMARKS
@@ -59,7 +59,7 @@ class Measured:
     thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
     background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
-    crops: list[np.ndarray]  # (hr_size, hr_size, 3) uint8 RGB, of the candidates
+    crops: bytes  # (hr_size, hr_size, 3) uint8 RGB each, of the candidates, one after another
 
     def __len__(self) -> int:
         return len(self.thumbs)
@@ -79,15 +79,13 @@ def measure_identity(job: Job, embed: Embed, params: Curate, find: Find | None =
     """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out."""
     boxes = job.images[list(BOX)].to_numpy(np.float64)
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
-    files = storage.read_all(job.extents)
-    ask = None if job.boxed else find
-    looks = [measure_image(*file, params, ask) for file in zip(files, boxes, points, strict=True)]
+    looks = measure_images(storage.read_all(job.extents), boxes, points, params, None if job.boxed else find)
     embeddings, background = _embed(looks, embed)
     columns = _columns(job.images, looks)
     chosen = _candidates(columns, embeddings, params)
     columns["crop"] = np.full(len(looks), -1)
     columns["crop"][chosen] = np.arange(len(chosen))
-    crops = [hr for row in chosen if (hr := looks[row].hr) is not None]
+    crops = b"".join(hr.data for row in chosen if (hr := looks[row].hr) is not None)
     return Measured(columns, _thumbs(looks), embeddings, background, crops)
 
 

@@ -92,7 +92,7 @@ def decode(data: bytes, shrink: float) -> tuple[np.ndarray, int]:
     The reduction happens in the JPEG's own cosine domain, which is quicker and antialiased. EXIF rotation is ignored,
     since boxes and landmarks are told in stored pixels. Raises Reject where the data does not decode.
     """
-    reduction = next(factor for factor in (8, 4, 2, 1) if factor == 1 or shrink >= factor)
+    reduction = 8 if shrink >= 8 else 4 if shrink >= 4 else 2 if shrink >= 2 else 1
     image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduction] | _RGB)
     if image is None:
         raise Reject("truncated", float(len(data)), "does not decode")
@@ -106,7 +106,7 @@ def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:
     takes twice the time.
     """
     # With the batch's axis added first, and by torch, the strides say that colours are together, and it stays quick.
-    pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
     small = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
     return np.ascontiguousarray(small.numpy()[0].transpose(1, 2, 0))
 
@@ -221,9 +221,8 @@ def sharpness(image: np.ndarray) -> float:
     grey = luminance(image)
     if len(grey) > _SHARPNESS_SIZE:
         grey = cv2.resize(grey, (_SHARPNESS_SIZE, _SHARPNESS_SIZE), interpolation=cv2.INTER_AREA)
-    grey = grey.astype(np.float32)
     before = _variation(grey)
-    return max(0.0, 1 - _variation(cv2.blur(grey, (5, 5))) / before) if before > 0 else 0.0
+    return max(0.0, 1 - _variation(cv2.boxFilter(grey, cv2.CV_32F, (5, 5))) / before) if before > 0 else 0.0
 
 
 def _variation(grey: np.ndarray) -> float:

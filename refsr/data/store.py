@@ -66,8 +66,8 @@ class Store:
     def add(self, measured: Measured) -> None:
         """Keep what was measured of one identity; it is on the disk after the next `flush` at the latest."""
         with self._chunk().with_suffix(".crops").open("ab" if self._waiting else "wb") as file:
-            file.writelines(crop.data for crop in measured.crops)
-        self._waiting.append(replace(measured, crops=[]))
+            file.write(measured.crops)
+        self._waiting.append(replace(measured, crops=b""))
         if sum(map(len, self._waiting)) >= FLUSH:
             self.flush()
 

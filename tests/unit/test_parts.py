@@ -157,7 +157,7 @@ def test_what_is_no_share_is_refused(text: str) -> None:
 
 
 def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refsr.data.measurements.measure_image", lambda *_: pytest.fail("looked at"))
+    monkeypatch.setattr("refsr.data.measurements.measure_images", lambda *_: pytest.fail("looked at"))
     told = preview(PARAMS, str(source))
     assert told["identities"] == 13
     assert told["images"] == 39
