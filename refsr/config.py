@@ -80,6 +80,8 @@ class Curate(Section):
     max_cut: Share = 0.25  # share of the face box that may lie outside the image
     max_yaw: Annotated[float, Field(gt=0, le=90)] = 75.0
     min_sharpness: Annotated[float, Field(ge=0, le=1)] = 0.17  # see refsr.data.quality.sharpness
+    # What MTCNN takes a picture for that is cut about the landmarks, or the box; of a hidden face it is near 0.
+    min_face_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
     max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 8  # Hamming distance of two difference hashes
     max_identity_distance: Annotated[float, Field(gt=0)] = 0.65  # dlib embedding to the group's own centre
 

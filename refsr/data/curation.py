@@ -134,7 +134,7 @@ def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[
 def judge(measured: Gathered, params: Curate) -> pd.DataFrame:
     """The table with what cannot be seen on one image alone, and `identity_distance`.
 
-    First goes what is no face, so that nothing is learnt from it, then copies, then mixed folders, then strangers.
+    First go copies, then mixed folders, then strangers.
     """
     # As objects, since to write into a column of Arrow's strings is to copy it whole.
     table = measured.table.astype({"reason": object, "detail": object}).assign(identity_distance=np.nan)
@@ -143,23 +143,13 @@ def judge(measured: Gathered, params: Curate) -> pd.DataFrame:
     # So many small products are slower in several threads than in one; and in one, sums come in one order everywhere.
     with threadpool_limits(1):
         if len(rows):
-            rows = _mark_faceless(table, rows, groups, measured)
-        if len(rows):
+            distance = identity.distances(Chosen(measured.embeddings, rows), groups[rows])
+            table.loc[rows, "identity_distance"] = distance
             _mark_copies(table, rows, measured, params.max_duplicate_bits)
             rows = _mark_mixed(table, rows, groups, measured, params.max_identity_distance)
         if len(rows):
             _mark_strangers(table, rows, groups, measured, params.max_identity_distance)
     return table
-
-
-def _mark_faceless(table: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, measured: Gathered) -> np.ndarray:
-    """Marks what is no face among these rows and returns the others."""
-    embeddings = Chosen(measured.embeddings, rows)
-    distance, strangeness = identity.fit(embeddings, groups[rows])
-    table.loc[rows, "identity_distance"] = distance
-    faceless = identity.faceless(embeddings, measured.background, distance, strangeness)
-    mark(table, rows[faceless], "no_face", distance[faceless], "the box holds no face")
-    return np.asarray(rows[~faceless])
 
 
 def _mark_mixed(

@@ -1,4 +1,4 @@
-"""Whose face is it, and is it one: embeddings held against their own group, all other groups, and what is no face."""
+"""Whose face is it: embeddings held against their own group and all other groups."""
 
 from typing import Any, NamedTuple
 
@@ -9,15 +9,12 @@ from refsr.data.rows import Rows, blocks
 # In standard deviations of an image's distances to the other groups. A face lies well below 0 from its own group, a
 # stranger about 0, whatever the pose or light of the image, which raise its distances to all groups alike.
 _STRANGER = -1.9
-_DOUBTFUL = -3.0
 _LEAST_GROUPS = 4  # others needed for a standard deviation to mean something
-_FACE = -0.15  # likeness to a face: faces are taught 1, what is no face -1
 _HALF = 0.3  # least share of a folder's images that make a second person, not strangers one by one
 _AXIS_ROUNDS = 10  # of power iteration
 _ROUNDS = 10  # of 2-means
 _TRIM = 95  # percentile of the distances within groups up to which they are taken for those of one person
 _SHRINK = 0.3
-_RIDGE = 1e-3
 _COHORT = 512  # other groups an image is held against at most: a mean and a deviation need no more
 
 
@@ -47,6 +44,11 @@ def fit(embeddings: Rows, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             own = codes[part][:, None] == cohort
             strangeness[part] = _strangeness(distance[part], embeddings[part], centres[cohort], own)
     return distance, strangeness
+
+
+def distances(embeddings: Rows, groups: np.ndarray) -> np.ndarray:
+    """(N,), the first of what `fit` tells, by itself."""
+    return _centred(embeddings, _rows_by_group(groups))[0]
 
 
 def _centred(embeddings: Rows, members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -117,9 +119,8 @@ def strangers(embeddings: Rows, groups: np.ndarray, max_distance: float) -> np.n
 
     The second is asked of whitened embeddings.
     """
-    distance, _ = _centred(embeddings, _rows_by_group(groups))
     _, strangeness = fit(whitened(embeddings, groups), groups)
-    return (distance > max_distance) | (strangeness > _STRANGER)
+    return (distances(embeddings, groups) > max_distance) | (strangeness > _STRANGER)
 
 
 def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[Mixed]:
@@ -237,29 +238,3 @@ def _codes(members: list[np.ndarray]) -> np.ndarray:
     for code, rows in enumerate(members):
         codes[rows] = code
     return codes
-
-
-def faceless(embeddings: Rows, background: Rows, distance: np.ndarray, strangeness: np.ndarray) -> np.ndarray:
-    """(N,) whether each shows no face: unlike its group, and more like the `background` embeddings (M, D) than a face.
-
-    What is no face is learnt from the images themselves, whose corners are background, by ridge regression.
-    """
-    (faces, towards), (rest, away) = (_moments(rows) for rows in (embeddings, background))
-    weights = np.linalg.solve(faces + rest + _RIDGE * np.eye(len(faces)), towards - away)
-    likeness = np.concatenate([_design(embeddings[part]) @ weights for part in blocks(len(embeddings))])
-    doubtful = (strangeness > _DOUBTFUL) | (np.isneginf(strangeness) & (distance > np.median(distance)))
-    return np.asarray(doubtful & (likeness < _FACE))
-
-
-def _moments(embeddings: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """The mean over rows of the outer product of each with itself (D + 1, D + 1), and of each (D + 1,)."""
-    size = embeddings[:1].shape[1] + 1
-    gram, mean = np.zeros((size, size)), np.zeros(size)
-    for part in blocks(len(embeddings)):
-        design = _design(embeddings[part])
-        gram, mean = gram + design.T @ design, mean + design.sum(axis=0)
-    return gram / max(1, len(embeddings)), mean / max(1, len(embeddings))
-
-
-def _design(embeddings: np.ndarray) -> np.ndarray:
-    return np.column_stack([embeddings.astype(np.float64), np.ones(len(embeddings))])

@@ -35,7 +35,7 @@ MANIFEST: dict[str, Column] = {
     "dhash": Column("uint64", "difference hash of the HR image; see quality.difference_hash"),
     "sha256": Column("str", "of the source file's bytes, hexadecimal"),
     "sex": Column("str", "m, f or ? where the raw set does not tell"),
-    "identity_distance": Column("float32", "face embedding to the centre of its identity; see identity.fit"),
+    "identity_distance": Column("float32", "face embedding to the centre of its identity; see identity.distances"),
     "appearance": Column("float32", "how different from its reference it looks, 0 to 1; see selection.appearance"),
 }
 
@@ -64,7 +64,7 @@ REASONS: dict[str, str] = {
     "small_box": "the shorter side of the box is under min_box",
     "extreme_pose": "turned by more than max_yaw",
     "blurred": "less sharp than min_sharpness",
-    "no_face": "the box holds no face",
+    "no_face": "the box holds no face, or one of which little is seen",
     "mixed_people": "its folder holds two people, each about half",
     "near_duplicate": "the same picture as another of this identity",
     "cross_duplicate": "the same picture as another of another identity, which it fits better",

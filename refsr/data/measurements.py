@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -25,6 +25,7 @@ import torch
 from refsr.config import Curate
 from refsr.data import quality, storage
 from refsr.data.measure import MEASURES, Find, Look, measure_images
+from refsr.data.quality import Reject
 from refsr.data.selection import RANKED, candidates
 from refsr.data.storage import Extent
 from refsr.data.vggface2 import BOX, LANDMARKS
@@ -32,9 +33,16 @@ from refsr.errors import RefsrError
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
 
+
+class Detector(NamedTuple):
+    """Finds faces, and tells how sure it is of one."""
+
+    find: Find
+    certainty: Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N,) probability of a face
+
+
 _EMBEDDED = 32  # chips given to the network at once
 _NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
-_CORNER_EVERY = 6  # faces of which one gives a corner of its chip as well
 # All others are float64.
 _FACTS = {"reason": object, "detail": object, "sha256": object, "lot": np.uint64, "dhash": np.uint64}
 _AHEAD = 3  # items each worker may be ahead of the reader
@@ -58,7 +66,6 @@ class Measured:
     columns: dict[str, np.ndarray]  # of the images; MEASURES, reason, value, detail; crop: place in `crops`, or -1
     thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
-    background: np.ndarray  # (M, D) float32, of corners of face chips, where there is no face
     crops: bytes  # (hr_size, hr_size, 3) uint8 RGB each, of the candidates, one after another
 
     def __len__(self) -> int:
@@ -66,27 +73,31 @@ class Measured:
 
 
 def measure(
-    jobs: Iterable[Job], embed: Embed, params: Curate, workers: int, find: Find | None = None
+    jobs: Iterable[Job], embed: Embed, params: Curate, workers: int, detector: Detector | None = None
 ) -> Iterator[Measured]:
     """What is measured of each identity, in the order of the jobs.
 
-    `find` is asked for the faces of sets without box files. It and `embed` can be pickled if `workers` is above 1.
+    The detector, if there is one, is asked whether faces are faces, and for those of sets without box files where they
+    are. It and `embed` can be pickled if `workers` is above 1.
     """
-    return in_processes(partial(measure_identity, embed=embed, params=params, find=find), jobs, workers)
+    return in_processes(partial(measure_identity, embed=embed, params=params, detector=detector), jobs, workers)
 
 
-def measure_identity(job: Job, embed: Embed, params: Curate, find: Find | None = None) -> Measured:
+def measure_identity(job: Job, embed: Embed, params: Curate, detector: Detector | None = None) -> Measured:
     """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out."""
     boxes = job.images[list(BOX)].to_numpy(np.float64)
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
-    looks = measure_images(storage.read_all(job.extents), boxes, points, params, None if job.boxed else find)
-    embeddings, background = _embed(looks, embed)
+    find = detector.find if detector and not job.boxed else None
+    looks = measure_images(storage.read_all(job.extents), boxes, points, params, find)
+    if detector:
+        _leave_out_faceless(looks, detector, params.min_face_probability)
+    embeddings = _embed(looks, embed)
     columns = _columns(job.images, looks)
     chosen = _candidates(columns, embeddings, params)
     columns["crop"] = np.full(len(looks), -1)
     columns["crop"][chosen] = np.arange(len(chosen))
     crops = b"".join(hr.data for row in chosen if (hr := looks[row].hr) is not None)
-    return Measured(columns, _thumbs(looks), embeddings, background, crops)
+    return Measured(columns, _thumbs(looks), embeddings, crops)
 
 
 def _columns(images: pd.DataFrame, looks: list[Look]) -> dict[str, np.ndarray]:
@@ -111,17 +122,31 @@ def _thumbs(looks: list[Look]) -> np.ndarray:
     return np.stack([_NO_THUMB if look.thumb is None else look.thumb for look in looks])
 
 
-def _embed(looks: list[Look], embed: Embed) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of the faces, (N, D) with NaN where there is no chip, and of corners of some of them (M, D)."""
+def _leave_out_faceless(looks: list[Look], detector: Detector, least: float) -> None:
+    faces = [look for look in looks if look.chip is not None]
+    for some in _batches(faces):
+        for look, sure in zip(some, detector.certainty(_chips(some)), strict=True):
+            if sure < least:
+                look.reject(Reject("no_face", float(sure), f"a face is less probable than {least:g}: none, or hidden"))
+
+
+def _embed(looks: list[Look], embed: Embed) -> np.ndarray:
+    """(N, D), NaN where there is no face."""
     faces = [row for row, look in enumerate(looks) if look.chip is not None]
-    chips = [chip for look in looks if (chip := look.chip) is not None]
-    corners = [quality.chip_corner(chip, row % 4) for row, chip in enumerate(chips[::_CORNER_EVERY])]
-    shown = [*chips, *corners] or [np.zeros((quality.CHIP, quality.CHIP, 3), np.uint8)]
-    batches = [shown[at : at + _EMBEDDED] for at in range(0, len(shown), _EMBEDDED)]
-    embedded = np.concatenate([embed(np.stack(batch)) for batch in batches])
-    embeddings = np.full((len(looks), embedded.shape[1]), np.nan, np.float32)
-    embeddings[faces] = embedded[: len(chips)]
-    return embeddings, embedded[len(chips) : len(chips) + len(corners)]
+    chips = [_chips([looks[row] for row in some]) for some in _batches(faces)]
+    embedded = [embed(some) for some in chips or [np.zeros((1, quality.CHIP, quality.CHIP, 3), np.uint8)]]
+    embeddings = np.full((len(looks), embedded[0].shape[1]), np.nan, np.float32)
+    if faces:
+        embeddings[faces] = np.concatenate(embedded)
+    return embeddings
+
+
+def _batches(items: list[T]) -> list[list[T]]:
+    return [items[at : at + _EMBEDDED] for at in range(0, len(items), _EMBEDDED)]
+
+
+def _chips(looks: list[Look]) -> np.ndarray:
+    return np.stack([cast(np.ndarray, look.chip) for look in looks])
 
 
 def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

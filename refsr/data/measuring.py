@@ -11,8 +11,7 @@ from tqdm import tqdm
 from refsr.config import Curate
 from refsr.data import parts, spool
 from refsr.data.curation import describe
-from refsr.data.measure import Find
-from refsr.data.measurements import Embed, Job, measure
+from refsr.data.measurements import Detector, Embed, Job, measure
 from refsr.data.parts import WHOLE, Share
 from refsr.data.sources import open_source
 from refsr.data.store import Gathered, Store
@@ -34,7 +33,7 @@ class Measuring:
         workers: int,
         share: Share = WHOLE,
         joined: Sequence[Path] = (),
-        find: Find | None = None,
+        detector: Detector | None = None,
     ) -> None:
         listed = None if params.identities == "all" else frozenset(params.identities)
 
@@ -50,7 +49,7 @@ class Measuring:
         if joined:
             parts.check(joined, self.tree.source.signature, params)
         self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
-        self._measure = partial(measure, embed=embed, params=params, workers=workers, find=find)
+        self._measure = partial(measure, embed=embed, params=params, workers=workers, detector=detector)
         self._boxed = self.tree.has_boxes
 
     def measure(self, identities: list[str]) -> Gathered:

@@ -17,7 +17,7 @@ MAX_PIXELS = 50_000_000
 _TEMPLATE = (
     np.array([[0.2255, 0.2160], [0.7548, 0.2160], [0.4901, 0.5156], [0.2541, 0.7802], [0.7261, 0.7802]]) + 0.25
 ) * (CHIP / 1.5)
-_CHIP_FACTOR = 1.25  # side of a chip over the longer side of the face box, about
+CHIP_FACTOR = 1.25  # side of a chip over the longer side of the face box, about
 FACE = 100.0  # longer side of a face, pixels, from which on a chip is not enlarged
 _COMPLEX = np.array([1, 1j])
 _NOSE_DEPTH = 0.6  # nose tip before the plane of the eyes, in distances between the eyes
@@ -106,7 +106,8 @@ def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:
     takes twice the time.
     """
     # With the batch's axis added first, and by torch, the strides say that colours are together, and it stays quick.
-    pixels = torch.from_numpy(image)[None].permute(0, 3, 1, 2)
+    mirrored = min(image.strides) < 0  # which torch does not take; any other view needs no copy
+    pixels = torch.from_numpy(image.copy() if mirrored else image)[None].permute(0, 3, 1, 2)
     small = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
     return np.ascontiguousarray(small.numpy()[0].transpose(1, 2, 0))
 
@@ -133,7 +134,7 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
     `factor` counts as in `square_crop`, about: at 1.25 there is as much around the face as on a `face_chip`. The image
     is first resampled to the crop's scale, where it is to shrink, and then turned by plain bicubic interpolation.
     """
-    matrix = _similarity(points, _TEMPLATE * (_CHIP_FACTOR / factor) + CHIP / 2 * (1 - _CHIP_FACTOR / factor))
+    matrix = _similarity(points, _TEMPLATE * (CHIP_FACTOR / factor) + CHIP / 2 * (1 - CHIP_FACTOR / factor))
     matrix *= size / CHIP
     shrink = float(np.hypot(matrix[0, 0], matrix[0, 1]))
     if shrink < 1:
@@ -153,7 +154,7 @@ def face_chip(image: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndar
     Without landmarks (NaN) it is the square about the box. Interpolated from the nearest pixels, as dlib does.
     """
     if not is_placed(points):
-        return square_crop(image, box, _CHIP_FACTOR, CHIP)
+        return square_crop(image, box, CHIP_FACTOR, CHIP)
     matrix = _similarity(points, _TEMPLATE)
     coarse = int(1 / np.hypot(matrix[0, 0], matrix[0, 1]))
     if coarse > 1:  # else pixels between the ones looked at would be passed over
@@ -183,14 +184,6 @@ def _similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     turn = np.vdot(centred, goal) / np.vdot(centred, centred).real
     shift = goal.sum() / len(goal) - turn * middle
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
-def chip_corner(chip: np.ndarray, corner: int) -> np.ndarray:
-    """One of the four corners of a chip, a third of its side, blown up to a chip: background, hair or clothes."""
-    third = CHIP // 3
-    rows, columns = (slice(-third, None) if end else slice(third) for end in divmod(corner, 2))
-    enlarged: np.ndarray = cv2.resize(chip[rows, columns], (CHIP, CHIP), interpolation=cv2.INTER_CUBIC)
-    return enlarged
 
 
 def head_yaw(points: np.ndarray) -> float:

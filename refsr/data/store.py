@@ -1,7 +1,7 @@
 """What was measured, on disk: finished identities are added, found again by a later run, and read in pieces.
 
-FOLDER/00000.json     [identity, images, corners, crops] of each identity in this chunk; written last, vouches for all
-FOLDER/00000.parquet  Measured.columns, FOLDER/00000.{thumbs,embeddings,background}.npy its arrays
+FOLDER/00000.json     [identity, images, crops] of each identity in this chunk; written last, vouches for all
+FOLDER/00000.parquet  Measured.columns, FOLDER/00000.{thumbs,embeddings}.npy its arrays
 FOLDER/00000.crops    the pixels of the crops, nothing else
 """
 
@@ -24,15 +24,14 @@ from refsr.data.storage import Extent
 
 FLUSH = 2048  # images that may be lost to a kill
 JUDGED = ("source", "reason", "value", "detail", "dhash", "crop", *RANKED)  # the others wait on the disk
-_ARRAYS = ("thumbs", "embeddings", "background")
+_ARRAYS = ("thumbs", "embeddings")
 
 
 class _Home(NamedTuple):
-    """Where an identity lies: its chunk, and its rows in the table, in the background and among the crops."""
+    """Where an identity lies: its chunk, and its rows in the table and among the crops."""
 
     chunk: Path  # without a suffix
     rows: slice
-    corners: slice
     crops: slice
 
 
@@ -43,7 +42,6 @@ class Gathered:
     table: pd.DataFrame  # columns identity and JUDGED
     thumbs: Rows
     embeddings: Rows
-    background: Rows
 
 
 class Store:
@@ -80,10 +78,7 @@ class Store:
         pd.DataFrame(columns).to_parquet(f"{chunk}.parquet", index=False)
         for name in _ARRAYS:
             np.save(f"{chunk}.{name}.npy", np.concatenate([getattr(one, name) for one in waiting]))
-        members = [
-            (str(one.columns["identity"][0]), len(one), len(one.background), int(one.columns["crop"].max()) + 1)
-            for one in waiting
-        ]
+        members = [(str(one.columns["identity"][0]), len(one), int(one.columns["crop"].max()) + 1) for one in waiting]
         partial = chunk.with_suffix(".partial")
         partial.write_text(json.dumps(members))
         partial.replace(chunk.with_suffix(".json"))
@@ -113,11 +108,10 @@ class Store:
             self._table(homes).assign(identity=pd.Categorical.from_codes(codes, pd.Index(names))),
             self._array("thumbs", homes, rows),
             self._array("embeddings", homes, rows),
-            self._array("background", homes, [home.corners for home in homes]),
         )
 
-    def _know(self, chunk: Path, members: Sequence[tuple[str, int, int, int]]) -> None:
-        ends = np.cumsum([(0, 0, 0), *(counts for _, *counts in members)], axis=0).tolist()
+    def _know(self, chunk: Path, members: Sequence[tuple[str, int, int]]) -> None:
+        ends = np.cumsum([(0, 0), *(counts for _, *counts in members)], axis=0).tolist()
         for (identity, *_), (start, end) in zip(members, pairwise(ends), strict=True):
             self._homes[identity] = _Home(chunk, *map(slice, start, end))
 

@@ -11,6 +11,7 @@ from refsr.errors import RefsrError
 PLANTED = "planted_defects.csv"  # path,kind,detail; of a copy, `detail` is the path of the original
 UNSEEN = ("unselected", "no_box", "no_landmarks", "small_box", "cut", "extreme_pose")
 COPIES = ("near_duplicate", "cross_duplicate")
+REASON = {"occluded": "no_face"}  # a face that is hidden cannot be told from none; elsewhere kind and reason are one
 
 
 def read_planted(source: Source) -> pd.DataFrame | None:
@@ -50,7 +51,8 @@ def score(planted: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:
     """
     unread = set(rejects.loc[rejects["reason"].isin(UNSEEN), "source"])
     scores = {}
-    for kind, rows in planted[~planted["path"].isin(unread)].groupby("kind", sort=True):
+    seen = planted[~planted["path"].isin(unread)]
+    for kind, rows in seen.groupby(seen["kind"].replace(REASON), sort=True):
         pairs = zip(rows["path"], rows["detail"], strict=True)
         found = set(rejects.loc[rejects["reason"] == kind, "source"])
         accepted = [{path, detail} if kind in COPIES else {path} for path, detail in pairs]

@@ -15,12 +15,11 @@ import torch
 from tqdm import tqdm
 
 from refsr.config import Curate
-from refsr.data import parts, spool, storage, truth
+from refsr.data import parts, quality, spool, storage, truth
 from refsr.data.curated import Curated
 from refsr.data.curation import curate_images, draw, first_round, unread
 from refsr.data.manifest import MANIFEST, REJECTS, conform
-from refsr.data.measure import Find
-from refsr.data.measurements import Embed
+from refsr.data.measurements import Detector, Embed
 from refsr.data.measuring import Measuring
 from refsr.data.parts import Share
 from refsr.data.selection import most_candidates
@@ -29,7 +28,7 @@ from refsr.data.sources import open_source
 from refsr.data.vggface2 import METADATA, Tree
 from refsr.errors import RefsrError
 from refsr.models.pretrained import identity_network
-from refsr.models.pretrained.mtcnn import SMALLEST, Detect, face_detector
+from refsr.models.pretrained.mtcnn import SMALLEST, Certainty, Detect, face_certainty, face_detector
 from refsr.steps import Raw, ResumableOutput
 from refsr.tracker import Tracker
 
@@ -45,8 +44,8 @@ def curate(
     RefsrError where the set or its metadata cannot be read, or nothing is left of a split.
     """
     if shard:
-        return write_part(params, raw, curated, embed_faces, usable_cores(), parts.parse_share(shard), find_face)
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), find=find_face)
+        return write_part(params, raw, curated, embed_faces, usable_cores(), parts.parse_share(shard), DETECTOR)
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), detector=DETECTOR)
     record(tracker, curated)
     return summary
 
@@ -102,9 +101,23 @@ def find_face(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return (faces.boxes[0], faces.points[0]) if len(faces.boxes) else None
 
 
+def face_probability(chips: np.ndarray) -> np.ndarray:
+    """Face chips (N, 150, 150, 3) uint8 RGB -> (N,) how probable it is that each shows a face, by its middle."""
+    margin = round(quality.CHIP * (1 - 1 / quality.CHIP_FACTOR) / 2)
+    return _face_certainty()(chips[:, margin:-margin, margin:-margin])
+
+
+DETECTOR = Detector(find_face, face_probability)
+
+
 @cache
 def _face_detector() -> Detect:
     return face_detector()
+
+
+@cache
+def _face_certainty() -> Certainty:
+    return face_certainty()
 
 
 @cache
@@ -119,7 +132,7 @@ def write_curated(
     embed: Embed,
     workers: int,
     joined: Sequence[Path] = (),
-    find: Find | None = None,
+    detector: Detector | None = None,
 ) -> dict[str, float]:
     """All of a curated folder; its summary and `images_per_second`, of those measured now.
 
@@ -127,7 +140,7 @@ def write_curated(
     the same for any `workers` and any parts.
     """
     started = time.perf_counter()
-    measuring = Measuring(raw, curated, params, embed, workers, joined=joined, find=find)
+    measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
     tree = measuring.tree
     table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
     kept, rejects = split_table(table, unread(tree.images, table), tree.refused, params)
@@ -146,11 +159,17 @@ def write_curated(
 
 
 def write_part(
-    params: Curate, raw: str | Path, folder: Path, embed: Embed, workers: int, share: Share, find: Find | None = None
+    params: Curate,
+    raw: str | Path,
+    folder: Path,
+    embed: Embed,
+    workers: int,
+    share: Share,
+    detector: Detector | None = None,
 ) -> dict[str, float]:
     """What the first round measures of the identities of `share`."""
     started = time.perf_counter()
-    measuring = Measuring(raw, folder, params, embed, workers, share, find=find)
+    measuring = Measuring(raw, folder, params, embed, workers, share, detector=detector)
     mine = [key for key in first_round(draw(measuring.tree.images, params), params) if share.holds(key)]
     counts: dict[str, float] = {"identities": len(mine), "images": 0.0}
     if mine:

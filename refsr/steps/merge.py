@@ -2,7 +2,7 @@
 
 from refsr.config import Curate
 from refsr.steps import Inputs, Raw, ResumableOutput
-from refsr.steps.curate import embed_faces, find_face, record, usable_cores, write_curated
+from refsr.steps.curate import DETECTOR, embed_faces, record, usable_cores, write_curated
 from refsr.tracker import Tracker
 
 
@@ -11,6 +11,6 @@ def merge(params: Curate, tracker: Tracker, *, raw: Raw, parts: Inputs, curated:
 
     Raises RefsrError naming a part of another raw set, of other parameters or of another number of parts.
     """
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), parts, find_face)
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), parts, DETECTOR)
     record(tracker, curated)
     return summary

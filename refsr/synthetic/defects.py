@@ -19,6 +19,8 @@ def spoil_picture(picture: Picture, shot: Shot, rng: np.random.Generator) -> Pic
         return Picture(soft, picture.box, picture.landmarks)
     if shot.kind == "box_outside":
         return _boxed_outside(picture, rng)
+    if shot.kind == "occluded":
+        return Picture(_covered(picture, rng), picture.box, picture.landmarks)
     return picture
 
 
@@ -73,14 +75,37 @@ def _boxed_outside(picture: Picture, rng: np.random.Generator) -> Picture:
     return Picture(picture.image, np.array([*place, w, h]), picture.landmarks)
 
 
+def _covered(picture: Picture, rng: np.random.Generator) -> np.ndarray:
+    """Something is held before the face, so that little but its rim is seen."""
+    x, y, w, h = picture.box
+    image = picture.image.astype(np.float32)
+    centre = (int(x + w * rng.uniform(0.45, 0.55)), int(y + h * rng.uniform(0.47, 0.57)))
+    axes = (int(w * rng.uniform(0.44, 0.55)), int(h * rng.uniform(0.4, 0.48)))
+    _put(image, centre, axes, float(rng.uniform(-20, 20)), bool(rng.random() < 0.5), rng)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
 def _thing(image: np.ndarray, rng: np.random.Generator) -> None:
     """A shaded ball, box or board somewhere in the image."""
     height, width = image.shape[:2]
     centre = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
     axes = (int(rng.uniform(0.08, 0.35) * width) + 1, int(rng.uniform(0.05, 0.3) * height) + 1)
     angle = float(rng.uniform(0, 180))
+    _put(image, centre, axes, angle, bool(rng.random() < 0.5), rng)
+
+
+def _put(
+    image: np.ndarray,
+    centre: tuple[int, int],
+    axes: tuple[int, int],
+    angle: float,
+    is_round: bool,
+    rng: np.random.Generator,
+) -> None:
+    """Draw it into a float image, lit from above."""
+    height, width = image.shape[:2]
     mask = np.zeros((height, width), np.float32)
-    if rng.random() < 0.5:
+    if is_round:
         cv2.ellipse(mask, centre, axes, angle, 0, 360, 1.0, -1, cv2.LINE_AA)
     else:
         corners = cv2.boxPoints((centre, (2 * axes[0], 2 * axes[1]), angle))

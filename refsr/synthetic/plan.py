@@ -21,7 +21,9 @@ KINDS = (
     "zero_byte",
     "not_jpeg",
     "box_outside",
+    "occluded",
 )
+ADDED = ("occluded",)  # kinds planted in images after all others, which stay as they would be without them
 MIXED = "mixed_people"  # a whole folder, of two people about half and half
 PEOPLE = 1_000_000  # person seeds to a set; those of its second half have no folder of their own
 _LIKE = 1.2  # unlikeness up to which two people look alike: a tenth of all pairs
@@ -66,7 +68,7 @@ def plan(params: Synthesize) -> list[Folder]:
         owner = params.seed * PEOPLE + i
         folders.append(Folder("test" if is_test[i] else "train", f"n{number[i]:06d}", owner, ()))
     hosts = _hosts(params, rng, total)
-    ordinary = [_shots(params, folder, len(hosts[i])) for i, folder in enumerate(folders)]
+    ordinary = [_shots(params, folder, sum(kind not in ADDED for kind in hosts[i])) for i, folder in enumerate(folders)]
     complete = [_complete(params, i, folders, ordinary, hosts[i]) for i in range(total)]
     return complete + [_mixed(params, i, int(number[-1])) for i in range(params.defects)]
 
@@ -113,6 +115,16 @@ def _shots(params: Synthesize, folder: Folder, spare: int) -> list[Shot]:
     ]
 
 
+def _shots_after(params: Synthesize, shots: list[Shot], count: int) -> list[Shot]:
+    """More of a folder, with names and views after all of these."""
+    rng = np.random.default_rng([105, params.seed, shots[0].person])
+    last = int(shots[-1].name[:4])
+    return [
+        replace(shots[0], name=f"{last + n:04d}_01", view=len(shots) + n, frame=_frame(params, rng))
+        for n in range(1, count + 1)
+    ]
+
+
 def _frame(params: Synthesize, rng: np.random.Generator) -> Frame:
     """A loose crop: the face box takes about 0.6 of its height, off centre, sometimes over the border."""
     clip = partial(np.clip, a_min=params.min_size, a_max=params.max_size)
@@ -132,7 +144,9 @@ def _complete(
     """The folder with its spare shots turned into defects."""
     rng = np.random.default_rng([103, params.seed, i])
     shots = ordinary[i][: params.views]
-    for shot, kind in zip(ordinary[i][params.views :], kinds, strict=True):
+    spare = ordinary[i][params.views :]
+    spare += _shots_after(params, ordinary[i], len(kinds) - len(spare))
+    for shot, kind in zip(spare, kinds, strict=True):
         other = int((i + rng.integers(1, len(folders))) % len(folders))
         spoiled = replace(shot, kind=kind)
         if kind in ("near_duplicate", "cross_duplicate"):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from raw_trees import BOX, LANDMARKS, embed_colour, make_raw, person, put
+from raw_trees import embed_colour, make_raw, person, put
 
 from refsr import steps
 from refsr.__main__ import main
@@ -174,6 +174,8 @@ def test_the_command_line_curates_in_parts_and_merges(
     monkeypatch.setattr("refsr.steps.merge.usable_cores", lambda: 1)
     monkeypatch.setattr("refsr.steps.curate.embed_faces", embed_colour)
     monkeypatch.setattr("refsr.steps.merge.embed_faces", embed_colour)
+    monkeypatch.setattr("refsr.steps.curate.DETECTOR", None)
+    monkeypatch.setattr("refsr.steps.merge.DETECTOR", None)
     (tmp_path / "params.yaml").write_text("curate: {hr_size: 32, min_sharpness: 0.2, train_identities: 5}\n")
     for part in ("1/2", "2/2"):
         assert main(["curate", "--raw", str(raw), "--curated", f"part-{part[0]}", "--shard", part]) == 0
@@ -188,22 +190,6 @@ def test_the_command_line_curates_in_parts_and_merges(
     assert main(["merge", "--raw", str(raw), "--curated", "merged", "part-1", "nowhere"]) == 1
     assert "input --parts nowhere: no such file or folder" in capsys.readouterr().err
     assert not list(tmp_path.glob("whole.partial/work"))
-
-
-def test_faces_are_looked_for_only_where_there_are_no_box_files_at_all(raw: Path, tmp_path: Path) -> None:
-    def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.array(BOX, float), np.array(LANDMARKS, float).reshape(5, 2)
-
-    def rejects(folder: Path) -> set[str]:
-        write_curated(PARAMS, folder, tmp_path / "curated", embed_colour, 1, find=find)
-        return set(pd.read_parquet(tmp_path / "curated" / "rejects.parquet")["reason"])
-
-    copy = shutil.copytree(raw, tmp_path / "raw")
-    boxes = copy / "bb_landmark" / "loose_bb_train.csv"
-    boxes.write_text("".join(line for line in boxes.read_text().splitlines(True) if "/0002_01" not in line))
-    assert "no_box" in rejects(copy)
-    shutil.rmtree(copy / "bb_landmark")
-    assert "no_box" not in rejects(copy)
 
 
 def test_merge_is_no_stage_of_the_flow() -> None:

@@ -143,6 +143,14 @@ def test_the_plan_gives_every_identity_its_views_and_every_kind_its_number() -> 
     _check_sizes(params, folders)
 
 
+def test_hidden_faces_are_added_to_a_set_that_is_as_it_would_be_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = Synthesize(train_identities=9, test_identities=4, views=5, defects=3)
+    shots = [shot for folder in plan(params) for shot in folder.shots]
+    monkeypatch.setattr("refsr.synthetic.plan.KINDS", KINDS[: KINDS.index("occluded")])
+    without = [shot for folder in plan(params) for shot in folder.shots]
+    assert [shot for shot in shots if shot.kind != "occluded"] == without
+
+
 def _check_sizes(params: Synthesize, folders: list[Folder]) -> None:
     frames = [shot.frame for folder in folders for shot in folder.shots if shot.kind != "tiny"]
     sides = [side for frame in frames for side in (frame.width, frame.height)]

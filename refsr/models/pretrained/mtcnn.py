@@ -29,6 +29,7 @@ class Faces(NamedTuple):
 
 
 Detect = Callable[[np.ndarray, float], Faces]  # an image (H, W, 3) uint8 RGB and the smallest face sought, pixels
+Certainty = Callable[[np.ndarray], np.ndarray]  # faces (N, S, S, 3) uint8 RGB, each filling its square -> (N,)
 
 
 def face_detector() -> Detect:
@@ -55,6 +56,18 @@ def face_detector() -> Detect:
         return Faces(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), points, score)
 
     return detect
+
+
+def face_certainty() -> Certainty:
+    """The last of the three networks alone: how probable it is that each picture is of a face. Raises as above."""
+    output = _load(_Output, _NETWORKS[_Output])
+
+    @torch.inference_mode()
+    def certainty(faces: np.ndarray) -> np.ndarray:
+        pixels = (torch.from_numpy(faces).permute(0, 3, 1, 2).float() - 127.5) / 128
+        return _face_probability(output(F.interpolate(pixels, size=(48, 48), mode="area"))[0].double().numpy())
+
+    return certainty
 
 
 class _Proposal(nn.Module):
