@@ -25,7 +25,8 @@ def find_copies(hashes: np.ndarray, thumbs: Rows, embeddings: Rows, max_bits: in
     Their hashes (N,) uint64 differ in at most `max_bits`, thumbs (N, h, w) uint8 are alike and embeddings (N, D) of the
     faces near. Two views of one person often share a hash, two portraits the light, but not detail and face at once.
     """
-    found = [_confirmed(pairs, thumbs, embeddings) for pairs in _close(hashes, max_bits)]
+    close = (pairs[part] for pairs in _close(hashes, max_bits) for part in blocks(len(pairs)))
+    found = [_confirmed(pairs, thumbs, embeddings) for pairs in close]
     pairs, alike = (np.concatenate(parts) for parts in zip(*found, (_NO_PAIRS, np.empty(0)), strict=True))
     order = _ascending(pairs)
     return pairs[order], alike[order]

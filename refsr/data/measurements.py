@@ -43,6 +43,7 @@ class Detector(NamedTuple):
 
 _EMBEDDED = 32  # chips given to the network at once
 _NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
+_NO_CHIPS = np.zeros((1, quality.CHIP, quality.CHIP, 3), np.uint8)  # shown to learn how long an embedding is
 # All others are float64.
 _FACTS = {"reason": object, "detail": object, "sha256": object, "lot": np.uint64, "dhash": np.uint64}
 _AHEAD = 3  # items each worker may be ahead of the reader
@@ -133,11 +134,10 @@ def _leave_out_faceless(looks: list[Look], detector: Detector, least: float) -> 
 def _embed(looks: list[Look], embed: Embed) -> np.ndarray:
     """(N, D), NaN where there is no face."""
     faces = [row for row, look in enumerate(looks) if look.chip is not None]
-    chips = [_chips([looks[row] for row in some]) for some in _batches(faces)]
-    embedded = [embed(some) for some in chips or [np.zeros((1, quality.CHIP, quality.CHIP, 3), np.uint8)]]
-    embeddings = np.full((len(looks), embedded[0].shape[1]), np.nan, np.float32)
-    if faces:
-        embeddings[faces] = np.concatenate(embedded)
+    embedded = [embed(_chips([looks[row] for row in some])) for some in _batches(faces)]
+    size = (embedded or [embed(_NO_CHIPS)])[0].shape[1]
+    embeddings = np.full((len(looks), size), np.nan, np.float32)
+    embeddings[faces] = np.concatenate([np.empty((0, size), np.float32), *embedded])
     return embeddings
 
 
