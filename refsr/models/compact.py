@@ -19,7 +19,6 @@ from refsr.models.attention import ReferenceAttention
 from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
 from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
 
-CELLS = 4  # of the whole image's context, along each side
 SHARE = 4  # one in so many images of a training batch teaches the modes too: all would make a step much longer
 Fine = Callable[[torch.Tensor], torch.Tensor]
 
@@ -33,15 +32,23 @@ class Restored(NamedTuple):
 
 
 class Context(nn.Module):
-    """x and what the whole image, seen in CELLS x CELLS cells, adds to it."""
+    """x and what the whole image adds to it: a code of 16 channels in 4x4 cells, to which training adds noise.
+
+    The noise is worth some hundredths of a dB to what comes of it without (docs/decisions/0006-latent-variable.md).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.whole = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1))
+        self.code = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 16, 1)
+        )
+        self.spread = nn.Conv2d(16, width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        whole = self.whole(F.adaptive_avg_pool2d(x, CELLS))
-        return x + F.interpolate(whole, size=x.shape[-2:], mode="bilinear")
+        code = self.code(x)
+        if self.training:
+            code = code + torch.randn_like(code)
+        return x + F.interpolate(self.spread(code), size=x.shape[-2:], mode="bilinear")
 
 
 class Decoder(nn.Module):

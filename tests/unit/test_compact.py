@@ -117,6 +117,13 @@ def test_temperature_draws_samples_and_zero_draws_nothing(refsr: CompactRefsr) -
     assert not torch.equal(refsr.upscale(lr, ref, temperature=1.0), refsr.upscale(lr, ref, temperature=1.0))
 
 
+def test_training_adds_noise_and_nothing_else_does(refsr: CompactRefsr) -> None:
+    lr, hr, ref = _images()
+    assert torch.equal(refsr(lr, hr, ref).sr, refsr.upscale(lr, ref))
+    refsr.train()
+    assert not torch.equal(refsr(lr, hr, ref).sr, refsr(lr, hr, ref).sr)
+
+
 def test_a_sample_is_a_function_of_the_seed_and_departs_in_proportion_to_the_temperature(refsr: CompactRefsr) -> None:
     lr, _, ref = _images()
     changes = []
@@ -162,7 +169,7 @@ def test_fidelity_holds_the_result_to_lr(refsr: CompactRefsr) -> None:
 
 
 def test_without_a_latent_variable_there_is_no_sample() -> None:
-    model = build(SMALL | {"model": "refsr", "latent": 0})
+    model = build(SMALL | {"model": "refsr", "latent": 0}).eval()
     lr, hr, ref = _images()
     output = model(lr, hr, ref)
     assert output.kl == 0
