@@ -27,15 +27,15 @@ from refsr.evaluation.table import cell
 
 ARMS = ("none", "wrong", "right")
 SAMPLES = {"distance": "apart", "ratio": "error/spread", "active": "active"}
-# title -> (the prior, which is SISR's and RefSR's; what else of RefSR's parameters is changed)
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "default": ("learned", {}),
-    "prior standard": ("standard", {}),
-    "prior none": ("none", {}),
-    "attention off": ("learned", {"model": {"attention": False}}),
-    "no wrong, no missing": ("learned", {"wrong_reference": 0.0, "no_reference": 0.0}),
-    "20% wrong, 10% missing": ("learned", {"wrong_reference": 0.2, "no_reference": 0.1}),
-    "identity loss 0.1 (*)": ("learned", {"loss": Loss(identity_weight=0.1)}),
+# title -> (the units of the latent variable, which are SISR's and RefSR's; what else of RefSR's parameters is changed)
+CASES: dict[str, tuple[int, dict[str, Any]]] = {
+    "default": (16, {}),
+    "no latent variable": (0, {}),
+    "64 latent units": (64, {}),
+    "attention off": (16, {"model": {"attention": False}}),
+    "no wrong, no missing": (16, {"wrong_reference": 0.0, "no_reference": 0.0}),
+    "20% wrong, 10% missing": (16, {"wrong_reference": 0.2, "no_reference": 0.1}),
+    "identity loss 0.1 (*)": (16, {"loss": Loss(identity_weight=0.1)}),
 }
 
 
@@ -56,12 +56,12 @@ def main() -> None:
 
 def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> dict[str, Any]:
     """Train and measure one case, unless its result is there already."""
-    prior, changes = CASES[title]
+    units, changes = CASES[title]
     done = folder / f"{number}.json"
     if not done.exists():
         sisr, refsr = arena.demo_sections(steps)
-        sisr = sisr.model_copy(update={"model": sisr.model | {"prior": prior}})
-        first = arena.fit(sisr, faces, folder / f"sisr-{prior}")
+        sisr = sisr.model_copy(update={"model": sisr.model | {"latent": units}})
+        first = arena.fit(sisr, faces, folder / f"sisr-{units}")
         second = arena.fit(refsr.model_copy(update=changes), faces, folder / str(number), first)
         scores = arena.measure(faces, second, ARMS)
         done.write_text(json.dumps(scores | {"samples": arena.measure_samples(faces, second)}))

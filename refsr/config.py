@@ -119,7 +119,7 @@ class Loss(Section):
     perceptual: Literal["efficientnet", "hed", "vgg19"] = "efficientnet"  # the network whose features are compared
     vgg19_weights: str = ""  # file of VGG19's weights, see refsr.models.pretrained.vgg19
     perceptual_weight: Weight = 0.3
-    kl_weight: Weight = 1.0e-4
+    kl_weight: Weight = 1.0e-4  # of a nat: of KL, and of what the compact variant's code leaves unexplained
     kl_warmup: Share = 0.0  # share of the steps over which the weight of KL rises from 0
     free_bits: Weight = 0.0  # nats of each latent dimension that cost nothing
     identity_weight: Weight = 0.0  # of 1 - cosine of dlib's embeddings

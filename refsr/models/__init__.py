@@ -11,12 +11,18 @@ from refsr.errors import RefsrError
 
 
 class Output(NamedTuple):
-    """What a network gives in training. D is the number of latent dimensions, 0 where there is no latent variable."""
+    """What a network gives in training. D is the number of latent dimensions, 0 where there is no latent variable.
+
+    A network may look at the first B' images of the batch alone for its posterior.
+    """
 
     sr: torch.Tensor  # (B, 3, H, W), not clamped
     kl_each: torch.Tensor  # (D,), nats per image in each dimension, mean over the batch
-    posterior_mean: torch.Tensor  # (B, D)
-    prior_mean: torch.Tensor  # (B, D)
+    posterior_mean: torch.Tensor  # (B', D)
+    prior_mean: torch.Tensor  # (B', D)
+    unexplained: torch.Tensor | float = (
+        0.0  # () nats per image that HR has left once z is known, where the variant tells
+    )
 
     @property
     def kl(self) -> torch.Tensor:
@@ -41,7 +47,7 @@ class SuperResolver(Protocol):
     ) -> torch.Tensor:
         """SR, not clamped.
 
-        `temperature` 0 decodes the prior's mean, 1 draws from the prior, anything between draws nearer to the mean;
+        `temperature` 0 draws nothing, 1 draws from the prior, anything between lies nearer to what 0 gives;
         RefsrError where the variant draws no samples. `fidelity` in [0, 1] is the share of what the reduced SR misses
         of LR that is put back (see `refsr.models.upscaling.hold_to_lr`); 0 is the network's own output.
         """

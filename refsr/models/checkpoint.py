@@ -25,13 +25,17 @@ def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None
 
 
 def load_model(path: Path, device: str = "cpu") -> nn.Module:
-    """The network of a checkpoint, in evaluation mode. Raises RefsrError where the file is missing or damaged."""
+    """The network of a checkpoint, in evaluation mode.
+
+    Raises RefsrError where the file is missing or damaged, or of a version whose networks had another shape.
+    """
     config, _, tensors = read_checkpoint(path)
-    model = build(config)
     try:
+        model = build(config)
         model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise RefsrError(f"{path}: its weights do not fit its own configuration {config}: {error}") from error
+    except (RefsrError, RuntimeError) as error:
+        advice = "train again, or use the version that trained it"
+        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({error})") from error
     return model.to(device).eval()
 
 

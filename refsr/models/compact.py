@@ -1,13 +1,14 @@
-"""The compact variant: conditional VAEs with a learned prior, convolutional throughout, for any size and for 4x to 16x.
+"""The compact variant: conditional VAEs, convolutional throughout, for any size and for 4x to 16x.
 
 Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The single-image network predicts
 what bicubic enlargement misses. The reference network runs that same trunk on the LR image AND on the reduced
 reference, so that both have features of one kind and attention can match them; what attention carries over is made
 of the reference itself and of what bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why.
+SR takes nothing that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
 """
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,23 +16,39 @@ from torch import nn
 
 from refsr.models import Output
 from refsr.models.attention import ReferenceAttention
-from refsr.models.latent import BASE, Latent, Prior, no_latent
+from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
 from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
 
+SHARE = 4  # one in so many images of a training batch teaches the modes too: all would make a step much longer
 Fine = Callable[[torch.Tensor], torch.Tensor]
 
 
-class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), without normalisation: colours are to be kept."""
+class Restored(NamedTuple):
+    """What a network makes of an image without drawing anything, and the features it is made of."""
+
+    sr: torch.Tensor  # (B, 3, H, W)
+    x: torch.Tensor  # (B, C, H/4, W/4)
+    fine: torch.Tensor  # (B, C', H/2, W/2)
+
+
+class Context(nn.Module):
+    """x and what the whole image adds to it: a code of 16 channels in 4x4 cells, to which training adds noise.
+
+    The noise is worth some hundredths of a dB to what comes of it without (docs/decisions/0006-latent-variable.md).
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.code = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 16, 1)
+        )
+        self.spread = nn.Conv2d(16, width, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        change: torch.Tensor = self.second(F.relu(self.first(x)))
-        return x + change
+        code = self.code(x)
+        if self.training:
+            code = code + torch.randn_like(code)
+        return x + F.interpolate(self.spread(code), size=x.shape[-2:], mode="bilinear")
 
 
 class Decoder(nn.Module):
@@ -47,17 +64,19 @@ class Decoder(nn.Module):
         self.at_half = nn.Sequential(ResidualBlock(half), ResidualBlock(half))
         self.output = nn.Conv2d(half, 3 * 4, 3, padding=1)
 
-    def forward(self, x: torch.Tensor, fine: Fine | None = None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, fine: Fine | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The residual, and the features at HR / 2 that it is made of."""
         x = F.pixel_shuffle(self.to_half(x), 2)
         if fine is not None:
             x = fine(x)
-        return F.pixel_shuffle(self.output(self.at_half(x)), 2)
+        x = self.at_half(x)
+        return F.pixel_shuffle(self.output(x), 2), x
 
 
 class CompactSisr(nn.Module):
     """The single-image conditional VAE. Images are RGB in [0, 1], of any size and shape that `scale` divides.
 
-    Option `prior`: "learned", "standard" (N(0, 1)) or "none", a network without a latent variable.
+    Option `latent`: the units of the latent variable, which are the ways in which samples differ; 0 for none at all.
     """
 
     def __init__(
@@ -67,21 +86,21 @@ class CompactSisr(nn.Module):
         width: int = 64,
         blocks: int = 4,
         latent: int = 16,
-        prior: Prior = "learned",
     ) -> None:
         super().__init__()
-        if prior not in get_args(Prior):
-            raise ValueError(f"prior {prior!r} is not one of {', '.join(get_args(Prior))}")
+        if latent < 0:
+            raise ValueError(f"latent {latent}: there cannot be fewer units than 0")
         self.config: dict[str, Any] = {
             "model": "sisr", "variant": "compact", "hr_size": hr_size, "scale": scale,
-            "width": width, "blocks": blocks, "latent": latent, "prior": prior,
+            "width": width, "blocks": blocks, "latent": latent,
         }  # fmt: skip
         self.scale = scale
-        self.draws_samples = prior != "none"
+        self.draws_samples = latent > 0
         self.head = nn.Conv2d(3, width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
-        self.latent = Latent(width, latent, prior) if self.draws_samples else None
+        self.context = Context(width)
         self.decoder = Decoder(width)
+        self.modes = Modes(width, width * 3 // 4, latent) if self.draws_samples else None
 
     def encode(self, lr: torch.Tensor) -> torch.Tensor:
         """LR (B, 3, h, w) -> features on the base grid (B, C, h * scale / 4, w * scale / 4)."""
@@ -89,29 +108,38 @@ class CompactSisr(nn.Module):
         return features
 
     def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
-        """One forward in training."""
-        return self.restore(lr, ref, hr=hr)
+        """One forward in training. The latent variable learns from what SR missed, and SR nothing from it."""
+        restored = self.restore(lr, ref)
+        if self.modes is None:
+            none = lr.new_zeros(len(lr), 0)
+            return Output(restored.sr, none.sum(0), none, none)
+        count = -(-len(lr) // SHARE) if self.training else len(lr)
+        sr, x, fine = (part[:count].detach() for part in restored)
+        lr, hr = lr[:count], hr[:count]
+        found = infer(self.modes(x, fine, lr), left_open(hr - sr, lr))
+        return Output(restored.sr, found.kl_each, found.mean, torch.zeros_like(found.mean), found.unexplained)
 
     def upscale(
         self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
     ) -> torch.Tensor:
         """SR (B, 3, H, W), not clamped; see `SuperResolver.upscale`."""
-        if not self.draws_samples:
+        if self.modes is None:
             require_no_temperature(temperature, "compact without a latent variable")
-        return hold_to_lr(self.restore(lr, ref, temperature=temperature).sr, lr, fidelity)
+        sr, x, fine = self.restore(lr, ref)
+        if self.modes is not None and temperature != 0:
+            modes = self.modes(x, fine, lr)
+            code = temperature * torch.randn(modes.shape[:2], device=modes.device)
+            sr = sr + (code[:, :, None, None, None] * modes).sum(1)
+        return hold_to_lr(sr, lr, fidelity)
 
-    def restore(
-        self, lr: torch.Tensor, ref: torch.Tensor | None, *, hr: torch.Tensor | None = None, temperature: float = 0.0
-    ) -> Output:
-        """SR by the posterior where HR is given, else by the prior; `ref` is ignored."""
-        return self._decode(lr, self.encode(lr), None, hr, temperature)
+    def restore(self, lr: torch.Tensor, ref: torch.Tensor | None) -> Restored:
+        """What takes nothing drawn; `ref` is ignored."""
+        return self._decode(lr, self.encode(lr), None)
 
-    def _decode(
-        self, lr: torch.Tensor, x: torch.Tensor, fine: Fine | None, hr: torch.Tensor | None, temperature: float
-    ) -> Output:
-        drawn = no_latent(x) if self.latent is None else self.latent(x, hr, temperature)
-        sr = _resize(lr, self.scale) + self.decoder(x + drawn.added, fine).float()
-        return Output(sr, drawn.kl_each, drawn.posterior_mean, drawn.prior_mean)
+    def _decode(self, lr: torch.Tensor, x: torch.Tensor, fine: Fine | None) -> Restored:
+        x = self.context(x)
+        residual, at_half = self.decoder(x, fine)
+        return Restored(_resize(lr, self.scale) + residual.float(), x, at_half)
 
 
 def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
@@ -132,11 +160,10 @@ class CompactRefsr(CompactSisr):
         width: int = 64,
         blocks: int = 4,
         latent: int = 16,
-        prior: Prior = "learned",
         heads: int = 4,
         attention: bool = True,
     ) -> None:
-        super().__init__(hr_size, scale, width, blocks, latent, prior)
+        super().__init__(hr_size, scale, width, blocks, latent)
         self.config |= {"model": "refsr", "heads": heads, "attention": attention}
         half = width * 3 // 4
         self.see = nn.Sequential(
@@ -149,12 +176,10 @@ class CompactRefsr(CompactSisr):
         self.gate = nn.Parameter(torch.full((1, width, 1, 1), 0.5))
         self.gate_fine = nn.Parameter(torch.full((1, half, 1, 1), 0.5))
 
-    def restore(
-        self, lr: torch.Tensor, ref: torch.Tensor | None, *, hr: torch.Tensor | None = None, temperature: float = 0.0
-    ) -> Output:
-        """SR by the posterior where HR is given, else by the prior; without `ref` by the single-image path alone."""
+    def restore(self, lr: torch.Tensor, ref: torch.Tensor | None) -> Restored:
+        """What takes nothing drawn; without `ref` by the single-image path alone."""
         if ref is None:
-            return super().restore(lr, None, hr=hr, temperature=temperature)
+            return super().restore(lr, None)
         x = self.encode(lr)
         coarse, fine = self._carry_over(x, as_set(ref))
 
@@ -163,7 +188,7 @@ class CompactRefsr(CompactSisr):
             return y + change
 
         x = x + self.gate * self.fuse(torch.cat([x, coarse], 1))
-        return self._decode(lr, x, add_fine, hr, temperature)
+        return self._decode(lr, x, add_fine)
 
     def _carry_over(self, x: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of references (B, R, 3, H', W') what x (B, C, h, w) needs: on the base grid (B, C, h, w), and at HR / 2."""

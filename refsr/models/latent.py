@@ -1,83 +1,99 @@
-"""The latent variable of the compact variant, and its prior."""
+"""The latent variable of the compact variant: the few ways in which the whole of an output may be otherwise.
 
-from typing import Literal, NamedTuple
+What SR misses of HR, less what LR settles (the part that its reduction would show), is taken to be
+
+    z_1 M_1 + ... + z_D M_D + noise,    z ~ N(0, I),    noise ~ N(0, NOISE^2 I),
+
+where a small network makes the modes M of an image from its own features. So a sample is one code for the whole image,
+and the likelihood, and the posterior of z once HR is seen, are known in closed form: there is no encoder that could be
+ignored, and no gradient that is drawn. Compare Nehme et al., NeurIPS 2023 (principal components of what a restoration
+leaves open), and Monteiro et al., NeurIPS 2020 (a Gaussian of low rank, made by a network).
+"""
+
+from functools import cache
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refsr.models.upscaling import reduction_matrix
+
 BASE = 4  # HR pixels per cell of the base grid, along one side
-CELLS = 4  # the latent variable has this many cells along each side, whatever the size of the image
-
-Prior = Literal["learned", "standard", "none"]
-
-
-class Draw(NamedTuple):
-    """A latent variable as it was drawn. D is the number of its dimensions, those of all cells together."""
-
-    added: torch.Tensor  # (B, C, h, w), what it adds to the features
-    kl_each: torch.Tensor  # (D,), nats per image in each dimension, mean over the batch
-    posterior_mean: torch.Tensor  # (B, D); the prior's where HR was not seen
-    prior_mean: torch.Tensor  # (B, D)
+CELLS = 8  # where in the image a cell lies is learned for this many along each side, whatever its size
+NOISE = 0.25  # four times what is missed of a pixel, about: in a cell of 4x4 pixels it is much the same
 
 
-class Latent(nn.Module):
-    """The latent variable of the conditional VAE: 4x4 cells of `size` Gaussian dimensions; the posterior also sees HR.
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), without normalisation: colours are to be kept."""
 
-    The prior is "learned", p(z given features), or "standard", N(0, 1) whatever the image.
-    """
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
 
-    def __init__(self, width: int, size: int, prior: Prior = "learned") -> None:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        change: torch.Tensor = self.second(F.relu(self.first(x)))
+        return x + change
+
+
+class Posterior(NamedTuple):
+    """What is known of the code of each image once HR is seen. D is the number of its units."""
+
+    mean: torch.Tensor  # (B, D); the prior's is 0
+    kl_each: torch.Tensor  # (D,), nats per image in each unit, mean over the batch
+    unexplained: torch.Tensor  # (), nats per image: minus the log-likelihood of HR given the code, but for a constant
+
+
+class Modes(nn.Module):
+    """Features of an image -> its modes, drawn at HR / 2. None changes what the image is reduced to."""
+
+    def __init__(self, width: int, half: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.prior = _head(width, width, size) if prior == "learned" else None
-        self.see_hr = nn.Conv2d(3 * BASE**2, width, 3, padding=1)
-        self.posterior = _head(2 * width, width, size)
-        self.spread = nn.Conv2d(size, width, 1)
+        self.place = nn.Parameter(0.1 * torch.randn(1, width, CELLS, CELLS))
+        self.see = nn.Conv2d(width, width, 3, padding=1)
+        self.to_half = nn.Conv2d(width, 4 * half, 3, padding=1)
+        self.see_fine = nn.Conv2d(half, half, 1)
+        self.at_half = ResidualBlock(half)
+        self.output = nn.Conv2d(half, 3 * size, 3, padding=1)
+        with torch.no_grad():  # modes grow to their size sooner than they shrink to it
+            self.output.weight.normal_(std=0.002)
+            cast(nn.Parameter, self.output.bias).zero_()
 
-    def forward(self, x: torch.Tensor, hr: torch.Tensor | None = None, temperature: float = 0.0) -> Draw:
-        """Draw z for features (B, C, h, w): with HR (B, 3, 4h, 4w) from the posterior, without from the prior.
-
-        From the prior its standard deviation is taken `temperature` times; at 0 its mean is decoded.
-        """
-        prior_mean, prior_log_sd = self._prior(x)
-        mean, log_sd, kl_each = prior_mean, prior_log_sd, prior_mean[0].flatten() * 0
-        if hr is not None:
-            seen = F.relu(self.see_hr(F.pixel_unshuffle(hr, BASE) - 0.5))
-            mean, log_sd = _gaussian(self.posterior, torch.cat([x, seen], 1))
-            kl_each = kl_of_gaussians(mean, log_sd, prior_mean, prior_log_sd)
-            temperature = 1.0
-        z = mean if temperature == 0 else mean + temperature * log_sd.exp() * torch.randn_like(mean)
-        added = F.interpolate(self.spread(z.to(x.dtype)), size=x.shape[-2:], mode="bilinear")
-        return Draw(added, kl_each, mean.flatten(1), prior_mean.flatten(1))
-
-    def _prior(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.prior is not None:
-            return _gaussian(self.prior, x)
-        zeros = torch.zeros(len(x), self.size, CELLS, CELLS, device=x.device)
-        return zeros, zeros
+    def forward(self, x: torch.Tensor, fine: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
+        """x (B, C, H/4, W/4), fine (B, C', H/2, W/2), lr (B, 3, h, w) -> (B, D, 3, H, W)."""
+        place = F.interpolate(self.place, size=x.shape[-2:], mode="bilinear")
+        y = F.pixel_shuffle(self.to_half(F.relu(self.see(x) + place)), 2)
+        y = F.relu(self.at_half(F.relu(y + self.see_fine(fine))))
+        modes = F.interpolate(self.output(y).float(), scale_factor=2, mode="bilinear")
+        return left_open(modes.reshape(len(x), self.size, 3, *modes.shape[-2:]), lr)
 
 
-def no_latent(x: torch.Tensor) -> Draw:
-    """The draw of a network without a latent variable: nothing is added, D is 0."""
-    none = x.new_zeros(len(x), 0, dtype=torch.float32)
-    return Draw(torch.zeros_like(x), none.sum(0), none, none)
+def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
+    """A change of SR (..., H, W) without what LR (B, 3, h, w) settles: its reduction is 0."""
+    rows, columns = (_settled(*sides) for sides in zip(lr.shape[-2:], change.shape[-2:], strict=True))
+    left: torch.Tensor = change - rows.to(change.device) @ change @ columns.to(change.device)
+    return left
 
 
-def kl_of_gaussians(
-    mean: torch.Tensor, log_sd: torch.Tensor, prior_mean: torch.Tensor, prior_log_sd: torch.Tensor
-) -> torch.Tensor:
-    """KL(posterior || prior) of diagonal Gaussians, (B, ...) each -> (D,) nats, mean over the batch."""
-    variance_ratio = (2 * (log_sd - prior_log_sd)).exp()
-    distance = ((mean - prior_mean) * (-prior_log_sd).exp()).square()
-    return 0.5 * (variance_ratio + distance - 1 - 2 * (log_sd - prior_log_sd)).mean(0).flatten()
+@cache
+def _settled(short: int, long: int) -> torch.Tensor:
+    """The projection (long, long) of a line onto what its reduction to `short` pixels tells of it."""
+    reduction = reduction_matrix(short, long)
+    settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).float()
+    return settled
 
 
-def _head(inputs: int, width: int, size: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 2 * size, 1))
-
-
-def _gaussian(head: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and log standard deviation, (B, size, 4, 4) each."""
-    mean, log_sd = head(F.adaptive_avg_pool2d(x, CELLS)).float().chunk(2, 1)
-    return mean, log_sd.clamp(-6, 3)
+def infer(modes: torch.Tensor, missed: torch.Tensor) -> Posterior:
+    """The posterior of the code given what SR missed, less what LR settles: (B, D, 3, H, W), (B, 3, H, W)."""
+    with torch.autocast(modes.device.type, enabled=False):
+        m, r = modes.flatten(2) / NOISE, missed.float().flatten(1) / NOISE
+        precision = torch.eye(m.shape[1], device=m.device) + m @ m.mT
+        root = torch.linalg.cholesky_ex(precision).L  # what is no number is told by the loss
+        mean = torch.cholesky_solve(m @ r[:, :, None], root)[..., 0]
+        variance = torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2)
+        log_determinant = root.diagonal(dim1=1, dim2=2).log()
+        kl_each = (0.5 * (mean.square() + variance - 1) + log_determinant).mean(0)
+        rest = (r - (mean[:, None] @ m)[:, 0]).square().sum(1) + (1 - variance).sum(1)
+    return Posterior(mean, kl_each, 0.5 * rest.mean())

@@ -22,7 +22,7 @@ def released_loss(output: Output, hr: torch.Tensor, features: Features) -> torch
         wanted = features(hr)
     pixels = F.l1_loss(output.sr, hr, reduction="sum")
     perceptual = F.l1_loss(features(output.sr), wanted, reduction="sum")
-    return pixels + FEATURE_WEIGHT * perceptual + len(hr) * output.kl
+    return pixels + FEATURE_WEIGHT * perceptual + len(hr) * (output.kl + output.unexplained)
 
 
 def released_loss_in_means(output: Output, hr: torch.Tensor, features: Features) -> torch.Tensor:
@@ -35,4 +35,4 @@ def released_loss_in_means(output: Output, hr: torch.Tensor, features: Features)
     pixels = F.l1_loss(output.sr, hr)
     perceptual = F.l1_loss(features(output.sr), wanted)
     values = hr[0].numel()
-    return pixels + FEATURE_WEIGHT * wanted[0].numel() / values * perceptual + output.kl / values
+    return pixels + FEATURE_WEIGHT * wanted[0].numel() / values * perceptual + (output.kl + output.unexplained) / values

@@ -36,11 +36,15 @@ def hold_to_lr(sr: torch.Tensor, lr: torch.Tensor, fidelity: float) -> torch.Ten
     return sr + fidelity * (rows @ missed @ columns.T)
 
 
-def _widening(short: int, long: int, like: torch.Tensor) -> torch.Tensor:
-    """The pseudo-inverse (long, short) of the reduction of a line from `long` to `short` pixels."""
+def reduction_matrix(short: int, long: int) -> torch.Tensor:
+    """The bicubic reduction of a line from `long` to `short` pixels, (short, long) float64."""
     line = torch.eye(long, dtype=torch.float64)[None, None]  # each column a line with one pixel set
-    reduction = F.interpolate(line, size=(short, long), mode="bicubic", antialias=True)[0, 0]
-    widening: torch.Tensor = torch.linalg.pinv(reduction).to(like.device, torch.float32)
+    return F.interpolate(line, size=(short, long), mode="bicubic", antialias=True)[0, 0]
+
+
+def _widening(short: int, long: int, like: torch.Tensor) -> torch.Tensor:
+    """The pseudo-inverse (long, short) of that reduction."""
+    widening: torch.Tensor = torch.linalg.pinv(reduction_matrix(short, long)).to(like.device, torch.float32)
     return widening
 
 

@@ -45,7 +45,8 @@ class Objective(nn.Module):
         told = {"l1": (output.sr - hr).abs().mean(), "kl": output.kl, "active_units": active_units(output)}
         if self.loss.kind == "default":
             terms = self._terms(output, lr, hr)
-            loss = told["l1"] + self._kl_weight(step) * self._kl(output) + sum(w * term for w, term in terms.values())
+            nats = self._kl(output) + output.unexplained
+            loss = told["l1"] + self._kl_weight(step) * nats + sum(weight * term for weight, term in terms.values())
             return {"loss": loss} | told | {name: term for name, (_, term) in terms.items()}
         released = released_loss if self.loss.kind == "released" else released_loss_in_means
         return {"loss": released(output, hr, cast(Perceptual, self.features).deepest)} | told

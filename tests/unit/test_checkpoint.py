@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.checkpoint import load_matching, load_model, save_model
 from refsr.models.release import ReleaseRefsr, ReleaseSisr
@@ -44,3 +45,12 @@ def test_a_checkpoint_gives_the_same_network_back(
     assert again.config == network.config == config
     lr, (hr, ref) = torch.rand(2, 3, 4, 4), torch.rand(2, 2, 3, 16, 16)
     assert torch.equal(again(lr, hr, ref).sr, network(lr, hr, ref).sr)
+
+
+@pytest.mark.parametrize("change", [{"prior": "learned"}, {"width": 24}])
+def test_a_checkpoint_of_another_version_says_what_to_do(tmp_path: Path, change: dict[str, object]) -> None:
+    network = build({"model": "refsr", "variant": "compact", "width": 16, "blocks": 1})
+    network.config |= change  # type: ignore[union-attr, operator]
+    save_model(tmp_path / "model.safetensors", network)
+    with pytest.raises(RefsrError, match=r"model\.safetensors: does not fit this version of refsr; train again"):
+        load_model(tmp_path / "model.safetensors")

@@ -7,6 +7,7 @@ from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.attention import ReferenceAttention
 from refsr.models.compact import CompactRefsr, CompactSisr
+from refsr.models.upscaling import reduced
 
 SMALL = {"variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1}
 
@@ -52,8 +53,7 @@ def test_the_default_has_less_than_15_million_parameters() -> None:
     "options",
     [
         {"model": "sisr"},
-        {"model": "sisr", "prior": "standard"},
-        {"model": "sisr", "prior": "none"},
+        {"model": "sisr", "latent": 0},
         {"model": "refsr"},
         {"model": "refsr", "attention": False},
     ],
@@ -62,7 +62,7 @@ def test_every_parameter_gets_a_gradient(options: dict[str, object]) -> None:
     model = build(SMALL | options)
     lr, hr, ref = _images()
     output = model(lr, hr, ref)
-    ((output.sr - hr).abs().mean() + output.kl).backward()
+    ((output.sr - hr).abs().mean() + output.kl + output.unexplained).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
@@ -107,13 +107,55 @@ def test_attention_brings_each_cell_from_where_it_lies_in_either_reference() -> 
     torch.testing.assert_close(carried, values, atol=1e-2, rtol=0)
 
 
-def test_temperature_draws_samples_and_zero_does_not(refsr: CompactRefsr) -> None:
+def test_temperature_draws_samples_and_zero_draws_nothing(refsr: CompactRefsr) -> None:
     lr, _, ref = _images()
     assert refsr.draws_samples
-    assert torch.equal(refsr.upscale(lr, ref), refsr.upscale(lr, ref))
+    before = torch.get_rng_state()
+    mean = refsr.upscale(lr, ref)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(refsr.upscale(lr, ref, temperature=0.0), mean)
     assert not torch.equal(refsr.upscale(lr, ref, temperature=1.0), refsr.upscale(lr, ref, temperature=1.0))
-    spread = [torch.stack([refsr.upscale(lr, ref, temperature=t) for _ in range(8)]).std(0).mean() for t in (0.2, 1.0)]
-    assert spread[0] < 0.5 * spread[1]
+
+
+def test_training_adds_noise_and_nothing_else_does(refsr: CompactRefsr) -> None:
+    lr, hr, ref = _images()
+    assert torch.equal(refsr(lr, hr, ref).sr, refsr.upscale(lr, ref))
+    refsr.train()
+    assert not torch.equal(refsr(lr, hr, ref).sr, refsr(lr, hr, ref).sr)
+
+
+def test_a_sample_is_a_function_of_the_seed_and_departs_in_proportion_to_the_temperature(refsr: CompactRefsr) -> None:
+    lr, _, ref = _images()
+    changes = []
+    for temperature in (1.0, 1.0, 0.25):
+        torch.manual_seed(3)
+        changes.append(refsr.upscale(lr, ref, temperature=temperature) - refsr.upscale(lr, ref))
+    assert torch.equal(changes[0], changes[1])
+    torch.testing.assert_close(changes[2], 0.25 * changes[0], atol=1e-5, rtol=1e-3)
+
+
+def test_samples_differ_in_what_lr_leaves_open_alone(refsr: CompactRefsr) -> None:
+    lr, _, ref = _images()
+    mean, sample = refsr.upscale(lr, ref), refsr.upscale(lr, ref, temperature=100.0)
+    assert (sample - mean).abs().max() > 0.01
+    torch.testing.assert_close(reduced(sample, (4, 4)), reduced(mean, (4, 4)), atol=1e-4, rtol=0)
+
+
+def test_the_latent_variable_teaches_nothing_but_its_modes(refsr: CompactRefsr) -> None:
+    """So that samples cost the output at temperature 0 nothing."""
+    lr, hr, ref = _images()
+    output = refsr(lr, hr, ref)
+    (output.kl + output.unexplained).backward()
+    taught = {name for name, p in refsr.named_parameters() if p.grad is not None}
+    assert taught == {name for name, _ in refsr.named_parameters() if name.startswith("modes.")}
+
+
+def test_in_training_a_share_of_the_batch_is_inferred(refsr: CompactRefsr) -> None:
+    lr, hr, ref = (images.repeat(3, 1, 1, 1) for images in _images())
+    assert len(refsr(lr, hr, ref).posterior_mean) == 6
+    output = refsr.train()(lr, hr, ref)
+    assert len(output.sr) == 6
+    assert len(output.posterior_mean) == len(output.prior_mean) == 2
 
 
 def test_fidelity_holds_the_result_to_lr(refsr: CompactRefsr) -> None:
@@ -127,7 +169,7 @@ def test_fidelity_holds_the_result_to_lr(refsr: CompactRefsr) -> None:
 
 
 def test_without_a_latent_variable_there_is_no_sample() -> None:
-    model = build(SMALL | {"model": "refsr", "prior": "none"})
+    model = build(SMALL | {"model": "refsr", "latent": 0}).eval()
     lr, hr, ref = _images()
     output = model(lr, hr, ref)
     assert output.kl == 0
@@ -140,5 +182,5 @@ def test_without_a_latent_variable_there_is_no_sample() -> None:
 def test_an_unknown_network_or_option_is_refused() -> None:
     with pytest.raises(ValueError, match="no such network"):
         build({"model": "sisr", "variant": "nonesuch"})
-    with pytest.raises(RefsrError, match="prior 'flat' is not one of learned, standard, none"):
-        build(SMALL | {"model": "sisr", "prior": "flat"})
+    with pytest.raises(RefsrError, match="latent -1: there cannot be fewer units than 0"):
+        build(SMALL | {"model": "sisr", "latent": -1})

@@ -61,7 +61,7 @@ def test_whole_floats_are_integers() -> None:
 
 
 def test_options_of_a_network_keep_their_types() -> None:
-    options = {"attention": False, "width": 48.0, "share": 0.5, "prior": "none"}
+    options = {"attention": False, "width": 48.0, "share": 0.5, "mode": "lr"}
     section = parse_section("train_refsr", {"model": options})
     assert isinstance(section, TrainRefsr)
     assert [type(value) for value in section.model.values()] == [bool, int, float, str]

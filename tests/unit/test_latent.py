@@ -1,42 +1,62 @@
-"""The latent variable of the compact variant."""
+"""The latent variable of the compact variant: modes, and what HR tells of the code."""
 
 import pytest
 import torch
+from torch.distributions import LowRankMultivariateNormal, MultivariateNormal, kl_divergence
 
-from refsr.models.latent import Latent, Prior, kl_of_gaussians
+from refsr.models.latent import NOISE, Modes, infer, left_open
+from refsr.models.upscaling import hold_to_lr, reduced
 
 
-def test_kl_by_hand() -> None:
-    mean, log_sd = torch.full((2, 3, 1, 1), 0.5), torch.full((2, 3, 1, 1), -1.0)
-    zero = torch.zeros_like(mean)
-    expected = torch.distributions.kl_divergence(
-        torch.distributions.Normal(mean, log_sd.exp()), torch.distributions.Normal(zero, torch.ones_like(zero))
+def _modes_and_missed() -> tuple[torch.Tensor, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return torch.rand(2, 3, 3, 8, 8, generator=draw) - 0.5, torch.rand(2, 3, 8, 8, generator=draw) - 0.5
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (24, 10), (2, 2)])
+def test_modes_are_as_many_at_any_size_and_unseen_in_lr(rows: int, columns: int) -> None:
+    torch.manual_seed(0)
+    modes, lr = Modes(8, 6, 5), torch.rand(2, 3, rows // 2, columns // 2)
+    found = modes(torch.rand(2, 8, rows, columns), torch.rand(2, 6, 2 * rows, 2 * columns), lr)
+    assert found.shape == (2, 5, 3, 4 * rows, 4 * columns)
+    assert reduced(found.flatten(0, 1), (rows // 2, columns // 2)).abs().max() < 1e-5
+    assert found.abs().max() > 1e-4
+
+
+def test_what_lr_leaves_open_is_what_holding_to_it_does_not_change() -> None:
+    change, lr = torch.rand(2, 3, 32, 24), torch.zeros(2, 3, 4, 3)
+    torch.testing.assert_close(left_open(change, lr), hold_to_lr(change, lr, 1.0), atol=1e-5, rtol=0)
+
+
+def test_the_bound_is_the_likelihood_of_what_was_missed() -> None:
+    """KL and what stays unexplained together are minus the log-likelihood of a Gaussian of low rank."""
+    modes, missed = _modes_and_missed()
+    found = infer(modes, missed)
+    factors = modes.flatten(2).mT
+    low_rank = LowRankMultivariateNormal(
+        torch.zeros(2, len(missed[0].flatten())), factors, torch.full((2, missed[0].numel()), NOISE**2)
     )
-    torch.testing.assert_close(kl_of_gaussians(mean, log_sd, zero, zero), expected.mean(0).flatten())
-    assert not kl_of_gaussians(mean, log_sd, mean, log_sd).any()
+    noise = MultivariateNormal(torch.zeros(1), NOISE**2 * torch.eye(1)).log_prob(torch.zeros(1)) * missed[0].numel()
+    expected = (noise - low_rank.log_prob(missed.flatten(1))).mean()
+    torch.testing.assert_close(found.kl_each.sum() + found.unexplained, expected, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("prior", ["learned", "standard"])
-def test_there_are_as_many_cells_at_any_size(prior: Prior) -> None:
-    latent = Latent(8, 4, prior)
-    for rows, columns in ((8, 8), (24, 10)):
-        drawn = latent(torch.rand(2, 8, rows, columns), torch.rand(2, 3, 4 * rows, 4 * columns))
-        assert drawn.added.shape == (2, 8, rows, columns)
-        assert drawn.kl_each.shape == (64,)
-        assert drawn.posterior_mean.shape == drawn.prior_mean.shape == (2, 64)
+def test_the_posterior_by_hand() -> None:
+    modes, missed = _modes_and_missed()
+    found = infer(modes, missed)
+    prior = MultivariateNormal(torch.zeros(3), torch.eye(3))
+    kl = []
+    for m, r, mean in zip(modes.flatten(2) / NOISE, missed.flatten(1) / NOISE, found.mean, strict=True):
+        covariance = torch.linalg.inv(torch.eye(3) + m @ m.T)
+        torch.testing.assert_close(mean, covariance @ m @ r, rtol=1e-4, atol=1e-4)
+        kl.append(kl_divergence(MultivariateNormal(mean, covariance), prior))
+    torch.testing.assert_close(found.kl_each.sum(), torch.stack(kl).mean(), rtol=1e-4, atol=1e-4)
+    assert (found.kl_each >= 0).all()
 
 
-def test_the_posterior_sees_hr_and_the_prior_does_not() -> None:
-    latent = Latent(8, 4)
-    x, (hr, other) = torch.rand(2, 8, 8, 8), torch.rand(2, 2, 3, 32, 32)
-    seen, again, blind = latent(x, hr), latent(x, other), latent(x)
-    assert torch.equal(seen.prior_mean, again.prior_mean)
-    assert not torch.equal(seen.posterior_mean, again.posterior_mean)
-    assert torch.equal(blind.posterior_mean, seen.prior_mean)
-    assert not blind.kl_each.any()
-
-
-def test_the_standard_prior_is_the_same_for_every_image() -> None:
-    x = torch.rand(2, 8, 8, 8)
-    assert not Latent(8, 4, "standard")(x).prior_mean.any()
-    assert Latent(8, 4, "learned")(x).prior_mean.any()
+def test_modes_of_nothing_explain_nothing() -> None:
+    modes, missed = _modes_and_missed()
+    found = infer(0 * modes, missed)
+    assert not found.mean.any()
+    assert found.kl_each.abs().max() < 1e-6
+    torch.testing.assert_close(found.unexplained, 0.5 * (missed / NOISE).square().sum((1, 2, 3)).mean())

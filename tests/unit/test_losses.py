@@ -25,6 +25,12 @@ def test_sums_by_hand() -> None:
     assert released_loss(output, hr, as_vgg).item() == pytest.approx(pixels + 10 * features / 256 + kl)
 
 
+def test_what_a_code_leaves_unexplained_is_counted_with_kl() -> None:
+    hr = torch.zeros(2, 3, 32, 32)
+    more = [released_loss(output_of(hr, 7.0)._replace(unexplained=rest), hr, as_vgg).item() for rest in (0.0, 5.0)]
+    assert more == pytest.approx([2 * 7.0, 2 * 12.0])
+
+
 def test_means_by_hand_at_128_pixels() -> None:
     hr = torch.zeros(1, 3, 128, 128)
     loss = released_loss_in_means(output_of(hr + 0.5, 1000.0), hr, as_vgg).item()

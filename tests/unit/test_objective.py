@@ -32,6 +32,14 @@ def test_the_default_loss_by_hand() -> None:
     assert set(parts) == {"loss", "l1", "kl", "active_units"}
 
 
+def test_what_the_code_leaves_unexplained_weighs_as_kl_does() -> None:
+    sr, lr, hr = _images()
+    output = _output(sr)._replace(unexplained=torch.tensor(3.0))
+    parts = Objective(Loss(perceptual_weight=0, kl_weight=0.01), 100)(output, lr, hr, 0)
+    assert parts["kl"].item() == pytest.approx(2.0)
+    assert parts["loss"].item() == pytest.approx(0.1 + 0.01 * (2.0 + 3.0), rel=1e-4)
+
+
 def test_kl_warms_up_over_its_share_of_the_steps() -> None:
     sr, lr, hr = _images()
     objective = Objective(Loss(perceptual_weight=0, kl_weight=1, kl_warmup=0.2), steps=100)
