@@ -31,10 +31,9 @@ SAMPLES = {"distance": "apart", "ratio": "error/spread", "active": "active"}
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "default": (16, {}),
     "no latent variable": (0, {}),
-    "64 latent units": (64, {}),
     "attention off": (16, {"model": {"attention": False}}),
     "no wrong, no missing": (16, {"wrong_reference": 0.0, "no_reference": 0.0}),
-    "20% wrong, 10% missing": (16, {"wrong_reference": 0.2, "no_reference": 0.1}),
+    "5% wrong, 10% missing": (16, {"wrong_reference": 0.05}),
     "identity loss 0.1 (*)": (16, {"loss": Loss(identity_weight=0.1)}),
 }
 
