@@ -43,7 +43,7 @@ class Measuring:
             return taken and is_wanted(name, size)
 
         self.count = 0  # images measured by this very run
-        self._work = folder / WORK
+        self._work = _work_folder(folder)
         known = [part / WORK / "spool" for part in joined]
         self.tree = Tree(open_source(raw, self._work / "spool", wanted, known))
         if joined:
@@ -89,3 +89,13 @@ class Measuring:
     def close(self) -> None:
         """Remove what was kept to go on after a kill."""
         shutil.rmtree(self._work)
+
+
+def _work_folder(output: Path) -> Path:
+    """Where an output keeps what is measured, empty if another version of refsr began it."""
+    work, version = output / WORK, output / WORK / "version"
+    if work.exists() and not (version.exists() and version.read_text() == parts.VERSION):
+        shutil.rmtree(work)
+    work.mkdir(parents=True, exist_ok=True)
+    version.write_text(parts.VERSION)
+    return work

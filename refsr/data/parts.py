@@ -14,6 +14,7 @@ from refsr.config import Curate
 from refsr.errors import RefsrError
 
 PART = "part.json"
+VERSION = "2"  # of what is measured and how it is kept: one that was made by another is of no use
 
 
 class Share(NamedTuple):
@@ -40,7 +41,7 @@ def parse_share(text: str) -> Share:
 
 def write(folder: Path, signature: str, params: Curate, share: Share) -> None:
     """Say of what raw set and parameters this part is."""
-    facts = {"raw": signature, "params": params.model_dump(mode="json"), "share": share}
+    facts = {"version": VERSION, "raw": signature, "params": params.model_dump(mode="json"), "share": share}
     (folder / PART).write_text(json.dumps(facts, indent=2) + "\n")
 
 
@@ -52,6 +53,8 @@ def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
             facts = json.loads((folder / PART).read_text())
         except (OSError, ValueError) as error:
             raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one") from error
+        if facts.get("version") != VERSION:
+            raise RefsrError(f"{folder}: measured by another version of refsr; curate it again by this one")
         if facts["raw"] != signature:
             raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
         changed = [key for key, value in params.model_dump(mode="json").items() if facts["params"].get(key) != value]

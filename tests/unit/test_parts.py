@@ -156,6 +156,18 @@ def test_what_is_no_share_is_refused(text: str) -> None:
         parse_share(text)
 
 
+def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source: Path, tmp_path: Path) -> None:
+    write_part(PARAMS, source, tmp_path / "part", embed_colour, 1, Share(1, 1))
+    facts = json.loads((tmp_path / "part" / "part.json").read_text())
+    (tmp_path / "part" / "part.json").write_text(json.dumps(facts | {"version": "1"}))
+    with pytest.raises(RefsrError, match="part: measured by another version of refsr; curate it again"):
+        write_curated(PARAMS, source, tmp_path / "merged", embed_colour, 1, [tmp_path / "part"])
+    (tmp_path / "part" / "part.json").unlink()
+    (tmp_path / "part" / "work" / "version").write_text("1")
+    metrics = write_part(PARAMS, source, tmp_path / "part", embed_colour, 1, Share(1, 1))
+    assert metrics["images_per_second"] > 0
+
+
 def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refsr.data.measurements.measure_images", lambda *_: pytest.fail("looked at"))
     told = preview(PARAMS, str(source))
