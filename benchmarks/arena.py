@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from refsr.config import Training, TrainRefsr, TrainSisr, load_section
+from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.data.curated import Curated
 from refsr.data.degrade import enlarge, reduce
 from refsr.evaluation import metrics, samples
@@ -20,6 +20,7 @@ from refsr.evaluation.statistics import bootstrap
 from refsr.models import SuperResolver, build, reference_config
 from refsr.models.checkpoint import load_matching, load_model, read_checkpoint
 from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
+from refsr.params import load_section
 from refsr.tracker import NullTracker
 from refsr.training.loop import Learner, train
 from refsr.training.objective import Objective

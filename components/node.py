@@ -11,8 +11,8 @@ from typing import Any
 from components.handover import ERROR, NUMBERS, ORDER
 from components.shell import ending_as_the_command_line_does
 from refsr import steps
-from refsr.config import parse_section
 from refsr.errors import RefsrError
+from refsr.params import parse_section
 from refsr.training import distributed
 
 

@@ -14,8 +14,8 @@ from typing import Any, Protocol, cast
 
 from components import handover
 from refsr import steps
-from refsr.config import parse_section
 from refsr.errors import RefsrError
+from refsr.params import parse_section
 from refsr.services.tracking import end_pipeline
 
 # What the pod's environment tells, and no parameter may: a value that is another in each run would defeat the cache.

@@ -17,8 +17,9 @@ from pipelines import images, twins
 from pipelines.cluster import load_cluster
 from pipelines.local import without_retries
 from pipelines.package import Work, arguments, build, compile_package, immutable_image
-from refsr.config import Register, load_section
+from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.params import load_section
 from refsr.services.registry import CANDIDATE, Registry
 
 USER = 10001  # of the image

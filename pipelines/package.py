@@ -14,8 +14,9 @@ from pipelines.cluster import Cluster
 from pipelines.inference import inference
 from pipelines.reevaluation import reevaluation
 from pipelines.training import Source, training
-from refsr.config import KNOWN, Fetch, load_section
+from refsr.config import KNOWN, Fetch
 from refsr.errors import RefsrError
+from refsr.params import load_section
 from refsr.services.versioning import git_revision
 
 GRAPHS = ("training", "reevaluation", "inference")

@@ -22,7 +22,8 @@ from pipelines.package import (
     reachable_from_a_cluster,
 )
 from pipelines.target import add_target_options, api, endpoint_of, require, resolve
-from refsr.config import SECTIONS, load_section
+from refsr.config import SECTIONS
+from refsr.params import load_section
 
 
 class Order(NamedTuple):

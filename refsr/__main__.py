@@ -108,7 +108,7 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _run_stage(options: argparse.Namespace) -> None:
-    from refsr.config import load_section
+    from refsr.params import load_section
 
     section = load_section(options.params, steps.SIDE_STEPS.get(options.stage, options.stage))
     kinds = steps.ports(steps.load(options.stage))
@@ -262,7 +262,7 @@ def _transfer(options: argparse.Namespace) -> None:
 
 
 def _register_params(options: argparse.Namespace) -> "Register":
-    from refsr.config import load_section
+    from refsr.params import load_section
 
     return cast("Register", load_section(options.params, "register"))
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from refsr.config import SECTIONS, load_section
+from refsr.config import SECTIONS
+from refsr.params import load_section
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/train-variants.md").read_text()

@@ -13,7 +13,7 @@ from pipelines.cluster import load_cluster
 from pipelines.package import Work, arguments, build, compile_package
 from pipelines.training import training
 from refsr import steps
-from refsr.config import load_section, parse_section
+from refsr.params import load_section, parse_section
 
 PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
 

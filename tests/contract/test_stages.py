@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from refsr import steps
-from refsr.config import SECTIONS, load_section
+from refsr.config import SECTIONS
+from refsr.params import load_section
 
 ROOT = Path(__file__).parents[2]
 PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]

@@ -19,8 +19,8 @@ from trainer_api import condition, serving
 from components import handover, shell
 from pipelines.cluster import Cluster, State, load_cluster
 from pipelines.trainjob import trainjob
-from refsr.config import load_section
 from refsr.models.checkpoint import load_model, read_checkpoint
+from refsr.params import load_section
 from refsr.services.tracking import open_store
 
 ROOT = Path(__file__).parents[2]

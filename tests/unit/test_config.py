@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from refsr.config import SECTIONS, Curate, TrainRefsr, TrainSisr, load_section, parse_section
+from refsr.config import SECTIONS, Curate, TrainRefsr, TrainSisr
 from refsr.errors import RefsrError
+from refsr.params import load_section, parse_section
 
 
 def _file(folder: Path, text: str) -> Path:

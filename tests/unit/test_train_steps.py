@@ -7,9 +7,10 @@ import pytest
 import torch
 from helpers import make_curated
 
-from refsr.config import Loss, Section, Training, load_section
+from refsr.config import Loss, Section, Training
 from refsr.models import build
 from refsr.models.checkpoint import read_checkpoint
+from refsr.params import load_section
 from refsr.steps.train_refsr import train_refsr
 from refsr.steps.train_sisr import train_sisr
 from refsr.tracker import NullTracker

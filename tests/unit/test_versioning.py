@@ -11,8 +11,8 @@ import pytest
 
 from pipelines.twins import s3_server
 from refsr import steps
-from refsr.config import parse_section
 from refsr.errors import RefsrError
+from refsr.params import parse_section
 from refsr.services.tracking import open_store
 from refsr.services.versioning import data_hash, file_hash, git_revision
 
