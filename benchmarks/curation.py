@@ -11,8 +11,8 @@ all of the work.
 - `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is
   its time over that of `ours`.
 
-The identity filter, which `naive` lacks, is apart: `chip_ms` is what it takes to cut the face chips for its network,
-`identity_ms_per_image` what the network takes, whoever cuts. `speedup_with_chips` has the former in it.
+The identity filter, which `naive` lacks, is apart: `chip_ms` is what it takes to cut the face chips for its networks,
+`identity_ms_per_image` what these take, whoever cuts. `speedup_with_chips` has the former in it.
 
 `two_workers` is the wall time of measuring with one process over that with two, once both run; `two_decoders`, in turns
 with it, that of decoding alone by two processes: where that is not about 2, two cores were not free, and neither
@@ -49,7 +49,7 @@ from refsr.data.shards import write_shards
 from refsr.data.storage import Extent
 from refsr.data.store import Store
 from refsr.data.vggface2 import BOX, Tree
-from refsr.steps.curate import embed_faces
+from refsr.steps.curate import embed_faces, face_probability
 from refsr.synthetic.dataset import write_raw
 
 ROUNDS = 7
@@ -120,7 +120,7 @@ def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
         "with_chips": (IDENTITY * len(jobs), lambda: _measure(jobs)),
         "measure": (IDENTITY * len(jobs), lambda: _measure(jobs, identity_filter=False)),
         "decode": (len(few) * AGAIN, lambda: _decode(faces.files * AGAIN)),
-        "identity": (len(chips), lambda: embed_faces(chips)),
+        "identity": (len(chips), lambda: (face_probability(chips), embed_faces(chips))),
     }
     spent = _rounds({name: run for name, (_, run) in contestants.items()}, time.process_time)
     cost = {name: 1000 * spent[name] / images for name, (images, _) in contestants.items()}
@@ -200,8 +200,8 @@ def _measure(jobs: list[Job], identity_filter: bool = True) -> list[Measured]:
         return list(measurements.measure(jobs, _no_embedding, PARAMS, 1))
 
 
-def _embed_none(looks: list[Look], _: Embed) -> tuple[np.ndarray, np.ndarray]:
-    return np.zeros((len(looks), 1), np.float32), np.zeros((0, 1), np.float32)
+def _embed_none(looks: list[Look], _: Embed) -> np.ndarray:
+    return np.zeros((len(looks), 1), np.float32)
 
 
 def _keep_and_write(jobs: list[Job], scratch: Path) -> None:
