@@ -62,11 +62,31 @@ def strips(bench: Bench, people: Sequence[str], others: bool = False) -> list[St
         ref = given(bench.curated, arm, chosen, lr)
         columns[TITLES[name]] = to_8_bits(restore(bench.models, arm, lr, ref, bench.curated.hr_size))
     columns |= {"HR": hr, "reference": right, "wrong ref.": wrong_ref}
+    return _as_strips(chosen, columns, {TITLES[name]: name for name in shown})
+
+
+def _as_strips(chosen: pd.DataFrame, columns: dict[str, torch.Tensor], arms: dict[str, str]) -> list[Strip]:
+    """A strip for each row of `chosen`, of its images (N, 3, H, W) by title."""
     pictures = [to_pictures(column) for column in columns.values()]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*pictures, strict=True)]
-    arms = {TITLES[name]: name for name in shown}
     names = zip(chosen["person"], chosen["wrong_person"], chosen["source"], strict=True)
     return [Strip(person, wrong, source, row, arms) for (person, wrong, source), row in zip(names, rows, strict=True)]
+
+
+@torch.inference_mode()
+def drawn(bench: Bench, people: Sequence[str], count: int = 6) -> list[Strip]:
+    """A strip of the first image of each of these people: RefSR with the right reference, and samples at temperature 1.
+
+    None where the network draws no samples.
+    """
+    if not bench.models.refsr.draws_samples:
+        return []
+    chosen = _first_images(bench, people)
+    hr, ref = _given_images(bench, chosen, "row", "right")
+    lr, upscale = reduce(hr, bench.models.scale), bench.models.refsr.upscale
+    columns = {"LR": _nearest(lr, bench.models.scale), TITLES["ref_right"]: to_8_bits(upscale(lr, ref))}
+    columns |= {f"sample {number}": to_8_bits(upscale(lr, ref, temperature=1.0)) for number in range(1, count + 1)}
+    return _as_strips(chosen, columns | {"HR": hr}, {TITLES["ref_right"]: "ref_right"})
 
 
 @torch.inference_mode()

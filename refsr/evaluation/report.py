@@ -26,6 +26,7 @@ class Findings:
     gains: pd.Series  # per person, from least to most
     strips: dict[str, list[Strip]]  # "best", "median" and "worst"
     more_strips: list[Strip]  # the arms beside the main ones, of people in the middle
+    samples: list[Strip]  # of the people in the middle; none where the network draws no samples
     grid: Grid
     histories: dict[str, Path]  # model -> history.csv, which may be missing
     summary: Path  # summary.json of the curated set, which may be missing
@@ -59,7 +60,8 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
         "strips_more_arms": sheet(findings.more_strips),
         "transfer_grid": grid_sheet(findings.grid),
     }
-    if "samples" in findings.metrics:
+    if findings.samples:
+        pictures["samples"] = sheet(findings.samples)
         pictures["reliability"] = reliability(findings.metrics["samples"]["calibration"])
     for name, picture in pictures.items():
         (folder / f"{name}.png").write_bytes(page.png(picture))
@@ -103,6 +105,7 @@ def render(findings: Findings) -> str:
         curves=curves(findings.histories),
         strips=findings.strips,
         more_strips=findings.more_strips,
+        samples=findings.samples,
         scores=_scores(findings),
         gains=findings.gains,
         grid=findings.grid,
@@ -129,7 +132,7 @@ def _difference_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _scores(findings: Findings) -> dict[tuple[str, str], dict[str, float]]:
     """(source, arm) -> PSNR and identity, for the captions of the strips."""
-    groups = [*findings.strips.values(), findings.more_strips]
+    groups = [*findings.strips.values(), findings.more_strips, findings.samples]
     shown = {strip.source for group in groups for strip in group}
     rows = findings.table[findings.table["source"].isin(shown)]
     columns = (rows[key].tolist() for key in ("source", "arm", "psnr", "identity"))

@@ -26,7 +26,7 @@ def evaluate(
     import torch
 
     from refsr.data.curated import Curated
-    from refsr.evaluation.figures import strips, transfer_grid
+    from refsr.evaluation.figures import drawn, strips, transfer_grid
     from refsr.evaluation.judges import Judge
     from refsr.evaluation.pairing import pairs
     from refsr.evaluation.protocol import Bench, load_models, measure
@@ -48,6 +48,7 @@ def evaluate(
         gains=ranking,
         strips={name: strips(bench, who) for name, who in shown.items()},
         more_strips=strips(bench, shown["median"], others=True),
+        samples=drawn(bench, shown["median"]),
         grid=transfer_grid(bench, grid_people(ranking, params.grid)),
         histories={
             title: paths[name].with_name("history.csv")

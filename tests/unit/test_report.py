@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -13,11 +14,15 @@ from helpers import make_curated
 from pages import pictures
 
 from refsr.config import Evaluate
+from refsr.data.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation import charts, figures, report, results
 from refsr.evaluation.arms import DIFFERENCES, OTHERS
 from refsr.evaluation.arms import MAIN as ARMS
+from refsr.evaluation.judges import Judge
 from refsr.evaluation.page import png
+from refsr.evaluation.pairing import pairs
+from refsr.evaluation.protocol import Bench, load_models
 from refsr.evaluation.statistics import flatten
 from refsr.evaluation.table import table_text
 from refsr.models.checkpoint import save_model
@@ -106,12 +111,28 @@ def test_the_stage_repeats_itself_to_the_byte(
 def test_the_tracker_is_shown_the_pictures_and_given_the_report(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, _, tracker = done
     strips = {"strips", "strips_best", "strips_worst", "strips_more_arms"}
-    assert set(tracker.images) == strips | {"transfer_grid", "reliability"}
+    assert set(tracker.images) == strips | {"samples", "transfer_grid", "reliability"}
     for name, shown in tracker.images.items():
         stored = cv2.imread(str(folder / f"{name}.png"))
         assert stored is not None
         assert np.array_equal(stored[..., ::-1], shown)
     assert set(tracker.files) == {"report.html", "results.md", "table.txt", "metrics.json"}
+
+
+def test_samples_are_shown_beside_the_output_they_depart_from(inputs: dict[str, Path], tmp_path: Path) -> None:
+    faces = Curated(inputs["curated"])
+    models = load_models({"refsr": inputs["refsr"] / "model.safetensors"}, faces.hr_size)
+    cast(CompactRefsr, models.refsr).modes.output.weight.data *= 100  # large enough to be seen in 8 bits
+    bench = Bench(faces, models, Judge(models.device, models.scale), pairs(faces.table, 0))
+    person = str(bench.test["person"].iloc[0])
+    (strip,) = figures.drawn(bench, [person], count=2)
+    assert list(strip.pictures) == ["LR", "RefSR right", "sample 1", "sample 2", "HR"]
+    assert strip.arms == {"RefSR right": "ref_right"}
+    output, first, second = (strip.pictures[name] for name in ("RefSR right", "sample 1", "sample 2"))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(output, first)
+    models.refsr.draws_samples = False
+    assert figures.drawn(bench, [person]) == []
 
 
 def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorder]) -> None:
@@ -123,9 +144,9 @@ def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorde
 
 
 def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], Recorder]) -> None:
-    """Well-formed, every image inside, nothing loaded from elsewhere; strips of 9 and of 9, and a grid of 3 x 3 + 6."""
+    """Well-formed, every image inside, nothing from elsewhere; strips of 9, 9 and 9 (samples), a grid of 3 x 3 + 6."""
     found = pictures((done[0] / "report.html").read_text())
-    assert len(found) == 3 * 9 + 9 + 9 + 6
+    assert len(found) == 3 * 9 + 9 + 9 + 9 + 6
     assert all(address.startswith("data:image/png;base64,") for address in found)
 
 
