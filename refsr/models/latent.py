@@ -80,8 +80,9 @@ def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
 @cache
 def _settled(short: int, long: int) -> torch.Tensor:
     """The projection (long, long) of a line onto what its reduction to `short` pixels tells of it."""
-    reduction = reduction_matrix(short, long)
-    settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).float()
+    with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
+        reduction = reduction_matrix(short, long)
+        settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).float()
     return settled
 
 

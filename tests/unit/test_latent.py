@@ -28,6 +28,14 @@ def test_what_lr_leaves_open_is_what_holding_to_it_does_not_change() -> None:
     torch.testing.assert_close(left_open(change, lr), hold_to_lr(change, lr, 1.0), atol=1e-5, rtol=0)
 
 
+def test_an_evaluation_before_a_training_leaves_nothing_in_its_way() -> None:
+    change, lr = torch.rand(2, 3, 40, 40, requires_grad=True), torch.zeros(2, 3, 5, 5)
+    with torch.inference_mode():
+        left_open(change.detach(), lr)
+    left_open(change, lr).square().sum().backward()
+    assert change.grad is not None
+
+
 def test_the_bound_is_the_likelihood_of_what_was_missed() -> None:
     """KL and what stays unexplained together are minus the log-likelihood of a Gaussian of low rank."""
     modes, missed = _modes_and_missed()
