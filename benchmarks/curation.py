@@ -63,7 +63,7 @@ IDENTITY = 362  # images measured as those of one identity: as many as one of VG
 SOME = 724  # images, about, that are measured in a round
 AGAIN = 4  # times that all are decoded in a round
 CHUNK = 2048  # images, about, that `ours` keeps and writes in a round: as many as the store writes at a time
-STEADY, FEW = 6000, 50  # images, about, of identities of so many, the second half of which is timed for `two_workers`
+STEADY, FEW = 9000, 181  # images, about, of identities of so many; the second half is timed for `two_workers`
 CHIPS = 16  # of which the identity network is timed
 
 
