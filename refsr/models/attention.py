@@ -1,5 +1,7 @@
 """Attention from an image to one or several references of it, cell by cell."""
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -31,7 +33,9 @@ class ReferenceAttention(nn.Module):
         return carried.transpose(-1, -2).reshape(len(x), -1, *x.shape[-2:])
 
     def _placed(self, features: torch.Tensor) -> torch.Tensor:
-        placed: torch.Tensor = self.match(features) + self.place(_fourier_places(features))
+        placed: torch.Tensor = self.match(features) + self.place(
+            _fourier_places(*features.shape[-2:], features.device).to(features.dtype)
+        )
         return placed
 
     def _split(self, t: torch.Tensor, batch: int) -> torch.Tensor:
@@ -40,9 +44,11 @@ class ReferenceAttention(nn.Module):
         return cells.permute(0, 2, 1, 4, 3).flatten(2, 3)
 
 
-def _fourier_places(x: torch.Tensor) -> torch.Tensor:
+@cache
+def _fourier_places(height: int, width: int, device: torch.device) -> torch.Tensor:
     """The place of each cell in [-1, 1]^2 as (1, 18, h, w): itself, and sines and cosines at four frequencies."""
-    rows, columns = (torch.linspace(-1, 1, side, device=x.device) for side in x.shape[-2:])
-    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, h, w)
-    waves = [f(grid * torch.pi * 2**k / 2) for k in range(4) for f in (torch.sin, torch.cos)]
-    return torch.cat([grid, *waves])[None].to(x.dtype)
+    with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
+        rows, columns = (torch.linspace(-1, 1, side, device=device) for side in (height, width))
+        grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, h, w)
+        waves = [f(grid * torch.pi * 2**k / 2) for k in range(4) for f in (torch.sin, torch.cos)]
+        return torch.cat([grid, *waves])[None]

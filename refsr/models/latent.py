@@ -72,17 +72,18 @@ class Modes(nn.Module):
 
 def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
     """A change of SR (..., H, W) without what LR (B, 3, h, w) settles: its reduction is 0."""
-    rows, columns = (_settled(*sides) for sides in zip(lr.shape[-2:], change.shape[-2:], strict=True))
-    left: torch.Tensor = change - rows.to(change.device) @ change @ columns.to(change.device)
+    sides = zip(lr.shape[-2:], change.shape[-2:], strict=True)
+    rows, columns = (_settled(short, long, change.device) for short, long in sides)
+    left: torch.Tensor = change - rows @ change @ columns
     return left
 
 
 @cache
-def _settled(short: int, long: int) -> torch.Tensor:
+def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
     """The projection (long, long) of a line onto what its reduction to `short` pixels tells of it."""
     with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
         reduction = reduction_matrix(short, long)
-        settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).float()
+        settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).to(device, torch.float32)
     return settled
 
 

@@ -10,13 +10,15 @@ def train_refsr(
 ) -> dict[str, float]:
     """Train on pairs of image and reference; variant, sizes and the first weights are those of sisr/warm.safetensors.
 
-    Leaves in `refsr`: model.safetensors and history.csv.
+    Leaves in `refsr`: model.safetensors and history.csv. Raises RefsrError where the snapshot is not of this version.
     """
+    from typing import cast
+
     import torch
 
     from refsr.data.curated import Curated
-    from refsr.models import build, reference_config
-    from refsr.models.checkpoint import load_matching, read_checkpoint
+    from refsr.models import SuperResolver, build, reference_config
+    from refsr.models.checkpoint import load_matching, load_model
     from refsr.services.versioning import file_hash
     from refsr.training.loop import train
     from refsr.training.objective import Objective
@@ -24,10 +26,11 @@ def train_refsr(
     from refsr.training.pictures import fixed_batch
 
     faces = Curated(curated)
-    config, _, weights = read_checkpoint(sisr / "warm.safetensors")
+    before = load_model(sisr / "warm.safetensors")
+    config = cast(SuperResolver, before).config
     torch.manual_seed(params.seed)  # the first weights
     model = build(reference_config(config) | params.model)
-    loaded, skipped = load_matching(model, weights)
+    loaded, skipped = load_matching(model, before.state_dict())
     tracker.tags({"warm_start": f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"})
     metrics = train(
         model,

@@ -105,12 +105,12 @@ class Learner:
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
-        state = torch.load(path, map_location=self.device, weights_only=True) if path.exists() else None
+        state = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
         state = self.processes.from_first(state)
         if state is None:
             return
         self.model.load_state_dict(state["model"])
-        self.average = state["average"]
+        self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
 
@@ -146,7 +146,8 @@ def train(
 ) -> dict[str, float]:
     """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
 
-    A folder that holds the state of a killed training is gone on with, to the same weights as without the kill.
+    A folder that holds the state of a killed training is gone on with, on a CPU to the very weights of one that was not
+    killed; a GPU adds up in another order each time.
     At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
     `loss_networks`, which pretrained networks had a part in the loss. Several processes train together where a launcher
     started them (see `refsr.training.distributed`); numbers told are of the first one's share. Returns the last ones.

@@ -43,9 +43,10 @@ class Pairs:
         if self._references is None or rng.random() < self._references.no_reference:
             return Batch(hr, None)
         ref = self._images(self._draw_references(chosen, rng, self._references), mirror, device)
-        own = rng.random(self._batch_size) < _self_share(self._references, step)
-        if own.any():
-            ref[own] = warp(hr[own], seed=int(rng.integers(2**62)))
+        own = np.flatnonzero(rng.random(self._batch_size) < _self_share(self._references, step))
+        if len(own):
+            rows = _sent(torch.from_numpy(own), hr.device)
+            ref[rows] = warp(hr[rows], seed=int(rng.integers(2**62)))
         return Batch(hr, ref)
 
     def _draw_references(self, chosen: np.ndarray, rng: np.random.Generator, params: TrainRefsr) -> np.ndarray:
@@ -57,9 +58,14 @@ class Pairs:
         return np.where(wrong, anyone, self._first[chosen] + other)
 
     def _images(self, chosen: np.ndarray, mirror: bool, device: str) -> torch.Tensor:
-        pixels = torch.from_numpy(self._curated.pixels(self._rows[chosen])).to(device, non_blocking=True)
+        pixels = _sent(torch.from_numpy(self._curated.pixels(self._rows[chosen])), torch.device(device))
         images = pixels.permute(0, 3, 1, 2).float() / 255  # stays channels_last in memory
         return images.flip(3) if mirror else images
+
+
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The tensor on the device. A GPU is not waited for, so that the next step is prepared while it computes."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _self_share(params: TrainRefsr, step: int) -> float:
@@ -81,6 +87,7 @@ def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
     affine = torch.stack([torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)], 1)
     gain = 1 + 0.12 * torch.randn(count, 3, 1, 1, generator=draw)
     offset = 0.05 * torch.randn(count, 1, 1, 1, generator=draw)
-    grid = F.affine_grid(affine.to(images.device), list(images.shape), align_corners=False)
+    affine, gain, offset = (_sent(drawn, images.device) for drawn in (affine, gain, offset))
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     turned = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    return (turned * gain.to(images.device) + offset.to(images.device)).clamp(0, 1)
+    return (turned * gain + offset).clamp(0, 1)

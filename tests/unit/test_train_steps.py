@@ -8,8 +8,9 @@ import torch
 from helpers import make_curated
 
 from refsr.config import Loss, Section, Training
+from refsr.errors import RefsrError
 from refsr.models import build
-from refsr.models.checkpoint import read_checkpoint
+from refsr.models.checkpoint import read_checkpoint, save_model
 from refsr.params import load_section
 from refsr.steps.train_refsr import train_refsr
 from refsr.steps.train_sisr import train_sisr
@@ -42,6 +43,17 @@ def test_the_papers_variants_train_from_their_profiles(variant: str, tmp_path: P
         assert list(pd.read_csv(tmp_path / model / "history.csv")["active_units"] >= 0) == [True]
 
 
+def test_a_snapshot_of_another_version_is_refused(tmp_path: Path) -> None:
+    curated = make_curated(tmp_path / "curated", identities=4, images=2, train=2)
+    older = build({"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1})
+    del older.context
+    (tmp_path / "sisr").mkdir()
+    save_model(tmp_path / "sisr" / "warm.safetensors", older, {})
+    refsr = load_section(PROFILES / "tiny.yaml", "train_refsr")
+    with pytest.raises(RefsrError, match=r"warm.safetensors: does not fit this version .* train again"):
+        train_refsr(refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("variant", ["release", "figure"])
 def test_profiles_train_as_the_paper_does(variant: str) -> None:
     for stage in ("train_sisr", "train_refsr"):
@@ -57,7 +69,7 @@ def test_the_papers_variants_learn_at_64_pixels(variant: str, model: str) -> Non
     """One step of the released loss, as large as sums are, reaches every weight."""
     torch.manual_seed(0)
     network = build({"model": model, "variant": variant, "hr_size": 64, "scale": 8})
-    params = Training(steps=1, warmup_steps=0, ema=0, precision="float32", learning_rate=1e-3)
+    params = Training(steps=1, warmup_steps=0, ema=0, precision="float32", learning_rate=1e-3, device="cpu")
     learner = Learner(network, params, Objective(Loss(kind="released", perceptual="hed"), 1))
     parts = learner.train_step(Batch(*torch.rand(2, 1, 3, 64, 64)))
     assert parts["loss"] > 3 * 64 * 64 * parts["l1"]
