@@ -54,7 +54,7 @@ def run(
     paths = {name: _path(value) for name, value in given.items() if value is not None} | ({"raw": uri} if uri else {})
     with ending_as_the_command_line_does():
         section = parse_section(steps.SIDE_STEPS.get(stage, stage), params)
-        state = Path(os.environ[STATE]) if STATE in os.environ else None
+        state = _state()
         pipeline = os.environ.get(RUN)
         run_stage = handover.run if handover.TRAINJOB in os.environ else steps.run
         if raw := cast(Artifact | None, given.get("raw")):  # each pod has a copy of its own; the artifact is made once
@@ -65,6 +65,19 @@ def run(
     for name, page in (show or {}).items():
         port, _, file = name.partition("/")
         shutil.copyfile(paths[port] / file, page.path)
+
+
+def _state() -> Path | None:
+    """The volume of the cluster file, if it names one. Raises RefsrError where this user may not write to it."""
+    if STATE not in os.environ:
+        return None
+    state = Path(os.environ[STATE])
+    if state.is_dir() and not os.access(state, os.W_OK):  # a new volume is often root's alone
+        raise RefsrError(
+            f"{state}: user {os.getuid()} may not write to this volume; `kubectl apply -k k8s/state` opens the claim "
+            "`data` to tasks (docs/how-to/kubeflow.md)"
+        )
+    return state
 
 
 def _path(value: Artifact | list[Any] | str) -> Any:

@@ -26,7 +26,7 @@ Manifest = Mapping[str, Any]
 
 
 def main() -> int:
-    """Check every overlay, and both restores; returns the exit status."""
+    """Check every folder that can be applied; returns the exit status."""
     try:
         for folder in folders():
             manifests = render(folder)
@@ -42,7 +42,7 @@ def main() -> int:
 
 def folders() -> list[str]:
     """What can be applied, relative to k8s/."""
-    return [*sorted(f"overlays/{path.name}" for path in (K8S / "overlays").iterdir()), "restore", "restore-s3"]
+    return [*sorted(f"overlays/{path.name}" for path in (K8S / "overlays").iterdir()), "restore", "restore-s3", "state"]
 
 
 def write_image(image: str, k8s: Path = K8S) -> None:

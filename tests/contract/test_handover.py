@@ -131,6 +131,14 @@ def test_a_job_is_made_once_waited_for_and_what_it_leaves_is_taken(
     assert not list((task.folder / "state").iterdir())
 
 
+def test_a_volume_that_is_closed_to_tasks_is_named_with_the_way_out(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (task.folder / "state").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # to root, who may run the tests, nothing is closed
+    assert "may not write to this volume; `kubectl apply -k k8s/state`" in _refused(task)
+
+
 def test_a_misspelt_field_would_be_seen(api: TrainerApi, task: Task) -> None:
     job = trainjob("train_sisr", _cluster(), "refsr:1") | {"metadata": {"name": "a", "namespace": "b"}}
     jsonschema.validate(job, SCHEMA)

@@ -28,6 +28,7 @@ def test_no_overlay_has_a_fault(rendered: dict[str, Manifests]) -> None:
         "overlays/local": [],
         "restore": [],
         "restore-s3": [],
+        "state": [],
     }
 
 
@@ -81,6 +82,13 @@ def test_secrets_that_are_asked_for_are_made(folder: str, rendered: dict[str, Ma
         if each["kind"] == "ExternalSecret":
             made |= {(each["spec"]["target"]["name"], entry["secretKey"]) for entry in each["spec"]["data"]}
     assert asked == made
+
+
+def test_a_pod_waits_for_the_database_before_it_asks_anything_of_it(rendered: dict[str, Manifests]) -> None:
+    """Where policies are enforced, a new pod is let through some seconds late."""
+    for folder, kind, name in (("overlays/local", "CronJob", "backup"), ("restore", "Job", "restore")):
+        (script,) = _found([_of(rendered[folder], kind, name)["spec"]], "command")
+        assert "until pg_isready" in script[2].splitlines()[0], folder
 
 
 def _found(value: Any, key: str) -> list[Any]:
