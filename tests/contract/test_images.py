@@ -1,6 +1,8 @@
 """What goes into the image is what constraints.txt says, hash by hash."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -44,6 +46,23 @@ def test_every_pin_has_a_hash_and_no_address(lock: str) -> None:
     assert entries
     assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert "://" not in text
+
+
+def test_no_lock_is_touched_where_one_cannot_be_made(tmp_path: Path) -> None:
+    """An index that is not reached once left an empty cpu.lock behind."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "containers", tmp_path / "containers")
+    for name in ("pyproject.toml", "constraints.txt", "weights.txt"):
+        (tmp_path / name).touch()
+    uv = tmp_path / ".venv/bin/uv"
+    uv.parent.mkdir(parents=True)
+    (tmp_path / ".venv/ready").touch()
+    uv.write_text('#!/bin/sh\ncase "$*" in *torch-backend*) echo no index >&2; exit 2;; esac\n')
+    uv.chmod(0o755)
+    done = subprocess.run(["make", "lock"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode and "no index" in done.stderr
+    for lock in (ROOT / "containers").glob("*.lock"):
+        assert (tmp_path / "containers" / lock.name).read_bytes() == lock.read_bytes(), lock.name
 
 
 def test_only_the_gpu_image_has_cuda() -> None:
