@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 from pipelines.manifests import write_image
 from pipelines.package import immutable_image
@@ -50,11 +51,14 @@ def build(target: str, tag: str | None = None, base: str | None = None) -> str:
     Raises RefsrError where no engine is installed, a wheel cannot be had, or the build fails.
     """
     image = immutable_image(f"localhost/refsr-{target}{f':{tag}' if tag else ''}")
+    revision = image.rpartition(":")[2]
     fetch_wheels(target)
-    arguments = {"TARGET": target, "REVISION": image.rpartition(":")[2]} | ({"BASE": base} if base else {})
+    arguments = {"TARGET": target, "REVISION": revision} | ({"BASE": base} if base else {})
     given = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
     command = ["build", "--network", "none", "--file", str(CONTAINERS / "Containerfile"), "--target", target]
     run_engine(*command, *given, "--tag", image, str(ROOT))
+    if f"REFSR_REVISION={revision}" not in _facts(image)["Config"]["Env"]:  # runs are recorded under what it says
+        raise RefsrError(f"{image}: it says that it is of another revision; build it without the engine's cache")
     return image
 
 
@@ -140,11 +144,15 @@ def run_engine(*arguments: str) -> str:
 
 
 def _checked_size(image: str, target: str) -> int:
-    (facts,) = json.loads(run_engine("image", "inspect", image))
-    megabytes = round(int(facts["Size"]) / 1e6)
+    megabytes = round(int(_facts(image)["Size"]) / 1e6)
     if megabytes > MEGABYTES[target]:
         raise RefsrError(f"{image}: {megabytes} MB, more than the {MEGABYTES[target]} it may have; see what has grown")
     return megabytes
+
+
+def _facts(image: str) -> dict[str, Any]:
+    (facts,) = json.loads(run_engine("image", "inspect", image))
+    return cast("dict[str, Any]", facts)
 
 
 if __name__ == "__main__":

@@ -93,3 +93,16 @@ def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch
     (tmp_path / "containers/cpu.lock").write_text(lock)
     with pytest.raises(images.RefsrError, match="pip could not download"):
         images.fetch_wheels("cpu")
+
+
+def test_an_image_that_says_it_is_of_another_revision_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text("""#!/bin/sh\n[ "$1" != image ] || echo '[{"Config": {"Env": ["REFSR_REVISION=1"]}}]'\n""")
+    engine.chmod(0o755)
+    monkeypatch.setenv("CONTAINER_ENGINE", str(engine))
+    monkeypatch.setattr(images, "fetch_wheels", lambda target: tmp_path)
+    assert images.build("cpu", "1") == "localhost/refsr-cpu:1"
+    with pytest.raises(images.RefsrError, match="another revision"):
+        images.build("cpu", "2")
