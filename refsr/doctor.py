@@ -106,7 +106,10 @@ def gpu() -> Finding:
     if shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists():
         told = f"the machine has one, but torch {torch.__version__} does not see it"
         return Finding("gpu", "warn", told, "install the CUDA build of this torch, and a driver it knows")
-    return Finding("gpu", "ok", f"none; torch {torch.__version__} computes on {torch.get_num_threads()} threads")
+    told = f"none; torch {torch.__version__} computes on {torch.get_num_threads()} threads"
+    if os.environ.get("NVIDIA_VISIBLE_DEVICES", "none") not in ("", "none", "void"):  # the image for GPUs asks for all
+        return Finding("gpu", "warn", told, "give the container one: --gpus all, or `gpus` of the cluster file")
+    return Finding("gpu", "ok", told)
 
 
 def disk() -> Finding:

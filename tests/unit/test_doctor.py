@@ -47,6 +47,20 @@ def test_what_fails_is_named_with_what_to_do(
     assert told.err == "refsr: error: doctor: weights, mlflow, kubeflow: see what to do above\n"
 
 
+@pytest.mark.parametrize(("asked", "state"), [("all", "warn"), ("void", "ok"), (None, "ok")])
+def test_an_image_for_gpus_that_got_none_says_so(
+    asked: str | None, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
+    if asked:
+        monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", asked)
+    found = doctor.gpu()
+    assert found.state == state
+    assert found.told.startswith("none; torch")
+
+
 def test_every_package_of_weights_is_looked_for() -> None:
     lines = (ROOT / "weights.txt").read_text().splitlines()
     named = {line.partition("==")[0].replace("-", "_") for line in lines if "==" in line}
