@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -32,9 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--base", help="image to build on; it has to have Python 3.11 with venv (Containerfile: BASE)")
     parser.add_argument("--sbom", type=Path, default=ROOT / "build", help="folder of the bill of materials")
     options = parser.parse_args(argv)
+    started = time.monotonic()
     try:
         image = build(options.target, options.tag, options.base)
-        print(f"{image}: {_checked_size(image, options.target)} MB, {write_sbom(image, options.sbom)}")
+        took = time.monotonic() - started
+        size = _checked_size(image, options.target)
+        print(f"{image}: {size} MB, built in {took:.0f} s, {write_sbom(image, options.sbom)}")
         if options.registry:
             image = push(image, options.registry)
             print(f"pushed {image}")
