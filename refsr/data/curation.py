@@ -103,8 +103,8 @@ def curate_images(
         measured += batch
         everything = measure(measured)
         table = judge(everything, params)
-        table["split"] = table["identity"].map(splits).astype("str")
-        table = select(table, everything.embeddings, order, params)
+        table["split"] = pd.Categorical(table["identity"].map(splits), sorted(SPLITS))
+        table = select(table, everything.embeddings, everything.ranked, order, params)
         kept = table[table["reason"] == ""]
         chosen = {split: kept.loc[kept["split"] == split, "identity"].nunique() for split in SPLITS}
     return table
@@ -136,8 +136,7 @@ def judge(measured: Gathered, params: Curate) -> pd.DataFrame:
 
     First go copies, then mixed folders, then strangers.
     """
-    # As objects, since to write into a column of Arrow's strings is to copy it whole.
-    table = measured.table.astype({"reason": object, "detail": object}).assign(identity_distance=np.nan)
+    table = measured.table.assign(identity_distance=np.nan)
     groups = pd.factorize(table["identity"])[0]
     rows = np.flatnonzero(table["reason"] == "")
     # So many small products are slower in several threads than in one; and in one, sums come in one order everywhere.
@@ -177,14 +176,14 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Gathered, max_
     hashes = table["dhash"].to_numpy()[rows]
     identities, sources = table["identity"].cat.codes.to_numpy(), table["source"]
     distance = table["identity_distance"].to_numpy()
-    size, sharpness = table[["w", "h"]].min(axis=1).to_numpy(), table["sharpness"].to_numpy()
     thumbs, embeddings = Chosen(measured.thumbs, rows), Chosen(measured.embeddings, rows)
     pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
     for (a, b), likeness in zip(rows[pairs], alike, strict=True):
         if table.at[a, "reason"] or table.at[b, "reason"]:
             continue
         if identities[a] == identities[b]:
-            reason, worse = "near_duplicate", (size[a], sharpness[a]) < (size[b], sharpness[b])
+            first, second = ((min(face["w"], face["h"]), face["sharpness"]) for face in measured.ranked[[a, b]])
+            reason, worse = "near_duplicate", first < second
         else:
             reason, worse = "cross_duplicate", distance[a] > distance[b]
         gone, stays = (a, b) if worse else (b, a)

@@ -15,7 +15,7 @@ _WORTH_A_LOOK = 0.8  # correlation under which no shift makes two thumbnails ali
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be off
 _COARSE = 4.0  # standard deviation of the blur that is taken off: what two portraits have in common
 _LOOKUP = 4.0  # what looking up a band costs, in hashes compared
-_BLOCK = 1 << 18  # pairs compared at a time
+_BLOCK = 1 << 15  # pairs compared at a time
 _NO_PAIRS = np.empty((0, 2), np.int64)
 
 

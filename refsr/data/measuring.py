@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 from tqdm import tqdm
 
 from refsr.config import Curate
@@ -18,7 +18,7 @@ from refsr.data.store import Gathered, Store
 from refsr.data.vggface2 import Tree, identity_of, is_wanted
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
-_SLICE = 2**19  # images whose metadata are held in memory at a time
+_SLICE = 2**12  # images whose metadata are held in memory at a time
 
 
 class Measuring:
@@ -57,11 +57,11 @@ class Measuring:
         images = self.tree.images
         missing = [identity for identity in identities if identity not in self.store]
         if missing:
-            self._measure_images(images[images["identity"].isin(missing)])
+            self._measure_images(np.flatnonzero(images["identity"].isin(missing)))
         return self.store.gather([identity for identity in identities if identity in self.store])
 
-    def _measure_images(self, rows: pd.DataFrame) -> None:
-        self.tree.source.keep(rows["file"].to_numpy(), self._work / "spool")
+    def _measure_images(self, rows: np.ndarray) -> None:
+        self.tree.source.keep(self.tree.images["file"].to_numpy()[rows], self._work / "spool")
         with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
             for measured in self._measure(self._jobs(rows)):
                 self.store.add(measured)
@@ -69,10 +69,9 @@ class Measuring:
                 bar.update(len(measured))
         self.store.flush()
 
-    def _jobs(self, rows: pd.DataFrame) -> Iterator[Job]:
-        ends = rows.groupby("identity", observed=True, sort=True).size().cumsum()
-        for _, group in ends.groupby(ends // _SLICE):
-            told = describe(self.tree, rows[rows["identity"].isin(group.index)])
+    def _jobs(self, rows: np.ndarray) -> Iterator[Job]:
+        for some in _slices(rows, self.tree.images["identity"].cat.codes.to_numpy()[rows]):
+            told = describe(self.tree, self.tree.images.iloc[some])
             for _, images in told.groupby("identity", observed=True, sort=True):
                 yield Job(
                     images.drop(columns=["root", "file"]),
@@ -89,6 +88,12 @@ class Measuring:
     def close(self) -> None:
         """Remove what was kept to go on after a kill."""
         shutil.rmtree(self._work)
+
+
+def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """The rows of whole identities, whose `codes` ascend, so many at a time."""
+    ends = np.flatnonzero(np.diff(codes)) + 1
+    return np.split(rows, ends[np.flatnonzero(np.diff(ends // _SLICE, prepend=0))])
 
 
 def _work_folder(output: Path) -> Path:

@@ -1,12 +1,13 @@
 """Arrays of which only some rows are in memory at a time, so that a set of any size can be judged."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-BLOCK = 4096
+BLOCK = 512  # of some products of a block as many rows again are made, one for each of 512 groups
 
 
 class Rows(Protocol):
@@ -18,16 +19,28 @@ class Rows(Protocol):
 
 
 class OnDisk:
-    """The array of an .npy file; it is mapped only while rows are copied out, so that no page of it stays."""
+    """The array of an .npy file, its rows by a slice or by their numbers.
 
-    def __init__(self, path: Path, length: int) -> None:
-        self._path, self._length = path, length
+    They are read: of a file that is mapped, the pages around each row would be resident as well.
+    """
+
+    def __init__(self, path: Path) -> None:
+        array = np.load(path, mmap_mode="r")
+        self._path, self._offset, self._length = path, array.offset, len(array)
+        self._row = np.empty(array.shape[1:], array.dtype)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        return np.array(np.load(self._path, mmap_mode="r")[rows])
+        rows = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows, np.int64)
+        first = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of rows one after another, which are read at once
+        starts = self._offset + rows[first] * self._row.nbytes
+        sizes = np.diff(first, append=len(rows)) * self._row.nbytes
+        with self._path.open("rb", buffering=0) as file:
+            spans = zip(sizes.tolist(), starts.tolist(), strict=True)
+            data = bytearray().join(os.pread(file.fileno(), size, start) for size, start in spans)
+        return np.ndarray((len(rows), *self._row.shape), self._row.dtype, data)
 
 
 class Chosen:

@@ -27,10 +27,13 @@ RANKED = ("yaw", "sharpness", *BOX, "width", "height", *COLOUR, "lot")
 Columns = Mapping[str, np.ndarray]  # those of RANKED, (n,) each
 
 
-def select(table: pd.DataFrame, embeddings: Rows, order: dict[str, list[str]], params: Curate) -> pd.DataFrame:
+def select(
+    table: pd.DataFrame, embeddings: Rows, measures: Rows, order: dict[str, list[str]], params: Curate
+) -> pd.DataFrame:
     """The judged table with `role` and `appearance` of each image kept; what is too few or not needed is marked.
 
-    `embeddings` (N, D) are of the table's rows; `order` are the identities of each split as they are to be taken.
+    `embeddings` (N, D) and `measures` (N,), a field for each of RANKED, are of the table's rows; `order` are the
+    identities of each split as they are to be taken.
     """
     table = table.assign(role=np.full(len(table), "", object), appearance=np.nan)
     kept, candidate = (table["reason"] == "").to_numpy(), table["crop"].to_numpy() >= 0
@@ -50,7 +53,7 @@ def select(table: pd.DataFrame, embeddings: Rows, order: dict[str, list[str]], p
                 mark(table, rows, "unselected", np.full(len(rows), np.nan), f"{len(taken)} identities are enough")
             else:
                 taken.append(rows)
-        _give_roles(table, taken, embeddings, split, params)
+        _give_roles(table, taken, embeddings, measures, split, params)
     return table
 
 
@@ -62,20 +65,22 @@ def needed(params: Curate) -> dict[str, float]:
 
 def mark(table: pd.DataFrame, rows: np.ndarray, reason: str, values: np.ndarray, detail: str) -> None:
     """Give these rows a reason, unless they have one."""
-    free = (table["reason"].to_numpy()[rows] == "").nonzero()[0]
+    free = np.flatnonzero(table["reason"].iloc[rows] == "")
     if len(free):
         table.loc[rows[free], ["reason", "detail"]] = reason, detail
         table.loc[rows[free], "value"] = values[free]
 
 
-def _give_roles(table: pd.DataFrame, groups: list[np.ndarray], embeddings: Rows, split: str, params: Curate) -> None:
+def _give_roles(
+    table: pd.DataFrame, groups: list[np.ndarray], embeddings: Rows, measures: Rows, split: str, params: Curate
+) -> None:
     """The reference and the images of each of these groups of rows; the others are surplus."""
     most = _limits(params)[split]
-    columns = {name: table[name].to_numpy() for name in RANKED}
     role, appearance = table["role"].to_numpy().copy(), table["appearance"].to_numpy().copy()
     surplus = [np.empty(0, np.int64)]
     for rows in groups:
-        group = {name: values[rows] for name, values in columns.items()}
+        measured = measures[rows]
+        group = {name: np.ascontiguousarray(measured[name]) for name in RANKED}
         order, appearance[rows] = ranked(group, embeddings[rows], split)
         role[rows[order[0]]], role[rows[order[1:most]]] = "reference", "image"
         surplus.append(rows[order[most:]])

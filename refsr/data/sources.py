@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from refsr.data import spool, storage
+from refsr.data.rows import blocks
 from refsr.data.spool import Row, Wanted
 from refsr.data.storage import Extent
 from refsr.errors import RefsrError
@@ -35,21 +37,22 @@ class Source:
     def __init__(self, uri: str, entries: pd.DataFrame, archives: dict[str, str]) -> None:
         self.uri, self.archives = uri, archives
         self.folders = entries.loc[entries["is_folder"], "name"].tolist()
-        entries = entries[~entries["is_folder"]]
-        again = entries["name"].duplicated() & (entries["fault"] == "")
-        entries.loc[again, ["fault", "detail"]] = "duplicate_name", "an earlier member has this name"
-        refused = entries["fault"] != ""
-        self.refused = entries.loc[refused, ["name", "fault", "size", "detail"]].rename(
-            columns={"fault": "reason", "size": "value"}
-        )
-        files = entries.loc[~refused, ["name", "size", "place", "start"]].reset_index(drop=True)
-        self.files = files.astype({"place": "category"})
+        files = np.flatnonzero(~entries["is_folder"])
+        faulty = (entries["fault"] != "").to_numpy()[files]
+        again = _repeated(entries["name"].iloc[files]) & ~faulty
+        refused = entries.iloc[files[faulty | again]].rename(columns={"fault": "reason", "size": "value"})
+        refused.loc[refused["reason"] == "", ["reason", "detail"]] = "duplicate_name", "an earlier member has this name"
+        self.refused = refused[["name", "reason", "value", "detail"]]
+        self.files = entries[["name", "size", "place", "start"]].iloc[files[~(faulty | again)]].reset_index(drop=True)
 
     @property
     def signature(self) -> str:
         """A hash of the names and sizes of all files, the same wherever the set lies."""
-        rows = pd.util.hash_pandas_object(self.files[["name", "size"]], index=False).to_numpy()
-        return hashlib.sha256(rows.tobytes()).hexdigest()
+        digest = hashlib.sha256()
+        for part in blocks(len(self.files)):
+            rows = pd.util.hash_pandas_object(self.files[["name", "size"]].iloc[part], index=False)
+            digest.update(rows.to_numpy().tobytes())
+        return digest.hexdigest()
 
     def extents(self, rows: np.ndarray) -> list[Extent]:
         """Where the bytes of these rows of `files` are. Raises RefsrError where they were not kept."""
@@ -67,7 +70,7 @@ class Source:
 
     def keep(self, rows: np.ndarray, work: Path) -> None:
         """Have the bytes of these rows of `files` at hand: what was not kept of a tar.gz is read from it again."""
-        lost = set(self.files["name"].iloc[rows][(self.files["place"].iloc[rows] == "").to_numpy()])
+        lost = set(self.files["name"].iloc[rows[(self.files["place"].iloc[rows] == "").to_numpy()]])
         if not lost:
             return
         places = self.files["place"].astype("str")
@@ -110,7 +113,7 @@ def open_source(
     if is_archive(uri):
         return Source(uri, _archive(uri, "", work, wanted, known), {"": uri})
     files = spool.frame(_remote_files(uri) if storage.is_remote(uri) else _local_files(uri))
-    files["place"], files["start"] = uri, _WHOLE
+    files["place"], files["start"] = pd.Categorical.from_codes(np.zeros(len(files), np.int8), pd.Index([uri])), _WHOLE
     packed = files["name"].str.lower().str.endswith(ARCHIVES) & ~files["is_folder"]
     archives = {stem(name) + "/": f"{uri}/{name}" for name in files.loc[packed, "name"]}
     inside = [_archive(place, prefix, work, wanted, known) for prefix, place in archives.items()]
@@ -163,18 +166,32 @@ def _archive(place: str, prefix: str, work: Path | None, wanted: Wanted, known: 
         spool.fill(place, work / name, lambda member, size: wanted(prefix + member, size))
         filled = [work / name]
     tables = [pd.read_parquet(folder / "index.parquet") for folder in filled] or [spool.names_only(place)]
-    table = tables[0].drop(columns="shard").assign(place="" if spool.is_packed(place) else place)
+    places = ["" if spool.is_packed(place) else place]
+    codes, start = np.zeros(len(tables[0]), np.int32), tables[0]["start"].to_numpy(copy=True)
     for folder, index in zip(filled, tables, strict=False):
-        for shard in sorted(set(index["shard"]) - {-1}):
-            rows = index["shard"] == shard
-            table.loc[rows, "place"] = spool.shard_path(folder, shard)
-            table.loc[rows, "start"] = index.loc[rows, "start"]
+        shard = index["shard"].to_numpy()
+        kept = shard >= 0
+        codes[kept], start[kept] = len(places) + shard[kept], index["start"].to_numpy()[kept]
+        places += [spool.shard_path(folder, number) for number in range(shard.max(initial=-1) + 1)]
+    table = (
+        tables[0].drop(columns="shard").assign(place=pd.Categorical.from_codes(codes, pd.Index(places)), start=start)
+    )
     return table.assign(name=prefix + table["name"]) if prefix else table
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    columns = ["name", "size", "is_folder", "fault", "detail", "place", "start"]
-    return pd.concat([table[columns] for table in tables], ignore_index=True)
+    columns = ["name", "size", "is_folder", "fault", "detail", "start"]
+    place = union_categoricals([table["place"] for table in tables])
+    return pd.concat([table[columns] for table in tables], ignore_index=True).assign(place=place)
+
+
+def _repeated(names: pd.Series) -> np.ndarray:
+    """(N,) whether a name stands before as well; by hashes, since a table of so many strings is large."""
+    hashes = [pd.util.hash_pandas_object(names.iloc[part], index=False) for part in blocks(len(names))]
+    likely = np.flatnonzero(pd.concat([pd.Series(dtype="uint64"), *hashes]).duplicated(keep=False))
+    again = np.zeros(len(names), bool)
+    again[likely] = names.iloc[likely].duplicated()
+    return again
 
 
 def _local_files(uri: str) -> Iterator[Row]:

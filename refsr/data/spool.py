@@ -32,7 +32,7 @@ COLUMNS = {
     "shard": "int32",  # -1: not kept here
     "start": "int64",  # of its bytes, in the shard or in the tar
 }
-_BATCH = 2**16
+_BATCH = 2**12  # rows that are Python objects at a time
 _END = 2**16  # bytes of each end of an archive that are hashed
 
 Row = tuple[str, int, bool, str, str, int, int]

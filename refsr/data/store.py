@@ -2,10 +2,12 @@
 
 FOLDER/00000.json     [identity, images, crops] of each identity in this chunk; written last, vouches for all
 FOLDER/00000.parquet  Measured.columns, FOLDER/00000.{thumbs,embeddings}.npy its arrays
+FOLDER/00000.ranked.npy  (N,) of those columns by which images are ranked, a field for each
 FOLDER/00000.crops    the pixels of the crops, nothing else
 """
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -17,13 +19,14 @@ import pandas as pd
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
 from refsr.data import storage
+from refsr.data.manifest import REASONS
 from refsr.data.measurements import Measured
 from refsr.data.rows import OnDisk, Rows
 from refsr.data.selection import RANKED
 from refsr.data.storage import Extent
 
-FLUSH = 2048  # images that may be lost to a kill
-JUDGED = ("source", "reason", "value", "detail", "dhash", "crop", *RANKED)  # the others wait on the disk
+FLUSH = 1024  # images that may be lost to a kill
+JUDGED = ("source", "reason", "value", "detail", "dhash", "crop")  # the others wait on the disk
 _ARRAYS = ("thumbs", "embeddings")
 
 
@@ -42,6 +45,7 @@ class Gathered:
     table: pd.DataFrame  # columns identity and JUDGED
     thumbs: Rows
     embeddings: Rows
+    ranked: Rows  # a field for each of RANKED
 
 
 class Store:
@@ -75,7 +79,9 @@ class Store:
             return
         chunk, waiting = self._chunk(), self._waiting
         columns = {name: np.concatenate([one.columns[name] for one in waiting]) for name in waiting[0].columns}
-        pd.DataFrame(columns).to_parquet(f"{chunk}.parquet", index=False)
+        table = pd.DataFrame(columns)
+        table.to_parquet(f"{chunk}.parquet", index=False)
+        np.save(f"{chunk}.ranked.npy", np.asarray(table[[*RANKED]].to_records(index=False)))
         for name in _ARRAYS:
             np.save(f"{chunk}.{name}.npy", np.concatenate([getattr(one, name) for one in waiting]))
         members = [(str(one.columns["identity"][0]), len(one), int(one.columns["crop"].max()) + 1) for one in waiting]
@@ -108,6 +114,7 @@ class Store:
             self._table(homes).assign(identity=pd.Categorical.from_codes(codes, pd.Index(names))),
             self._array("thumbs", homes, rows),
             self._array("embeddings", homes, rows),
+            self._array("ranked", homes, rows),
         )
 
     def _know(self, chunk: Path, members: Sequence[tuple[str, int, int]]) -> None:
@@ -134,12 +141,13 @@ class Store:
 
     def complete(self, images: pd.DataFrame) -> pd.DataFrame:
         """These rows of what was gathered, with all columns."""
-        sources = set(images["source"])
-        chunks = dict.fromkeys(self._homes[identity].chunk for identity in images["identity"].unique())
+        chunks: dict[Path, list[str]] = {}
+        for identity in images["identity"].unique():
+            chunks.setdefault(self._homes[identity].chunk, []).append(identity)
         rest = []
-        for chunk in chunks:
+        for chunk, identities in chunks.items():
             table = pd.read_parquet(f"{chunk}.parquet").drop(columns=["identity", *JUDGED[1:]])
-            rest.append(table[table["source"].isin(sources)])
+            rest.append(table[table["source"].isin(images.loc[images["identity"].isin(identities), "source"])])
         return images.merge(pd.concat(rest), on="source", how="left", validate="1:1")
 
     def _array(self, name: str, homes: list[_Home], rows: list[slice]) -> OnDisk:
@@ -153,12 +161,15 @@ class Store:
             write_array_header_1_0(file, header)
             for home, part in zip(homes, rows, strict=True):
                 file.write(np.load(f"{home.chunk}.{name}.npy", mmap_mode="r")[part].tobytes())
-        return OnDisk(path, length)
+        return OnDisk(path)
 
 
 def _some(chunk: Path, homes: list[_Home]) -> pd.DataFrame:
-    """The rows of these identities in a chunk's table; what they are looked up by costs nothing to set anew."""
+    """The rows of these identities in a chunk's table, in few bytes each."""
     table = pd.read_parquet(f"{chunk}.parquet", columns=[*JUDGED])
+    table["reason"] = pd.Categorical(table["reason"], ["", *REASONS])
+    table["detail"] = pd.Series([sys.intern(detail) for detail in table["detail"]], dtype=object)
+    table["crop"] = table["crop"].astype(np.int32)
     if sum(home.rows.stop - home.rows.start for home in homes) == len(table) and homes == sorted(homes):
         return table
     return pd.concat([table.iloc[home.rows] for home in homes])

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import numpy as np
 import pandas as pd
 
 from refsr.data.sources import Source
@@ -20,7 +21,8 @@ def read_planted(source: Source) -> pd.DataFrame | None:
     Raises RefsrError naming the file and line where one cannot be read.
     """
     names = source.files["name"]
-    found = names.index[names.str.rpartition("/")[2] == PLANTED]
+    likely = np.flatnonzero(names.str.endswith(PLANTED)).tolist()
+    found = [row for row in likely if names[row].rpartition("/")[2] == PLANTED]
     if not len(found):
         return None
     path = f"{source.uri}/{names[found[0]]}"

@@ -6,14 +6,16 @@ Whatever the mirror, an image is known by `<identity>/<stem>`, e.g. `n000002/003
 import math
 import re
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
-from itertools import islice
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from refsr.data.sources import Source, open_source, stem
 from refsr.data.storage import open_extent
@@ -26,7 +28,7 @@ SPLITS = ("train", "test")
 
 MAX_METADATA = 2**31  # bytes; the landmarks of the real training set have some 300 million
 _MAX_LINE = 2**16
-_BATCH = 2**16
+_ROOTS, _SEXES = (*SPLITS, ""), ("f", "m", "?")
 _BOX_FILES, _LANDMARK_FILES, _SEX_FILES = METADATA = ("loose_bb_*.csv", "loose_landmark_*.csv", "identity_meta.csv")
 # At most three folders above that of the identity: vggface2/vggface2_train/train/n000002/0001_01.jpg.
 _IN_FOLDER = re.compile(r"(?:[^/]+/){0,3}(n\d{6})/[^/]*", re.ASCII)
@@ -35,6 +37,24 @@ _SUFFIXES = {".jpg", ".jpeg", ".png"}
 # `n000001, "14th_Dalai_Lama",424,0, m,`: read from the right, since the name may hold commas and its quotes, which
 # come after a space, do not quote.
 _META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*')
+
+
+class Lines(NamedTuple):
+    """Lines of a metadata file that stand together."""
+
+    start: int  # byte
+    end: int
+    before: int  # lines before them
+
+
+_ALL = Lines(0, MAX_METADATA, 0)
+
+
+class _Line(NamedTuple):
+    number: int  # from 1
+    text: str
+    start: int  # byte
+    end: int
 
 
 class Tree:
@@ -50,6 +70,7 @@ class Tree:
 
     def __init__(self, raw: Source | Path | str) -> None:
         self.source = raw if isinstance(raw, Source) else open_source(raw)
+        self._found: dict[str, dict[int, dict[str, list[Lines]]]] = {}
         self._top = stem(self.source.uri.rpartition("/")[2])
         self.images = self._images()
         self.identities = self.images["identity"].cat.categories.union(self._empty_folders())
@@ -62,21 +83,27 @@ class Tree:
         self.refused = self._refused()
 
     def _images(self) -> pd.DataFrame:
-        rows = self._image_rows()
-        columns = {"identity": "str", "source": "str", "root": "category", "file": "int64"}
-        batches = [pd.DataFrame([], columns=[*columns])]
-        while batch := list(islice(rows, _BATCH)):
-            batches.append(pd.DataFrame(batch, columns=[*columns]))
-        images = pd.concat(batches, ignore_index=True).astype(columns)
-        images = images.sort_values(["identity", "source"], ignore_index=True)
+        numbers: dict[str, int] = {}
+        codes, roots, files = array("i"), array("b"), array("q")
+        for identity, root, file in self._image_rows():
+            codes.append(numbers.setdefault(identity, len(numbers)))
+            roots.append(_ROOTS.index(root))
+            files.append(file)
+        people = pd.Categorical.from_codes(np.array(codes, np.int32), pd.Index([*numbers], dtype="str"))
+        images = pd.DataFrame(
+            {
+                "identity": people.reorder_categories(sorted(numbers)),
+                "source": self.source.files["name"].iloc[np.array(files, np.int64)].array,
+                "root": pd.Categorical.from_codes(np.array(roots, np.int8), pd.Index(_ROOTS)),
+                "file": np.array(files, np.int64),
+            }
+        )
+        images = images.iloc[_by_identity_and_name(images)].reset_index(drop=True)
         sexes = self.sexes()
-        images["identity"] = images["identity"].astype("category")
-        sex = images["identity"].cat.categories.map(lambda identity: sexes.get(identity, "?"))
-        codes = images["identity"].cat.codes.to_numpy()
-        images["sex"] = pd.Categorical(np.asarray(sex, object)[codes], categories=["f", "m", "?"])
-        return images
+        sex = np.array([_SEXES.index(sexes.get(key, "?")) for key in sorted(numbers)], np.int8)
+        return images.assign(sex=pd.Categorical.from_codes(sex[images["identity"].cat.codes], pd.Index(_SEXES)))
 
-    def _image_rows(self) -> Iterator[tuple[str, str, str, int]]:
+    def _image_rows(self) -> Iterator[tuple[str, str, int]]:
         homes: dict[str, str] = {}
         for row, (name, size) in enumerate(zip(self.source.files["name"], self.source.files["size"], strict=True)):
             home, _, file = name.rpartition("/")
@@ -88,7 +115,7 @@ class Tree:
                         "identity belongs to one folder of one split: remove or rename one of them"
                     )
                 parent = home.rpartition("/")[0].rpartition("/")[2] or self._top
-                yield identity, name, next((split for split in SPLITS if parent.endswith(split)), ""), row
+                yield identity, next((split for split in SPLITS if parent.endswith(split)), ""), row
 
     def _empty_folders(self) -> list[str]:
         return sorted({identity for name in self.source.folders if (identity := identity_of(f"{name}/"))})
@@ -127,10 +154,21 @@ class Tree:
         return self._numbers(_LANDMARK_FILES, LANDMARKS, identities)
 
     def _numbers(self, pattern: str, columns: tuple[str, ...], identities: Collection[str] | None) -> pd.DataFrame:
-        wanted = None if identities is None else frozenset(identities)
-        tables = [read_numbers(*self.open(row), columns, wanted) for row in self.find(pattern)]
+        if identities is None:
+            tables = [read_numbers(*self.open(row), columns) for row in self.find(pattern)]
+        else:
+            tables = [
+                read_numbers(*self.open(row), columns, _parts(lines, identities))
+                for row, lines in self._lines(pattern, columns).items()
+            ]
         joined = pd.concat(tables) if tables else pd.DataFrame(columns=list(columns), dtype=float)
         return joined[~joined.index.duplicated()]
+
+    def _lines(self, pattern: str, columns: tuple[str, ...]) -> dict[int, dict[str, list[Lines]]]:
+        """Of each of these files where the lines of each identity are; it is read through for them once."""
+        if pattern not in self._found:
+            self._found[pattern] = {row: find_lines(*self.open(row), columns) for row in self.find(pattern)}
+        return self._found[pattern]
 
     def sexes(self) -> dict[str, str]:
         """identity -> "m" or "f", of those that identity_meta.csv tells."""
@@ -143,6 +181,12 @@ class Tree:
         if extent.length > MAX_METADATA:
             raise RefsrError(f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; take it away")
         return open_extent(extent), title
+
+
+def _by_identity_and_name(images: pd.DataFrame) -> np.ndarray:
+    """(N,) the order; by Arrow, since to sort strings pandas makes a Python object of each."""
+    keys = pa.table({"identity": images["identity"].cat.codes.to_numpy(), "source": pa.array(images["source"])})
+    return np.asarray(pc.sort_indices(keys, sort_keys=[("identity", "ascending"), ("source", "ascending")]))
 
 
 def identity_of(name: str) -> str:
@@ -164,31 +208,69 @@ def is_wanted(name: str, size: int) -> bool:
 
 
 def read_numbers(
-    file: BinaryIO, title: str, columns: tuple[str, ...], identities: Collection[str] | None = None
+    file: BinaryIO, title: str, columns: tuple[str, ...], parts: Sequence[Lines] = (_ALL,)
 ) -> pd.DataFrame:
-    """A box or landmark file, `"n000001/0001_01",60,60,79,109`, by image name; of these identities or of all.
+    """A box or landmark file, `"n000001/0001_01",60,60,79,109`, or parts of it, by image name; closes the file.
 
     Raises RefsrError naming the file and the line that cannot be read, or that tells of an image a second time.
     """
     values = array("d")
     lines: dict[str, int] = {}
-    for number, line in _lines(file, title):
-        if number == 1 and line.upper().startswith("NAME_ID"):
+    with file:
+        for part in parts:
+            for line, name, numbers in _numbers(file, title, columns, part):
+                _remember(lines, name, line.number, title)
+                values.extend(numbers)
+    table = np.frombuffer(values, dtype=np.float64).reshape(-1, len(columns)) if lines else np.empty((0, len(columns)))
+    return pd.DataFrame(table, index=pd.Index(list(lines), dtype=object), columns=list(columns))
+
+
+def find_lines(file: BinaryIO, title: str, columns: tuple[str, ...]) -> dict[str, list[Lines]]:
+    """Where in a box or landmark file the lines of each identity are, together as a rule; closes the file.
+
+    Raises RefsrError as `read_numbers` does, of an image told of twice where its identity's lines stand together.
+    """
+    found: dict[str, list[Lines]] = {}
+    with file:
+        told = _numbers(file, title, columns, _ALL)
+        for identity, group in groupby(told, key=lambda one: one[1][: len("n000001")]):
+            together: list[_Line] = []
+            lines: dict[str, int] = {}
+            for line, name, _ in group:
+                _remember(lines, name, line.number, title)
+                together.append(line)
+            part = Lines(together[0].start, together[-1].end, together[0].number - 1)
+            found.setdefault(identity, []).append(part)
+    return found
+
+
+def _parts(lines: dict[str, list[Lines]], identities: Collection[str]) -> list[Lines]:
+    """The lines of these identities, in the order of the file."""
+    return sorted(part for identity in identities for part in lines.get(identity, ()))
+
+
+def _remember(lines: dict[str, int], name: str, number: int, title: str) -> None:
+    if name in lines:
+        raise RefsrError(f"{title}:{number}: {name} stands in line {lines[name]} already; take one of them out")
+    lines[name] = number
+
+
+def _numbers(
+    file: BinaryIO, title: str, columns: tuple[str, ...], part: Lines
+) -> Iterator[tuple[_Line, str, list[float]]]:
+    """(line, image name, its numbers) of each line of a part of a box or landmark file."""
+    for line in _lines(file, title, part):
+        if line.number == 1 and line.text.upper().startswith("NAME_ID"):
             continue
-        fields = [field.strip() for field in line.rstrip(", ").split(",")]
+        fields = [field.strip() for field in line.text.rstrip(", ").split(",")]
         name = fields[0].strip('"').removesuffix(".jpg")
         numbers = _floats(fields[1:])
         if not _NAME.fullmatch(name) or numbers is None or len(numbers) != len(columns):
             expected = f'"n000001/0001_01" and {len(columns)} numbers ({", ".join(columns)})'
-            raise RefsrError(f"{title}:{number}: {line[:120]!r} is not {expected}; mend the line or take it out")
-        if identities is not None and name[:7] not in identities:
-            continue
-        if name in lines:
-            raise RefsrError(f"{title}:{number}: {name} stands in line {lines[name]} already; take one of them out")
-        lines[name] = number
-        values.extend(numbers)
-    table = np.frombuffer(values, dtype=np.float64).reshape(-1, len(columns)) if lines else np.empty((0, len(columns)))
-    return pd.DataFrame(table, index=pd.Index(list(lines), dtype=object), columns=list(columns))
+            raise RefsrError(
+                f"{title}:{line.number}: {line.text[:120]!r} is not {expected}; mend the line or take it out"
+            )
+        yield line, name, numbers
 
 
 def read_sexes(file: BinaryIO, title: str) -> dict[str, str]:
@@ -197,36 +279,37 @@ def read_sexes(file: BinaryIO, title: str) -> dict[str, str]:
     Raises RefsrError naming the file and the line that cannot be read.
     """
     sexes = {}
-    for number, line in _lines(file, title):
-        if number == 1 and line.strip().lower().startswith("class_id"):
-            continue
-        match = _META.fullmatch(line)
-        if match is None:
-            raise RefsrError(
-                f"{title}:{number}: {line[:120]!r} is not `Class_ID, Name, Sample_Num, Flag, Gender` "
-                '(e.g. n000001, "14th_Dalai_Lama",424,0, m); mend the line or take it out'
-            )
-        if match[5]:
-            sexes[match[1]] = match[5].lower()
+    with file:
+        for number, line, _, _ in _lines(file, title, _ALL):
+            if number == 1 and line.strip().lower().startswith("class_id"):
+                continue
+            match = _META.fullmatch(line)
+            if match is None:
+                raise RefsrError(
+                    f"{title}:{number}: {line[:120]!r} is not `Class_ID, Name, Sample_Num, Flag, Gender` "
+                    '(e.g. n000001, "14th_Dalai_Lama",424,0, m); mend the line or take it out'
+                )
+            if match[5]:
+                sexes[match[1]] = match[5].lower()
     return sexes
 
 
-def _lines(file: BinaryIO, title: str) -> Iterator[tuple[int, str]]:
-    """(line number from 1, text) of the lines that are not blank; closes the file."""
-    number = 0
-    with file:
-        while raw := file.readline(_MAX_LINE):
-            number += 1
-            if len(raw) == _MAX_LINE:
-                raise RefsrError(f"{title}:{number}: a line of {_MAX_LINE} bytes and more; this is no file of VGGFace2")
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                raise RefsrError(
-                    f"{title}:{number}: not UTF-8 ({error.reason}); fetch the file anew or convert it"
-                ) from error
-            if text:
-                yield number, text
+def _lines(file: BinaryIO, title: str, part: Lines) -> Iterator[_Line]:
+    """The lines of a part of a file that are not blank."""
+    file.seek(part.start)
+    number, end = part.before, part.start
+    while end < part.end and (raw := file.readline(_MAX_LINE)):
+        number, start, end = number + 1, end, end + len(raw)
+        if len(raw) == _MAX_LINE:
+            raise RefsrError(f"{title}:{number}: a line of {_MAX_LINE} bytes and more; this is no file of VGGFace2")
+        try:
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise RefsrError(
+                f"{title}:{number}: not UTF-8 ({error.reason}); fetch the file anew or convert it"
+            ) from error
+        if text:
+            yield _Line(number, text, start, end)
 
 
 def _floats(fields: list[str]) -> list[float] | None:

@@ -142,8 +142,7 @@ def write_curated(
     started = time.perf_counter()
     measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
     tree = measuring.tree
-    table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
-    kept, rejects = split_table(table, unread(tree.images, table), tree.refused, params)
+    kept, rejects = _decided(measuring, params)
     _require_both_splits(kept, rejects, tree.source.uri)
     manifest = conform(measuring.store.complete(kept), MANIFEST)
     crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
@@ -175,10 +174,19 @@ def write_part(
     if mine:
         table = measuring.measure(mine).table
         counts["images"] = len(table)
-        counts |= {f"rejects.{key}": float(n) for key, n in sorted(table["reason"].value_counts().items()) if key}
+        counts |= {
+            f"rejects.{key}": float(n) for key, n in sorted(table["reason"].astype("str").value_counts().items()) if key
+        }
         measuring.slim()
     parts.write(folder, measuring.tree.source.signature, params, share)
     return counts | {"images_per_second": measuring.count / (time.perf_counter() - started)}
+
+
+def _decided(measuring: Measuring, params: Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(what is kept, rejects); of all else that was known of the images nothing stays in memory."""
+    tree = measuring.tree
+    table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
+    return split_table(table, unread(tree.images, table), tree.refused, params)
 
 
 def split_table(
@@ -186,10 +194,19 @@ def split_table(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(what is kept, rejects), sorted: train before test, an identity's reference before its images."""
     kept, gone = table[table["reason"] == ""], table.loc[table["reason"] != "", list(REJECTS)]
-    gone = pd.concat([conform(part, REJECTS) for part in (gone, unread, refused.rename(columns={"name": "source"}))])
     kept = kept.sort_values(["split", "identity", "role", "source"], ascending=[False, True, False, True])
     shard, index = place(len(kept), params.shard_images)
-    return kept.assign(shard=shard, index=index), conform(gone.sort_values("source"), REJECTS)
+    return kept.assign(shard=shard, index=index), _rejects([gone, unread, refused.rename(columns={"name": "source"})])
+
+
+def _rejects(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """One table of all, by source; made a column at a time, since it is nearly as long as the raw set."""
+    order = pd.concat([part["source"].astype("str") for part in parts]).array.argsort()
+    columns = [
+        pd.concat([conform(part, {name: column}) for part in parts])[name].array[order]
+        for name, column in REJECTS.items()
+    ]
+    return pd.DataFrame(dict(zip(REJECTS, columns, strict=True)))
 
 
 def _require_both_splits(kept: pd.DataFrame, rejects: pd.DataFrame, raw: str) -> None:
