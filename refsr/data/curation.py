@@ -118,7 +118,8 @@ def first_round(order: Order, params: Curate) -> list[str]:
 def unread(images: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The images that were never looked at, as rejects."""
     rest = images.loc[~images["identity"].isin(table["identity"].unique()), ["identity", "source"]]
-    return rest.assign(reason="unselected", value=np.nan, detail="not read")
+    reason, detail = (np.full(len(rest), told, object) for told in ("unselected", "not read"))  # one string for all
+    return rest.assign(reason=reason, value=np.nan, detail=detail)
 
 
 def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[str]:

@@ -15,7 +15,7 @@ _WORTH_A_LOOK = 0.8  # correlation under which no shift makes two thumbnails ali
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be off
 _COARSE = 4.0  # standard deviation of the blur that is taken off: what two portraits have in common
 _LOOKUP = 4.0  # what looking up a band costs, in hashes compared
-_BLOCK = 1 << 15  # pairs compared at a time
+_BLOCK = 1 << 15  # hashes looked up, or pairs compared, at a time
 _NO_PAIRS = np.empty((0, 2), np.int64)
 
 
@@ -94,12 +94,14 @@ def _close_in_band(hashes: np.ndarray, keys: np.ndarray, width: int, max_bits: i
     ordered = keys[order]
     for bits in range(max_bits // bands + 1):
         for places in combinations(range(width), bits):
-            sought = ordered ^ np.uint64(sum(1 << place for place in places))
-            start, end = (np.searchsorted(ordered, sought, side) for side in ("left", "right"))
-            for row, other in _spread(start, end):
-                first, second = order[row], order[other]
-                near = (np.bitwise_count(hashes[first] ^ hashes[second]) <= max_bits) & (first < second)
-                yield np.stack([first[near], second[near]], axis=1)
+            pattern = np.uint64(sum(1 << place for place in places))
+            for at in range(0, len(ordered), _BLOCK):
+                sought = ordered[at : at + _BLOCK] ^ pattern
+                start, end = (np.searchsorted(ordered, sought, side) for side in ("left", "right"))
+                for row, other in _spread(start, end):
+                    first, second = order[at + row], order[other]
+                    near = (np.bitwise_count(hashes[first] ^ hashes[second]) <= max_bits) & (first < second)
+                    yield np.stack([first[near], second[near]], axis=1)
 
 
 def _spread(start: np.ndarray, end: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
 from refsr.data import storage
-from refsr.data.manifest import REASONS
+from refsr.data.manifest import MANIFEST, REASONS, conform
 from refsr.data.measurements import Measured
 from refsr.data.rows import OnDisk, Rows
 from refsr.data.selection import RANKED
@@ -140,15 +140,17 @@ class Store:
         return whole.iloc[order].reset_index(drop=True)
 
     def complete(self, images: pd.DataFrame) -> pd.DataFrame:
-        """These rows of what was gathered, with all columns."""
+        """The manifest of these rows of what was gathered; columns of it that they have are taken from them."""
+        own = [name for name in MANIFEST if name in images]
+        others = [name for name in MANIFEST if name not in images]
         chunks: dict[Path, list[str]] = {}
         for identity in images["identity"].unique():
             chunks.setdefault(self._homes[identity].chunk, []).append(identity)
         rest = []
         for chunk, identities in chunks.items():
-            table = pd.read_parquet(f"{chunk}.parquet").drop(columns=["identity", *JUDGED[1:]])
+            table = pd.read_parquet(f"{chunk}.parquet", columns=["source", *others])
             rest.append(table[table["source"].isin(images.loc[images["identity"].isin(identities), "source"])])
-        return images.merge(pd.concat(rest), on="source", how="left", validate="1:1")
+        return conform(images[own].merge(pd.concat(rest), on="source", how="left", validate="1:1"), MANIFEST)
 
     def _array(self, name: str, homes: list[_Home], rows: list[slice]) -> OnDisk:
         """The rows of all, in their order, in a file of their own."""

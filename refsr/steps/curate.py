@@ -18,7 +18,7 @@ from refsr.config import Curate
 from refsr.data import parts, quality, spool, storage, truth
 from refsr.data.curated import Curated
 from refsr.data.curation import curate_images, draw, first_round, unread
-from refsr.data.manifest import MANIFEST, REJECTS, conform
+from refsr.data.manifest import REJECTS, conform
 from refsr.data.measurements import Detector, Embed
 from refsr.data.measuring import Measuring
 from refsr.data.parts import Share
@@ -142,12 +142,13 @@ def write_curated(
     started = time.perf_counter()
     measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
     tree = measuring.tree
-    kept, rejects = _decided(measuring, params)
-    _require_both_splits(kept, rejects, tree.source.uri)
-    manifest = conform(measuring.store.complete(kept), MANIFEST)
+    kept, gone = _decided(measuring, params)
+    _require_both_splits(kept, gone, tree.source.uri)
     crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
     write_shards(curated, iter(crops), len(kept), params.hr_size, params.shard_images, params.shards)
+    manifest = measuring.store.complete(kept)
     manifest.to_parquet(curated / "manifest.parquet", index=False)
+    rejects = sorted_rejects(gone)
     rejects.to_parquet(curated / "rejects.parquet", index=False)
     planted = truth.read_planted(tree.source)
     summary = summarise(manifest, rejects, planted)
@@ -183,36 +184,31 @@ def write_part(
 
 
 def _decided(measuring: Measuring, params: Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(what is kept, rejects); of all else that was known of the images nothing stays in memory."""
+    """(what is kept, what is left out); of all else that was known of the images nothing stays in memory.
+
+    What is kept is sorted: train before test, an identity's reference before its images.
+    """
     tree = measuring.tree
     table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
-    return split_table(table, unread(tree.images, table), tree.refused, params)
-
-
-def split_table(
-    table: pd.DataFrame, unread: pd.DataFrame, refused: pd.DataFrame, params: Curate
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(what is kept, rejects), sorted: train before test, an identity's reference before its images."""
-    kept, gone = table[table["reason"] == ""], table.loc[table["reason"] != "", list(REJECTS)]
+    refused = tree.refused.rename(columns={"name": "source"})
+    gone = [table.loc[table["reason"] != "", [*REJECTS]], unread(tree.images, table), refused]
+    kept = table[table["reason"] == ""]
     kept = kept.sort_values(["split", "identity", "role", "source"], ascending=[False, True, False, True])
     shard, index = place(len(kept), params.shard_images)
-    return kept.assign(shard=shard, index=index), _rejects([gone, unread, refused.rename(columns={"name": "source"})])
+    return kept.assign(shard=shard, index=index), pd.concat([part[[*REJECTS]] for part in gone], ignore_index=True)
 
 
-def _rejects(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """One table of all, by source; made a column at a time, since it is nearly as long as the raw set."""
-    order = pd.concat([part["source"].astype("str") for part in parts]).array.argsort()
-    columns = [
-        pd.concat([conform(part, {name: column}) for part in parts])[name].array[order]
-        for name, column in REJECTS.items()
-    ]
-    return pd.DataFrame(dict(zip(REJECTS, columns, strict=True)))
+def sorted_rejects(gone: pd.DataFrame) -> pd.DataFrame:
+    """The table of rejects, by source; a column at a time, since it is nearly as long as the raw set."""
+    order = gone["source"].astype("str").array.argsort()
+    columns = {name: conform(gone[[name]].iloc[order], {name: column}) for name, column in REJECTS.items()}
+    return pd.concat(columns.values(), axis="columns")
 
 
-def _require_both_splits(kept: pd.DataFrame, rejects: pd.DataFrame, raw: str) -> None:
+def _require_both_splits(kept: pd.DataFrame, gone: pd.DataFrame, raw: str) -> None:
     for split in ("train", "test"):
         if not (kept["split"] == split).any():
-            counts = ", ".join(f"{count} {reason}" for reason, count in rejects["reason"].value_counts().items())
+            counts = ", ".join(f"{count} {reason}" for reason, count in gone["reason"].value_counts().items())
             raise RefsrError(
                 f"{raw}: no identity is left for {split}; left out were {counts or 'no images'}. "
                 "Name a raw set with more identities, or ease the limits of `curate` in the params file"
