@@ -13,6 +13,7 @@ from refsr.data import parts, spool
 from refsr.data.curation import describe
 from refsr.data.measurements import Detector, Embed, Job, measure
 from refsr.data.parts import WHOLE, Share
+from refsr.data.rows import give_back
 from refsr.data.sources import open_source
 from refsr.data.store import Gathered, Store
 from refsr.data.vggface2 import Tree, identity_of, is_wanted
@@ -51,6 +52,7 @@ class Measuring:
         self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
         self._measure = partial(measure, embed=embed, params=params, workers=workers, detector=detector)
         self._boxed = self.tree.has_boxes
+        give_back()
 
     def measure(self, identities: list[str]) -> Gathered:
         """All that is measured of these identities, in this order."""
@@ -68,6 +70,7 @@ class Measuring:
                 self.count += len(measured)
                 bar.update(len(measured))
         self.store.flush()
+        give_back()
 
     def _jobs(self, rows: np.ndarray) -> Iterator[Job]:
         for some in _slices(rows, self.tree.images["identity"].cat.codes.to_numpy()[rows]):

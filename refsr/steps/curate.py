@@ -22,6 +22,7 @@ from refsr.data.manifest import REJECTS, conform
 from refsr.data.measurements import Detector, Embed
 from refsr.data.measuring import Measuring
 from refsr.data.parts import Share
+from refsr.data.rows import give_back
 from refsr.data.selection import most_candidates
 from refsr.data.shards import place, write_shards
 from refsr.data.sources import open_source
@@ -143,6 +144,7 @@ def write_curated(
     measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
     tree = measuring.tree
     kept, gone = _decided(measuring, params)
+    give_back()
     _require_both_splits(kept, gone, tree.source.uri)
     crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
     write_shards(curated, iter(crops), len(kept), params.hr_size, params.shard_images, params.shards)
