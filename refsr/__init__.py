@@ -1,8 +1,8 @@
 """Reference-based face super-resolution: a small photo of a face and a good photo of the person give a sharp face."""
 
-__version__ = "0.1.0"
-
 import os
+
+__version__ = "0.1.0"
 
 # Arrow's own allocator keeps some 30 MB of what is freed, many times what curation holds in it; the system's gives it
 # back. Arrow looks at this once, when it is first used.

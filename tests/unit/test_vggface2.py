@@ -106,6 +106,29 @@ def test_boxes_are_read_with_their_quirks(tmp_path: Path) -> None:
     assert boxes.loc["n000001/0002_01"].tolist() == [-3.5, 0, 100, 9]
 
 
+def test_of_some_identities_boxes_are_those_of_all_wherever_their_lines_stand(tmp_path: Path) -> None:
+    make_raw(tmp_path, train=4, test=2, views=3)
+    path = tmp_path / "bb_landmark" / "loose_bb_train.csv"
+    header, *lines = path.read_text().splitlines(keepends=True)
+    path.write_text(header + "\n" + "".join(lines[::-2] + lines[::-1][1::2]))
+    tree = Tree(tmp_path)
+    some = tree.boxes([person(2), person(4), person(5), person(99)])
+    whole = tree.boxes()
+    assert len(some) == 9
+    pd.testing.assert_frame_equal(some, whole[whole.index.str[:7].isin([person(2), person(4), person(5)])])
+
+
+@pytest.mark.parametrize("apart", [0, 1])
+def test_an_image_told_of_twice_is_named_where_some_are_read(tmp_path: Path, apart: int) -> None:
+    make_raw(tmp_path, train=2, test=1, views=2)
+    path = tmp_path / "bb_landmark" / "loose_bb_train.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    lines.insert(3 + apart, lines[1])
+    path.write_text("".join(lines))
+    with pytest.raises(RefsrError, match=rf"loose_bb_train\.csv:{4 + apart}: .* stands in line 2 already"):
+        Tree(tmp_path).boxes([person(1)])
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
