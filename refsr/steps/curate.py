@@ -144,6 +144,7 @@ def write_curated(
     measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
     tree = measuring.tree
     kept, gone = _decided(measuring, params)
+    del tree.images  # as long as the raw set, like `gone`, and needed no more
     give_back()
     _require_both_splits(kept, gone, tree.source.uri)
     crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
@@ -201,10 +202,10 @@ def _decided(measuring: Measuring, params: Curate) -> tuple[pd.DataFrame, pd.Dat
 
 
 def sorted_rejects(gone: pd.DataFrame) -> pd.DataFrame:
-    """The table of rejects, by source; a column at a time, since it is nearly as long as the raw set."""
+    """The table of rejects, by source; columns are taken out of `gone` one by one, lest all be there twice."""
     order = gone["source"].astype("str").array.argsort()
-    columns = {name: conform(gone[[name]].iloc[order], {name: column}) for name, column in REJECTS.items()}
-    return pd.concat(columns.values(), axis="columns")
+    columns = [conform(gone.pop(name).iloc[order].to_frame(), {name: column}) for name, column in REJECTS.items()]
+    return pd.concat(columns, axis="columns")
 
 
 def _require_both_splits(kept: pd.DataFrame, gone: pd.DataFrame, raw: str) -> None:
