@@ -157,10 +157,8 @@ class Tree:
         if identities is None:
             tables = [read_numbers(*self.open(row), columns) for row in self.find(pattern)]
         else:
-            tables = [
-                read_numbers(*self.open(row), columns, _parts(lines, identities))
-                for row, lines in self._lines(pattern, columns).items()
-            ]
+            parts = {row: _parts(lines, identities) for row, lines in self._lines(pattern, columns).items()}
+            tables = [read_numbers(*self.open(row, some[-1].end), columns, some) for row, some in parts.items() if some]
         joined = pd.concat(tables) if tables else pd.DataFrame(columns=list(columns), dtype=float)
         return joined[~joined.index.duplicated()]
 
@@ -174,13 +172,13 @@ class Tree:
         """identity -> "m" or "f", of those that identity_meta.csv tells."""
         return {key: sex for row in self.find(_SEX_FILES) for key, sex in read_sexes(*self.open(row)).items()}
 
-    def open(self, row: int) -> tuple[BinaryIO, str]:
-        """A metadata file of `source.files`, opened, and what it is called in messages."""
+    def open(self, row: int, end: int = MAX_METADATA) -> tuple[BinaryIO, str]:
+        """A metadata file of `source.files`, opened up to byte `end`, and what it is called in messages."""
         (extent,) = self.source.extents(np.array([row]))
         title = f"{self.source.uri}/{self.source.files['name'].iloc[row]}"
         if extent.length > MAX_METADATA:
             raise RefsrError(f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; take it away")
-        return open_extent(extent), title
+        return open_extent(extent._replace(length=min(extent.length, end))), title
 
 
 def _by_identity_and_name(images: pd.DataFrame) -> np.ndarray:
