@@ -26,7 +26,8 @@ def find_copies(hashes: np.ndarray, thumbs: Rows, embeddings: Rows, max_bits: in
     faces near. Two views of one person often share a hash, two portraits the light, but not detail and face at once.
     """
     close = (pairs[part] for pairs in _close(hashes, max_bits) for part in blocks(len(pairs)))
-    found = [_confirmed(pairs, thumbs, embeddings) for pairs in close]
+    confirmed = (_confirmed(pairs, thumbs, embeddings) for pairs in close)
+    found = [(pairs, alike) for pairs, alike in confirmed if len(pairs)]  # of most blocks nothing is left
     pairs, alike = (np.concatenate(parts) for parts in zip(*found, (_NO_PAIRS, np.empty(0)), strict=True))
     order = _ascending(pairs)
     return pairs[order], alike[order]
