@@ -62,7 +62,7 @@ PARAMS = Curate(min_box=1, max_yaw=90, min_sharpness=0, train_images={"min": 2, 
 IDENTITY = 362  # images measured as those of one identity: as many as one of VGGFace2 has
 SOME = 724  # images, about, that are measured in a round
 AGAIN = 4  # times that all are decoded in a round
-CHUNK = 2048  # images, about, that `ours` keeps and writes in a round: as many as the store writes at a time
+CHUNK = 2048  # images, about, that `ours` keeps and writes in a round: twice what the store writes at a time
 STEADY, FEW = 9000, 181  # images, about, of identities of so many; the second half is timed for `two_workers`
 CHIPS = 16  # of which the identity network is timed
 
