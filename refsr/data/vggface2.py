@@ -3,20 +3,19 @@
 Whatever the mirror, an image is known by `<identity>/<stem>`, e.g. `n000002/0032_01`, the name the metadata files use.
 """
 
-import math
 import re
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
-from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from refsr.data.metadata import MAX_METADATA, Lines, find_lines, lines_of, read_numbers, read_sexes
 from refsr.data.sources import Source, open_source, stem
 from refsr.data.storage import open_extent
 from refsr.data.tar import MAX_FILE
@@ -26,35 +25,11 @@ BOX = ("x", "y", "w", "h")
 LANDMARKS = tuple(f"p{i}{axis}" for i in range(1, 6) for axis in "xy")  # eyes, nose, mouth corners
 SPLITS = ("train", "test")
 
-MAX_METADATA = 2**31  # bytes; the landmarks of the real training set have some 300 million
-_MAX_LINE = 2**16
 _ROOTS, _SEXES = (*SPLITS, ""), ("f", "m", "?")
 _BOX_FILES, _LANDMARK_FILES, _SEX_FILES = METADATA = ("loose_bb_*.csv", "loose_landmark_*.csv", "identity_meta.csv")
 # At most three folders above that of the identity: vggface2/vggface2_train/train/n000002/0001_01.jpg.
 _IN_FOLDER = re.compile(r"(?:[^/]+/){0,3}(n\d{6})/[^/]*", re.ASCII)
-_NAME = re.compile(r"n\d{6}/[\w.-]+", re.ASCII)
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
-# `n000001, "14th_Dalai_Lama",424,0, m,`: read from the right, since the name may hold commas and its quotes, which
-# come after a space, do not quote.
-_META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*')
-
-
-class Lines(NamedTuple):
-    """Lines of a metadata file that stand together."""
-
-    start: int  # byte
-    end: int
-    before: int  # lines before them
-
-
-_ALL = Lines(0, MAX_METADATA, 0)
-
-
-class _Line(NamedTuple):
-    number: int  # from 1
-    text: str
-    start: int  # byte
-    end: int
 
 
 class Tree:
@@ -157,7 +132,7 @@ class Tree:
         if identities is None:
             tables = [read_numbers(*self.open(row), columns) for row in self.find(pattern)]
         else:
-            parts = {row: _parts(lines, identities) for row, lines in self._lines(pattern, columns).items()}
+            parts = {row: lines_of(lines, identities) for row, lines in self._lines(pattern, columns).items()}
             tables = [read_numbers(*self.open(row, some[-1].end), columns, some) for row, some in parts.items() if some]
         joined = pd.concat(tables) if tables else pd.DataFrame(columns=list(columns), dtype=float)
         return joined[~joined.index.duplicated()]
@@ -203,116 +178,3 @@ def is_wanted(name: str, size: int) -> bool:
     if identity_of(name):
         return is_image(name.rpartition("/")[2]) and size <= MAX_FILE
     return name.lower().endswith(".csv") and size <= MAX_METADATA
-
-
-def read_numbers(
-    file: BinaryIO, title: str, columns: tuple[str, ...], parts: Sequence[Lines] = (_ALL,)
-) -> pd.DataFrame:
-    """A box or landmark file, `"n000001/0001_01",60,60,79,109`, or parts of it, by image name; closes the file.
-
-    Raises RefsrError naming the file and the line that cannot be read, or that tells of an image a second time.
-    """
-    values = array("d")
-    lines: dict[str, int] = {}
-    with file:
-        for part in parts:
-            for line, name, numbers in _numbers(file, title, columns, part):
-                _remember(lines, name, line.number, title)
-                values.extend(numbers)
-    table = np.frombuffer(values, dtype=np.float64).reshape(-1, len(columns)) if lines else np.empty((0, len(columns)))
-    return pd.DataFrame(table, index=pd.Index(list(lines), dtype=object), columns=list(columns))
-
-
-def find_lines(file: BinaryIO, title: str, columns: tuple[str, ...]) -> dict[str, list[Lines]]:
-    """Where in a box or landmark file the lines of each identity are, together as a rule; closes the file.
-
-    Raises RefsrError as `read_numbers` does, of an image told of twice where its identity's lines stand together.
-    """
-    found: dict[str, list[Lines]] = {}
-    with file:
-        told = _numbers(file, title, columns, _ALL)
-        for identity, group in groupby(told, key=lambda one: one[1][: len("n000001")]):
-            together: list[_Line] = []
-            lines: dict[str, int] = {}
-            for line, name, _ in group:
-                _remember(lines, name, line.number, title)
-                together.append(line)
-            part = Lines(together[0].start, together[-1].end, together[0].number - 1)
-            found.setdefault(identity, []).append(part)
-    return found
-
-
-def _parts(lines: dict[str, list[Lines]], identities: Collection[str]) -> list[Lines]:
-    """The lines of these identities, in the order of the file."""
-    return sorted(part for identity in identities for part in lines.get(identity, ()))
-
-
-def _remember(lines: dict[str, int], name: str, number: int, title: str) -> None:
-    if name in lines:
-        raise RefsrError(f"{title}:{number}: {name} stands in line {lines[name]} already; take one of them out")
-    lines[name] = number
-
-
-def _numbers(
-    file: BinaryIO, title: str, columns: tuple[str, ...], part: Lines
-) -> Iterator[tuple[_Line, str, list[float]]]:
-    """(line, image name, its numbers) of each line of a part of a box or landmark file."""
-    for line in _lines(file, title, part):
-        if line.number == 1 and line.text.upper().startswith("NAME_ID"):
-            continue
-        fields = [field.strip() for field in line.text.rstrip(", ").split(",")]
-        name = fields[0].strip('"').removesuffix(".jpg")
-        numbers = _floats(fields[1:])
-        if not _NAME.fullmatch(name) or numbers is None or len(numbers) != len(columns):
-            expected = f'"n000001/0001_01" and {len(columns)} numbers ({", ".join(columns)})'
-            raise RefsrError(
-                f"{title}:{line.number}: {line.text[:120]!r} is not {expected}; mend the line or take it out"
-            )
-        yield line, name, numbers
-
-
-def read_sexes(file: BinaryIO, title: str) -> dict[str, str]:
-    """identity -> "m" or "f" of an identity_meta.csv; identities without one are not in it.
-
-    Raises RefsrError naming the file and the line that cannot be read.
-    """
-    sexes = {}
-    with file:
-        for number, line, _, _ in _lines(file, title, _ALL):
-            if number == 1 and line.strip().lower().startswith("class_id"):
-                continue
-            match = _META.fullmatch(line)
-            if match is None:
-                raise RefsrError(
-                    f"{title}:{number}: {line[:120]!r} is not `Class_ID, Name, Sample_Num, Flag, Gender` "
-                    '(e.g. n000001, "14th_Dalai_Lama",424,0, m); mend the line or take it out'
-                )
-            if match[5]:
-                sexes[match[1]] = match[5].lower()
-    return sexes
-
-
-def _lines(file: BinaryIO, title: str, part: Lines) -> Iterator[_Line]:
-    """The lines of a part of a file that are not blank."""
-    file.seek(part.start)
-    number, end = part.before, part.start
-    while end < part.end and (raw := file.readline(_MAX_LINE)):
-        number, start, end = number + 1, end, end + len(raw)
-        if len(raw) == _MAX_LINE:
-            raise RefsrError(f"{title}:{number}: a line of {_MAX_LINE} bytes and more; this is no file of VGGFace2")
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise RefsrError(
-                f"{title}:{number}: not UTF-8 ({error.reason}); fetch the file anew or convert it"
-            ) from error
-        if text:
-            yield _Line(number, text, start, end)
-
-
-def _floats(fields: list[str]) -> list[float] | None:
-    try:
-        numbers = [float(field) for field in fields]
-    except ValueError:
-        return None
-    return numbers if all(map(math.isfinite, numbers)) else None
