@@ -75,6 +75,14 @@ def test_the_reference_changes_the_result_and_none_is_the_single_image_path(refs
     assert not torch.allclose(refsr.upscale(lr, ref), refsr.upscale(lr, ref.flip(0)), atol=1e-4)
 
 
+def test_an_evaluation_before_a_training_leaves_nothing_in_the_way_of_attention() -> None:
+    attention, x = ReferenceAttention(16, 48, heads=1), torch.rand(1, 16, 5, 7)  # no other test has these sides
+    with torch.inference_mode():
+        attention(x, x, x)
+    attention(x, x, x).sum().backward()
+    assert attention.place.weight.grad is not None
+
+
 @pytest.mark.parametrize("attention", [True, False])
 def test_several_references_are_seen_in_any_order(attention: bool) -> None:
     torch.manual_seed(0)
