@@ -43,8 +43,7 @@ from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
 from refsr.data import curation, measurements, quality
-from refsr.data.measure import Look
-from refsr.data.measurements import Embed, Job, Measured, in_processes
+from refsr.data.measurements import Job, in_processes
 from refsr.data.shards import write_shards
 from refsr.data.storage import Extent
 from refsr.data.store import Store
@@ -64,6 +63,7 @@ SOME = 724  # images, about, that are measured in a round
 AGAIN = 4  # times that all are decoded in a round
 CHUNK = 2048  # images, about, that `ours` keeps and writes in a round: twice what the store writes at a time
 STEADY, FEW = 9000, 181  # images, about, of identities of so many; the second half is timed for `two_workers`
+NAMES = 16  # after so many identities a name comes again, and with it the file its crops are written into
 CHIPS = 16  # of which the identity network is timed
 
 
@@ -82,7 +82,8 @@ class Faces(NamedTuple):
 
     def _job(self, number: int, rows: np.ndarray) -> Job:
         rows = rows % len(self.files)
-        return Job(self.table.iloc[rows].assign(identity=str(number)), [self.extents[row] for row in rows], boxed=True)
+        identity = str(number % NAMES)
+        return Job(self.table.iloc[rows].assign(identity=identity), [self.extents[row] for row in rows], boxed=True)
 
 
 def main() -> None:
@@ -94,7 +95,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             write_raw(params, Path(scratch) / "raw")
             faces = load(Path(scratch) / "raw")
-            numbers = one_core(faces, Path(scratch)) | two_cores(faces)
+            numbers = one_core(faces, Path(scratch)) | two_cores(faces, Path(scratch))
             result |= {f"{key}{suffix}": round(value, 3) for key, value in numbers.items()}
     print(json.dumps(result))
 
@@ -116,9 +117,9 @@ def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
     few = list(zip(faces.files, faces.boxes, strict=True))
     contestants: dict[str, tuple[int, Callable[[], object]]] = {
         "naive": (len(few), lambda: [_naive(*each, scratch / "naive.png") for each in few]),
-        "ours": (IDENTITY * len(many), lambda: _keep_and_write(many, scratch)),
-        "with_chips": (IDENTITY * len(jobs), lambda: _measure(jobs)),
-        "measure": (IDENTITY * len(jobs), lambda: _measure(jobs, identity_filter=False)),
+        "ours": (IDENTITY * len(many), _no_chips()(lambda: _keep_and_write(many, scratch))),
+        "with_chips": (IDENTITY * len(jobs), lambda: _look_at(jobs)),
+        "measure": (IDENTITY * len(jobs), _no_chips()(lambda: _look_at(jobs))),
         "decode": (len(few) * AGAIN, lambda: _decode(faces.files * AGAIN)),
         "identity": (len(chips), lambda: (face_probability(chips), embed_faces(chips))),
     }
@@ -137,14 +138,14 @@ def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
     }
 
 
-def two_cores(faces: Faces) -> dict[str, float]:
+def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     """How much quicker two processes are than one, in wall time, at measuring and at decoding alone."""
     jobs, files = faces.jobs(STEADY, FEW), [faces.files] * (STEADY // len(faces.files))
     seconds: dict[tuple[str, int], list[float]] = {}
     for _ in range(3):
         for workers in (1, 2):
             seconds.setdefault(("workers", workers), []).append(
-                _steady(measurements.measure(jobs, _no_embedding, PARAMS, workers))
+                _steady(measurements.measure(jobs, scratch, _no_embedding, PARAMS, workers))
             )
             seconds.setdefault(("decoders", workers), []).append(_steady(in_processes(_decode, files, workers)))
     middle = {key: float(np.median(values)) for key, values in seconds.items()}
@@ -186,28 +187,31 @@ def _chips(faces: Faces) -> np.ndarray:
         seen.append(batch)
         return _no_embedding(batch)
 
-    for one in measurements.measure(faces.jobs(IDENTITY), keep, PARAMS, 1):
-        assert (one.columns["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
+    for job in faces.jobs(IDENTITY):
+        looked, _ = measurements.look_at(job, keep, PARAMS)
+        assert (looked.columns["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
     return seen[0][:CHIPS]
 
 
-def _measure(jobs: list[Job], identity_filter: bool = True) -> list[Measured]:
-    """By one process; the network itself is left out in any case, and without the filter its chips as well."""
-    with contextlib.ExitStack() as stack:
-        if not identity_filter:
-            stack.enter_context(mock.patch.object(quality, "face_chip", lambda *_: None))
-            stack.enter_context(mock.patch.object(measurements, "_embed", _embed_none))
-        return list(measurements.measure(jobs, _no_embedding, PARAMS, 1))
+def _look_at(jobs: list[Job]) -> None:
+    """By this process; the network itself is left out in any case."""
+    for job in jobs:
+        measurements.look_at(job, _no_embedding, PARAMS)
 
 
-def _embed_none(looks: list[Look], _: Embed) -> np.ndarray:
-    return np.zeros((len(looks), 1), np.float32)
+@contextlib.contextmanager
+def _no_chips() -> Iterator[None]:
+    with (
+        mock.patch.object(quality, "face_chip", lambda *_: None),
+        mock.patch.object(measurements, "_embed", lambda looks, _: np.zeros((len(looks.thumbs), 1), np.float32)),
+    ):
+        yield
 
 
 def _keep_and_write(jobs: list[Job], scratch: Path) -> None:
     shutil.rmtree(scratch / "work", ignore_errors=True)
     store = Store(scratch / "work")
-    for one in _measure(jobs, identity_filter=False):
+    for one in measurements.measure(jobs, store.folder, _no_embedding, PARAMS, 1):
         store.add(one)
     store.flush()
     table = store.gather([str(job.images["identity"].iloc[0]) for job in jobs]).table

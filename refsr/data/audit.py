@@ -87,10 +87,9 @@ def _totals(manifest: pd.DataFrame) -> pd.DataFrame:
 
 def _pixels(curated: Curated, rows: np.ndarray) -> pd.DataFrame:
     """What the pixels themselves say, by image."""
-    facts = []
-    for row, hr in zip(rows, curated.pixels(rows), strict=True):
-        entry = curated.table.iloc[row]
-        bits = (quality.difference_hash(hr) ^ int(entry["dhash"])).bit_count()
-        close = bits <= (_JPEG_BITS if curated.is_lossy else 0)
-        facts.append((entry["source"], int(np.ptp(hr)), quality.sharpness(hr), 0 if close else bits))
-    return pd.DataFrame(facts, columns=["source", "contrast", "sharpness", "hash_bits"])
+    pixels, entries = curated.pixels(rows), curated.table.iloc[rows]
+    grey = quality.miniatures(pixels)
+    bits = np.bitwise_count(quality.difference_hash(grey) ^ entries["dhash"].to_numpy()).astype(int)
+    bits[bits <= (_JPEG_BITS if curated.is_lossy else 0)] = 0
+    facts = {"contrast": np.ptp(pixels, axis=(1, 2, 3)), "sharpness": quality.sharpness(grey), "hash_bits": bits}
+    return pd.DataFrame({"source": entries["source"].to_numpy()} | facts)

@@ -1,10 +1,8 @@
 """Images measured: checked, decoded, cropped and hashed; see refsr.data.measurements for whole identities."""
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -17,79 +15,82 @@ from refsr.data.vggface2 import BOX, LANDMARKS
 COLOUR = ("red", "green", "blue")  # means over the crop
 MEASURES = ("sha256", "lot", "width", "height", *BOX, *LANDMARKS, "yaw", "sharpness", "dhash", *COLOUR)
 Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray] | None]  # an RGB image -> its face's box and landmarks
+_TYPES = {"reason": object, "detail": object, "sha256": object, "lot": np.uint64, "dhash": np.uint64}  # others: float64
 _SOUGHT = 320  # pixels; an image whose face is to be found may be reduced until its shorter side would be less
 _TOGETHER = 2_000_000  # pixels of images that are decoded at a time
-_NOTHING = np.empty((0, 0, 3), np.uint8)
 
 
-@dataclass(slots=True)
-class Look:
-    """What one image shows: facts by the names of MEASURES and `reason`, `value`, `detail`; None where left out."""
+class Looks:
+    """What N images show.
 
-    data: bytes  # its file's; dropped with all that was made on the way, once it is looked at
-    box: np.ndarray  # (4,) of the face, NaN where unknown
-    points: np.ndarray  # (5, 2), landmarks, NaN where unknown
-    facts: dict[str, Any] = field(default_factory=lambda: {"reason": "", "value": np.nan, "detail": "", "dhash": 0})
-    thumb: np.ndarray | None = None  # (32, 32) uint8, of the whole image
-    chip: np.ndarray | None = None  # (150, 150, 3) uint8 RGB, for the identity network
-    hr: np.ndarray | None = None  # (hr_size, hr_size, 3) uint8 RGB, the crop
-    # As decoded, reduced perhaps; then box and points are in its pixels.
-    image: np.ndarray = field(default_factory=lambda: _NOTHING)
+    facts: (N,) each, by the names of MEASURES and `reason`, `value`, `detail`; NaN or nought where not known.
+    thumbs: (N, 32, 32) uint8, of the whole images; black of those left out.
+    chips, crops: (150, 150, 3) for the identity network and (hr_size, hr_size, 3), uint8 RGB, by the rows still in.
+    """
 
-    def reject(self, fault: Reject) -> None:
-        """Leave the image out: nothing is kept of it but the facts."""
-        self.facts |= {"reason": fault.reason, "value": fault.value, "detail": fault.detail}
-        self.thumb = self.chip = self.hr = None
+    def __init__(self, boxes: np.ndarray, points: np.ndarray) -> None:
+        self.boxes, self.points = boxes, points  # in source pixels
+        self.facts = {name: np.zeros(len(boxes), _TYPES[name]) for name in ("lot", "dhash")}
+        self.facts |= {name: np.full(len(boxes), "", object) for name in ("reason", "detail", "sha256")}
+        self.facts |= {name: np.full(len(boxes), np.nan) for name in ("value", *MEASURES) if name not in self.facts}
+        self.thumbs = np.zeros((len(boxes), quality.THUMB, quality.THUMB), np.uint8)
+        self.chips: dict[int, np.ndarray] = {}
+        self.crops: dict[int, np.ndarray] = {}
+
+    def rows(self) -> list[int]:
+        """Those of the images that are not left out."""
+        return [row for row, reason in enumerate(self.facts["reason"]) if not reason]
+
+    def leave_out(self, row: int, fault: Reject) -> None:
+        """Of this image nothing is kept but the facts."""
+        told = {"reason": fault.reason, "value": fault.value, "detail": fault.detail}
+        for name, fact in told.items():
+            self.facts[name][row] = fact
+        self.thumbs[row] = 0
+        self.chips.pop(row, None)
+        self.crops.pop(row, None)
 
 
 def measure_images(
     files: Sequence[bytes], boxes: np.ndarray, points: np.ndarray, params: Curate, find: Find | None = None
-) -> list[Look]:
-    """All that is to be known of images: their files' bytes, face boxes (N, 4) and landmarks (N, 5, 2).
+) -> Looks:
+    """All that is to be known of images: their files' bytes, face boxes (N, 4) and landmarks (N, 5, 2), in pixels.
 
     Where there is no box, `find` is asked for the face, if given. A step at a time for several images: each finds its
     code in the processor's cache, which saves a tenth of the time.
     """
-    looks = [Look(*told) for told in zip(files, boxes, points, strict=True)]
-    _each(looks, params, _identify)
+    looks = Looks(boxes, points)
+    _identify(looks, files, params)
     if find is not None:
-        _each(looks, params, lambda look, _: _seek(look, find))
-    _each(looks, params, _place)
-    for some in _portions(looks):
-        _each(some, params, _decode, _cut_out, _describe, _see_whole, _cut_chip)
-        for look in some:
-            look.image, look.data = _NOTHING, b""
+        _seek(looks, files, find)
+    _place(looks, params)
+    for rows in _portions(looks):
+        _see(looks, files, rows, params)
     return looks
 
 
-def _each(looks: list[Look], params: Curate, *steps: Callable[[Look, Curate], None]) -> None:
-    for step in steps:
-        for look in looks:
-            if not look.facts["reason"]:
-                try:
-                    step(look, params)
-                except Reject as fault:
-                    look.reject(fault)
-
-
-def _portions(looks: list[Look]) -> Iterator[list[Look]]:
-    """All of them, so many at a time that what is decoded stays small."""
-    some: list[Look] = []
-    pixels = 0
-    for look in looks:
-        size = look.facts.get("width", 0) * look.facts.get("height", 0)
-        if some and pixels + size > _TOGETHER:
+def _portions(looks: Looks) -> Iterator[list[int]]:
+    """The rows of the images, so many at a time that what is decoded stays small."""
+    pixels = looks.facts["width"] * looks.facts["height"]
+    some: list[int] = []
+    for row in looks.rows():
+        if some and pixels[some[0] : row + 1].sum() > _TOGETHER:
             yield some
-            some, pixels = [], 0
-        some.append(look)
-        pixels += size
-    yield some
+            some = []
+        some.append(row)
+    if some:
+        yield some
 
 
-def _identify(look: Look, params: Curate) -> None:
-    digest = hashlib.sha256(look.data)
-    look.facts["sha256"], look.facts["lot"] = digest.hexdigest(), draw_lot(digest.digest(), params.seed)
-    look.facts["width"], look.facts["height"] = quality.image_size(look.data)
+def _identify(looks: Looks, files: Sequence[bytes], params: Curate) -> None:
+    facts = looks.facts
+    for row, data in enumerate(files):
+        digest = hashlib.sha256(data)
+        facts["sha256"][row], facts["lot"][row] = digest.hexdigest(), draw_lot(digest.digest(), params.seed)
+        try:
+            facts["width"][row], facts["height"][row] = quality.image_size(data)
+        except Reject as fault:
+            looks.leave_out(row, fault)
 
 
 def draw_lot(digest: bytes, seed: int) -> int:
@@ -97,72 +98,93 @@ def draw_lot(digest: bytes, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(b"%d " % seed + digest).digest()[:8])
 
 
-def _seek(look: Look, find: Find) -> None:
+def _seek(looks: Looks, files: Sequence[bytes], find: Find) -> None:
     """Box and landmarks of the face, in source pixels, where it is not told where it is."""
-    if np.isfinite(look.box).all():
-        return
-    image, reduction = quality.decode(look.data, min(look.facts["width"], look.facts["height"]) / _SOUGHT)
-    found = find(image)
-    if found is None:
-        raise Reject("no_face", detail="the detector finds none")
-    look.box, look.points = found[0] * reduction, found[1] * reduction
+    shorter = np.minimum(looks.facts["width"], looks.facts["height"])
+    for row in looks.rows():
+        if np.isfinite(looks.boxes[row]).all():
+            continue
+        try:
+            image, reduction = quality.decode(files[row], shorter[row] / _SOUGHT)
+            found = find(image)
+            if found is None:
+                raise Reject("no_face", detail="the detector finds none")
+            looks.boxes[row], looks.points[row] = found[0] * reduction, found[1] * reduction
+        except Reject as fault:
+            looks.leave_out(row, fault)
 
 
-def _place(look: Look, params: Curate) -> None:
+def _place(looks: Looks, params: Curate) -> None:
     """Is there a whole face, large enough and seen from before?"""
-    look.facts["yaw"] = quality.head_yaw(look.points)
-    look.facts |= zip(LANDMARKS, look.points.ravel().tolist(), strict=True)
-    look.box = _usable_box(look, params)
-    look.facts |= zip(BOX, look.box.tolist(), strict=True)
-    if params.crop == "aligned" and not quality.is_placed(look.points):
-        raise Reject("no_landmarks")
+    facts, whole, size = looks.facts, looks.boxes, np.stack([looks.facts["width"], looks.facts["height"]], axis=1)
+    inside = quality.clamp_boxes(whole, size)
+    shorter = inside[:, 2:].min(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # where a box has no area
+        cut = 1 - inside[:, 2:].prod(axis=1) / whole[:, 2:].prod(axis=1)
+    facts["yaw"][:] = [quality.head_yaw(face) for face in looks.points]
+    turned, unknown = np.abs(facts["yaw"]), np.full(len(whole), np.nan)
+    unplaced = np.array([params.crop == "aligned" and not quality.is_placed(face) for face in looks.points])
+    for reason, found, values, detail in (
+        ("no_box", ~np.isfinite(whole).all(axis=1), unknown, ""),
+        ("box_outside", shorter <= 0, unknown, "box {:g}, {:g}, {:g}, {:g} in an image of {:g}x{:g} px"),
+        ("cut", cut > params.max_cut, cut, f"more than {params.max_cut:g} of the box lie outside the image"),
+        ("small_box", shorter < params.min_box, shorter, f"the shorter side of the box is under {params.min_box} px"),
+        ("extreme_pose", turned > params.max_yaw, turned, f"turned by more than {params.max_yaw:g} degrees"),
+        ("no_landmarks", unplaced, unknown, ""),
+    ):
+        for row in np.flatnonzero(found & (facts["reason"] == "")).tolist():
+            looks.leave_out(row, Reject(reason, float(values[row]), detail.format(*whole[row], *size[row])))
+    facts |= zip(LANDMARKS, looks.points.reshape(-1, 10).T, strict=True)
+    looks.boxes = np.where((facts["reason"] == "")[:, None], inside, np.nan)
+    facts |= zip(BOX, looks.boxes.T, strict=True)
 
 
-def _usable_box(look: Look, params: Curate) -> np.ndarray:
-    whole = look.box.tolist()
-    if not all(map(math.isfinite, whole)):
-        raise Reject("no_box")
-    box = quality.clamp_box(look.box, (look.facts["width"], look.facts["height"]))
-    width, height = box[2:].tolist()
-    cut = 1 - width * height / (whole[2] * whole[3])
-    if cut > params.max_cut:
-        raise Reject("cut", cut, f"more than {params.max_cut:g} of the box lie outside the image")
-    if min(width, height) < params.min_box:
-        raise Reject("small_box", min(width, height), f"the shorter side of the box is under {params.min_box} px")
-    if abs(look.facts["yaw"]) > params.max_yaw:
-        raise Reject("extreme_pose", abs(look.facts["yaw"]), f"turned by more than {params.max_yaw:g} degrees")
-    return box
+class _Seen(NamedTuple):
+    """An image decoded, reduced perhaps: box and landmarks are in its pixels."""
+
+    image: np.ndarray
+    box: np.ndarray
+    points: np.ndarray
 
 
-def _decode(look: Look, params: Curate) -> None:
-    face = max(look.facts["w"], look.facts["h"])
+def _see(looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate) -> None:
+    """Decode these images and take from them all that is wanted."""
+    seen = dict(_decode(looks, files, rows, params))
+    _cut_out(looks, seen, params)
+    sharp = [row for row in seen if row in looks.crops]
+    for row in sharp:
+        looks.thumbs[row] = quality.thumbnail(seen[row].image)
+    for row in sharp:
+        looks.chips[row] = quality.face_chip(*seen[row])
+
+
+def _decode(looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate) -> Iterator[tuple[int, _Seen]]:
+    faces = looks.boxes[rows, 2:].max(axis=1)
     # How many times an image may be reduced before crop or chip would have to be enlarged.
-    look.image, reduction = quality.decode(
-        look.data, min(face * params.crop_factor / params.hr_size, face / quality.FACE)
-    )
-    look.box, look.points = look.box / reduction, look.points / reduction
+    shrink = np.minimum(faces * params.crop_factor / params.hr_size, faces / quality.FACE).tolist()
+    for row, most in zip(rows, shrink, strict=True):
+        try:
+            image, reduction = quality.decode(files[row], most)
+            yield row, _Seen(image, looks.boxes[row] / reduction, looks.points[row] / reduction)
+        except Reject as fault:
+            looks.leave_out(row, fault)
 
 
-def _cut_out(look: Look, params: Curate) -> None:
-    if params.crop == "aligned":
-        look.hr = quality.aligned_crop(look.image, look.points, params.crop_factor, params.hr_size)
-    else:
-        look.hr = quality.square_crop(look.image, look.box, params.crop_factor, params.hr_size)
-
-
-def _describe(look: Look, params: Curate) -> None:
-    hr = cast(np.ndarray, look.hr)
-    grey = quality.luminance(hr)
-    look.facts["sharpness"] = quality.sharpness(grey)
-    if look.facts["sharpness"] < params.min_sharpness:
-        raise Reject("blurred", look.facts["sharpness"], f"sharpness is under {params.min_sharpness:g}")
-    look.facts["dhash"] = quality.difference_hash(grey)
-    look.facts |= zip(COLOUR, cv2.mean(hr), strict=False)
-
-
-def _see_whole(look: Look, params: Curate) -> None:
-    look.thumb = quality.thumbnail(look.image)
-
-
-def _cut_chip(look: Look, params: Curate) -> None:
-    look.chip = quality.face_chip(look.image, look.box, look.points)
+def _cut_out(looks: Looks, seen: dict[int, _Seen], params: Curate) -> None:
+    """The crops, and what is measured on them."""
+    crops = np.empty((len(seen), params.hr_size, params.hr_size, 3), np.uint8)
+    for crop, (image, box, points) in zip(crops, seen.values(), strict=True):
+        if params.crop == "aligned":
+            crop[:] = quality.aligned_crop(image, points, params.crop_factor, params.hr_size)
+        else:
+            crop[:] = quality.square_crop(image, box, params.crop_factor, params.hr_size)
+    rows, facts = [*seen], looks.facts
+    looks.crops |= zip(rows, crops, strict=True)
+    for colour, means in zip(COLOUR, np.array([cv2.mean(crop)[:3] for crop in crops]).T, strict=True):
+        facts[colour][rows] = means
+    grey = quality.miniatures(crops)
+    facts["dhash"][rows], facts["sharpness"][rows] = quality.difference_hash(grey), quality.sharpness(grey)
+    for row in rows:
+        sharpness = float(facts["sharpness"][row])
+        if sharpness < params.min_sharpness:
+            looks.leave_out(row, Reject("blurred", sharpness, f"sharpness is under {params.min_sharpness:g}"))

@@ -1,7 +1,8 @@
 """Many images measured, an identity at a time and in as many processes as there are cores.
 
 What is measured of an identity hangs on its own files and the parameters alone, so that the numbers are the same to the
-bit whoever measures it, after whom, and beside how many others. Pixels stay in the process that decoded them.
+bit whoever measures it, after whom, and beside how many others. Pixels stay in the process that decoded them, or
+go to the disk.
 """
 
 import multiprocessing
@@ -15,7 +16,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar, cast
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -24,7 +26,7 @@ import torch
 
 from refsr.config import Curate
 from refsr.data import quality, storage
-from refsr.data.measure import MEASURES, Find, Look, measure_images
+from refsr.data.measure import Find, Looks, measure_images
 from refsr.data.quality import Reject
 from refsr.data.selection import RANKED, candidates
 from refsr.data.storage import Extent
@@ -42,10 +44,7 @@ class Detector(NamedTuple):
 
 
 _EMBEDDED = 32  # chips given to the network at once
-_NO_THUMB = np.zeros((quality.THUMB, quality.THUMB), np.uint8)
 _NO_CHIPS = np.zeros((1, quality.CHIP, quality.CHIP, 3), np.uint8)  # shown to learn how long an embedding is
-# All others are float64.
-_FACTS = {"reason": object, "detail": object, "sha256": object, "lot": np.uint64, "dhash": np.uint64}
 _AHEAD = 3  # items each worker may be ahead of the reader
 
 T = TypeVar("T")
@@ -64,28 +63,48 @@ class Job(NamedTuple):
 class Measured:
     """N images of an identity; those whose `reason` is not empty have no thumbnail or embedding."""
 
-    columns: dict[str, np.ndarray]  # of the images; MEASURES, reason, value, detail; crop: place in `crops`, or -1
+    columns: dict[str, np.ndarray]  # what was told of the images, and `Looks.facts`; crop: place in the file, or -1
     thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
-    crops: bytes  # (hr_size, hr_size, 3) uint8 RGB each, of the candidates, one after another
 
     def __len__(self) -> int:
         return len(self.thumbs)
 
 
 def measure(
-    jobs: Iterable[Job], embed: Embed, params: Curate, workers: int, detector: Detector | None = None
+    jobs: Iterable[Job], folder: Path, embed: Embed, params: Curate, workers: int, detector: Detector | None = None
 ) -> Iterator[Measured]:
-    """What is measured of each identity, in the order of the jobs.
+    """What is measured of each identity, in the order of the jobs; the crops go into `folder`, see `crops_file`.
 
     The detector, if there is one, is asked whether faces are faces, and for those of sets without box files where they
     are. It and `embed` can be pickled if `workers` is above 1.
     """
-    return in_processes(partial(measure_identity, embed=embed, params=params, detector=detector), jobs, workers)
+    look = partial(measure_identity, folder=folder, embed=embed, params=params, detector=detector)
+    return in_processes(look, jobs, workers)
 
 
-def measure_identity(job: Job, embed: Embed, params: Curate, detector: Detector | None = None) -> Measured:
-    """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out."""
+def measure_identity(
+    job: Job, folder: Path, embed: Embed, params: Curate, detector: Detector | None = None
+) -> Measured:
+    """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out.
+
+    Pixels are written here, by whoever has them: to hand them to another process would take longer.
+    """
+    measured, crops = look_at(job, embed, params, detector)
+    with crops_file(folder, str(job.images["identity"].iloc[0])).open("wb") as file:
+        file.writelines(crop.data for crop in crops)
+    return measured
+
+
+def crops_file(folder: Path, identity: str) -> Path:
+    """Where the crops of the identity's candidates are kept: their pixels one after another, nothing else."""
+    return folder / f"{identity}.crops"
+
+
+def look_at(
+    job: Job, embed: Embed, params: Curate, detector: Detector | None = None
+) -> tuple[Measured, list[np.ndarray]]:
+    """What is measured of an identity, and the crops of its candidates: (hr_size, hr_size, 3) uint8 RGB each."""
     boxes = job.images[list(BOX)].to_numpy(np.float64)
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
     find = detector.find if detector and not job.boxed else None
@@ -93,21 +112,12 @@ def measure_identity(job: Job, embed: Embed, params: Curate, detector: Detector 
     if detector:
         _leave_out_faceless(looks, detector, params.min_face_probability)
     embeddings = _embed(looks, embed)
-    columns = _columns(job.images, looks)
+    # No table yet, since to make one of so few rows costs.
+    columns = {str(column): job.images[column].to_numpy() for column in job.images} | looks.facts
     chosen = _candidates(columns, embeddings, params)
-    columns["crop"] = np.full(len(looks), -1)
+    columns["crop"] = np.full(len(embeddings), -1)
     columns["crop"][chosen] = np.arange(len(chosen))
-    crops = b"".join(hr.data for row in chosen if (hr := looks[row].hr) is not None)
-    return Measured(columns, _thumbs(looks), embeddings, crops)
-
-
-def _columns(images: pd.DataFrame, looks: list[Look]) -> dict[str, np.ndarray]:
-    """What was told of the images and what was measured; no table yet, since to make one of so few rows costs."""
-    columns = {str(column): images[column].to_numpy() for column in images}
-    for fact in ("reason", "value", "detail", *MEASURES):
-        values = [look.facts.get(fact, np.nan) for look in looks]
-        columns[fact] = np.array(values, _FACTS.get(fact, np.float64))
-    return columns
+    return Measured(columns, looks.thumbs, embeddings), [looks.crops[row] for row in chosen.tolist()]
 
 
 def _candidates(columns: dict[str, np.ndarray], embeddings: np.ndarray, params: Curate) -> np.ndarray:
@@ -119,34 +129,30 @@ def _candidates(columns: dict[str, np.ndarray], embeddings: np.ndarray, params: 
     return np.asarray(usable[candidates(group, embeddings[usable], params)])
 
 
-def _thumbs(looks: list[Look]) -> np.ndarray:
-    return np.stack([_NO_THUMB if look.thumb is None else look.thumb for look in looks])
-
-
-def _leave_out_faceless(looks: list[Look], detector: Detector, least: float) -> None:
-    faces = [look for look in looks if look.chip is not None]
-    for some in _batches(faces):
-        for look, sure in zip(some, detector.certainty(_chips(some)), strict=True):
+def _leave_out_faceless(looks: Looks, detector: Detector, least: float) -> None:
+    for rows in _batches([*looks.chips]):
+        for row, sure in zip(rows, detector.certainty(_chips(looks, rows)), strict=True):
             if sure < least:
-                look.reject(Reject("no_face", float(sure), f"a face is less probable than {least:g}: none, or hidden"))
+                detail = f"a face is less probable than {least:g}: none, or hidden"
+                looks.leave_out(row, Reject("no_face", float(sure), detail))
 
 
-def _embed(looks: list[Look], embed: Embed) -> np.ndarray:
+def _embed(looks: Looks, embed: Embed) -> np.ndarray:
     """(N, D), NaN where there is no face."""
-    faces = [row for row, look in enumerate(looks) if look.chip is not None]
-    embedded = [embed(_chips([looks[row] for row in some])) for some in _batches(faces)]
+    faces = [*looks.chips]
+    embedded = [embed(_chips(looks, rows)) for rows in _batches(faces)]
     size = (embedded or [embed(_NO_CHIPS)])[0].shape[1]
-    embeddings = np.full((len(looks), size), np.nan, np.float32)
+    embeddings = np.full((len(looks.thumbs), size), np.nan, np.float32)
     embeddings[faces] = np.concatenate([np.empty((0, size), np.float32), *embedded])
     return embeddings
 
 
-def _batches(items: list[T]) -> list[list[T]]:
-    return [items[at : at + _EMBEDDED] for at in range(0, len(items), _EMBEDDED)]
+def _batches(rows: list[int]) -> list[list[int]]:
+    return [rows[at : at + _EMBEDDED] for at in range(0, len(rows), _EMBEDDED)]
 
 
-def _chips(looks: list[Look]) -> np.ndarray:
-    return np.stack([cast(np.ndarray, look.chip) for look in looks])
+def _chips(looks: Looks, rows: list[int]) -> np.ndarray:
+    return np.stack([looks.chips[row] for row in rows])
 
 
 def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

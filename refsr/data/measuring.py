@@ -50,7 +50,9 @@ class Measuring:
         if joined:
             parts.check(joined, self.tree.source.signature, params)
         self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
-        self._measure = partial(measure, embed=embed, params=params, workers=workers, detector=detector)
+        self._measure = partial(
+            measure, folder=self.store.folder, embed=embed, params=params, workers=workers, detector=detector
+        )
         self._boxed = self.tree.has_boxes
         give_back()
 

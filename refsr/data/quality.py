@@ -10,7 +10,7 @@ import torch.nn.functional as F
 CHIP = 150  # side of the face chip the identity network takes, pixels
 THUMB = 32  # side of the thumbnail by which copies are confirmed, pixels
 MIN_SIDE = 32
-_SHARPNESS_SIZE = 64
+_MINIATURE = 64  # side of the grey miniatures whose sharpness and hash are taken, pixels
 MAX_PIXELS = 50_000_000
 
 # Eye centres, nose tip and mouth corners on a chip: dlib's mean face with its padding of 0.25 (get_face_chip_details).
@@ -77,13 +77,13 @@ def _parse_header(data: bytes) -> tuple[tuple[int, int] | None, int]:
     return None, len(data)
 
 
-def clamp_box(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The part of a box (x, y, w, h) within an image of (width, height). Raises Reject where there is none."""
-    x, y, w, h = box.tolist()
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + w, size[0]), min(y + h, size[1])
-    if right <= left or bottom <= top:
-        raise Reject("box_outside", detail=f"box {box.tolist()} in an image of {size[0]}x{size[1]} px")
-    return np.array([left, top, right - left, bottom - top], np.float64)
+def clamp_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The parts of boxes (N, 4: x, y, w, h) within images of `sizes` (N, 2: width, height).
+
+    Where a box lies outside, its width or height is not positive.
+    """
+    start, end = np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, :2] + boxes[:, 2:], sizes)
+    return np.concatenate([start, end - start], axis=1)
 
 
 def decode(data: bytes, shrink: float) -> tuple[np.ndarray, int]:
@@ -105,9 +105,9 @@ def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:
     So it is antialiased, in the manner of MATLAB's imresize and of Pillow; cv2's bicubic is not, and its INTER_AREA
     takes twice the time.
     """
-    # With the batch's axis added first, and by torch, the strides say that colours are together, and it stays quick.
-    mirrored = min(image.strides) < 0  # which torch does not take; any other view needs no copy
-    pixels = torch.from_numpy(image.copy() if mirrored else image)[None].permute(0, 3, 1, 2)
+    # Torch would copy a part of an image, too, and takes longer. With the batch's axis added by torch, and first, the
+    # strides say that colours are together, and it stays quick.
+    pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
     small = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
     return np.ascontiguousarray(small.numpy()[0].transpose(1, 2, 0))
 
@@ -199,49 +199,58 @@ def head_yaw(points: np.ndarray) -> float:
     return math.degrees(math.atan2(offset, _NOSE_DEPTH * (0.0 if span <= 0 else span)))
 
 
-def luminance(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB -> (H, W) uint8, BT.601; what is (H, W) already stays as it is."""
-    grey: np.ndarray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    return grey
+def luminance(images: np.ndarray) -> np.ndarray:
+    """(..., H, W, 3) uint8 RGB -> (..., H, W) uint8, BT.601."""
+    rows = images.reshape(-1, *images.shape[-2:])  # one image below another
+    return np.asarray(cv2.cvtColor(rows, cv2.COLOR_RGB2GRAY)).reshape(images.shape[:-1])
 
 
-def sharpness(image: np.ndarray) -> float:
-    """From 0 to 1: the share of the luminance's variation from pixel to pixel that a 5 x 5 blur takes away.
+def miniatures(images: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3) uint8 RGB -> (N, 64, 64) uint8: their luminance, in means over boxes; no larger than it was.
+
+    What is measured on them is the same for an image of any size from 64 pixels on.
+    """
+    height, width = images.shape[1:3]
+    return _shrunk(luminance(images), min(height, _MINIATURE), min(width, _MINIATURE))
+
+
+def _shrunk(grey: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(N, H, W) uint8 -> (N, height, width): means over boxes; of all at once, none of which reaches into the next."""
+    column = grey.reshape(-1, grey.shape[2])
+    small = cv2.resize(column, (width, len(grey) * height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small).reshape(-1, height, width)
+
+
+def sharpness(grey: np.ndarray) -> np.ndarray:
+    """`miniatures` (N, h, w) -> (N,), 0 to 1: the share of the variation between pixels that a 5 x 5 blur takes away.
 
     What is blurred already loses little by another blur (Crété et al., "The Blur Effect", 2007), be it dim or have few
-    edges. Images of more than 64 pixels are reduced to that first, so that one limit serves for any size from there on.
+    edges.
     """
-    grey = luminance(image)
-    if len(grey) > _SHARPNESS_SIZE:
-        grey = cv2.resize(grey, (_SHARPNESS_SIZE, _SHARPNESS_SIZE), interpolation=cv2.INTER_AREA)
-    before = _variation(grey)
-    return max(0.0, 1 - _variation(cv2.boxFilter(grey, cv2.CV_32F, (5, 5))) / before) if before > 0 else 0.0
+    variation = np.array([(_variation(image), _blurred_variation(image)) for image in grey]).reshape(-1, 2)
+    before, after = variation.T
+    return np.asarray(np.maximum(0, 1 - np.divide(after, before, out=np.ones(len(grey)), where=before > 0)))
 
 
 def _variation(grey: np.ndarray) -> float:
     return float(cv2.norm(grey[1:], grey[:-1], cv2.NORM_L1) + cv2.norm(grey[:, 1:], grey[:, :-1], cv2.NORM_L1))
 
 
+def _blurred_variation(grey: np.ndarray) -> float:
+    return _variation(cv2.boxFilter(grey, cv2.CV_16U, (5, 5), normalize=False)) / 25
+
+
+def difference_hash(grey: np.ndarray) -> np.ndarray:
+    """`miniatures` (N, h, w) -> (N,) uint64: whether each of 8 x 8 cells is brighter than its right neighbour."""
+    cells = _shrunk(grey, 8, 9)
+    bits = np.packbits(cells[:, :, :-1] > cells[:, :, 1:])
+    return bits.view(">u8").astype(np.uint64)
+
+
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    """(32, 32) uint8 luminance: means over boxes of about a pixel of it, taken where its pixels lie.
+    """(H, W, 3) uint8 RGB -> (32, 32) uint8 luminance: each pixel the mean of four spots spread over its part.
 
-    What is four times as large or more is halved first, as often as can be. An eighth of the time that cv2's INTER_AREA
-    takes, which is as antialiased.
+    Enough to tell pictures apart, and of a large image an eighth of the time that means over all pixels take.
     """
-    grey = luminance(image)
-    while min(grey.shape) >= 4 * THUMB:
-        height, width = (side // 2 for side in grey.shape)
-        grey = cv2.resize(grey[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-    width = min(grey.shape) // THUMB | 1
-    small: np.ndarray = cv2.resize(cv2.blur(grey, (width, width)), (THUMB, THUMB), interpolation=cv2.INTER_LINEAR)
-    return small
-
-
-def difference_hash(image: np.ndarray) -> int:
-    """64 bits: whether each of 8 x 8 cells of the luminance is brighter than its right neighbour.
-
-    The cells are averages of the 32 x 32 thumbnail, which may be given instead of the image.
-    """
-    grey = image if image.shape == (THUMB, THUMB) else thumbnail(image)
-    cells = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-    return int.from_bytes(np.packbits(cells[:, :-1] > cells[:, 1:]).tobytes())
+    spots = cv2.resize(image, (2 * THUMB, 2 * THUMB), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(_shrunk(luminance(spots)[None], THUMB, THUMB)[0])

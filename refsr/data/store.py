@@ -1,16 +1,17 @@
 """What was measured, on disk: finished identities are added, found again by a later run, and read in pieces.
 
-FOLDER/00000.json     [identity, images, crops] of each identity in this chunk; written last, vouches for all
+FOLDER/n000001.crops  the pixels of the identity's crops; see measurements.crops_file
+FOLDER/00000.json     [identity, images] of each identity in this chunk; written last, vouches for all
 FOLDER/00000.parquet  Measured.columns, FOLDER/00000.{thumbs,embeddings}.npy its arrays
 FOLDER/00000.ranked.npy  (N,) of those columns by which images are ranked, a field for each
-FOLDER/00000.crops    the pixels of the crops, nothing else
 """
 
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +21,9 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
 from refsr.data import storage
 from refsr.data.manifest import MANIFEST, REASONS, conform
-from refsr.data.measurements import Measured
+from refsr.data.measurements import Measured, crops_file
 from refsr.data.rows import OnDisk, Rows
 from refsr.data.selection import RANKED
-from refsr.data.storage import Extent
 
 FLUSH = 1024  # images that may be lost to a kill
 JUDGED = ("source", "reason", "value", "detail", "dhash", "crop")  # the others wait on the disk
@@ -31,11 +31,10 @@ _ARRAYS = ("thumbs", "embeddings")
 
 
 class _Home(NamedTuple):
-    """Where an identity lies: its chunk, and its rows in the table and among the crops."""
+    """Where an identity lies: its chunk, and its rows in it."""
 
     chunk: Path  # without a suffix
     rows: slice
-    crops: slice
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ class Store:
 
     def add(self, measured: Measured) -> None:
         """Keep what was measured of one identity; it is on the disk after the next `flush` at the latest."""
-        with self._chunk().with_suffix(".crops").open("ab" if self._waiting else "wb") as file:
-            file.write(measured.crops)
-        self._waiting.append(replace(measured, crops=b""))
+        self._waiting.append(measured)
         if sum(map(len, self._waiting)) >= FLUSH:
             self.flush()
 
@@ -77,14 +74,14 @@ class Store:
         """Write what was added."""
         if not self._waiting:
             return
-        chunk, waiting = self._chunk(), self._waiting
+        chunk, waiting = self.folder / f"{self._chunks:05d}", self._waiting
         columns = {name: np.concatenate([one.columns[name] for one in waiting]) for name in waiting[0].columns}
         table = pd.DataFrame(columns)
         table.to_parquet(f"{chunk}.parquet", index=False)
         np.save(f"{chunk}.ranked.npy", np.asarray(table[[*RANKED]].to_records(index=False)))
         for name in _ARRAYS:
             np.save(f"{chunk}.{name}.npy", np.concatenate([getattr(one, name) for one in waiting]))
-        members = [(str(one.columns["identity"][0]), len(one), int(one.columns["crop"].max()) + 1) for one in waiting]
+        members = [(str(one.columns["identity"][0]), len(one)) for one in waiting]
         partial = chunk.with_suffix(".partial")
         partial.write_text(json.dumps(members))
         partial.replace(chunk.with_suffix(".json"))
@@ -92,17 +89,14 @@ class Store:
         self._waiting = []
         self._chunks += 1
 
-    def _chunk(self) -> Path:
-        """The one that is being filled."""
-        return self.folder / f"{self._chunks:05d}"
-
     def crops(self, images: pd.DataFrame, side: int) -> Iterator[np.ndarray]:
         """The HR image of each of these candidates, (side, side, 3) uint8 RGB; columns identity and crop."""
         size = 3 * side**2
-        for identity, at in images[["identity", "crop"]].itertuples(index=False):
-            home = self._homes[identity]
-            data = storage.read(Extent(f"{home.chunk}.crops", (home.crops.start + at) * size, size))
-            yield np.frombuffer(data, np.uint8).reshape(side, side, 3)
+        rows = images[["identity", "crop"]].itertuples(index=False, name=None)
+        for identity, run in groupby(rows, itemgetter(0)):
+            file = str(crops_file(self._homes[identity].chunk.parent, identity))
+            for data in storage.read_each(file, ((at * size, size) for _, at in run)):
+                yield np.frombuffer(data, np.uint8).reshape(side, side, 3)
 
     def gather(self, identities: Sequence[str]) -> Gathered:
         """These identities in this order, whoever measured them and when."""
@@ -117,10 +111,11 @@ class Store:
             self._array("ranked", homes, rows),
         )
 
-    def _know(self, chunk: Path, members: Sequence[tuple[str, int, int]]) -> None:
-        ends = np.cumsum([(0, 0), *(counts for _, *counts in members)], axis=0).tolist()
-        for (identity, *_), (start, end) in zip(members, pairwise(ends), strict=True):
-            self._homes[identity] = _Home(chunk, *map(slice, start, end))
+    def _know(self, chunk: Path, members: Sequence[tuple[str, int]]) -> None:
+        end = 0
+        for identity, images in members:
+            start, end = end, end + images
+            self._homes[identity] = _Home(chunk, slice(start, end))
 
     def _table(self, homes: list[_Home]) -> pd.DataFrame:
         """The rows of all, in their order; while it is made there are two of it, and no more."""

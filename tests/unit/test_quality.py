@@ -61,11 +61,11 @@ def test_a_scan_that_does_not_decode_is_truncated() -> None:
         quality.decode(WHOLE[:frame] + b"\xff\xda\x00\x02\xff\xd9", 1)
 
 
-def test_boxes_are_clamped_and_those_outside_refused() -> None:
-    np.testing.assert_array_equal(quality.clamp_box(np.array([-10, 90, 30, 60.0]), (100, 120)), [0, 90, 20, 30])
-    for box in ([100, 5, 10, 10], [-20, 0, 20, 9], [5, 5, 0, 9]):
-        with pytest.raises(Reject, match="box_outside"):
-            quality.clamp_box(np.array(box, float), (100, 120))
+def test_boxes_are_clamped_and_those_outside_have_no_area() -> None:
+    size = np.array([(100, 120)])
+    np.testing.assert_array_equal(quality.clamp_boxes(np.array([[-10, 90, 30, 60.0]]), size), [[0, 90, 20, 30]])
+    outside = np.array([[100, 5, 10, 10], [-20, 0, 20, 9], [5, 5, 0, 9]], float)
+    assert (quality.clamp_boxes(outside, size)[:, 2:].min(axis=1) <= 0).all()
 
 
 def test_decoding_is_rgb_and_reduced_only_while_the_face_stays_large_enough() -> None:
@@ -171,18 +171,45 @@ def test_yaw_is_unknown_without_landmarks() -> None:
     assert np.isnan(quality.head_yaw(np.full((5, 2), np.nan)))
 
 
+def sharpness(image: np.ndarray) -> float:
+    return float(quality.sharpness(quality.miniatures(image[None]))[0])
+
+
+def difference_hash(image: np.ndarray) -> int:
+    return int(quality.difference_hash(quality.miniatures(image[None]))[0])
+
+
 def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
     image = draw(1, 1)
     dim = (image.astype(float) * 0.5 + 60).round().astype(np.uint8)
-    values = [quality.sharpness(cv2.GaussianBlur(image, (0, 0), s)) for s in (0.5, 1, 2, 4)]
+    values = [sharpness(cv2.GaussianBlur(image, (0, 0), s)) for s in (0.5, 1, 2, 4)]
     assert values == sorted(values, reverse=True)
-    assert quality.sharpness(dim) == pytest.approx(quality.sharpness(image), rel=0.1)
-    assert quality.sharpness(np.full((32, 32, 3), 9, np.uint8)) == 0
+    assert sharpness(dim) == pytest.approx(sharpness(image), rel=0.1)
+    assert sharpness(np.full((32, 32, 3), 9, np.uint8)) == 0
+
+
+@pytest.mark.parametrize("size", [32, 50, 64, 96, 120])
+def test_sharpness_is_what_a_blur_takes_of_the_variation(size: int) -> None:
+    grey = quality.miniatures(cv2.resize(draw(1, 1), (size, size))[None])[0].astype(float)
+    blurred = cv2.blur(grey, (5, 5), borderType=cv2.BORDER_REFLECT_101)
+    before, after = (np.abs(np.diff(g, axis=0)).sum() + np.abs(np.diff(g, axis=1)).sum() for g in (grey, blurred))
+    assert sharpness(cv2.resize(draw(1, 1), (size, size))) == pytest.approx(1 - after / before)
+
+
+@pytest.mark.parametrize("size", [32, 50, 64, 72, 100, 128, 150])
+def test_what_is_measured_of_an_image_does_not_hang_on_those_beside_it(size: int) -> None:
+    images = np.stack([cv2.resize(draw(person, 1), (size, size)) for person in range(1, 8)])
+    grey = quality.miniatures(images)
+    assert grey.shape[1:] == (min(size, 64),) * 2
+    for row in range(7):
+        np.testing.assert_array_equal(grey[row : row + 1], quality.miniatures(images[row : row + 1]))
+        assert quality.sharpness(grey)[row] == sharpness(images[row])
+        assert quality.difference_hash(grey)[row] == difference_hash(images[row])
 
 
 def test_the_hash_has_a_bit_for_each_falling_step() -> None:
     falling = np.tile(np.linspace(255, 0, 90).astype(np.uint8)[None, :, None], (80, 1, 3))
-    assert quality.difference_hash(falling) == 2**64 - 1
-    assert quality.difference_hash(falling[:, ::-1]) == 0
+    assert difference_hash(falling) == 2**64 - 1
+    assert difference_hash(falling[:, ::-1]) == 0
     falling[:10] = falling[:10, ::-1]
-    assert quality.difference_hash(falling) == 2**56 - 1
+    assert difference_hash(falling) == 2**56 - 1

@@ -28,7 +28,7 @@ def measured(number: int) -> Measured:
     }
     ranked = {name: rng.random(EACH) for name in RANKED if name != "lot"} | {"lot": rng.permutation(EACH).astype("u8")}
     thumbs = rng.integers(0, 256, (EACH, 32, 32), np.uint8)
-    return Measured(columns | ranked, thumbs, rng.random((EACH, 8)).astype(np.float32), b"")
+    return Measured(columns | ranked, thumbs, rng.random((EACH, 8)).astype(np.float32))
 
 
 def test_few_bytes_of_each_image_are_in_memory_while_it_is_judged(tmp_path: Path) -> None:
