@@ -5,18 +5,19 @@ rounds of all contestants in turn, of which the median counts. No image is left 
 all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
-- `measure`: refsr.data.measurements: every check, the crop, sharpness, hash, thumbnail. `share_of_decode` is about it.
-- `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, some thousand images
-  at a time, and read from there into shards. Without judging.
+- `measure`: `refsr.data.measurements.look_at`: the file read, every check, the crop, sharpness, hash, thumbnail.
+  `share_of_decode` is about it.
+- `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, and read from there
+  into shards. Without judging.
 - `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is
   its time over that of `ours`.
 
 The identity filter, which `naive` lacks, is apart: `chip_ms` is what it takes to cut the face chips for its networks,
 `identity_ms_per_image` what these take, whoever cuts. `speedup_with_chips` has the former in it.
 
-`two_workers` is the wall time of measuring with one process over that with two, once both run; `two_decoders`, in turns
-with it, that of decoding alone by two processes: where that is not about 2, two cores were not free, and neither
-number means anything.
+`two_workers` is the wall time of measuring, crops put on the disk, with one process over that with two, once both run;
+`two_decoders`, in turns with it, that of decoding alone by two processes: where that is not about 2, two cores were not
+free, and neither number means anything.
 
     python benchmarks/curation.py
 """
@@ -51,7 +52,7 @@ from refsr.data.vggface2 import BOX, Tree
 from refsr.steps.curate import embed_faces, face_probability
 from refsr.synthetic.dataset import write_raw
 
-ROUNDS = 7
+ROUNDS = 15
 SETS = {
     "": Synthesize(train_identities=20, test_identities=10, views=8, defects=0),
     "_large": Synthesize(train_identities=8, test_identities=4, views=8, defects=0, min_size=360),

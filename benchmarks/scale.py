@@ -85,7 +85,8 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(image, box, landmarks) of rendered faces."""
     write_raw(Synthesize(train_identities=6, test_identities=4, views=8, defects=0, min_size=120), folder / "raw")
     tree = Tree(folder / "raw")
-    names = tree.images["identity"].astype("str") + "/" + tree.images["source"].str.extract(r"([^/]*)\.jpg$")[0]
+    sources = tree.with_names(tree.images)["source"]
+    names = tree.images["identity"].astype("str") + "/" + sources.str.extract(r"([^/]*)\.jpg$")[0]
     boxes = tree.boxes().loc[names, list(BOX)].to_numpy()
     points = tree.landmarks().loc[names, list(LANDMARKS)].to_numpy().reshape(-1, 5, 2)
     images = [

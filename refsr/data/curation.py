@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from refsr.config import Curate
 from refsr.data import duplicates, identity
-from refsr.data.rows import Chosen
+from refsr.data.rows import Chosen, give_back
 from refsr.data.selection import mark, needed, select
 from refsr.data.store import Gathered
 from refsr.data.vggface2 import BOX, LANDMARKS, SPLITS, Tree
@@ -25,14 +25,14 @@ Order = dict[str, list[str]]  # split -> its identities, in the order in which t
 
 
 def describe(tree: Tree, images: pd.DataFrame) -> pd.DataFrame:
-    """Some of the tree's images with what its metadata tell of their faces: x ... h, p1x ... p5y, NaN where nothing."""
+    """Some of the tree's images with `source`, and what its metadata tell of them: x ... h, p1x ... p5y, or NaN."""
+    images = tree.with_names(images)
     identities = images["identity"].unique()
     names = images["identity"].astype("str") + "/" + images["source"].str.extract(r"([^/]*)\.[^./]*$")[0]
     boxes, landmarks = tree.boxes(identities), tree.landmarks(identities)
-    told = images.copy()
-    told[list(BOX)] = boxes.reindex(names).to_numpy(float)
-    told[list(LANDMARKS)] = landmarks.reindex(names).to_numpy(float)
-    return told
+    images[list(BOX)] = boxes.reindex(names).to_numpy(float)
+    images[list(LANDMARKS)] = landmarks.reindex(names).to_numpy(float)
+    return images
 
 
 def draw(images: pd.DataFrame, params: Curate) -> Order:
@@ -115,11 +115,11 @@ def first_round(order: Order, params: Curate) -> list[str]:
     return _next_round({split: list(keys) for split, keys in order.items()}, dict.fromkeys(SPLITS, 0), params)
 
 
-def unread(images: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The images that were never looked at, as rejects."""
-    rest = images.loc[~images["identity"].isin(table["identity"].unique()), ["identity", "source"]]
+def unread(tree: Tree, table: pd.DataFrame) -> pd.DataFrame:
+    """The tree's images that were never looked at, as rejects."""
+    rest = tree.with_names(tree.images[~tree.images["identity"].isin(table["identity"].unique())])
     reason, detail = (np.full(len(rest), told, object) for told in ("unselected", "not read"))  # one string for all
-    return rest.assign(reason=reason, value=np.nan, detail=detail)
+    return rest[["identity", "source"]].assign(reason=reason, value=np.nan, detail=detail)
 
 
 def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[str]:
@@ -146,6 +146,7 @@ def judge(measured: Gathered, params: Curate) -> pd.DataFrame:
             distance = identity.distances(Chosen(measured.embeddings, rows), groups[rows])
             table.loc[rows, "identity_distance"] = distance
             _mark_copies(table, rows, measured, params.max_duplicate_bits)
+            give_back()
             rows = _mark_mixed(table, rows, groups, measured, params.max_identity_distance)
         if len(rows):
             _mark_strangers(table, rows, groups, measured, params.max_identity_distance)

@@ -7,7 +7,7 @@ from itertools import combinations, pairwise
 import cv2
 import numpy as np
 
-from refsr.data.rows import Rows, blocks
+from refsr.data.rows import Rows, in_blocks
 
 _NEAR = 0.25  # most that embeddings of one face in one picture lie apart; of two views it is rarely so little
 _SAME = 0.75  # likeness of the pictures less half the distance of the faces, from which on they are one picture
@@ -25,8 +25,7 @@ def find_copies(hashes: np.ndarray, thumbs: Rows, embeddings: Rows, max_bits: in
     Their hashes (N,) uint64 differ in at most `max_bits`, thumbs (N, h, w) uint8 are alike and embeddings (N, D) of the
     faces near. Two views of one person often share a hash, two portraits the light, but not detail and face at once.
     """
-    close = (pairs[part] for pairs in _close(hashes, max_bits) for part in blocks(len(pairs)))
-    confirmed = (_confirmed(pairs, thumbs, embeddings) for pairs in close)
+    confirmed = (_confirmed(pairs, thumbs, embeddings) for pairs in in_blocks(_close(hashes, max_bits)))
     found = [(pairs, alike) for pairs, alike in confirmed if len(pairs)]  # of most blocks nothing is left
     pairs, alike = (np.concatenate(parts) for parts in zip(*found, (_NO_PAIRS, np.empty(0)), strict=True))
     order = _ascending(pairs)
@@ -65,13 +64,12 @@ def _close(hashes: np.ndarray, max_bits: int) -> Iterator[np.ndarray]:
     masks = [_ones(high - low) << np.uint64(low) for low, high in pairwise(edges)]
     for band, (low, high) in enumerate(pairwise(edges)):
         keys = (hashes & masks[band]) >> np.uint64(low)
-        for pairs in _close_in_band(hashes, keys, high - low, max_bits, count):
+        for pairs in in_blocks(_close_in_band(hashes, keys, high - low, max_bits, count), _BLOCK):
             differ = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
             met = np.zeros(len(pairs), bool)  # in an earlier band
             for mask in masks[:band]:
                 met |= np.bitwise_count(differ & mask) <= max_bits // count
-            new = pairs[~met]
-            yield from (new[part] for part in blocks(len(new)))
+            yield pairs[~met]
 
 
 def _band_count(total: int, max_bits: int) -> int:
@@ -145,4 +143,4 @@ def _normalised(images: np.ndarray) -> np.ndarray:
     flat = images.reshape(len(images), images.shape[1] * images.shape[2]).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.asarray(np.divide(flat, norm, out=np.zeros_like(flat), where=norm > 0))
+    return np.asarray(np.divide(flat, norm, out=flat, where=norm > 0))  # where the norm is 0, so are they

@@ -40,9 +40,10 @@ def fit(embeddings: Rows, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cohort = _cohort(len(members))
     strangeness = np.full(len(codes), -np.inf)
     if len(members) > _LEAST_GROUPS:
+        others = centres[cohort]
         for part in blocks(len(codes)):
             own = codes[part][:, None] == cohort
-            strangeness[part] = _strangeness(distance[part], embeddings[part], centres[cohort], own)
+            strangeness[part] = _strangeness(distance[part], embeddings[part], others, own)
     return distance, strangeness
 
 
@@ -93,8 +94,9 @@ def _centres_without(group: np.ndarray, order: np.ndarray, left_out: np.ndarray)
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean, of each of a (N, D) to each of b (M, D): (N, M) float64."""
     a, b = a.astype(np.float64), b.astype(np.float64)
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    return np.asarray(np.sqrt(np.maximum(squares, 0)))
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+    squares -= 2 * a @ b.T
+    return np.asarray(np.sqrt(np.maximum(squares, 0, out=squares), out=squares))
 
 
 def _strangeness(distance: np.ndarray, embeddings: np.ndarray, others: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class Looks:
     """
 
     def __init__(self, boxes: np.ndarray, points: np.ndarray) -> None:
-        self.boxes, self.points = boxes, points  # in source pixels
+        self.boxes, self.points = boxes.copy(), points.copy()  # in source pixels
         self.facts = {name: np.zeros(len(boxes), _TYPES[name]) for name in ("lot", "dhash")}
         self.facts |= {name: np.full(len(boxes), "", object) for name in ("reason", "detail", "sha256")}
         self.facts |= {name: np.full(len(boxes), np.nan) for name in ("value", *MEASURES) if name not in self.facts}
@@ -150,6 +150,8 @@ class _Seen(NamedTuple):
 def _see(looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate) -> None:
     """Decode these images and take from them all that is wanted."""
     seen = dict(_decode(looks, files, rows, params))
+    if not seen:
+        return
     _cut_out(looks, seen, params)
     sharp = [row for row in seen if row in looks.crops]
     for row in sharp:

@@ -13,13 +13,14 @@ from refsr.data import parts, spool
 from refsr.data.curation import describe
 from refsr.data.measurements import Detector, Embed, Job, measure
 from refsr.data.parts import WHOLE, Share
-from refsr.data.rows import give_back
+from refsr.data.rows import give_back, map_arrays
 from refsr.data.sources import open_source
 from refsr.data.store import Gathered, Store
 from refsr.data.vggface2 import Tree, identity_of, is_wanted
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
 _SLICE = 2**12  # images whose metadata are held in memory at a time
+_LONG, _DECODED = 600_000, 2**25  # bytes from which on arrays are mapped: above a block of hashes, above any image
 
 
 class Measuring:
@@ -36,6 +37,7 @@ class Measuring:
         joined: Sequence[Path] = (),
         detector: Detector | None = None,
     ) -> None:
+        map_arrays(_LONG)
         listed = None if params.identities == "all" else frozenset(params.identities)
 
         def wanted(name: str, size: int) -> bool:
@@ -66,12 +68,14 @@ class Measuring:
 
     def _measure_images(self, rows: np.ndarray) -> None:
         self.tree.source.keep(self.tree.images["file"].to_numpy()[rows], self._work / "spool")
+        map_arrays(_DECODED)
         with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
             for measured in self._measure(self._jobs(rows)):
                 self.store.add(measured)
                 self.count += len(measured)
                 bar.update(len(measured))
         self.store.flush()
+        map_arrays(_LONG)
         give_back()
 
     def _jobs(self, rows: np.ndarray) -> Iterator[Job]:
@@ -93,6 +97,7 @@ class Measuring:
     def close(self) -> None:
         """Remove what was kept to go on after a kill."""
         shutil.rmtree(self._work)
+        map_arrays(_DECODED)  # for whoever goes on in this process
 
 
 def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:

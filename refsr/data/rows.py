@@ -2,13 +2,14 @@
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 BLOCK = 512  # of some products of a block as many rows again are made, one for each of 512 groups
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in glibc's malloc.h
 
 
 class Rows(Protocol):
@@ -63,6 +64,30 @@ def give_back() -> None:
         trim(0)
 
 
+def map_arrays(smallest: int) -> None:
+    """Have arrays of so many bytes or more mapped by themselves, whose memory goes back as they are freed; glibc only.
+
+    What is as long as the set then leaves no gaps. What comes and goes all the time is slower, as each page is new.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_MMAP_THRESHOLD, smallest)
+        mallopt(_M_TRIM_THRESHOLD, 2 * smallest)  # what may lie free at the end of the heap; as glibc itself has it
+
+
 def blocks(total: int) -> Iterator[slice]:
     """Slices that cover so many rows, a block after the other."""
     return (slice(start, min(start + BLOCK, total)) for start in range(0, total, BLOCK))
+
+
+def in_blocks(arrays: Iterable[np.ndarray], rows: int = BLOCK) -> Iterator[np.ndarray]:
+    """The rows of all arrays in arrays of so many rows each, the last of fewer."""
+    waiting: list[np.ndarray] = []
+    for array in arrays:
+        waiting.append(array)
+        if sum(map(len, waiting)) < rows:
+            continue
+        whole = np.concatenate(waiting)
+        full = len(whole) - len(whole) % rows
+        yield from np.split(whole[:full], full // rows)
+        waiting = [whole[full:]]
+    yield from [np.concatenate(waiting)] if sum(map(len, waiting)) else []

@@ -21,6 +21,7 @@ _FACES = 0.6  # between embeddings: dlib's limit for one person
 _COLOUR = 0.5  # of the range of a channel, root mean square over the channels
 _SCALE = 4.0  # times as large a face
 _SPARE = 2  # candidates for each image asked for, as some will be found to be copies or strangers
+_ROLES = ("", "image", "reference")
 _BEST = 8  # and so many of the images that make the best references
 
 RANKED = ("yaw", "sharpness", *BOX, "width", "height", *COLOUR, "lot")
@@ -35,7 +36,7 @@ def select(
     `embeddings` (N, D) and `measures` (N,), a field for each of RANKED, are of the table's rows; `order` are the
     identities of each split as they are to be taken.
     """
-    table = table.assign(role=np.full(len(table), "", object), appearance=np.nan)
+    table = table.assign(role=_roles(np.zeros(len(table), np.int8)), appearance=np.nan)
     kept, candidate = (table["reason"] == "").to_numpy(), table["crop"].to_numpy() >= 0
     rest = np.flatnonzero(kept & ~candidate)
     mark(table, rest, "surplus", np.full(len(rest), np.nan), "no candidate: its identity has many more than are needed")
@@ -76,17 +77,21 @@ def _give_roles(
 ) -> None:
     """The reference and the images of each of these groups of rows; the others are surplus."""
     most = _limits(params)[split]
-    role, appearance = table["role"].to_numpy().copy(), table["appearance"].to_numpy().copy()
+    role, appearance = table["role"].cat.codes.to_numpy(copy=True), table["appearance"].to_numpy(copy=True)
     surplus = [np.empty(0, np.int64)]
     for rows in groups:
         measured = measures[rows]
         group = {name: np.ascontiguousarray(measured[name]) for name in RANKED}
         order, appearance[rows] = ranked(group, embeddings[rows], split)
-        role[rows[order[0]]], role[rows[order[1:most]]] = "reference", "image"
+        role[rows[order[0]]], role[rows[order[1:most]]] = _ROLES.index("reference"), _ROLES.index("image")
         surplus.append(rows[order[most:]])
-    table["role"], table["appearance"] = role, appearance
+    table["role"], table["appearance"] = _roles(role), appearance
     gone = np.concatenate(surplus)
     mark(table, gone, "surplus", appearance[gone], f"more than {most - 1} images beside the reference")
+
+
+def _roles(codes: np.ndarray) -> "pd.Categorical[str]":
+    return pd.Categorical.from_codes(codes, pd.Index(_ROLES))
 
 
 def _limits(params: Curate) -> dict[str, int]:

@@ -65,9 +65,8 @@ def fill(place: str, folder: Path, wanted: Wanted) -> pd.DataFrame:
     if not (index.is_file() and is_of(place, folder)):
         folder.mkdir(parents=True, exist_ok=True)
         index.unlink(missing_ok=True)
-        table = frame(_members(place, folder, wanted))
+        save(frame(_members(place, folder, wanted)), folder)
         (folder / "archive.json").write_text(json.dumps(stamp(place)))
-        save(table, folder)
     return pd.read_parquet(index)
 
 

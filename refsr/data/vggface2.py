@@ -35,8 +35,8 @@ _SUFFIXES = {".jpg", ".jpeg", ".png"}
 class Tree:
     """A raw set as VGGFace2 lays it out: its identities, their images, and the metadata beside or above them.
 
-    images: a row per image, sorted by identity and name: identity, source (its name in the set), root ("train", "test"
-        or ""), sex ("m", "f" or "?"), file (its row in `source.files`).
+    images: a row per image, sorted by identity and name: identity, root ("train", "test" or ""), sex ("m", "f" or "?"),
+        file (its row in `source.files`, which has its name).
     empty: identities that have a folder and no image.
     refused: what is never read; columns name, identity, reason, value, detail.
 
@@ -68,15 +68,18 @@ class Tree:
         images = pd.DataFrame(
             {
                 "identity": people.reorder_categories(sorted(numbers)),
-                "source": self.source.files["name"].iloc[np.array(files, np.int64)].array,
                 "root": pd.Categorical.from_codes(np.array(roots, np.int8), pd.Index(_ROOTS)),
                 "file": np.array(files, np.int64),
             }
         )
-        images = images.iloc[_by_identity_and_name(images)].reset_index(drop=True)
+        images = images.iloc[_by_identity_and_name(self.with_names(images))].reset_index(drop=True)
         sexes = self.sexes()
         sex = np.array([_SEXES.index(sexes.get(key, "?")) for key in sorted(numbers)], np.int8)
         return images.assign(sex=pd.Categorical.from_codes(sex[images["identity"].cat.codes], pd.Index(_SEXES)))
+
+    def with_names(self, images: pd.DataFrame) -> pd.DataFrame:
+        """Some of `images` and `source`, the name of each in the set."""
+        return images.assign(source=self.source.files["name"].iloc[images["file"].to_numpy()].array)
 
     def _image_rows(self) -> Iterator[tuple[str, str, int]]:
         homes: dict[str, str] = {}

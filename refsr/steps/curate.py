@@ -34,6 +34,7 @@ from refsr.steps import Raw, ResumableOutput
 from refsr.tracker import Tracker
 
 SHEET = (10, 8)  # identities and images of each on the contact sheet
+_ROW_GROUP = 2**14  # rows of a table that its writer holds at a time
 
 
 def curate(
@@ -150,9 +151,11 @@ def write_curated(
     crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
     write_shards(curated, iter(crops), len(kept), params.hr_size, params.shard_images, params.shards)
     manifest = measuring.store.complete(kept)
-    manifest.to_parquet(curated / "manifest.parquet", index=False)
+    manifest.to_parquet(curated / "manifest.parquet", index=False, row_group_size=_ROW_GROUP)
+    manifest = manifest[["split", "identity"]]  # the rest is long, and not asked for in the summary
+    give_back()
     rejects = sorted_rejects(gone)
-    rejects.to_parquet(curated / "rejects.parquet", index=False)
+    rejects.to_parquet(curated / "rejects.parquet", index=False, row_group_size=_ROW_GROUP)
     planted = truth.read_planted(tree.source)
     summary = summarise(manifest, rejects, planted)
     document = summary | {"empty_identities": tree.empty, "rendered": planted is not None}
@@ -194,7 +197,7 @@ def _decided(measuring: Measuring, params: Curate) -> tuple[pd.DataFrame, pd.Dat
     tree = measuring.tree
     table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
     refused = tree.refused.rename(columns={"name": "source"})
-    gone = [table.loc[table["reason"] != "", [*REJECTS]], unread(tree.images, table), refused]
+    gone = [table.loc[table["reason"] != "", [*REJECTS]], unread(tree, table), refused]
     kept = table[table["reason"] == ""]
     kept = kept.sort_values(["split", "identity", "role", "source"], ascending=[False, True, False, True])
     shard, index = place(len(kept), params.shard_images)

@@ -126,6 +126,18 @@ def test_each_fault_is_found_by_its_name_and_nothing_else_is_left_out(tmp_path: 
     assert set(rejects["reason"]) <= set(REASONS)
 
 
+def test_an_identity_of_which_nothing_decodes_is_left_out(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    good = jpeg(draw(1, 1))
+    frame = good.index(b"\xff\xc0")
+    sized = good[:frame] + good[frame : frame + 19] + b"\xff\xda\x00\x02\xff\xd9"  # whole by its header alone
+    lost = sorted((raw / "train" / person(1)).glob("*.jpg"))
+    for path in lost:
+        path.write_bytes(sized)
+    _, rejects, _ = run(raw)
+    assert reasons(rejects) == {f"train/{person(1)}/{path.name}": "truncated" for path in lost}
+
+
 def test_rejects_say_what_was_measured(tmp_path: Path) -> None:
     faulty(tmp_path / "raw")
     rejects = run(tmp_path / "raw")[1].set_index("reason")

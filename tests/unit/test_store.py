@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refsr.data.measurements import Measured
-from refsr.data.rows import OnDisk
+from refsr.data.rows import OnDisk, in_blocks
 from refsr.data.selection import RANKED
 from refsr.data.store import Store
 
@@ -63,3 +63,11 @@ def test_rows_on_the_disk_are_those_of_the_array(rows: slice | list[int], tmp_pa
     on_disk = OnDisk(tmp_path / "a.npy")
     assert len(on_disk) == 10
     np.testing.assert_array_equal(on_disk[rows], array[np.asarray(rows, int) if isinstance(rows, list) else rows])
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [3], [4], [1, 0, 2, 9, 1], [12]])
+def test_rows_come_in_full_blocks_in_their_order(sizes: list[int]) -> None:
+    whole = np.arange(2 * sum(sizes)).reshape(-1, 2)
+    found = list(in_blocks(np.split(whole, np.cumsum(sizes)[:-1]) if sizes else [], 4))
+    assert [len(block) for block in found] == [4] * (len(whole) // 4) + [len(whole) % 4] * (len(whole) % 4 > 0)
+    np.testing.assert_array_equal(np.concatenate([whole[:0], *found]), whole)

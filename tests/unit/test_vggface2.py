@@ -45,7 +45,8 @@ def test_each_root_layout_is_found(tmp_path: Path, folders: tuple[str, str], roo
     for number, folder in enumerate(folders, 2):
         (tmp_path / folder / person(number)).mkdir(parents=True)
         (tmp_path / folder / person(number) / "0001_01.jpg").write_bytes(b"")
-    images = Tree(tmp_path).images
+    tree = Tree(tmp_path)
+    images = tree.with_names(tree.images)
     assert list(images["identity"]) == ["n000002", "n000003"]
     assert set(images["root"]) == roots
     assert [str((tmp_path / source).parent.name) for source in images["source"]] == list(images["identity"])
@@ -56,7 +57,8 @@ def test_files_that_are_not_images_are_passed_over(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("0001_01.jpg", "0002_01.JPEG", "._0001_01.jpg", "Thumbs.db", "notes.txt"):
         (folder / name).write_bytes(b"")
-    assert list(Tree(tmp_path).images["source"]) == ["n000002/0001_01.jpg", "n000002/0002_01.JPEG"]
+    tree = Tree(tmp_path)
+    assert list(tree.with_names(tree.images)["source"]) == ["n000002/0001_01.jpg", "n000002/0002_01.JPEG"]
 
 
 def test_a_folder_without_identities_is_refused_by_name(tmp_path: Path) -> None:
