@@ -250,7 +250,7 @@ def difference_hash(grey: np.ndarray) -> np.ndarray:
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB -> (32, 32) uint8 luminance: each pixel the mean of four spots spread over its part.
 
-    Enough to tell pictures apart, and of a large image an eighth of the time that means over all pixels take.
+    Enough to know a copy by; means over all pixels take longer.
     """
     spots = cv2.resize(image, (2 * THUMB, 2 * THUMB), interpolation=cv2.INTER_LINEAR)
     return np.asarray(_shrunk(luminance(spots)[None], THUMB, THUMB)[0])

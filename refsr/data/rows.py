@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 BLOCK = 512  # of some products of a block as many rows again are made, one for each of 512 groups
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # in glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # in glibc's malloc.h
 
 
 class Rows(Protocol):
@@ -72,6 +72,7 @@ def map_arrays(smallest: int) -> None:
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_MMAP_THRESHOLD, smallest)
         mallopt(_M_TRIM_THRESHOLD, 2 * smallest)  # what may lie free at the end of the heap; as glibc itself has it
+        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads: Arrow's would keep one each of what they read
 
 
 def blocks(total: int) -> Iterator[slice]:
