@@ -72,7 +72,7 @@ def map_arrays(smallest: int) -> None:
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(_M_MMAP_THRESHOLD, smallest)
         mallopt(_M_TRIM_THRESHOLD, 2 * smallest)  # what may lie free at the end of the heap; as glibc itself has it
-        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads: Arrow's would keep one each of what they read
+        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads, lest each keep one
 
 
 def blocks(total: int) -> Iterator[slice]:
