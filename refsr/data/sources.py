@@ -77,7 +77,8 @@ class Source:
         for prefix, archive in self.archives.items():
             digest = hashlib.sha256("\n".join(sorted(lost)).encode()).hexdigest()
             folder = work / f"{Path(archive).name}-{digest[:12]}"
-            index = spool.fill(archive, folder, lambda name, size, prefix=prefix: prefix + name in lost)  # type: ignore[misc]
+            spool.fill(archive, folder, lambda name, size, prefix=prefix: prefix + name in lost)  # type: ignore[misc]
+            index = pd.read_parquet(folder / "index.parquet")
             index = index[index["shard"] >= 0].drop_duplicates("name")
             found = pd.Index(prefix + index["name"]).get_indexer(pd.Index(self.files["name"]))
             taken = (found >= 0) & (places == "").to_numpy()

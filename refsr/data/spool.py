@@ -59,15 +59,14 @@ def is_of(place: str, folder: Path) -> bool:
         return False
 
 
-def fill(place: str, folder: Path, wanted: Wanted) -> pd.DataFrame:
-    """The index of the archive at `place`; it is read into `folder` unless it was before."""
+def fill(place: str, folder: Path, wanted: Wanted) -> None:
+    """Read the archive at `place` into `folder`, unless it was before; the index, written last, vouches for all."""
     index = folder / "index.parquet"
     if not (index.is_file() and is_of(place, folder)):
         folder.mkdir(parents=True, exist_ok=True)
         index.unlink(missing_ok=True)
-        save(frame(_members(place, folder, wanted)), folder)
         (folder / "archive.json").write_text(json.dumps(stamp(place)))
-    return pd.read_parquet(index)
+        save(frame(_members(place, folder, wanted)), folder)
 
 
 def save(table: pd.DataFrame, folder: Path) -> None:

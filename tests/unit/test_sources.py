@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from fuzz import fuzz_csv, fuzz_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_trees import make_raw, person, put
 
-from refsr.data import sources, tar
+from refsr.data import sources, spool, tar
 from refsr.data.manifest import REASONS
 from refsr.data.sources import open_source
 from refsr.data.vggface2 import Tree, is_wanted
@@ -262,3 +263,31 @@ def test_links_that_lead_nowhere_and_special_files_in_a_folder_are_told_of(tmp_p
     assert source.refused["name"].tolist() == [f"train/{person(1)}/{number}.jpg" for number in (7, 8, 9)]
     assert source.refused["detail"].str.contains("leads nowhere|neither a file nor a folder").all()
     assert f"train/{person(1)}/0003_01.jpg" in set(source.files["name"])
+
+
+def test_a_kill_as_the_index_is_written_leaves_no_index_of_another_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pack(name: str) -> None:
+        (tmp_path / name).write_bytes(b"x")
+        with tarfile.open(tmp_path / "a.tar", "w") as archive:
+            archive.add(tmp_path / name, name)
+
+    def names() -> list[str]:
+        spool.fill(str(tmp_path / "a.tar"), tmp_path / "work", lambda name, size: True)
+        return list(pd.read_parquet(tmp_path / "work" / "index.parquet")["name"])
+
+    def save_and_die(table: pd.DataFrame, folder: Path) -> None:
+        save(table, folder)
+        raise KeyboardInterrupt
+
+    pack("first")
+    first = (tmp_path / "a.tar").read_bytes()
+    assert names() == ["first"]
+    pack("second")
+    save = spool.save
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(spool, "save", save_and_die)
+        names()
+    (tmp_path / "a.tar").write_bytes(first)
+    assert names() == ["first"]
