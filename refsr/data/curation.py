@@ -180,8 +180,9 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Gathered, max_
     distance = table["identity_distance"].to_numpy()
     thumbs, embeddings = Chosen(measured.thumbs, rows), Chosen(measured.embeddings, rows)
     pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
-    for (a, b), likeness in zip(rows[pairs], alike, strict=True):
-        if table.at[a, "reason"] or table.at[b, "reason"]:
+    copies: dict[int, tuple[str, float, str]] = {}
+    for (a, b), likeness in zip(rows[pairs].tolist(), alike.tolist(), strict=True):
+        if a in copies or b in copies:
             continue
         if identities[a] == identities[b]:
             first, second = ((min(face["w"], face["h"]), face["sharpness"]) for face in measured.ranked[[a, b]])
@@ -189,5 +190,6 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Gathered, max_
         else:
             reason, worse = "cross_duplicate", distance[a] > distance[b]
         gone, stays = (a, b) if worse else (b, a)
-        table.loc[gone, ["reason", "detail"]] = reason, f"copy of {sources.iloc[stays]}"
-        table.loc[gone, "value"] = likeness
+        copies[gone] = reason, likeness, f"copy of {sources.iloc[stays]}"
+    for name, told in zip(("reason", "value", "detail"), zip(*copies.values(), strict=True), strict=False):
+        table.loc[[*copies], name] = list(told)

@@ -1,19 +1,22 @@
 """Copies of one picture: found by their difference hashes, confirmed by their thumbnails and faces."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
 
-from refsr.data.rows import Rows, in_blocks
+from refsr.data.rows import Rows, blocks, in_blocks
 
 _NEAR = 0.25  # most that embeddings of one face in one picture lie apart; of two views it is rarely so little
 _SAME = 0.75  # likeness of the pictures less half the distance of the faces, from which on they are one picture
 _WORTH_A_LOOK = 0.8  # correlation under which no shift makes two thumbnails alike
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be off
 _COARSE = 4.0  # standard deviation of the blur that is taken off: what two portraits have in common
+_AXES, _SAMPLE = 8, 1024  # of an outline, and the embeddings from which they are learnt
+_ROUNDED = 0.01  # more than an outline's numbers are off
+_STRIDE = 19  # between bits of a band; odd, so that each of 64 is met once
 _LOOKUP = 4.0  # what looking up a band costs, in hashes compared
 _BLOCK = 1 << 15  # hashes looked up, or pairs compared, at a time
 _NO_PAIRS = np.empty((0, 2), np.int64)
@@ -25,16 +28,34 @@ def find_copies(hashes: np.ndarray, thumbs: Rows, embeddings: Rows, max_bits: in
     Their hashes (N,) uint64 differ in at most `max_bits`, thumbs (N, h, w) uint8 are alike and embeddings (N, D) of the
     faces near. Two views of one person often share a hash, two portraits the light, but not detail and face at once.
     """
-    confirmed = (_confirmed(pairs, thumbs, embeddings) for pairs in in_blocks(_close(hashes, max_bits)))
+    outlines = _outlines(embeddings)
+    close = (pairs[_apart(outlines, pairs) <= _NEAR + _ROUNDED] for pairs in _close(hashes, max_bits))
+    confirmed = (_confirmed(pairs, thumbs, embeddings) for pairs in in_blocks(close))
     found = [(pairs, alike) for pairs, alike in confirmed if len(pairs)]  # of most blocks nothing is left
     pairs, alike = (np.concatenate(parts) for parts in zip(*found, (_NO_PAIRS, np.empty(0)), strict=True))
     order = _ascending(pairs)
     return pairs[order], alike[order]
 
 
+def _outlines(embeddings: Rows) -> np.ndarray:
+    """(N, at most 8) float16, few enough to be held in memory: the embeddings along the axes on which they differ most.
+
+    Where outlines lie apart, embeddings do at least as far, so that most pairs are done with before these are read.
+    """
+    some = embeddings[np.linspace(0, len(embeddings) - 1, min(_SAMPLE, len(embeddings))).astype(int)]
+    axes = np.linalg.svd(some - some.mean(axis=0), full_matrices=False)[2][:_AXES].T
+    return np.concatenate([(embeddings[block] @ axes).astype(np.float16) for block in blocks(len(embeddings))])
+
+
+def _apart(points: Rows, pairs: np.ndarray) -> np.ndarray:
+    """The distances of points (N, D) pair by pair."""
+    difference = points[pairs[:, 0]].astype(np.float32) - points[pairs[:, 1]]
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", difference, difference)))
+
+
 def _confirmed(pairs: np.ndarray, thumbs: Rows, embeddings: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Those of the pairs that show one picture, and their likeness; thumbnails are looked at where faces are near."""
-    apart = np.linalg.norm(embeddings[pairs[:, 0]] - embeddings[pairs[:, 1]], axis=1)
+    apart = _apart(embeddings, pairs)
     pairs, apart = pairs[apart <= _NEAR], apart[apart <= _NEAR]
     alike = likeness(thumbs[pairs[:, 0]], thumbs[pairs[:, 1]])
     same = alike - apart / 2 >= _SAME
@@ -47,7 +68,7 @@ def close_hashes(hashes: np.ndarray, max_bits: int) -> np.ndarray:
     Exact, by multi-index hashing (Norouzi, Punjani and Fleet, CVPR 2012): cut into m bands, two hashes that differ in
     r bits agree in one band up to r // m bits. Each band is sorted and looked up with every pattern of so few bits.
     With bands of about log2(N) bits a hash meets few others, so that evenly spread hashes take far fewer than N^2
-    steps (8 bits: 3 times as many hashes took 7 times as long, 100,000 of them 2 seconds); M alone may be as many.
+    steps; M alone may be as many.
     """
     pairs = np.concatenate([_NO_PAIRS, *_close(hashes, max_bits)])
     return np.asarray(pairs[_ascending(pairs)])
@@ -59,17 +80,28 @@ def _ascending(pairs: np.ndarray) -> np.ndarray:
 
 def _close(hashes: np.ndarray, max_bits: int) -> Iterator[np.ndarray]:
     """The same pairs in no order, each once, a bounded number at a time."""
-    count = _band_count(len(hashes), max_bits)
-    edges = np.linspace(0, 64, count + 1).astype(int).tolist()
-    masks = [_ones(high - low) << np.uint64(low) for low, high in pairwise(edges)]
-    for band, (low, high) in enumerate(pairwise(edges)):
-        keys = (hashes & masks[band]) >> np.uint64(low)
-        for pairs in in_blocks(_close_in_band(hashes, keys, high - low, max_bits, count), _BLOCK):
+    bands = _bands(_band_count(len(hashes), max_bits))
+    radius = max_bits // len(bands)
+    for number, band in enumerate(bands):
+        for pairs in in_blocks(_close_in_band(hashes, band, radius, max_bits), _BLOCK):
             differ = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
             met = np.zeros(len(pairs), bool)  # in an earlier band
-            for mask in masks[:band]:
-                met |= np.bitwise_count(differ & mask) <= max_bits // count
+            for mask in map(_mask, bands[:number]):
+                met |= np.bitwise_count(differ & mask) <= radius
             yield pairs[~met]
+
+
+def _bands(count: int) -> list[list[int]]:
+    """The places of a hash's 64 bits in so many bands, neighbours in different ones.
+
+    Neighbours are often the same. A band of such has few values, each of many hashes, that all are compared.
+    """
+    edges = np.linspace(0, 64, count + 1).astype(int).tolist()
+    return [[_STRIDE * place % 64 for place in range(*ends)] for ends in pairwise(edges)]
+
+
+def _mask(places: Iterable[int]) -> np.uint64:
+    return np.uint64(sum(1 << place for place in places))
 
 
 def _band_count(total: int, max_bits: int) -> int:
@@ -83,24 +115,20 @@ def _band_count(total: int, max_bits: int) -> int:
     return min(range(1, 17), key=cost)
 
 
-def _ones(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)
-
-
-def _close_in_band(hashes: np.ndarray, keys: np.ndarray, width: int, max_bits: int, bands: int) -> Iterator[np.ndarray]:
-    """Pairs (M, 2) of `hashes` near one another whose `keys`, a band of them, differ in at most max_bits // bands."""
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    for bits in range(max_bits // bands + 1):
-        for places in combinations(range(width), bits):
-            pattern = np.uint64(sum(1 << place for place in places))
-            for at in range(0, len(ordered), _BLOCK):
-                sought = ordered[at : at + _BLOCK] ^ pattern
-                start, end = (np.searchsorted(ordered, sought, side) for side in ("left", "right"))
-                for row, other in _spread(start, end):
-                    first, second = order[at + row], order[other]
-                    near = (np.bitwise_count(hashes[first] ^ hashes[second]) <= max_bits) & (first < second)
-                    yield np.stack([first[near], second[near]], axis=1)
+def _close_in_band(hashes: np.ndarray, band: list[int], radius: int, max_bits: int) -> Iterator[np.ndarray]:
+    """Pairs (M, 2) of `hashes` near one another that differ in at most `radius` bits of a band."""
+    mask = _mask(band)
+    order = np.argsort(hashes & mask, kind="stable")
+    ordered = hashes[order]
+    keys = ordered & mask
+    for pattern in (_mask(places) for bits in range(radius + 1) for places in combinations(band, bits)):
+        for at in range(0, len(keys), _BLOCK):
+            sought = keys[at : at + _BLOCK] ^ pattern
+            start, end = (np.searchsorted(keys, sought, side) for side in ("left", "right"))
+            start = np.maximum(start, np.arange(at + 1, at + 1 + len(sought)))  # of two, the earlier finds the later
+            for row, other in _spread(start, end):
+                near = np.flatnonzero(np.bitwise_count(ordered[at + row] ^ ordered[other]) <= max_bits)
+                yield np.sort(np.stack([order[at + row[near]], order[other[near]]], axis=1), axis=1)
 
 
 def _spread(start: np.ndarray, end: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -77,3 +77,20 @@ def test_pictures_are_copies_only_where_the_faces_are_near() -> None:
     for apart, found in ((0.1, [[0, 1]]), (0.6, [])):
         pairs, _ = find_copies(hashes, np.stack([a, b]), np.array([[0.0], [apart]]), 12)
         assert pairs.tolist() == found
+
+
+def test_no_copy_is_missed_for_being_told_by_a_few_numbers_first() -> None:
+    rng = np.random.default_rng(0)
+    picture = quality.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4)).astype(int)
+    thumbs = np.clip(picture + rng.normal(0, 2, (60, *picture.shape)), 0, 255).astype(np.uint8)
+    # Distances all around the limit, in far more dimensions than are looked at first.
+    embeddings = rng.normal(0, 0.18 / np.sqrt(2 * 128), (60, 128)) * rng.uniform(0.5, 2, (60, 1))
+    hashes = np.where(rng.random(60) < 0.9, 0, 2**40 - 1).astype(np.uint64)
+    first, second = np.triu_indices(60, 1)
+    apart = np.linalg.norm(embeddings[first] - embeddings[second], axis=1)
+    alike = likeness(thumbs[first], thumbs[second])
+    same = (hashes[first] == hashes[second]) & (apart <= 0.25) & (alike - apart / 2 >= 0.75)
+    assert 200 < same.sum() < len(same) - 200
+    pairs, told = find_copies(hashes, thumbs, embeddings.astype(np.float32), 8)
+    np.testing.assert_array_equal(pairs, np.stack([first, second], axis=1)[same])
+    np.testing.assert_allclose(told, alike[same])
