@@ -39,7 +39,6 @@ import cv2
 import imagehash
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
@@ -89,8 +88,7 @@ class Faces(NamedTuple):
 
 def main() -> None:
     """Measure, and print one JSON object."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    measurements.prepare_process()
     result: dict[str, float] = {}
     for suffix, params in SETS.items():
         with tempfile.TemporaryDirectory() as scratch:

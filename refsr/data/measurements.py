@@ -28,6 +28,7 @@ from refsr.config import Curate
 from refsr.data import quality, storage
 from refsr.data.measure import Find, Looks, measure_images
 from refsr.data.quality import Reject
+from refsr.data.rows import map_arrays
 from refsr.data.selection import RANKED, candidates
 from refsr.data.storage import Extent
 from refsr.data.vggface2 import BOX, LANDMARKS
@@ -43,6 +44,7 @@ class Detector(NamedTuple):
     certainty: Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N,) probability of a face
 
 
+DECODED = 2**25  # bytes from which on arrays are mapped by themselves while images are measured: above most images
 _EMBEDDED = 32  # chips given to the network at once
 _NO_CHIPS = np.zeros((1, quality.CHIP, quality.CHIP, 3), np.uint8)  # shown to learn how long an embedding is
 _AHEAD = 3  # items each worker may be ahead of the reader
@@ -192,8 +194,7 @@ def _ahead(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterabl
 def _single_threaded() -> Iterator[None]:
     """Neither torch nor OpenCV may split work among threads, lest sums come in another order."""
     before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
+    prepare_process()
     try:
         yield
     finally:
@@ -201,9 +202,15 @@ def _single_threaded() -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def _start_worker() -> None:
+def prepare_process() -> None:
+    """One thread, and a heap that keeps what one image leaves for the next, since new pages take longer."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    map_arrays(DECODED)
+
+
+def _start_worker() -> None:
+    prepare_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends its workers
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from refsr.config import Curate
 from refsr.data import parts, spool
 from refsr.data.curation import describe
-from refsr.data.measurements import Detector, Embed, Job, measure
+from refsr.data.measurements import DECODED, Detector, Embed, Job, measure
 from refsr.data.parts import WHOLE, Share
 from refsr.data.rows import give_back, map_arrays
 from refsr.data.sources import open_source
@@ -20,7 +20,7 @@ from refsr.data.vggface2 import Tree, identity_of, is_wanted
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
 _SLICE = 2**12  # images whose metadata are held in memory at a time
-_LONG, _DECODED = 600_000, 2**25  # bytes from which on arrays are mapped: above a block of hashes, above any image
+_LONG = 600_000  # bytes from which on arrays are mapped by themselves while a set is judged: above a block of hashes
 
 
 class Measuring:
@@ -68,7 +68,6 @@ class Measuring:
 
     def _measure_images(self, rows: np.ndarray) -> None:
         self.tree.source.keep(self.tree.images["file"].to_numpy()[rows], self._work / "spool")
-        map_arrays(_DECODED)
         with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
             for measured in self._measure(self._jobs(rows)):
                 self.store.add(measured)
@@ -97,7 +96,7 @@ class Measuring:
     def close(self) -> None:
         """Remove what was kept to go on after a kill."""
         shutil.rmtree(self._work)
-        map_arrays(_DECODED)  # for whoever goes on in this process
+        map_arrays(DECODED)  # for whoever goes on in this process
 
 
 def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
