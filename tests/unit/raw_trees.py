@@ -1,13 +1,19 @@
-"""Small raw trees drawn with cv2, and an embedding that tells drawn people apart by their colour."""
+"""Small raw trees drawn with cv2, an embedding that tells drawn people apart by their colour, and their curation."""
 
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
+
+from refsr.config import Curate
+from refsr.data.curated import Curated
+from refsr.steps.curate import write_curated
 
 SIZE = 120
 BOX = (30, 25, 60, 70)
 LANDMARKS = (45, 45, 75, 45, 60, 62, 48, 80, 72, 80)
+PARAMS = Curate(hr_size=32, shard_images=16, min_sharpness=0.25)
 
 
 def person(number: int) -> str:
@@ -77,3 +83,9 @@ def embed_colour(chips: np.ndarray) -> np.ndarray:
     colours = np.median(chips[:, 40:110, 40:110].reshape(len(chips), -1, 3), axis=1) / 255
     rng = np.random.default_rng(0)
     return (np.cos(colours @ rng.normal(0, 8, (3, 64)) + rng.uniform(0, 2 * np.pi, 64)) / 8).astype(np.float32)
+
+
+def curate_tree(raw: Path, params: Curate = PARAMS, workers: int = 1) -> tuple[Curated, pd.DataFrame, dict[str, float]]:
+    folder = raw.parent / f"curated-{workers}"
+    summary = write_curated(params, raw, folder, embed_colour, workers)
+    return Curated(folder), pd.read_parquet(folder / "rejects.parquet"), summary

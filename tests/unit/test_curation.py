@@ -1,30 +1,19 @@
 """Every image is kept or left out for one reason; each reason is met, and the same bytes come of any worker count."""
 
 import json
-import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from raw_trees import draw, embed_colour, jpeg, make_raw, person, put, write_metadata
+from raw_trees import PARAMS, curate_tree, draw, embed_colour, jpeg, make_raw, person, put, write_metadata
 
-from refsr.config import Curate
 from refsr.data import quality
 from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST, REASONS, REJECTS
-from refsr.data.selection import most_candidates
 from refsr.errors import RefsrError
-from refsr.steps.curate import preview, write_curated
-
-PARAMS = Curate(hr_size=32, shard_images=16, min_sharpness=0.25)
-
-
-def run(raw: Path, params: Curate = PARAMS, workers: int = 1) -> tuple[Curated, pd.DataFrame, dict[str, float]]:
-    folder = raw.parent / f"curated-{workers}"
-    summary = write_curated(params, raw, folder, embed_colour, workers)
-    return Curated(folder), pd.read_parquet(folder / "rejects.parquet"), summary
+from refsr.steps.curate import write_curated
 
 
 def reasons(rejects: pd.DataFrame) -> dict[str, str]:
@@ -32,7 +21,7 @@ def reasons(rejects: pd.DataFrame) -> dict[str, str]:
 
 
 def test_a_clean_tree_is_kept_whole(tmp_path: Path) -> None:
-    curated, rejects, summary = run(make_raw(tmp_path / "raw"))
+    curated, rejects, summary = curate_tree(make_raw(tmp_path / "raw"))
     table = curated.table
     assert len(rejects) == 0
     assert summary["images.train"] == 20
@@ -44,7 +33,7 @@ def test_a_clean_tree_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
-    curated, _, _ = run(make_raw(tmp_path / "raw"))
+    curated, _, _ = curate_tree(make_raw(tmp_path / "raw"))
     for row in (0, 17, 34):
         entry = curated.table.iloc[row]
         image = cv2.imread(str(tmp_path / "raw" / entry["source"]))[..., ::-1]
@@ -57,7 +46,7 @@ def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
 
 def test_jpeg_shards_hold_nearly_the_same_pixels_on_less_disk(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
-    exact = run(raw, workers=1)[0]
+    exact = curate_tree(raw, workers=1)[0]
     write_curated(PARAMS.model_copy(update={"shards": "jpeg"}), raw, tmp_path / "lossy", embed_colour, 1)
     lossy = Curated(tmp_path / "lossy")
     rows = np.array([34, 0, 17, 16, 17])
@@ -75,7 +64,7 @@ def test_jpeg_shards_hold_nearly_the_same_pixels_on_less_disk(tmp_path: Path) ->
 
 def test_the_bytes_do_not_hang_on_the_worker_count(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw", train=20, test=8)
-    (one, _, _), (two, _, _) = run(raw, workers=1), run(raw, workers=2)
+    (one, _, _), (two, _, _) = curate_tree(raw, workers=1), curate_tree(raw, workers=2)
     names = sorted(path.name for path in one.folder.iterdir())
     assert len(names) == 12
     for name in names:
@@ -116,7 +105,7 @@ def faulty(raw: Path) -> dict[str, str]:
 
 def test_each_fault_is_found_by_its_name_and_nothing_else_is_left_out(tmp_path: Path) -> None:
     expected = faulty(tmp_path / "raw")
-    curated, rejects, summary = run(tmp_path / "raw")
+    curated, rejects, summary = curate_tree(tmp_path / "raw")
     found = reasons(rejects)
     twins = {found.pop("train/n000001/0001_01.jpg", None), found.pop("train/n000001/0049_01.jpg", None)}
     assert twins == {"near_duplicate", None}  # either of the two may go
@@ -134,13 +123,13 @@ def test_an_identity_of_which_nothing_decodes_is_left_out(tmp_path: Path) -> Non
     lost = sorted((raw / "train" / person(1)).glob("*.jpg"))
     for path in lost:
         path.write_bytes(sized)
-    _, rejects, _ = run(raw)
+    _, rejects, _ = curate_tree(raw)
     assert reasons(rejects) == {f"train/{person(1)}/{path.name}": "truncated" for path in lost}
 
 
 def test_rejects_say_what_was_measured(tmp_path: Path) -> None:
     faulty(tmp_path / "raw")
-    rejects = run(tmp_path / "raw")[1].set_index("reason")
+    rejects = curate_tree(tmp_path / "raw")[1].set_index("reason")
     assert rejects.loc["small_box", "value"] == 30
     assert rejects.loc["extreme_pose", "value"] > 75
     assert rejects.loc["blurred", "value"] < 0.25
@@ -155,104 +144,20 @@ def test_the_fitting_copy_stays_where_two_identities_hold_one_picture(tmp_path: 
     put(raw, "train", 2, "0009_01", jpeg(draw(2, 3), quality=70))
     for split in ("train", "test"):
         write_metadata(raw, split)
-    assert reasons(run(raw)[1]) == {f"test/{person(6)}/0009_01.jpg": "cross_duplicate"}
+    assert reasons(curate_tree(raw)[1]) == {f"test/{person(6)}/0009_01.jpg": "cross_duplicate"}
 
 
 def test_the_larger_copy_stays_within_an_identity(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     put(raw, "train", 1, "0009_01", jpeg(cv2.resize(draw(1, 3), (240, 240), interpolation=cv2.INTER_CUBIC)))
     write_metadata(raw, "train", {f"{person(1)}/0009_01": (60, 50, 120, 140)}, {f"{person(1)}/0009_01": ()})
-    assert reasons(run(raw)[1]) == {f"train/{person(1)}/0003_01.jpg": "near_duplicate"}
-
-
-def test_no_more_images_and_identities_than_asked_for(tmp_path: Path) -> None:
-    limits = {"train_images": {"min": 2, "max": 3}, "test_images": {"min": 1, "max": 2}}
-    params = PARAMS.model_validate(PARAMS.model_dump() | limits | {"train_identities": 2, "test_identities": 1})
-    curated, rejects, _ = run(make_raw(tmp_path / "raw"), params)
-    counts = curated.table.groupby(["split", "identity"]).size()
-    assert counts["train"].tolist() == [3, 3]
-    assert counts["test"].tolist() == [3]
-    assert rejects["reason"].value_counts().to_dict() == {"unselected": 20, "surplus": 6}
-    assert len(curated.table) + len(rejects) == 35
-
-
-def test_of_many_images_only_candidates_are_taken_and_only_their_crops_are_kept(tmp_path: Path) -> None:
-    limits = {"train_images": {"min": 2, "max": 2}, "test_images": {"min": 1, "max": 1}}
-    params = PARAMS.model_validate(PARAMS.model_dump() | limits)
-    raw = make_raw(tmp_path / "raw", train=2, test=2, views=24)
-    curated, rejects, _ = run(raw, params)
-    others = rejects[rejects["detail"].str.startswith("no candidate")]
-    assert (others["reason"] == "surplus").all()
-    most = most_candidates(params)
-    assert (24 - others["identity"].value_counts()).between(4, most).all()
-    assert curated.table["identity"].value_counts().tolist() == [2] * 4
-    assert preview(params, str(raw))["bytes of scratch disk"] == 4 * most * 3 * 32**2
-
-
-def test_test_images_are_those_that_look_least_like_the_reference(tmp_path: Path) -> None:
-    params = PARAMS.model_validate(PARAMS.model_dump() | {"test_images": {"min": 1, "max": 2}})
-    curated, rejects, _ = run(make_raw(tmp_path / "raw"), params)
-    images = curated.table[curated.table["split"] == "test"]
-    assert (images["role"] == "image").groupby(images["identity"]).sum().eq(2).all()
-    assert (images.loc[images["role"] == "reference", "appearance"] == 0).all()
-    surplus = rejects[rejects["reason"] == "surplus"]
-    for key, group in images[images["role"] == "image"].groupby("identity"):
-        assert group["appearance"].min() >= surplus.loc[surplus["identity"] == key, "value"].max() > 0
-
-
-def test_the_reference_is_near_frontal_and_of_these_the_sharpest(tmp_path: Path) -> None:
-    raw = make_raw(tmp_path / "raw", views=3)
-    soft = {name: jpeg(cv2.GaussianBlur(draw(1, 9), (0, 0), 3)) for name in ("0001_01", "0002_01")}
-    for name, data in soft.items():
-        put(raw, "train", 1, name, data if name == "0001_01" else jpeg(cv2.GaussianBlur(draw(1, 8), (0, 0), 0.8)))
-    put(raw, "train", 1, "0003_01", jpeg(draw(1, 7)))
-    turned = {f"{person(1)}/0003_01": (45, 45, 75, 45, 70, 62, 48, 80, 72, 80)}
-    write_metadata(raw, "train", None, turned)
-    table = run(raw)[0].table.set_index("source")
-    assert abs(table.loc[f"train/{person(1)}/0003_01.jpg", "yaw"]) > 20
-    assert table.loc[f"train/{person(1)}/0002_01.jpg", "role"] == "reference"
-
-
-def test_a_face_at_the_border_is_no_reference_while_there_is_a_whole_one(tmp_path: Path) -> None:
-    raw = make_raw(tmp_path / "raw", views=3)
-    cut = {f"{person(1)}/{view:04d}_01": (70, 25, 60, 70) for view in (1, 3)}
-    write_metadata(raw, "train", cut)
-    table = run(raw)[0].table
-    references = table[table["role"] == "reference"].set_index("identity")["source"]
-    assert references[person(1)] == f"train/{person(1)}/0002_01.jpg"
-
-
-def test_without_two_roots_the_splits_are_drawn_and_disjoint(tmp_path: Path) -> None:
-    raw = make_raw(tmp_path / "raw", train=7, test=0)
-    first = run(raw)[0].table
-    shutil.rmtree(tmp_path / "curated-1")
-    again = run(raw)[0].table
-    splits = first.groupby("identity")["split"].agg(["nunique", "first"])
-    assert (splits["nunique"] == 1).all()
-    assert set(splits["first"]) == {"train", "test"}
-    pd.testing.assert_frame_equal(first, again)
-    (tmp_path / "other").mkdir()
-    raw.rename(tmp_path / "other" / "raw")
-    other = run(tmp_path / "other" / "raw", PARAMS.model_copy(update={"seed": 3}))[0].table
-    assert not other.groupby("identity")["split"].first().equals(splits["first"])
-
-
-def test_an_identity_measured_in_a_later_round_makes_up_for_one_that_fell_out(tmp_path: Path) -> None:
-    raw = make_raw(tmp_path / "raw", train=9, test=2)
-    params = PARAMS.model_copy(update={"train_identities": 3, "test_identities": 2})
-    chosen = run(raw, params)[0].table.query("split == 'train'")["identity"].unique()
-    for path in (raw / "train" / chosen[0]).iterdir():
-        path.write_bytes(b"")
-    table = run(raw, params)[0].table.query("split == 'train'")
-    assert table["identity"].nunique() == 3
-    assert chosen[0] not in set(table["identity"])
-    assert set(chosen[1:]) < set(table["identity"])
+    assert reasons(curate_tree(raw)[1]) == {f"train/{person(1)}/0003_01.jpg": "near_duplicate"}
 
 
 def test_sex_is_told_where_it_is_known(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     (raw / "identity_meta.csv").write_text('Class_ID, Name\nn000001, "A",1,1, f,\nn000002, "B",1,1, m\n')
-    sexes = run(raw)[0].table.groupby("identity")["sex"].first()
+    sexes = curate_tree(raw)[0].table.groupby("identity")["sex"].first()
     assert sexes[:3].tolist() == ["f", "m", "?"]
 
 
@@ -260,7 +165,7 @@ def test_without_landmarks_yaw_is_unknown_and_nothing_else_fails(tmp_path: Path)
     raw = make_raw(tmp_path / "raw")
     for path in (raw / "bb_landmark").glob("loose_landmark_*"):
         path.unlink()
-    table = run(raw)[0].table
+    table = curate_tree(raw)[0].table
     assert len(table) == 35
     assert table["yaw"].isna().all()
 
@@ -268,14 +173,14 @@ def test_without_landmarks_yaw_is_unknown_and_nothing_else_fails(tmp_path: Path)
 def test_an_empty_identity_folder_is_named_in_the_summary(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     (raw / "train" / person(77)).mkdir()
-    folder = run(raw)[0].folder
+    folder = curate_tree(raw)[0].folder
     assert json.loads((folder / "summary.json").read_text())["empty_identities"] == [person(77)]
 
 
 def test_a_tree_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     with pytest.raises(RefsrError, match="no identity is left for train; left out were 35 small_box"):
-        run(raw, PARAMS.model_copy(update={"min_box": 61}))
+        curate_tree(raw, PARAMS.model_copy(update={"min_box": 61}))
     assert not (tmp_path / "curated-1" / "manifest.parquet").exists()
 
 
@@ -286,7 +191,7 @@ def test_planted_defects_are_scored(tmp_path: Path) -> None:
     ]
     rows += ["train/n000001/0001_01.jpg,near_duplicate,train/n000001/0049_01.jpg", "train/n000001/0002_01.jpg,blurred,"]
     (tmp_path / "raw" / "planted_defects.csv").write_text("\n".join(["path,kind,detail", *rows]) + "\n")
-    curated, _, summary = run(tmp_path / "raw")
+    curated, _, summary = curate_tree(tmp_path / "raw")
     assert json.loads((curated.folder / "summary.json").read_text())["rendered"] is True
     assert summary["precision.near_duplicate"] == summary["recall.near_duplicate"] == 1
     assert summary["precision.blurred"] == 1
@@ -298,13 +203,13 @@ def test_a_bad_line_of_the_planted_truth_is_named(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     (raw / "planted_defects.csv").write_text("path,kind,detail\na,b,c\na,b\n")
     with pytest.raises(RefsrError, match=r"planted_defects\.csv:3: "):
-        run(raw)
+        curate_tree(raw)
 
 
 def test_a_face_cut_by_the_border_is_left_out_with_the_share_that_is_missing(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     write_metadata(raw, "train", {f"{person(1)}/0002_01": (90, 25, 60, 70)})
-    rejects = run(raw)[1]
+    rejects = curate_tree(raw)[1]
     assert reasons(rejects) == {f"train/{person(1)}/0002_01.jpg": "cut"}
     assert rejects["value"][0] == pytest.approx(0.5)
 
@@ -312,7 +217,7 @@ def test_a_face_cut_by_the_border_is_left_out_with_the_share_that_is_missing(tmp
 def test_aligned_crops_want_landmarks(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     write_metadata(raw, "train", None, {f"{person(1)}/0002_01": ()})
-    curated, rejects, _ = run(raw, PARAMS.model_copy(update={"crop": "aligned"}))
+    curated, rejects, _ = curate_tree(raw, PARAMS.model_copy(update={"crop": "aligned"}))
     assert reasons(rejects) == {f"train/{person(1)}/0002_01.jpg": "no_landmarks"}
     entry = curated.table.iloc[20]
     image = cv2.imread(str(raw / entry["source"]))[..., ::-1]
@@ -325,7 +230,7 @@ def test_a_folder_of_two_people_is_left_out_whole(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw", train=8)
     for view in (1, 3, 5):
         put(raw, "train", 2, f"{view:04d}_01", jpeg(draw(40, view)))
-    rejects = run(raw)[1]
+    rejects = curate_tree(raw)[1]
     assert set(rejects["reason"]) == {"mixed_people"}
     assert (rejects["identity"] == person(2)).all()
     assert len(rejects) == 5
