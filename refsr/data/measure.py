@@ -57,7 +57,7 @@ def measure_images(
     """All that is to be known of images: their files' bytes, face boxes (N, 4) and landmarks (N, 5, 2), in pixels.
 
     Where there is no box, `find` is asked for the face, if given. A step at a time for several images: each finds its
-    code in the processor's cache, which saves a tenth of the time.
+    code in the processor's cache, which saves much of the time.
     """
     looks = Looks(boxes, points)
     _identify(looks, files, params)
@@ -69,17 +69,12 @@ def measure_images(
     return looks
 
 
-def _portions(looks: Looks) -> Iterator[list[int]]:
+def _portions(looks: Looks) -> list[list[int]]:
     """The rows of the images, so many at a time that what is decoded stays small."""
-    pixels = looks.facts["width"] * looks.facts["height"]
-    some: list[int] = []
-    for row in looks.rows():
-        if some and pixels[some[0] : row + 1].sum() > _TOGETHER:
-            yield some
-            some = []
-        some.append(row)
-    if some:
-        yield some
+    rows = np.array(looks.rows(), int)
+    pixels = np.cumsum(looks.facts["width"][rows] * looks.facts["height"][rows])
+    parts = np.split(rows, np.flatnonzero(np.diff(pixels // _TOGETHER)) + 1)
+    return [part.tolist() for part in parts if len(part)]
 
 
 def _identify(looks: Looks, files: Sequence[bytes], params: Curate) -> None:

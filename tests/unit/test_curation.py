@@ -1,17 +1,20 @@
 """Every image is kept or left out for one reason; each reason is met, and the same bytes come of any worker count."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from raw_trees import PARAMS, curate_tree, draw, embed_colour, jpeg, make_raw, person, put, write_metadata
+from raw_trees import PARAMS, SIZE, curate_tree, draw, embed_colour, jpeg, make_raw, person, put, write_metadata
 
-from refsr.data import quality
+from refsr.config import Curate
+from refsr.data import measure, quality
 from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST, REASONS, REJECTS
+from refsr.data.measure import Looks, _see
 from refsr.errors import RefsrError
 from refsr.steps.curate import write_curated
 
@@ -125,6 +128,25 @@ def test_an_identity_of_which_nothing_decodes_is_left_out(tmp_path: Path) -> Non
         path.write_bytes(sized)
     _, rejects, _ = curate_tree(raw)
     assert reasons(rejects) == {f"train/{person(1)}/{path.name}": "truncated" for path in lost}
+
+
+def test_few_images_are_decoded_at_a_time_whatever_is_left_out_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = make_raw(tmp_path / "raw", views=9)
+    put(raw, "train", 1, "0003_01", b"no image")
+    expected = curate_tree(raw)[0].table
+    together: list[int] = []
+
+    def see(looks: Looks, files: list[bytes], rows: list[int], params: Curate) -> None:
+        together.append(len(rows))
+        _see(looks, files, rows, params)
+
+    monkeypatch.setattr(measure, "_TOGETHER", 3 * SIZE**2)
+    monkeypatch.setattr(measure, "_see", see)
+    shutil.rmtree(tmp_path / "curated-1")
+    pd.testing.assert_frame_equal(curate_tree(raw)[0].table, expected)
+    assert max(together) == 3
 
 
 def test_rejects_say_what_was_measured(tmp_path: Path) -> None:
