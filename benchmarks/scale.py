@@ -51,8 +51,9 @@ PROFILE_IMAGES = round(2 * 428 * 1.15 * 362.6)  # of as many people as RefSR-Fac
 MACHINES = {"1 core": (1, 1), "16 cores": (1, 16), "8 pods x 4 cores": (8, 4)}
 ASSUMED = (
     "every core works as this machine's one does; reading the archive is one core's work, done by each pod; judging, "
-    "selecting and writing is one core's work too, done once, by `merge`; every image is shown to the networks; "
-    "storage is no slower than one core's unpacking; the largest part of 8 is 1.15 of the mean"
+    "selecting and writing is one core's work too, done once, by `merge`; it costs an image the same in any set, "
+    "though finding copies costs more in a larger one; every image is shown to the networks; storage is no slower than "
+    "one core's unpacking; the largest part of 8 is 1.15 of the mean"
 )
 LARGEST_PART = 1.15
 
