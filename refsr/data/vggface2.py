@@ -176,6 +176,11 @@ def is_image(file: str) -> bool:
     return file[file.rfind(".") :].lower() in _SUFFIXES and not file.startswith(".")
 
 
+def tells_sex(name: str, size: int) -> bool:
+    """Whether a file is the one that tells of the identities' sex: all metadata that is asked for before any image."""
+    return name.rpartition("/")[2] == _SEX_FILES and is_wanted(name, size)
+
+
 def is_wanted(name: str, size: int) -> bool:
     """Whether a member of an archive may be needed: an image of an identity, or metadata."""
     if identity_of(name):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -26,7 +27,7 @@ from refsr.data.rows import give_back
 from refsr.data.selection import most_candidates
 from refsr.data.shards import place, write_shards
 from refsr.data.sources import open_source
-from refsr.data.vggface2 import METADATA, Tree
+from refsr.data.vggface2 import METADATA, Tree, tells_sex
 from refsr.errors import RefsrError
 from refsr.models.pretrained import identity_network
 from refsr.models.pretrained.mtcnn import SMALLEST, Certainty, Detect, face_certainty, face_detector
@@ -54,7 +55,8 @@ def curate(
 
 def preview(params: Curate, raw: str) -> dict[str, int | str]:
     """What `curate` would read: counts, archives and metadata of the raw set; no image is looked at."""
-    tree = Tree(open_source(raw))
+    with tempfile.TemporaryDirectory(prefix="refsr-preview-") as scratch:  # for what is wanted of a tar.gz
+        tree = Tree(open_source(raw, Path(scratch), tells_sex))
     images, files = tree.images, tree.source.files
     order = draw(images, params)
     first = set(first_round(order, params))

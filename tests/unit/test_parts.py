@@ -30,6 +30,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = make_raw(tmp_path_factory.mktemp("parts") / "raw", train=9, test=4, views=3)
     for number in (2, 3):
         put(raw, "train", number, "0001_01", b"no JPEG")
+    (raw / "identity_meta.csv").write_text('Class_ID, Name, Sample_Num, Flag, Gender\nn000001, "A",3,1, f\n')
     with tarfile.open(raw.parent / "raw.tar.gz", "w:gz") as archive:
         archive.add(raw, ".")
         link = tarfile.TarInfo(f"train/{person(1)}/link.jpg")
