@@ -1,6 +1,5 @@
 """Run a compiled pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
 
-import argparse
 import contextlib
 import os
 import shlex
@@ -18,12 +17,13 @@ from pipelines.cluster import Cluster, load_cluster
 from pipelines.package import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
+from refsr.redaction import Parser, print_exception
 from refsr.services.tracking import open_store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compile, and run every task as a process; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.local", description=__doc__)
+    parser = Parser(prog="python -m pipelines.local", description=__doc__)
     add_run_options(parser)
     parser.add_argument("--cluster", type=Path, help="cluster file; of it only `curate_shards` means anything here")
     parser.add_argument("--output", type=Path, required=True, help="folder of the package, the artifacts and the store")
@@ -85,4 +85,5 @@ def _executable_fit_for_a_shell() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    sys.excepthook = print_exception
     sys.exit(main())

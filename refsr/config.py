@@ -6,9 +6,10 @@ the key and the value. Whole floats are taken for integers (8.0 -> 8), since Kub
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+
+from refsr.redaction import holds_secret
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -228,8 +229,8 @@ class Fetch(Section):
     @field_validator("repository", "endpoint")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        if url and urlsplit(url).password:
-            raise ValueError("holds a password, and parameters are shown to all who see a run; keep it in a Secret")
+        if url and holds_secret(url):
+            raise ValueError("holds a password or token, and all who see a run see its parameters; keep it in a Secret")
         return url
 
 
