@@ -219,7 +219,7 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI)
 
 
-def _add_registry_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_registry_commands(commands: "argparse._SubParsersAction[Parser]") -> None:
     promote = commands.add_parser("promote", help="make a registered version the champion, if the gate still agrees")
     promote.add_argument("version", nargs="?", default="candidate", help="number or alias (default: candidate)")
     rollback = commands.add_parser("rollback", help="make the champion before the present one champion again")
