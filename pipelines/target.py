@@ -17,6 +17,7 @@ from kfp_server_api import ApiException
 
 from pipelines.cluster import Target
 from refsr.errors import RefsrError
+from refsr.redaction import without_userinfo
 
 PATIENCE = 10.0  # seconds
 VARIABLES = {
@@ -91,7 +92,7 @@ def service_account() -> ServiceAccountTokenVolumeCredentials | None:
 def _require_answer(endpoint: str) -> None:
     """The client tries for minutes to reach a server; whether one answers at all is known at once."""
     try:
-        urlopen(endpoint + "/apis/v2beta1/healthz", timeout=PATIENCE).close()  # noqa: S310 - the scheme is known
+        urlopen(without_userinfo(endpoint) + "/apis/v2beta1/healthz", timeout=PATIENCE).close()  # noqa: S310 - the scheme is known
     except HTTPError:
         return  # whatever it says, it is there
     except (OSError, HTTPException) as error:

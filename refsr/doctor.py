@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from refsr.errors import RefsrError
-from refsr.redaction import hide
+from refsr.redaction import hide, without_userinfo
 
 DISK, SHM = 6 * 2**30, 1 * 2**30  # bytes: what `make demo` leaves behind, what loaders of one GPU take
 PATIENCE = 5.0  # seconds
@@ -185,7 +185,7 @@ def kubeflow(endpoint: str) -> Finding:
         return Finding("kubeflow", "fail", f"{endpoint}: not http(s)://...", todo)
     token = os.environ.get("KFP_TOKEN")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = Request(endpoint.rstrip("/") + "/apis/v2beta1/healthz", headers=headers)  # noqa: S310 - see above
+    request = Request(without_userinfo(endpoint).rstrip("/") + "/apis/v2beta1/healthz", headers=headers)  # noqa: S310 - see above
     try:
         urlopen(request, timeout=PATIENCE).close()  # noqa: S310
     except HTTPError as error:

@@ -43,6 +43,11 @@ def holds_secret(uri: str) -> bool:
     return bool(_secrets(uri)) or hide(uri) != uri
 
 
+def without_userinfo(uri: str) -> str:
+    """The URI without user and password, which urllib takes for a part of the host's name."""
+    return re.sub(r"//[^/?#]*@", "//", uri, count=1)
+
+
 def remember(uri: str) -> None:
     """Mask the password of this URI from now on, also where a driver prints it alone."""
     _remembered.update(_secrets(uri))

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ import numpy as np
 
 from refsr.config import Section
 from refsr.errors import RefsrError
-from refsr.redaction import hide, remember
+from refsr.redaction import hide, remember, without_userinfo
 from refsr.services.local_store import artifact_root, is_read_only, prepare, store_file, way_out
 from refsr.services.versioning import data_hash, git_revision
 
@@ -30,6 +31,7 @@ FLUSH_COUNT, FLUSH_SECONDS = 200, 5.0  # a write to the store takes tens of mill
 ERROR_LENGTH = 2000
 PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
 PATIENCE = 5.0  # seconds
+PORTS = {"postgresql": 5432, "mysql": 3306}  # where databases listen unless the URI says so
 
 
 class MlflowTracker:
@@ -203,17 +205,36 @@ def explained(tracking_uri: str) -> Iterator[None]:
 
 
 def _require_answer(uri: str) -> None:
-    """MLflow tries for minutes to reach a server; whether one answers at all is known at once."""
+    """MLflow tries for minutes to reach a server or database; whether one answers at all is known at once."""
     if urlsplit(uri).scheme not in ("http", "https"):
+        _require_database(uri)
         return
     try:
-        urlopen(uri.rstrip("/") + "/health", timeout=PATIENCE).close()  # noqa: S310 - the scheme is known
+        urlopen(without_userinfo(uri).rstrip("/") + "/health", timeout=PATIENCE).close()  # noqa: S310 - the scheme is known
     except HTTPError:
         return  # whatever it says, it is there
     except (OSError, HTTPException) as error:
         raise RefsrError(
             f"tracking server {hide(uri)}: no answer ({error}); "
             "start it, or set MLFLOW_TRACKING_URI to another (sqlite:///mlflow.db needs no server)"
+        ) from error
+
+
+def _require_database(uri: str) -> None:
+    """Raises RefsrError where nobody listens at the host and port of a database's URI."""
+    try:
+        parts = urlsplit(uri)
+        host, port = parts.hostname, parts.port or PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError:
+        return  # the driver explains it
+    if not host or not port or parts.scheme.partition("+")[0] not in PORTS:
+        return
+    try:
+        socket.create_connection((host, port), PATIENCE).close()
+    except OSError as error:
+        raise RefsrError(
+            f"tracking store {hide(uri)}: no answer ({error}); start the database, or set MLFLOW_TRACKING_URI to "
+            "another (sqlite:///mlflow.db needs no server)"
         ) from error
 
 
