@@ -29,6 +29,7 @@ MEASURED = {  # what the `value` of a reason is, and its unit
     "truncated": ("size", "bytes"),
     "tiny": ("shorter side", "px"),
     "oversized": ("size", "px"),
+    "costly": ("scans", ""),
     "cut": ("share of the box", ""),
     "small_box": ("shorter side", "px"),
     "extreme_pose": ("yaw", "°"),

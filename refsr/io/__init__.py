@@ -1,0 +1,1 @@
+"""Bytes: decoders, and files and folders that are replaced whole."""
