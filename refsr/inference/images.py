@@ -100,13 +100,18 @@ def _decode(path: Path, data: bytes) -> Image.Image:
 
 
 def _needed_chunks(data: bytes) -> Iterator[bytes]:
-    """The chunks of a PNG that matter; a damaged one that only tells of colours or turns is left out."""
-    at = len(_PNG)
-    while at + 8 <= len(data):
+    """The chunks of a PNG that matter; a damaged one that only tells of colours or turns is left out.
+
+    Raises ValueError where one that holds pixels is damaged, or the end is missing.
+    """
+    at, kind = len(_PNG), b""
+    while kind != b"IEND":
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
         chunk = data[at:end]
-        whole = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
-        if kind in _CHUNKS and (whole or kind[:1].isupper()):
+        whole = end <= len(data) and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
+        if not whole and (end > len(data) or kind[:1].isupper()):
+            raise ValueError(f"truncated or damaged at byte {at}")
+        if whole and kind in _CHUNKS:
             yield chunk
         at = end
 
