@@ -79,6 +79,7 @@ class Curate(Section):
     min_sharpness: Annotated[float, Field(ge=0, le=1)] = 0.17  # see refsr.data.quality.sharpness
     # What MTCNN takes a picture for that is cut about the landmarks, or the box; of a hidden face it is near 0.
     min_face_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_reference_probability: Annotated[float, Field(ge=0, le=1)] = 0.95  # the same, of a reference
     max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 8  # Hamming distance of two difference hashes
     max_identity_distance: Annotated[float, Field(gt=0)] = 0.65  # dlib embedding to the group's own centre
 

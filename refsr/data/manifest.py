@@ -70,6 +70,7 @@ REASONS: dict[str, str] = {
     "near_duplicate": "the same picture as another of this identity",
     "cross_duplicate": "the same picture as another of another identity, which it fits better",
     "wrong_person": "the face is not that of the others in its folder",
+    "no_reference": "none of its identity's faces is certain enough for a reference",
     "too_few": "its identity is left with too few images",
     "surplus": "its identity has more images than are asked for",
     "unselected": "its identity is not needed",

@@ -34,11 +34,12 @@ MEASURED = {  # what the `value` of a reason is, and its unit
     "small_box": ("shorter side", "px"),
     "extreme_pose": ("yaw", "°"),
     "blurred": ("sharpness", ""),
-    "no_face": ("identity distance", ""),
+    "no_face": ("probability of a face", ""),
     "near_duplicate": ("likeness", ""),
     "cross_duplicate": ("likeness", ""),
     "wrong_person": ("identity distance", ""),
     "mixed_people": ("distance of the two", ""),
+    "no_reference": ("probability of a face", ""),
     "too_few": ("left", "images"),
     "surplus": ("appearance", ""),
 }
