@@ -139,7 +139,7 @@ def test_few_images_are_decoded_at_a_time_whatever_is_left_out_between(
 
     def see(looks: Looks, files: list[bytes], rows: list[int], *rest: object) -> None:
         together.append(len(rows))
-        _see(looks, files, rows, params)
+        _see(looks, files, rows, *rest)
 
     monkeypatch.setattr(measure, "_TOGETHER", 3 * SIZE**2)
     monkeypatch.setattr(measure, "_see", see)
