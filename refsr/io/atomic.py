@@ -4,14 +4,15 @@ What is being written stands beside its place, `NAME.partial`; the old and the n
 """
 
 import ctypes
+import errno
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from refsr.errors import RefsrError
-from refsr.io.paths import NAME_BYTES, explain
+from refsr.io.paths import NAME_BYTES
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _AT_CWD = -100  # AT_FDCWD of linux/fcntl.h
@@ -69,21 +70,17 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` write a file beside `path`, then rename it there; a link at `path` stays and its target is replaced.
 
     Raises:
-        RefsrError: The file cannot be written.
+        OSError: The file cannot be written; what stood at `path` stands there still.
     """
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
-    partial = sibling(place, f".{os.getpid()}.partial")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise RefsrError(f"{path}: cannot be written: {explain(error)}") from error
+    if place.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    partial = sibling(place, f".{secrets.token_hex(4)}.partial")
+    os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         write(partial)
         flush(partial)
         partial.replace(place)
-    except OSError as error:
-        raise RefsrError(f"{path}: cannot be written: {explain(error)}") from error
     finally:
         partial.unlink(missing_ok=True)
 

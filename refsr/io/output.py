@@ -158,7 +158,7 @@ def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], 
     place = real(path)
     require_folder(place.parent)
     if place.is_dir():
-        raise RefsrError(f"{path}: a folder; name a file to write")
+        raise RefsrError(f"{path}: cannot be written: it is a folder; name another file (-o)")
     for option, other in inputs.items():
         if _overlap(place, other):
             raise RefsrError(f"{path}: is, or lies in, the input {option} {other}; name another output")
