@@ -89,9 +89,10 @@ class Measuring:
 
     def slim(self) -> None:
         """Of each tar.gz keep the metadata only: all that is needed of its images was measured."""
-        for place in self.tree.source.archives.values():
+        for place, prefix in self.tree.source.archives.items():
             if spool.is_packed(place):
-                spool.slim(self._work / "spool" / Path(place).name, lambda name: not identity_of(name))
+                folder = self._work / "spool" / spool.folder_name(self.tree.source.uri, place)
+                spool.slim(folder, lambda name, prefix=prefix: not identity_of(prefix + name))  # type: ignore[misc]
 
     def close(self) -> None:
         """Remove what was kept to go on after a kill."""

@@ -1,6 +1,6 @@
 """What an archive holds, read once: an index of its members and, of a tar.gz, the bytes that are wanted.
 
-FOLDER/
+FOLDER/               its name is made from the archive's place in the raw set, see `folder_name`
   archive.json    the archive this is of: its size and a hash of its two ends
   index.parquet   a row per member; columns in COLUMNS
   00000.bin ...   bytes of the members of a tar.gz that are kept, one after another, some SHARD bytes to a file
@@ -8,6 +8,7 @@ FOLDER/
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from refsr.data import storage, tar
 from refsr.data.storage import Extent
+from refsr.io import marker
 
 SHARD = 2**30
 COLUMNS = {
@@ -42,6 +44,16 @@ Wanted = Callable[[str, int], bool]  # name and size of a member -> whether its 
 def is_packed(place: str) -> bool:
     """Whether it is a compressed tar, whose members cannot be read where they lie."""
     return place.lower().endswith((".tar.gz", ".tgz"))
+
+
+def folder_name(uri: str, place: str) -> str:
+    """The name of the folder that holds the archive at `place` of the raw set at `uri`.
+
+    It is made from the whole place within the set, so archives of one name in two folders have two. It does not depend
+    on where the set lies: a copy of the set elsewhere has the same.
+    """
+    inside = place.removeprefix(f"{uri}/") if place != uri else place.rpartition("/")[2]
+    return hashlib.sha256(os.fsencode(inside)).hexdigest()[:24]
 
 
 def stamp(place: str) -> dict[str, int | str]:
@@ -122,12 +134,16 @@ def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
         )
         if not is_packed(place):
             for member in tar.walk(file, place, length):
+                if marker.is_marker(member.name):
+                    continue
                 yield (member.name, member.size, member.is_folder, member.fault, member.detail, -1, member.start)
                 bar.update(member.start + member.size - bar.n)
             return
         stream = tar.Gunzip(file, place)
         shards = stack.enter_context(Shards(folder)) if folder else None
         for member in tar.walk(stream, place):
+            if marker.is_marker(member.name):
+                continue
             kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
             shard, start = shards.append(stream.read(member.size)) if shards and kept else (-1, 0)
             yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)

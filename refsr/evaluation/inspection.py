@@ -18,6 +18,8 @@ from refsr.data.vggface2 import BOX, Tree, identity_of, is_wanted
 from refsr.errors import RefsrError
 from refsr.evaluation.charts import histogram
 from refsr.evaluation.page import render
+from refsr.io.atomic import write_file
+from refsr.io.output import check_file
 
 IDENTITIES = 12  # of each split on its contact sheet
 IMAGES = 8  # of each identity
@@ -80,14 +82,20 @@ def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
 
     Raises RefsrError where one of them is not what it should be, or the page cannot be written.
     """
+    inputs = {"--curated": curated} | ({"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {})
+    check_file(output, inputs, _is_page)
     page = inspect(Curated(curated), raw)
-    partial = output.with_name(output.name + ".partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(output)
+        write_file(output, lambda partial: partial.write_text(page, encoding="utf-8"))
     except OSError as error:
         raise RefsrError(f"{output}: cannot be written: {error.strerror}; name another file with -o") from error
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of refsr, by its title."""
+    with path.open("rb") as file:
+        return b"<title>refsr: " in file.read(1000)
 
 
 def inspect(curated: Curated, raw: str | Path | None) -> str:

@@ -10,12 +10,15 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from refsr.errors import RefsrError
 from refsr.io import jpeg
+from refsr.io.atomic import write_file
+from refsr.io.paths import explain
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 MAX_PIXELS = 64_000_000
@@ -33,6 +36,8 @@ _TURNS = {
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that pixels, transparency, colours and orientation need; texts and all else are left unread.
 _CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf"}
+_WRITTEN_BY = "refsr"
+_SOFTWARE = 0x0131  # the EXIF tag of that name
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -167,15 +172,39 @@ def output_format(path: Path) -> str:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB beside `path`, then rename. Raises RefsrError where that cannot be."""
+    """Write (H, W, 3) uint8 RGB beside `path`, then rename; the file says that refsr wrote it (see `is_own_image`).
+
+    Raises:
+        RefsrError: It cannot be written.
+    """
     kind = output_format(path)
-    partial = path.with_name(path.name + ".partial")
     try:
-        Image.fromarray(image).save(partial, format=kind, quality=95)
-        partial.replace(path)
+        write_file(path, lambda partial: Image.fromarray(image).save(partial, format=kind, quality=95, **_mark(kind)))
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RefsrError(f"{path}: cannot be written: {error}") from error
+        raise RefsrError(f"{path}: cannot be written: {explain(error)}") from error
+
+
+def is_own_image(path: Path) -> bool:
+    """Whether `write_image` wrote a file, by what its metadata say."""
+    try:
+        with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
+            marks = (image.info.get("Software"), image.info.get("comment"), image.getexif().get(_SOFTWARE))
+    except Exception:
+        return False
+    return _WRITTEN_BY in marks or _WRITTEN_BY.encode() in marks
+
+
+def _mark(kind: str) -> dict[str, Any]:
+    """Options of Pillow's `save` that name refsr as the software, in each format's own way."""
+    if kind == "JPEG":
+        return {"comment": _WRITTEN_BY.encode()}
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Software", _WRITTEN_BY)
+        return {"pnginfo": text}
+    exif = Image.Exif()
+    exif[_SOFTWARE] = _WRITTEN_BY
+    return {"exif": exif}
 
 
 def _to_rgb(image: Image.Image, data: bytes) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Bytes: decoders, and files and folders that are replaced whole."""
+"""Bytes: decoders, who owns an output, who writes it, and how it is put in place."""

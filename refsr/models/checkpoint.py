@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from refsr.errors import RefsrError
+from refsr.io.atomic import write_file
 from refsr.models import build
 
 
@@ -19,9 +20,16 @@ def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None
     # one key: safetensors writes several in an order of its own, and the same model is to be the same bytes
     header = {"refsr": json.dumps({"config": model.config, "facts": facts or {}})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=header)
-    partial.rename(path)
+    write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `save_model` wrote a file, by its header."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "refsr" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def load_model(path: Path, device: str = "cpu") -> nn.Module:

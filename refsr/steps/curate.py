@@ -63,14 +63,14 @@ def preview(params: Curate, raw: str) -> dict[str, int | str]:
     sizes = files["size"].to_numpy()[images["file"]]
     counts = images["identity"].value_counts()
     crops = int(counts[counts.index.isin(first)].clip(upper=most_candidates(params)).sum())
-    packed = [storage.size_of(place) for place in tree.source.archives.values() if spool.is_packed(place)]
+    packed = [storage.size_of(place) for place in tree.source.archives if spool.is_packed(place)]
     metadata = [files["name"].iloc[row] for pattern in METADATA for row in tree.find(pattern)]
     return {
         "identities": len(tree.identities),
         **{f"identities.{split}": len(keys) for split, keys in order.items()},
         "images": len(images),
         "bytes": int(sizes.sum()),
-        "archives": ", ".join(Path(place).name for place in tree.source.archives.values()) or "none",
+        "archives": ", ".join(Path(place).name for place in tree.source.archives) or "none",
         "metadata": ", ".join(metadata) or "none",
         "never read": len(tree.refused),
         "identities measured first": len(first),

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from refsr.config import Training
 from refsr.data.degrade import reduce
 from refsr.errors import RefsrError
+from refsr.io.atomic import write_file
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
@@ -99,9 +100,7 @@ class Learner:
             "history": self.history,
             "precision": self.precision,
         }
-        partial = path.with_name(path.name + ".partial")
-        torch.save(state, partial)
-        partial.rename(path)
+        write_file(path, lambda partial: torch.save(state, partial))
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""

@@ -1,0 +1,94 @@
+"""Paths as a user gives them, and errors of the file system as one message."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from refsr.errors import RefsrError
+
+NAME_BYTES = 255  # the longest name of a file on Linux
+_WAYS_OUT = {
+    errno.EACCES: "change its permissions, or name another path",
+    errno.EPERM: "change its permissions, or name another path",
+    errno.EROFS: "name a path on a disk that can be written",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it, or name another path",
+    errno.EISDIR: "a folder stands where a file is needed; name another path",
+    errno.EEXIST: "something of this name exists; move it, or name another path",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ELOOP: "its links lead in a circle; name another path",
+    errno.ENOENT: "no such file or folder; name another path",
+    errno.ENOSPC: "make room and run the command again",
+    errno.EDQUOT: "make room and run the command again",
+}
+
+
+def path_text(text: str) -> str:
+    """A path or URI as an option gives it, unchanged.
+
+    Raises:
+        RefsrError: It is empty, `-`, or holds a NUL byte.
+    """
+    if not text.strip():
+        raise RefsrError(f"{text!r}: an empty path; name a file or a folder")
+    if text == "-":
+        raise RefsrError("'-': no path; refsr reads and writes files only. Write ./- for a file of this name")
+    if "\0" in text:
+        raise RefsrError(f"{text!r}: a path holds no NUL byte; name another path")
+    return text
+
+
+def path_option(text: str) -> Path:
+    """The path that an option gives; the `type` of every path option of the command line.
+
+    Raises:
+        RefsrError: See `path_text`.
+    """
+    return Path(path_text(text))
+
+
+def explain(error: OSError) -> str:
+    """An error of the file system in one line: path, reason, way out."""
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    reason = error.strerror or str(error)
+    way_out = _WAYS_OUT.get(error.errno or 0, "see the path and the disk it lies on")
+    return f"{where + ': ' if where else ''}{reason}; {way_out}"
+
+
+@contextmanager
+def file_errors_as_messages(what: str = "") -> Iterator[None]:
+    """Raise RefsrError, after `what`, for an OSError that names a file or has a known way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno not in _WAYS_OUT:
+            raise
+        raise RefsrError(f"{what}{explain(error)}") from error
+
+
+def require_folder(path: Path) -> None:
+    """Raises RefsrError where `path`, or a parent of it, exists and is no folder, or a name in it is too long."""
+    for place in (*reversed(path.parents), path):
+        if len(os.fsencode(place.name)) > NAME_BYTES:
+            raise RefsrError(f"{path}: {place.name[:20]}... is longer than {NAME_BYTES} bytes; name a shorter path")
+        with file_errors_as_messages():
+            if os.path.lexists(place) and not place.is_dir():
+                raise RefsrError(f"{place}: not a folder; move it, or name another path")
+
+
+def real(path: Path) -> Path:
+    """Where a path leads after all links; the last parts of it need not exist.
+
+    Raises:
+        RefsrError: Its links lead in a circle, or it cannot be a path at all.
+    """
+    try:
+        place = Path(os.path.realpath(path))
+        if place.is_symlink():
+            raise RefsrError(f"{path}: its links lead in a circle; name another path")
+    except ValueError as error:
+        raise RefsrError(f"{str(path)!r}: {error}; name another path") from error
+    except OSError as error:
+        raise RefsrError(explain(error)) from error
+    return place
