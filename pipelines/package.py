@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-import yaml
 from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
@@ -16,7 +15,7 @@ from pipelines.reevaluation import reevaluation
 from pipelines.training import Source, training
 from refsr.config import KNOWN, Fetch
 from refsr.errors import RefsrError
-from refsr.params import load_section
+from refsr.params import load_section, section_names
 from refsr.services.versioning import git_revision
 
 GRAPHS = ("training", "reevaluation", "inference")
@@ -108,7 +107,7 @@ def source_of(params: Path, raw: str | None) -> Source:
 
 
 def _sections(params: Path) -> set[str]:
-    return set(yaml.safe_load(params.read_text(encoding="utf-8")) or {})
+    return section_names(params)
 
 
 def immutable_image(name: str) -> str:
