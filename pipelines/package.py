@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-import yaml
 from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
@@ -20,7 +19,7 @@ from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
-from refsr.params import load_section
+from refsr.params import load_section, section_names
 from refsr.services.versioning import git_revision
 
 GRAPHS = ("training", "reevaluation", "inference")
@@ -129,7 +128,7 @@ def source_of(params: Path, raw: str | None) -> Source:
 
 
 def _sections(params: Path) -> set[str]:
-    return set(yaml.safe_load(params.read_text(encoding="utf-8")) or {})
+    return section_names(params)
 
 
 def immutable_image(name: str) -> str:

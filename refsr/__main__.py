@@ -102,8 +102,10 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
         if kind == "inputs":
             command.add_argument(port, type=path_option, nargs="+", metavar="PART", help="folder of `curate --shard`")
         elif kind == "raw set":
-            told = "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key"
-            command.add_argument(*options, required=True, type=path_text, metavar="PATH_OR_URI", help=told)
+            told = (
+                "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key (default: data.raw of params)"
+            )
+            command.add_argument(*options, type=path_text, metavar="PATH_OR_URI", help=told)
         else:
             options += [_ALSO[key]] if key in _ALSO else []
             needed = {"default": _DEFAULTS[key]} if key in _DEFAULTS else {"required": True}
@@ -116,10 +118,14 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _run_stage(options: argparse.Namespace) -> None:
-    from refsr.params import load_section
+    from refsr.params import load_data, load_section
 
     section = load_section(options.params, steps.SIDE_STEPS.get(options.stage, options.stage))
     kinds = steps.ports(steps.load(options.stage))
+    for port, kind in kinds.items():
+        # Read here, not written into a command: a shell would take a path apart.
+        if kind == "raw set" and getattr(options, port) is None:
+            setattr(options, port, load_data(options.params).raw)
     if getattr(options, "dry_run", False):
         return _preview(options.raw, section)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}

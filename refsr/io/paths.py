@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from refsr.errors import RefsrError
+from refsr.paths import checked_path
 
 NAME_BYTES = 255  # the longest name of a file on Linux
 _WAYS_OUT = {
@@ -28,15 +29,14 @@ def path_text(text: str) -> str:
     """A path or URI as an option gives it, unchanged.
 
     Raises:
-        RefsrError: It is empty, `-`, or holds a NUL byte.
+        RefsrError: It is `-`, or against the rule of `refsr.paths.checked_path`.
     """
-    if not text.strip():
-        raise RefsrError(f"{text!r}: an empty path; name a file or a folder")
     if text == "-":
         raise RefsrError("'-': no path; refsr reads and writes files only. Write ./- for a file of this name")
-    if "\0" in text:
-        raise RefsrError(f"{text!r}: a path holds no NUL byte; name another path")
-    return text
+    try:
+        return checked_path(text.strip() and text)
+    except ValueError as error:
+        raise RefsrError(f"path {text[:120]!r}: {error}") from error
 
 
 def path_option(text: str) -> Path:
