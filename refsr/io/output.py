@@ -158,10 +158,10 @@ def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], 
     place = real(path)
     require_folder(place.parent)
     if place.is_dir():
-        raise RefsrError(f"{path}: cannot be written: it is a folder; name another file (-o)")
+        raise RefsrError(f"{path}: cannot be written: it is a folder; name another file with -o")
     for option, other in inputs.items():
-        if _overlap(place, other):
-            raise RefsrError(f"{path}: is, or lies in, the input {option} {other}; name another output")
+        if _holds(place, other):
+            raise RefsrError(f"{path}: is the input {option} {other}; name another output")
     with file_errors_as_messages():
         if place.exists() and place.stat().st_size and not (place.is_file() and is_own(place)):
             raise RefsrError(f"{path}: exists, and refsr did not write it; remove it yourself, or name another file")
