@@ -27,7 +27,7 @@ Run = Callable[..., dict[str, float]]
 
 def tree(folder: Path) -> dict[str, bytes | None]:
     """All that a folder holds, by name."""
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.name != "mlflow.db"}
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
     return {name: path.read_bytes() if path.is_file() else None for name, path in sorted(found.items())}
 
 
@@ -37,8 +37,14 @@ def fill(folder: Path, text: str = "photo") -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all tests: to make one takes longer than most of them."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
 @pytest.fixture
-def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: str) -> Run:
     """Runs a stage that reads `curated` (and `raw`, `parts`) and writes what `write` does."""
 
     def run(write: Callable[[Path], object] = fill, **paths: object) -> dict[str, float]:
@@ -60,8 +66,7 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         monkeypatch.setattr(steps, "load", lambda name: step)
         named = {"curated": fill(tmp_path / "in"), "raw": str(fill(tmp_path / "raw"))}
         named |= {"validation": tmp_path / "out", "more": tmp_path / "more"}
-        uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-        return steps.run("validate", Validate(), tracking_uri=uri, **(named | paths))
+        return steps.run("validate", Validate(), tracking_uri=store, **(named | paths))
 
     return run
 
@@ -172,7 +177,7 @@ def test_a_name_may_be_as_long_as_the_disk_takes(stage: Run, tmp_path: Path, len
     for _ in range(2):
         stage(validation=place)
     assert (place / "file").read_text() == "photo"
-    with pytest.raises(RefsrError, match="longer than 255 bytes|File name too long"):
+    with pytest.raises(RefsrError, match="longer than 255 bytes"):
         stage(validation=tmp_path / ("é" * 128))
 
 
