@@ -9,7 +9,7 @@ from pathlib import Path
 from refsr.errors import RefsrError
 from refsr.io import atomic, marker
 from refsr.io.lock import Lock, read_key
-from refsr.io.paths import file_errors_as_messages, path_text, real, require_folder
+from refsr.io.paths import file_errors_as_messages, path_text, real, require_folder, require_short_names
 
 SCRATCH, KEY, ASIDE = ".partial", ".partial-key", ".partial-old"
 
@@ -21,10 +21,13 @@ class Output:
     """
 
     def __init__(self, stage: str, option: str, path: Path) -> None:
-        path_text(str(path))
         self.stage = stage
         self.name = f"{stage}: output {option} {path}"
-        self.place = real(path) if path.is_symlink() else path
+        with _named(self.name):
+            require_short_names(Path(path_text(str(path))))
+            self.place = path if path.name not in ("", "..") and not path.is_symlink() else real(path)
+            if not self.place.name:
+                raise RefsrError("is or holds every folder there is; name a folder of its own")
         self.partial = atomic.sibling(self.place, SCRATCH)
         self.aside = atomic.sibling(self.place, ASIDE)
         self._lock = Lock(atomic.sibling(self.place, KEY))
@@ -154,14 +157,14 @@ def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], 
     Raises:
         RefsrError: See above.
     """
-    path_text(str(path))
+    require_short_names(Path(path_text(str(path))))
     place = real(path)
     require_folder(place.parent)
     if place.is_dir():
-        raise RefsrError(f"{path}: cannot be written: it is a folder; name another file (-o)")
+        raise RefsrError(f"{path}: cannot be written: it is a folder; name another file with -o")
     for option, other in inputs.items():
-        if _overlap(place, other):
-            raise RefsrError(f"{path}: is, or lies in, the input {option} {other}; name another output")
+        if _holds(place, other):
+            raise RefsrError(f"{path}: is the input {option} {other}; name another output")
     with file_errors_as_messages():
         if place.exists() and place.stat().st_size and not (place.is_file() and is_own(place)):
             raise RefsrError(f"{path}: exists, and refsr did not write it; remove it yourself, or name another file")

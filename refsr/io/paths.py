@@ -67,11 +67,17 @@ def file_errors_as_messages(what: str = "") -> Iterator[None]:
         raise RefsrError(f"{what}{explain(error)}") from error
 
 
+def require_short_names(path: Path) -> None:
+    """Raises RefsrError where a name in `path` is longer than a disk takes."""
+    for name in path.parts:
+        if len(os.fsencode(name)) > NAME_BYTES:
+            raise RefsrError(f"{path}: {name[:20]}... is longer than {NAME_BYTES} bytes; name a shorter path")
+
+
 def require_folder(path: Path) -> None:
     """Raises RefsrError where `path`, or a parent of it, exists and is no folder, or a name in it is too long."""
+    require_short_names(path)
     for place in (*reversed(path.parents), path):
-        if len(os.fsencode(place.name)) > NAME_BYTES:
-            raise RefsrError(f"{path}: {place.name[:20]}... is longer than {NAME_BYTES} bytes; name a shorter path")
         with file_errors_as_messages():
             if os.path.lexists(place) and not place.is_dir():
                 raise RefsrError(f"{place}: not a folder; move it, or name another path")
