@@ -1,0 +1,1 @@
+"""Bytes on a disk: who owns an output, who is writing it, and how it is put in place."""
