@@ -7,6 +7,7 @@ FOLDER/
 """
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,7 @@ COLUMNS = {
     "start": "int64",  # of its bytes, in the shard or in the tar
 }
 _BATCH = 2**12  # rows that are Python objects at a time
+_PIECE = 2**20  # bytes
 _END = 2**16  # bytes of each end of an archive that are hashed
 
 Row = tuple[str, int, bool, str, str, int, int]
@@ -102,7 +104,7 @@ def slim(folder: Path, kept: Callable[[str], bool]) -> None:
     rows = np.flatnonzero((table["shard"] >= 0) & table["name"].map(kept).astype(bool))
     with Shards(slimmer) as shards:
         moved = [
-            shards.append(storage.read(Extent(shard_path(folder, shard), start, size)))
+            shards.append(_pieces(storage.open_extent(Extent(shard_path(folder, shard), start, size)), size))
             for shard, start, size in table.loc[rows, ["shard", "start", "size"]].itertuples(index=False)
         ]
     shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
@@ -129,11 +131,18 @@ def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
         shards = stack.enter_context(Shards(folder)) if folder else None
         for member in tar.walk(stream, place):
             kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
-            shard, start = shards.append(stream.read(member.size)) if shards and kept else (-1, 0)
+            shard, start = shards.append(_pieces(stream, member.size)) if shards and kept else (-1, 0)
             yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)
             bar.update(file.tell() - bar.n)
         while stream.read(2**20):  # on to the checksum
             pass
+
+
+def _pieces(file: io.BufferedIOBase, size: int) -> Iterator[bytes]:
+    """The next `size` bytes, a little at a time: what a header claims is not set aside in memory."""
+    while size and (data := file.read(min(_PIECE, size))):
+        size -= len(data)
+        yield data
 
 
 class Shards:
@@ -150,7 +159,7 @@ class Shards:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def append(self, data: bytes) -> tuple[int, int]:
+    def append(self, pieces: Iterable[bytes]) -> tuple[int, int]:
         """The shard the bytes went to and where in it they start."""
         if self._at >= SHARD:
             self._files.close()
@@ -158,5 +167,6 @@ class Shards:
             path = Path(shard_path(self._folder, self._number))
             self._file = self._files.enter_context(path.open("wb"))
         start = self._at
-        self._at += self._file.write(data)
+        for data in pieces:
+            self._at += self._file.write(data)
         return self._number, start
