@@ -63,6 +63,8 @@ def _data(document: dict[str, Any], source: str) -> Data:
         return Data.model_validate(_values(document, "data"))
     except ValidationError as error:
         raise RefsrError(_explained(source, "data", Data, error)) from error
+    except (UnicodeError, RecursionError) as error:
+        raise RefsrError(f"{source}: data: a value that is not UTF-8, or nested too deep") from error
 
 
 def parse_section(name: str, values: object, source: str = "params") -> Section:
@@ -71,6 +73,8 @@ def parse_section(name: str, values: object, source: str = "params") -> Section:
         return KNOWN[name].model_validate(values)
     except ValidationError as error:
         raise RefsrError(_explained(source, name, KNOWN[name], error)) from error
+    except (UnicodeError, RecursionError) as error:  # pydantic's own, of half a surrogate pair or of deep nesting
+        raise RefsrError(f"{source}: {name}: a value that is not UTF-8, or nested too deep") from error
 
 
 def _explained(source: str, name: str, section: type[BaseModel], error: ValidationError) -> str:

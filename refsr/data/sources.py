@@ -17,6 +17,7 @@ from refsr.data import spool, storage
 from refsr.data.rows import blocks
 from refsr.data.spool import Row, Wanted
 from refsr.data.storage import Extent
+from refsr.data.tar import MAX_FILE
 from refsr.errors import RefsrError
 from refsr.io import marker
 
@@ -89,8 +90,12 @@ class Source:
         self.files["place"] = places.astype("category")
 
     def read(self, row: int) -> bytes:
-        """The bytes of one file."""
-        return storage.read(self.extents(np.array([row]))[0])
+        """The bytes of one file. Raises RefsrError where it has more than an image can have."""
+        (extent,) = self.extents(np.array([row]))
+        if extent.length > MAX_FILE:
+            name = self.files["name"].iloc[row]
+            raise RefsrError(f"{self.uri}/{name}: {extent.length} bytes; more than {MAX_FILE} are not read at once")
+        return storage.read(extent)
 
 
 def is_archive(place: str) -> bool:

@@ -7,6 +7,7 @@ FOLDER/               its name is made from the archive's place in the raw set, 
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -35,6 +36,7 @@ COLUMNS = {
     "start": "int64",  # of its bytes, in the shard or in the tar
 }
 _BATCH = 2**12  # rows that are Python objects at a time
+_PIECE = 2**20  # bytes
 _END = 2**16  # bytes of each end of an archive that are hashed
 
 Row = tuple[str, int, bool, str, str, int, int]
@@ -114,7 +116,7 @@ def slim(folder: Path, kept: Callable[[str], bool]) -> None:
     rows = np.flatnonzero((table["shard"] >= 0) & table["name"].map(kept).astype(bool))
     with Shards(slimmer) as shards:
         moved = [
-            shards.append(storage.read(Extent(shard_path(folder, shard), start, size)))
+            shards.append(_pieces(storage.open_extent(Extent(shard_path(folder, shard), start, size)), size))
             for shard, start, size in table.loc[rows, ["shard", "start", "size"]].itertuples(index=False)
         ]
     shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
@@ -145,11 +147,18 @@ def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
             if marker.is_marker(member.name):
                 continue
             kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
-            shard, start = shards.append(stream.read(member.size)) if shards and kept else (-1, 0)
+            shard, start = shards.append(_pieces(stream, member.size)) if shards and kept else (-1, 0)
             yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)
             bar.update(file.tell() - bar.n)
         while stream.read(2**20):  # on to the checksum
             pass
+
+
+def _pieces(file: io.BufferedIOBase, size: int) -> Iterator[bytes]:
+    """The next `size` bytes, a little at a time: what a header claims is not set aside in memory."""
+    while size and (data := file.read(min(_PIECE, size))):
+        size -= len(data)
+        yield data
 
 
 class Shards:
@@ -166,7 +175,7 @@ class Shards:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def append(self, data: bytes) -> tuple[int, int]:
+    def append(self, pieces: Iterable[bytes]) -> tuple[int, int]:
         """The shard the bytes went to and where in it they start."""
         if self._at >= SHARD:
             self._files.close()
@@ -174,5 +183,6 @@ class Shards:
             path = Path(shard_path(self._folder, self._number))
             self._file = self._files.enter_context(path.open("wb"))
         start = self._at
-        self._at += self._file.write(data)
+        for data in pieces:
+            self._at += self._file.write(data)
         return self._number, start

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from refsr.data import quality, sources
-from refsr.data.curated import Curated
-from refsr.data.manifest import REASONS
+from refsr.data.curated import Curated, read_table
+from refsr.data.manifest import REASONS, REJECTS
 from refsr.data.vggface2 import BOX, Tree, identity_of, is_wanted
 from refsr.errors import RefsrError
 from refsr.evaluation.charts import histogram
@@ -122,19 +122,15 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
 
 def _rejects(folder: Path) -> pd.DataFrame:
     path = folder / "rejects.parquet"
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+    return read_table(path, dict.fromkeys(REJECTS, lambda dtype: True))
 
 
 def _summary(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
-    return dict(summary)
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, Any]:

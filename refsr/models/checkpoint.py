@@ -14,6 +14,8 @@ from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.models import build
 
+_SHOWN = 500  # characters of an error in a message
+
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None) -> None:
     """Write weights, configuration and free JSON-able `facts` (step, scores, ...) beside `path`, then rename."""
@@ -39,12 +41,25 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
     """
     config, _, tensors = read_checkpoint(path)
     try:
+        _require_same_shapes(config, tensors)
         model = build(config)
         model.load_state_dict(tensors)
-    except (RefsrError, RuntimeError) as error:
+    except (RefsrError, RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
         advice = "train again, or use the version that trained it"
-        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({error})") from error
+        told = str(error)[:_SHOWN]
+        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({told})") from error
     return model.to(device).eval()
+
+
+def _require_same_shapes(config: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raises RefsrError where a network of this configuration has other tensors; no memory is taken for them."""
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in build(config).state_dict().items()}
+    for name in sorted(shapes.keys() | tensors.keys()):
+        own, read = shapes.get(name), tensors[name].shape if name in tensors else None
+        if own != read:
+            told = [tuple(shape) if shape is not None else "no" for shape in (own, read)]
+            raise RefsrError(f"{name}: {told[0]} in the network, {told[1]} in the file")
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:
@@ -52,11 +67,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["refsr"])
+            config, facts = header["config"], header["facts"]
+            if not isinstance(config, dict) or not isinstance(facts, dict):
+                raise TypeError("its header is no configuration")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        return header["config"], header["facts"], tensors
+        return config, facts, tensors
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RefsrError(f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew") from error
 
 

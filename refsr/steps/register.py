@@ -133,9 +133,18 @@ def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RefsrError(f"{path}: cannot be read ({error}); run the stage `evaluate` again") from error
+    if not isinstance(metrics, dict):
+        raise RefsrError(f"{path}: no metrics in it; run the stage `evaluate` again")
     return metrics
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RefsrError(f"{path}: damaged; run the stage `curate` again") from error
 
 
 def _counts(curated: Path) -> dict[str, Any]:
@@ -145,7 +154,7 @@ def _counts(curated: Path) -> dict[str, Any]:
     tested = (table["split"] == "test") & (table["role"] == "image")
     summary = curated / "summary.json"
     return {
-        "rendered": summary.is_file() and bool(json.loads(summary.read_text(encoding="utf-8")).get("rendered")),
+        "rendered": summary.is_file() and bool(_read_summary(summary).get("rendered")),
         "train_identities": int(identities.get("train", 0)),
         "test_identities": int(identities.get("test", 0)),
         "test_images": int(tested.sum()),

@@ -104,14 +104,31 @@ class Learner:
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
-        state = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+        state = _read_state(path) if path.exists() else None
         state = self.processes.from_first(state)
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
-        self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+            if not 0 <= self.step <= self.params.steps or self.average.keys() != state["model"].keys():
+                raise ValueError(f"step {self.step} of {self.params.steps}")
+        except Exception as error:  # PyTorch raises what it likes for a state of another shape
+            raise _no_state(path, error) from error
+
+
+def _read_state(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # PyTorch raises what it likes for a damaged or foreign file
+        raise _no_state(path, error) from error
+
+
+def _no_state(path: Path, error: Exception) -> RefsrError:
+    told = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    return RefsrError(f"{path}: damaged, or of another training ({told}); delete it and run the training stage again")
 
 
 def _placed(model: nn.Module, device: str) -> nn.Module:
