@@ -34,6 +34,8 @@ ResumableOutput = Annotated[Path, "resumable output"]
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
 # Steps that are no stage of the flow, and the section whose parameters they take.
 SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
+# Files and folders of a resumable output that are kept until it is in place, and never part of it.
+RESUME_POINTS = ("state.pt", "work.finished")
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
@@ -69,6 +71,7 @@ def run(
     for its bytes for ever: then another copy of it is the same, whatever the times of its files.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
+    from refsr.services.orphans import task_key
     from refsr.services.tracking import start_run
 
     step = load(name)
@@ -87,7 +90,8 @@ def run(
     outputs = {key: kind for key, kind in kinds.items() if kind not in _READ}
     scratch = {key: _open_scratch(paths[key], kind, fingerprint, kept) for key, kind in outputs.items()}
     local = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs" and Path(value).exists()}
-    with start_run(tracking_uri, name, params, local, pipeline) as tracker:
+    task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
+    with start_run(tracking_uri, name, params, local, pipeline, task) as tracker:
         try:
             metrics = step(params, tracker, **inputs, **scratch, **options)
         except OSError as error:
@@ -164,9 +168,23 @@ def _open_scratch(path: Path, kind: str, fingerprint: str, kept: Path | None) ->
     if not (kind == "resumable output" and key.exists() and key.read_text() == fingerprint):
         _remove(partial)
         key.unlink(missing_ok=True)
+    elif not partial.exists() and _resume_points(path):  # killed after the rename: it is whole, but for the cleaning
+        path.rename(partial)
     if kind == "resumable output":
         key.write_text(fingerprint)
     return partial
+
+
+def _resume_points(output: Path) -> list[Path]:
+    """What a step goes on from after a kill, inside its output; it goes once the output is in place."""
+    return [output / name for name in RESUME_POINTS if (output / name).exists()]
+
+
+def _copy_output(output: Path, to: Path) -> None:
+    if output.is_dir():
+        shutil.copytree(output, to, ignore=lambda folder, names: RESUME_POINTS if Path(folder) == output else ())
+    else:
+        shutil.copyfile(output, to)
 
 
 def _beside(path: Path) -> Path:
@@ -179,9 +197,11 @@ def _put_in_place(partial: Path, path: Path) -> None:
     if partial != _beside(path):  # on another disk, from which nothing can be renamed to here
         _remove(_beside(path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if partial.is_dir() else shutil.copyfile)(partial, _beside(path))
+        _copy_output(partial, _beside(path))
     _remove(path)
-    _beside(path).rename(path)
+    _beside(path).rename(path)  # the commit point
+    for point in _resume_points(path):
+        _remove(point)
     path.with_name(path.name + ".partial-key").unlink(missing_ok=True)
 
 
