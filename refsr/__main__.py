@@ -81,6 +81,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what this machine has and lacks, and what to do")
     doctor.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
     doctor.add_argument("--kfp", default=os.environ.get("KFP_ENDPOINT"), metavar="URL", help="API (KFP_ENDPOINT)")
+    doctor.add_argument("--fix", action="store_true", help="close runs in MLflow whose process is gone")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
     doctor.set_defaults(command=_doctor)
     caffe = commands.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")
@@ -193,7 +194,7 @@ def _doctor(options: argparse.Namespace) -> None:
     from refsr.doctor import examine
 
     findings = []
-    for finding in examine(tracking_uri(), options.kfp, options.s3):
+    for finding in examine(tracking_uri(), options.kfp, options.s3, fix=options.fix):
         findings.append(finding)
         if not options.json:
             todo = f"\n{'':<15} {finding.todo}" if finding.todo else ""

@@ -9,7 +9,7 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from refsr.io.paths import NAME_BYTES
@@ -34,6 +34,14 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def copy(source: Path, to: Path, without: Sequence[str] = ()) -> None:
+    """Copy a file, or a folder but for these names directly in it."""
+    if source.is_dir():
+        shutil.copytree(source, to, ignore=lambda folder, _: without if Path(folder) == source else ())
+    else:
+        shutil.copyfile(source, to)
 
 
 def replace(new: Path, place: Path, aside: Path) -> None:

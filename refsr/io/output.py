@@ -1,8 +1,7 @@
 """An output of a stage: what it may replace, where it is written meanwhile, and how it gets to its place."""
 
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -30,6 +29,7 @@ class Output:
                 raise RefsrError("is or holds every folder there is; name a folder of its own")
         self.partial = atomic.sibling(self.place, SCRATCH)
         self.aside = atomic.sibling(self.place, ASIDE)
+        self._fingerprint = ""
         self._lock = Lock(atomic.sibling(self.place, KEY))
 
     @property
@@ -58,10 +58,10 @@ class Output:
             known = self._lock.take("")
             try:
                 self._restore()
-                if not (fingerprint and known.get("fingerprint") == fingerprint):
-                    atomic.remove(self.partial)
+                self._resume(fingerprint, str(known.get("fingerprint", "")))
                 marker.require_own(self.place, self.stage)  # another run may just have put it there
                 self._lock.write(self.stage, fingerprint)
+                self._fingerprint = fingerprint
             except BaseException:
                 self._lock.release(keep=bool(known))
                 raise
@@ -70,23 +70,44 @@ class Output:
         finally:
             self._lock.release(keep=os.path.lexists(self.partial))
 
-    def put_in_place(self, written: Path) -> None:
-        """Mark `written` as this stage's and put it in the place of the output before it."""
+    def put_in_place(self, written: Path, resume_points: Sequence[str] = ()) -> None:
+        """Mark `written` as this stage's and put it in the place of the output before it.
+
+        Args:
+            written: What the stage wrote; `partial`, or a folder on another disk, which stays.
+            resume_points: Names in it that a killed run goes on from; they go once it is in place.
+        """
         with _named(self.name):
             if written != self.partial:  # on another disk, from which nothing can be renamed to here
                 atomic.remove(self.partial)
-                (shutil.copytree if written.is_dir() else shutil.copyfile)(written, self.partial)
+                atomic.copy(written, self.partial, resume_points)
             if self.partial.is_dir():
                 marker.write(self.partial, self.stage)
             atomic.flush(self.partial)
             marker.require_own(self.place, self.stage)
-            self._lock.write(self.stage, "")  # from here on `partial` may be the old output: never to be resumed
+            # From here on `partial` may be the old output: it is resumed only if it is still this very folder.
+            self._lock.write(self.stage, self._fingerprint and _vouched(self._fingerprint, self.partial))
             atomic.replace(self.partial, self.place, self.aside)
+            for name in resume_points:
+                atomic.remove(self.place / name)
+
+    def _resume(self, fingerprint: str, known: str) -> None:
+        """Have at `partial` what a killed run of this fingerprint left, or nothing."""
+        if fingerprint and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
+            atomic.remove(self.partial)
+            self.place.rename(self.partial)
+        elif not (fingerprint and known in (fingerprint, _vouched(fingerprint, self.partial))):
+            atomic.remove(self.partial)
 
     def _restore(self) -> None:
         if os.path.lexists(self.aside) and not marker.is_own(self.aside, self.stage):
             raise RefsrError(f"{self.aside}: not a file of refsr; move it, or name another output")
         atomic.restore(self.place, self.aside, self.partial)
+
+
+def _vouched(fingerprint: str, path: Path) -> str:
+    """The fingerprint, bound to what stands at a path now; another folder there does not match."""
+    return f"{fingerprint}@{path.stat().st_ino}" if path.exists() else ""
 
 
 @contextmanager

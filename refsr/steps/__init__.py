@@ -41,6 +41,8 @@ ResumableOutput = Annotated[Path, "resumable output"]
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
 # Steps that are no stage of the flow, and the section whose parameters they take.
 SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
+# Files and folders of a resumable output that are kept until it is in place, and never part of it.
+RESUME_POINTS = ("state.pt", "work.finished")
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
@@ -76,6 +78,7 @@ def run(
     for its bytes for ever: then another copy of it is the same, whatever the times of its files.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
+    from refsr.services.orphans import task_key
     from refsr.services.tracking import start_run
 
     step = load(name)
@@ -98,14 +101,15 @@ def run(
     local = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs" and Path(value).exists()}
     with held(outputs, vouched), _state_held(kept, name):
         scratch = {key: kept / out.place.name if kept and resumed[key] else out.partial for key, out in outputs.items()}
-        with start_run(tracking_uri, name, params, local, pipeline) as tracker:
+        task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
+        with start_run(tracking_uri, name, params, local, pipeline, task) as tracker:
             with _as_messages(name, scratch):
                 metrics = step(params, tracker, **inputs, **scratch, **options)
             tracker.metrics(metrics)
         for key, written in scratch.items():
             if not written.exists():
                 raise RuntimeError(f"the step ended without writing {written}")
-            outputs[key].put_in_place(written)
+            outputs[key].put_in_place(written, RESUME_POINTS if resumed[key] else ())
         if kept:
             atomic.remove(kept)
     return metrics

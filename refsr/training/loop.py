@@ -162,7 +162,8 @@ def train(
 ) -> dict[str, float]:
     """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
 
-    A folder that holds the state of a killed training is gone on with, on a CPU to the very weights of one that was not
+    `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A folder that holds
+    the state of a killed training is gone on with, on a CPU to the very weights of one that was not
     killed; a GPU adds up in another order each time.
     At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
     `loss_networks`, which pretrained networks had a part in the loss. Several processes train together where a launcher
@@ -178,7 +179,6 @@ def train(
         _steps(learner, pairs, tracker, folder, picture, snapshot_at)
     learner.export(folder / "model.safetensors")
     _write_history(folder / "history.csv", learner.history)
-    (folder / "state.pt").unlink()
     return {key: value for key, value in learner.history[-1].items() if key != "step"}
 
 

@@ -131,3 +131,36 @@ def test_what_was_saved_is_found_by_content_from_another_folder(
     assert not (tmp_path / "first" / "out").exists()
     assert (tmp_path / "second" / "out" / "file").read_text() == "so far"
     assert not list((tmp_path / "state").iterdir())
+
+
+def _resumable(calls: list[bool]) -> steps.Step:
+    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+        calls.append((validation / "state.pt").exists())
+        validation.mkdir(exist_ok=True)
+        (validation / "state.pt").write_text("resume point")
+        (validation / "whole.txt").write_text("whole")
+        return {}
+
+    return step
+
+
+@pytest.mark.parametrize("moment", ["before the rename", "after it"])
+def test_a_finished_step_killed_about_the_rename_is_not_done_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    calls: list[bool] = []
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    point = "_put_in_place" if moment == "before the rename" else "_remove"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        real = steps._remove
+        killed_at_cleaning = lambda path: killed() if path.name == "state.pt" else real(path)  # noqa: E731
+        patch.setattr(steps, point, killed if point == "_put_in_place" else killed_at_cleaning)
+        _run(patch, tmp_path, _resumable(calls))
+    _run(monkeypatch, tmp_path, _resumable(calls))
+    assert calls == [False, True], "the second run has the resume point of the first"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"whole.txt"}
+    assert not list(tmp_path.glob("*.partial*"))
