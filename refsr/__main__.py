@@ -210,10 +210,15 @@ def _show(options: argparse.Namespace) -> None:
     evaluation = options.reports / "evaluation"
     if not (evaluation / "table.txt").is_file():
         raise RefsrError(f"{evaluation}: no evaluation here yet; `make demo` or `dvc repro` makes one")
+    shown = evaluation / ("results.md" if options.markdown else "table.txt")
+    try:
+        text = shown.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RefsrError(f"{shown}: missing or damaged; run the stage `evaluate` again") from error
     if options.markdown:
-        print((evaluation / "results.md").read_text(), end="")
+        print(text, end="")
         return
-    print((evaluation / "table.txt").read_text())
+    print(text)
     pages = {
         "report": evaluation / "report.html",
         "validation": options.reports / "validation" / "data_docs" / "index.html",

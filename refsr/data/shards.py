@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.lib.format import write_array_header_1_0
+from numpy.lib.format import open_memmap, write_array_header_1_0
 
 from refsr.errors import RefsrError
 
@@ -70,7 +70,7 @@ class Shard:
     def __init__(self, path: Path) -> None:
         """Raises OSError or ValueError where it is missing or damaged."""
         self.path = path
-        self._array = np.load(path, mmap_mode="r")
+        self._array = open_memmap(path, mode="r")  # np.load would take an archive, too
         self.is_jpeg: bool = self._array.ndim == 1
         if self.is_jpeg:
             offsets = self._array
