@@ -10,12 +10,14 @@ from pipelines.cluster import load_cluster
 from pipelines.package import build, compile_package, immutable_image
 from pipelines.target import add_target_options, require, resolve
 from refsr.errors import RefsrError
+from refsr.paths import check_arguments
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. What a user can mend is printed as one message."""
     options = _parser().parse_args(argv)
     try:
+        check_arguments(options)
         return options.command(options) or 0
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)

@@ -18,6 +18,7 @@ from pipelines.cluster import Cluster, load_cluster
 from pipelines.package import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
+from refsr.paths import check_arguments
 from refsr.services.tracking import open_store
 
 
@@ -29,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="folder of the package, the artifacts and the store")
     options = parser.parse_args(argv)
     try:
+        check_arguments(options)
         print(run(options.output.absolute(), work_of(options), load_cluster(options.cluster)))
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
