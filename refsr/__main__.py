@@ -45,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{sys.executable} has no {error.name}; run `make setup` once, then `source .venv/bin/activate`"
         print(f"refsr: error: {message}", file=sys.stderr)
         return 1
+    except MemoryError as error:
+        told = f"not enough memory ({error}); lower batch_size, sizes or widths in the params file"
+        print(f"refsr: error: {told}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("refsr: interrupted", file=sys.stderr)
         return 130
