@@ -29,7 +29,11 @@ def test_no_reader_crashes_or_hangs(tmp_path: Path) -> None:
 def test_faults_are_counted_and_their_bytes_kept(fault: str, kind: str, tmp_path: Path) -> None:
     def read(path: Path) -> None:
         if path.read_bytes() == b"1":
-            {"raise": lambda: 1 / 0, "abort": os.abort, "sleep": lambda: __import__("time").sleep(60)}[fault]()
+            {
+                "raise": lambda: 1 / 0,
+                "abort": lambda: os.kill(os.getpid(), 9),
+                "sleep": lambda: __import__("time").sleep(60),
+            }[fault]()
 
     target = Target(lambda rng: (".bin", b"%d" % (rng.random() < 0.25)), read)
     bad = [number for number in range(8) if example("faulty", target, 0, number)[1] == b"1"]
