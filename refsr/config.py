@@ -93,7 +93,7 @@ class Curate(Section):
     hr_size: HrSize = 128
     crop: Literal["loose", "aligned"] = "loose"  # a square about the face box, or turned upright by the landmarks
     crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
-    shards: Literal["raw", "jpeg"] = "raw"  # pixels to be memory-mapped, or a tenth of the disk; see refsr.data.shards
+    shards: Literal["raw", "jpeg"] = "raw"  # pixels to be memory-mapped, or JPEGs on less disk; see refsr.data.shards
     shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096
     min_box: Annotated[Whole, Field(ge=1, le=10_000)] = 40  # shorter side of the face box
     max_cut: Share = 0.25  # share of the face box that may lie outside the image

@@ -13,7 +13,7 @@ import pandas as pd
 
 from refsr.data import quality, sources
 from refsr.data.curated import Curated, read_table
-from refsr.data.manifest import REASONS, REJECTS
+from refsr.data.manifest import NO_VALUE, REASONS, REJECTS, VALUES
 from refsr.data.vggface2 import BOX, Tree, identity_of, is_wanted
 from refsr.errors import RefsrError
 from refsr.evaluation.charts import histogram
@@ -26,25 +26,6 @@ IMAGES = 8  # of each identity
 EXAMPLES = 8  # of each reason
 THUMB = 160  # longer side of a thumbnail of a raw image, pixels
 SPLITS = ("train", "test")
-MEASURED = {  # what the `value` of a reason is, and its unit
-    "zero_byte": ("size", "bytes"),
-    "truncated": ("size", "bytes"),
-    "tiny": ("shorter side", "px"),
-    "oversized": ("size", "px"),
-    "costly": ("scans", ""),
-    "cut": ("share of the box", ""),
-    "small_box": ("shorter side", "px"),
-    "extreme_pose": ("yaw", "°"),
-    "blurred": ("sharpness", ""),
-    "no_face": ("probability of a face", ""),
-    "near_duplicate": ("likeness", ""),
-    "cross_duplicate": ("likeness", ""),
-    "wrong_person": ("identity distance", ""),
-    "mixed_people": ("distance of the two", ""),
-    "no_reference": ("probability of a face", ""),
-    "too_few": ("left", "images"),
-    "surplus": ("appearance", ""),
-}
 _COPY_OF = "copy of "
 _FRAME = (255, 176, 0)
 
@@ -206,8 +187,9 @@ def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, A
             "name": reason,
             "meaning": meaning,
             "count": len(groups[reason]),
-            "measure": MEASURED.get(reason, ("", ""))[0],
-            "unit": MEASURED.get(reason, ("", ""))[1],
+            "measure": VALUES.get(reason, NO_VALUE).name,
+            "unit": VALUES.get(reason, NO_VALUE).unit,
+            "threshold": VALUES.get(reason, NO_VALUE).threshold,
             "low": float(groups[reason]["value"].min()),
             "high": float(groups[reason]["value"].max()),
             "precision": float(summary.get(f"precision.{reason}", np.nan)),

@@ -15,9 +15,9 @@ from mlflow.utils.validation import _validate_model_name
 
 from refsr.config import KNOWN, Register, Section, TrainSisr
 from refsr.errors import RefsrError
+from refsr.io.paths import path_option, path_text
 from refsr.models import build
 from refsr.params import load_data, load_section, parse_section
-from refsr.paths import check_arguments
 
 REQUIRED = {"fetch": {"repository": "r", "path": "p", "revision": "v"}}
 HOSTILE: list[Any] = [
@@ -144,10 +144,9 @@ def test_dates_and_numbers_as_names_stay_text(tmp_path: Path) -> None:
     assert load_data(path).raw == "1:30"
 
 
-def test_a_tilde_on_the_command_line_is_refused_with_the_path_it_means() -> None:
-    from argparse import Namespace
-
-    check_arguments(Namespace(curated=Path("data/~x"), parts=[Path("a")], raw="s3://bucket/~", none=None))
-    for options in (Namespace(curated=Path("~/x")), Namespace(raw="~"), Namespace(parts=[Path("a"), Path("~/b")])):
-        with pytest.raises(RefsrError, match=f"`~` is not expanded; write {Path.home()}"):
-            check_arguments(options)
+@pytest.mark.parametrize("text", ["~", "~/x"])
+def test_a_tilde_on_the_command_line_is_refused_with_the_path_it_means(text: str) -> None:
+    assert path_option("data/~x") == Path("data/~x")
+    assert path_text("s3://bucket/~") == "s3://bucket/~"
+    with pytest.raises(RefsrError, match=f"`~` is not expanded; write {Path.home()}"):
+        path_option(text)
