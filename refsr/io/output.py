@@ -93,10 +93,11 @@ class Output:
 
     def _resume(self, fingerprint: str, known: str) -> None:
         """Have at `partial` what a killed run of this fingerprint left, or nothing."""
-        if fingerprint and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
+        ours = bool(fingerprint and known)
+        if ours and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
             atomic.remove(self.partial)
             self.place.rename(self.partial)
-        elif not (fingerprint and known in (fingerprint, _vouched(fingerprint, self.partial))):
+        elif not (ours and known in (fingerprint, _vouched(fingerprint, self.partial))):
             atomic.remove(self.partial)
 
     def _restore(self) -> None:
