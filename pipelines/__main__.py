@@ -10,6 +10,7 @@ from pipelines.package import build, compile_package, immutable_image
 from pipelines.target import add_target_options, require, resolve
 from refsr.errors import RefsrError
 from refsr.io.paths import file_errors_as_messages, path_option
+from refsr.redaction import Parser, print_exception
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m pipelines", description="The stages on Kubeflow Pipelines.")
+    parser = Parser(prog="python -m pipelines", description="The stages on Kubeflow Pipelines.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     made = commands.add_parser("compile", help="write the package; with --gitops as Kubernetes objects")
@@ -71,4 +72,5 @@ def _compile(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = print_exception
     sys.exit(main())

@@ -3,7 +3,6 @@
 The endpoint is MLflow's own (MLFLOW_S3_ENDPOINT_URL), else boto3's; keys are boto3's.
 """
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -14,13 +13,14 @@ from urllib.parse import urlsplit
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.io.paths import file_errors_as_messages, path_option
+from refsr.redaction import Parser, hide, print_exception
 
 DUMPS = "*.dump"  # their names are times, so the last by name is the newest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.backup", description="Dumps to S3 and back.")
+    parser = Parser(prog="python -m pipelines.backup", description="Dumps to S3 and back.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, told in (("put", "copy the dumps that are not there yet"), ("get", "copy a dump back")):
         command = commands.add_parser(name, help=told)
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = parser.parse_args(argv)
             if options.command == "put":
                 for name in put(options.folder, options.uri):
-                    print(f"{options.uri}/{name}")
+                    print(hide(f"{options.uri}/{name}"))
             else:
                 print(get(options.folder, options.uri, options.name))
     except RefsrError as error:
@@ -103,4 +103,5 @@ def _client() -> Any:
 
 
 if __name__ == "__main__":
+    sys.excepthook = print_exception
     sys.exit(main())

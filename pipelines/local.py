@@ -1,6 +1,5 @@
 """Run a compiled pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
 
-import argparse
 import contextlib
 import os
 import shlex
@@ -19,12 +18,13 @@ from pipelines.package import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
 from refsr.io.paths import file_errors_as_messages, path_option, require_folder
+from refsr.redaction import Parser, print_exception
 from refsr.services.tracking import open_store
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compile, and run every task as a process; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.local", description=__doc__)
+    parser = Parser(prog="python -m pipelines.local", description=__doc__)
     add_run_options(parser)
     parser.add_argument(
         "--cluster", type=path_option, help="cluster file; of it only `curate_shards` means anything here"
@@ -92,4 +92,5 @@ def _executable_fit_for_a_shell() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    sys.excepthook = print_exception
     sys.exit(main())

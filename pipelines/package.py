@@ -20,6 +20,7 @@ from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
 from refsr.params import load_section, section_names
+from refsr.redaction import holds_secret
 from refsr.services.versioning import git_revision
 
 GRAPHS = ("training", "reevaluation", "inference")
@@ -158,9 +159,11 @@ def reachable_from_a_cluster(tracking_uri: str, uris: Mapping[str, str]) -> None
     store = urlsplit(tracking_uri)
     if store.scheme not in ("http", "https"):
         raise RefsrError(f"--tracking-uri {tracking_uri}: not http(s)://...; pods can reach an MLflow server only")
-    if store.username or store.password:
+    if store.username or store.password or holds_secret(tracking_uri):
         raise RefsrError("--tracking-uri: holds a user or password; keep them in a Secret (docs/how-to/kubeflow.md)")
     for name, uri in uris.items():
+        if holds_secret(uri):
+            raise RefsrError(f"--{name}: holds a password; keep it in a Secret (docs/how-to/kubeflow.md)")
         known = ("s3",) if name == "raw" else ("s3", "minio", "gs")  # the raw set is read by the stage itself
         if urlsplit(uri).scheme not in known:
             told = " or ".join(f"{scheme}://" for scheme in known)

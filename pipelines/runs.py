@@ -17,6 +17,7 @@ from pipelines.package import compile_package
 from pipelines.submit import order
 from pipelines.target import api, resolve
 from refsr.errors import RefsrError
+from refsr.redaction import hide
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 HIDDEN = ("-driver",)  # tasks of Kubeflow's own
@@ -36,7 +37,7 @@ def watch(options: argparse.Namespace) -> int:
                 break
             time.sleep(options.every)
     if run.error and run.error.message:
-        print(f"refsr: error: {run.error.message}", file=sys.stderr)
+        print(hide(f"refsr: error: {run.error.message}"), file=sys.stderr)
     return 0 if run.state == "SUCCEEDED" else 1
 
 
@@ -49,7 +50,7 @@ def task_table(run: Any) -> str:
     for task in tasks:
         error = f": {task.error.message}" if task.error and task.error.message else ""
         lines.append(f"{task.state or 'PENDING':<10} {_duration(task):>8}  {task.display_name}{error}")
-    return "\n".join(lines)
+    return hide("\n".join(lines))
 
 
 def _duration(task: Any) -> str:
@@ -99,7 +100,7 @@ def diff(options: argparse.Namespace) -> int:
             2,
         )
     )
-    print("\n".join(lines) or f"nothing: {old.display_name} is the same")
+    print(hide("\n".join(lines)) or f"nothing: {old.display_name} is the same")
     return 1 if lines else 0
 
 

@@ -25,6 +25,7 @@ from pipelines.target import add_target_options, api, endpoint_of, require, reso
 from refsr.config import SECTIONS
 from refsr.io.paths import path_option
 from refsr.params import load_section
+from refsr.redaction import hide, print_exception
 
 
 class Order(NamedTuple):
@@ -92,13 +93,13 @@ def submit(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         package = _package(wanted, options, Path(folder))
         if options.dry_run:
-            print(f"would be submitted to {wanted.target.endpoint}: {wanted.what}")
+            print(hide(f"would be submitted to {wanted.target.endpoint}: {wanted.what}"))
             return
         with api(wanted.target) as client:
             run = client.create_run_from_pipeline_package(
                 str(package), wanted.inputs, run_name(wanted, options), options.experiment, wanted.target.namespace
             )
-    print(f"{endpoint_of(wanted.target)}/#/runs/details/{run.run_id}: {wanted.what}")
+    print(hide(f"{endpoint_of(wanted.target)}/#/runs/details/{run.run_id}: {wanted.what}"))
 
 
 def schedule(options: argparse.Namespace) -> None:
@@ -107,7 +108,7 @@ def schedule(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         package = _package(wanted, options, Path(folder))
         if options.dry_run:
-            print(f"would be scheduled at {wanted.target.endpoint}, {options.cron}: {wanted.what}")
+            print(hide(f"would be scheduled at {wanted.target.endpoint}, {options.cron}: {wanted.what}"))
             return
         with api(wanted.target) as client:
             experiment = client.create_experiment(options.experiment, namespace=wanted.target.namespace)
@@ -120,7 +121,7 @@ def schedule(options: argparse.Namespace) -> None:
                 pipeline_package_path=str(package),
             )
     where = f"{endpoint_of(wanted.target)}/#/recurringrun/details/{made.recurring_run_id}"
-    print(f"{where}: {options.cron}: {wanted.what}")
+    print(hide(f"{where}: {options.cron}: {wanted.what}"))
 
 
 def upload(options: argparse.Namespace) -> None:
@@ -130,7 +131,7 @@ def upload(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         package = _package(wanted, options, Path(folder))
         if options.dry_run:
-            print(f"would be uploaded to {wanted.target.endpoint} as version {version}")
+            print(hide(f"would be uploaded to {wanted.target.endpoint} as version {version}"))
             return
         with api(wanted.target) as client:
             name = wanted.pipeline.name
@@ -153,4 +154,5 @@ def _package(wanted: Order, options: argparse.Namespace, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
+    sys.excepthook = print_exception
     sys.exit(main())

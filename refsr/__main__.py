@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from refsr import __version__, steps
 from refsr.errors import RefsrError
 from refsr.io.paths import file_errors_as_messages, path_option, path_text
+from refsr.redaction import Parser, hide, holds_secret, print_exception
 
 if TYPE_CHECKING:
     from refsr.config import Curate, Register, Section
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m refsr", description="Reference-based face super-resolution.")
+    parser = Parser(prog="python -m refsr", description="Reference-based face super-resolution.")
     parser.add_argument("--version", action="version", version=f"refsr {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in (*steps.STEPS, *steps.SIDE_STEPS):
@@ -231,8 +232,10 @@ def _show(options: argparse.Namespace) -> None:
     for name, path in pages.items():
         if path.exists():
             print(f"{name:<11} {path}")
-    print(f"{'MLflow':<11} {tracking_uri()}")
-    print(f"{'its UI':<11} {os.path.relpath(sys.executable)} -m mlflow ui --backend-store-uri {tracking_uri()}")
+    uri = tracking_uri()
+    print(f"{'MLflow':<11} {hide(uri)}")
+    given = '"$MLFLOW_TRACKING_URI"' if holds_secret(uri) else uri
+    print(f"{'its UI':<11} {os.path.relpath(sys.executable)} -m mlflow ui --backend-store-uri {given}")
 
 
 def tracking_uri() -> str:
@@ -240,7 +243,7 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI)
 
 
-def _add_registry_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_registry_commands(commands: "argparse._SubParsersAction[Parser]") -> None:
     promote = commands.add_parser("promote", help="make a registered version the champion, if the gate still agrees")
     promote.add_argument("version", nargs="?", default="candidate", help="number or alias (default: candidate)")
     rollback = commands.add_parser("rollback", help="make the champion before the present one champion again")
@@ -282,12 +285,11 @@ def _rollback(options: argparse.Namespace) -> None:
 
 
 def _transfer(options: argparse.Namespace) -> None:
-    from refsr.services.tracking import shown
     from refsr.steps.transfer import transfer
 
     params = _register_params(options)
     made, taken = transfer(options.source or tracking_uri(), options.target, params, options.version, options.name)
-    there = f"version {made} of {options.name or params.name} in {shown(options.target)}"
+    there = f"version {made} of {options.name or params.name} in {hide(options.target)}"
     print(f"version {taken} of {params.name} is {there}, and candidate there")
 
 
@@ -318,4 +320,5 @@ def _upscale(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
+    sys.excepthook = print_exception
     sys.exit(main())

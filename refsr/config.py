@@ -6,7 +6,6 @@ booleans and texts are not. Every number has bounds, those of what reads it, or 
 """
 
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +38,7 @@ from refsr.parameter_types import (
     optional_path,
     words_of,
 )
+from refsr.redaction import holds_secret
 
 
 class Section(BaseModel):
@@ -262,8 +262,8 @@ class Fetch(Section):
     @field_validator("repository", "endpoint")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
-        if url and urlsplit(url).password:
-            raise ValueError("holds a password, and parameters are shown to all who see a run; keep it in a Secret")
+        if url and holds_secret(url):
+            raise ValueError("holds a password or token, and all who see a run see its parameters; keep it in a Secret")
         return url
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from refsr.errors import RefsrError
+from refsr.redaction import hide
 
 DISK, SHM = 6 * 2**30, 1 * 2**30  # bytes: what `make demo` leaves behind, what loaders of one GPU take
 PATIENCE = 5.0  # seconds
@@ -38,8 +39,13 @@ class Finding(NamedTuple):
 def examine(tracking_uri: str, kfp: str | None, bucket: str | None, *, fix: bool = False) -> Iterator[Finding]:
     """All findings, one after another: the store always, a Kubeflow API and an S3 bucket where they are named.
 
-    With `fix`, runs that dead processes left open in the store are closed.
+    With `fix`, runs that dead processes left open in the store are closed. Passwords are masked.
     """
+    for finding in _examine(tracking_uri, kfp, bucket, fix):
+        yield finding._replace(told=hide(finding.told), todo=hide(finding.todo))
+
+
+def _examine(tracking_uri: str, kfp: str | None, bucket: str | None, fix: bool) -> Iterator[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (python, packages, weights, gpu, disk, shared_memory)
     yield from (check() for check in checks)
     store = tracking(tracking_uri)
@@ -145,12 +151,12 @@ def tracking(uri: str) -> Finding:
     if not _is_made(uri):
         return Finding("mlflow", "ok", f"{uri.removeprefix('sqlite:///')}: not there yet; the first run makes it")
     try:
-        from refsr.services.tracking import open_store, shown
+        from refsr.services.tracking import open_store
 
         open_store(uri)
     except RefsrError as error:
         return Finding("mlflow", "fail", str(error).partition("; ")[0], str(error).partition("; ")[2])
-    return Finding("mlflow", "ok", f"{shown(uri)} answers")
+    return Finding("mlflow", "ok", f"{hide(uri)} answers")
 
 
 def _is_made(uri: str) -> bool:

@@ -1,7 +1,7 @@
 """An output of a stage: what it may replace, where it is written meanwhile, and how it gets to its place."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from refsr.io import atomic, marker
 from refsr.io.lock import Lock, read_key
 from refsr.io.paths import file_errors_as_messages, path_text, real, require_folder, require_short_names
 
+# Names in an output that a killed run goes on from: kept until it is in place, never part of it.
+RESUME_POINTS = ("state.pt", "work.finished")
 SCRATCH, KEY, ASIDE = ".partial", ".partial-key", ".partial-old"
 
 
@@ -70,17 +72,12 @@ class Output:
         finally:
             self._lock.release(keep=os.path.lexists(self.partial))
 
-    def put_in_place(self, written: Path, resume_points: Sequence[str] = ()) -> None:
-        """Mark `written` as this stage's and put it in the place of the output before it.
-
-        Args:
-            written: What the stage wrote; `partial`, or a folder on another disk, which stays.
-            resume_points: Names in it that a killed run goes on from; they go once it is in place.
-        """
+    def put_in_place(self, written: Path) -> None:
+        """Mark `written` as this stage's and put it in the place of the output before it; no resume point stays."""
         with _named(self.name):
             if written != self.partial:  # on another disk, from which nothing can be renamed to here
                 atomic.remove(self.partial)
-                atomic.copy(written, self.partial, resume_points)
+                atomic.copy(written, self.partial, RESUME_POINTS)
             if self.partial.is_dir():
                 marker.write(self.partial, self.stage)
             atomic.flush(self.partial)
@@ -88,13 +85,14 @@ class Output:
             # From here on `partial` may be the old output: it is resumed only if it is still this very folder.
             self._lock.write(self.stage, self._fingerprint and _vouched(self._fingerprint, self.partial))
             atomic.replace(self.partial, self.place, self.aside)
-            for name in resume_points:
+            for name in RESUME_POINTS:
                 atomic.remove(self.place / name)
 
     def _resume(self, fingerprint: str, known: str) -> None:
         """Have at `partial` what a killed run of this fingerprint left, or nothing."""
         ours = bool(fingerprint and known)
-        if ours and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
+        unclean = any(os.path.lexists(self.place / name) for name in RESUME_POINTS)
+        if ours and unclean and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
             atomic.remove(self.partial)
             self.place.rename(self.partial)
         elif not (ours and known in (fingerprint, _vouched(fingerprint, self.partial))):

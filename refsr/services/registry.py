@@ -17,7 +17,8 @@ import numpy as np
 import yaml
 
 from refsr.errors import RefsrError
-from refsr.services.tracking import MlflowTracker, explained, open_store, quiet, shown
+from refsr.redaction import hide
+from refsr.services.tracking import MlflowTracker, explained, open_store, quiet
 
 CANDIDATE, CHAMPION, FORMER = "candidate", "champion", "former_champions"
 CHECKPOINT, METRICS = "model.safetensors", "metrics.json"
@@ -141,7 +142,8 @@ class Registry:
     def _create(self, model: str, tracker: MlflowTracker, tags: Mapping[str, str], model_id: str | None = None) -> str:
         if self._model() is None:
             self._client.create_registered_model(self.name, description="Reference-based face super-resolution")
-        made = self._client.create_model_version(self.name, model, tracker.run_id, dict(tags), model_id=model_id)
+        facts = {key: hide(value) for key, value in tags.items()}
+        made = self._client.create_model_version(self.name, model, tracker.run_id, facts, model_id=model_id)
         return str(made.version)
 
     def make_candidate(self, version: str) -> None:
@@ -216,7 +218,7 @@ class Registry:
         self._client.set_registered_model_tag(self.name, FORMER, json.dumps(former))
 
     def _told(self) -> str:
-        return f"model {self.name!r} in {shown(self.uri)}"
+        return f"model {self.name!r} in {hide(self.uri)}"
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import numpy as np
 
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.redaction import hide, remember
 from refsr.services import orphans
 from refsr.services.versioning import data_hash, git_revision
 
@@ -73,13 +74,13 @@ class MlflowTracker:
         """Attach searchable facts to the run."""
         from mlflow.entities import RunTag
 
-        self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in values.items()])
+        self._client.log_batch(self.run_id, tags=[RunTag(key, hide(value)) for key, value in values.items()])
 
     def params(self, values: Mapping[str, object]) -> None:
         """Record what the run was asked to do."""
         from mlflow.entities import Param
 
-        self._client.log_batch(self.run_id, params=[Param(key, str(value)) for key, value in values.items()])
+        self._client.log_batch(self.run_id, params=[Param(key, hide(str(value))) for key, value in values.items()])
 
 
 @contextlib.contextmanager
@@ -115,7 +116,7 @@ def start_run(
             tracker.flush()
         except BaseException as error:
             with contextlib.suppress(mlflow.MlflowException):  # what went wrong first is what is to be told
-                tracker.tags({"error": f"{type(error).__name__}: {error}"[:ERROR_LENGTH]})
+                tracker.tags({"error": hide(f"{type(error).__name__}: {error}")[:ERROR_LENGTH]})
                 tracker.flush()
             with contextlib.suppress(mlflow.MlflowException):
                 mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
@@ -145,7 +146,7 @@ def end_pipeline(tracking_uri: str, pipeline: str, status: str, tags: Mapping[st
     client = open_store(tracking_uri).MlflowClient()
     with explained(tracking_uri):
         run = _pipeline_run(client, pipeline)
-        MlflowTracker(client, tracking_uri, run).tags({key: value[:ERROR_LENGTH] for key, value in tags.items()})
+        MlflowTracker(client, tracking_uri, run).tags({key: hide(value)[:ERROR_LENGTH] for key, value in tags.items()})
         client.set_terminated(run, status)
 
 
@@ -172,6 +173,7 @@ def open_store(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    remember(tracking_uri)
     _require_answer(tracking_uri)
     with quiet():
         import mlflow
@@ -185,7 +187,7 @@ def open_store(tracking_uri: str) -> Any:
         except Exception as error:  # a database driver raises what it likes
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise RefsrError(
-                f"tracking store {shown(tracking_uri)}: cannot be opened: {reason}; "
+                f"tracking store {hide(tracking_uri)}: cannot be opened: {reason}; "
                 "set MLFLOW_TRACKING_URI to a server, http(s)://..., or to a file, sqlite:///mlflow.db"
             ) from error
     return mlflow
@@ -207,13 +209,7 @@ def explained(tracking_uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        raise RefsrError(f"tracking store {shown(tracking_uri)}: {error.message}") from error
-
-
-def shown(uri: str) -> str:
-    """A URI without the password it may hold."""
-    password = urlsplit(uri).password
-    return uri.replace(f":{password}@", ":***@") if password else uri
+        raise RefsrError(f"tracking store {hide(tracking_uri)}: {error.message}") from error
 
 
 def _require_answer(uri: str) -> None:
@@ -226,7 +222,7 @@ def _require_answer(uri: str) -> None:
         return  # whatever it says, it is there
     except (OSError, HTTPException) as error:
         raise RefsrError(
-            f"tracking server {shown(uri)}: no answer ({error}); "
+            f"tracking server {hide(uri)}: no answer ({error}); "
             "start it, or set MLFLOW_TRACKING_URI to another (sqlite:///mlflow.db needs no server)"
         ) from error
 

@@ -11,6 +11,7 @@ import yaml
 
 from refsr.config import Fetch
 from refsr.errors import RefsrError
+from refsr.redaction import remember
 
 
 class Fetched(NamedTuple):
@@ -55,6 +56,8 @@ def fetch_data(wanted: Fetch, target: Path) -> Fetched:
     S3 credentials are those of the environment (AWS_ACCESS_KEY_ID, ...). Raises RefsrError where the repository, the
     revision, the path or the remote cannot be had.
     """
+    for uri in (wanted.repository, wanted.endpoint or ""):
+        remember(uri)
     os.environ.setdefault("DVC_NO_ANALYTICS", "true")
     from dvc.api import DVCFileSystem
     from dvc.lock import LockError

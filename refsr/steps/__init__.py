@@ -41,8 +41,6 @@ ResumableOutput = Annotated[Path, "resumable output"]
 STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
 # Steps that are no stage of the flow, and the section whose parameters they take.
 SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
-# Files and folders of a resumable output that are kept until it is in place, and never part of it.
-RESUME_POINTS = ("state.pt", "work.finished")
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
@@ -109,7 +107,7 @@ def run(
         for key, written in scratch.items():
             if not written.exists():
                 raise RuntimeError(f"the step ended without writing {written}")
-            outputs[key].put_in_place(written, RESUME_POINTS if resumed[key] else ())
+            outputs[key].put_in_place(written)
         if kept:
             atomic.remove(kept)
     return metrics

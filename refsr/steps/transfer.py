@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.redaction import hide
 from refsr.services.registry import CARD, Registry
-from refsr.services.tracking import MlflowTracker, shown, start_run
+from refsr.services.tracking import MlflowTracker, start_run
 from refsr.steps.register import against_champion, refusal
 
 MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: what is the same in these is the same version
@@ -35,7 +36,7 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
     something else by that name.
     """
     if source == target:
-        raise RefsrError(f"--to {shown(target)}: the same store as --from; name another")
+        raise RefsrError(f"--to {hide(target)}: the same store as --from; name another")
     with tempfile.TemporaryDirectory() as folder:
         # MLflow has one store at a time in a process: the first is done with before the second is opened.
         number, package = _take(Registry(source, params.name), version, Path(folder))
@@ -59,7 +60,7 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
     if missing := [key for key in MADE_OF if key not in tags]:
         raise RefsrError(f"version {number} of {registry.name!r} has no tag {missing[0]!r}: `register` did not make it")
     run, model, registration = registry.download(number, folder)
-    origin = f"{shown(registry.uri)} models:/{registry.name}/{number}"
+    origin = f"{hide(registry.uri)} models:/{registry.name}/{number}"
     return number, Package(origin, model, registration, registry.metrics(number), tags, run)
 
 
@@ -83,6 +84,6 @@ def _require_of_this_project(registry: Registry) -> None:
     for version in registry.versions():
         if "checkpoint" not in registry.tags(version):
             raise RefsrError(
-                f"model {registry.name!r} in {shown(registry.uri)}: its version {version} is not of this project; "
+                f"model {registry.name!r} in {hide(registry.uri)}: its version {version} is not of this project; "
                 "name another with --as NAME"
             )

@@ -9,6 +9,7 @@ import pytest
 from refsr import steps
 from refsr.config import Validate
 from refsr.errors import RefsrError
+from refsr.io import atomic
 from refsr.steps import Input, Output, ResumableOutput
 from refsr.tracker import Tracker
 
@@ -154,11 +155,16 @@ def test_a_finished_step_killed_about_the_rename_is_not_done_again(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    point = "_put_in_place" if moment == "before the rename" else "_remove"
+    remove = atomic.remove
+
+    def killed_at_cleaning(path: Path) -> None:
+        killed() if path.name == "state.pt" else remove(path)
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        real = steps._remove
-        killed_at_cleaning = lambda path: killed() if path.name == "state.pt" else real(path)  # noqa: E731
-        patch.setattr(steps, point, killed if point == "_put_in_place" else killed_at_cleaning)
+        if moment == "before the rename":
+            patch.setattr(atomic, "replace", killed)
+        else:
+            patch.setattr(atomic, "remove", killed_at_cleaning)
         _run(patch, tmp_path, _resumable(calls))
     _run(monkeypatch, tmp_path, _resumable(calls))
     assert calls == [False, True], "the second run has the resume point of the first"

@@ -1,0 +1,126 @@
+"""Passwords and tokens are replaced by *** in every text that is printed, logged or stored."""
+
+import argparse
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import IO, NoReturn
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
+
+MASK = "***"
+SHORTEST = 6  # characters of a secret that is also masked where it stands alone
+_WORD = r"(?:password|passwd|pwd|passphrase|token|secret|api[_-]?key|access[_-]?key|signature|credential)"
+_USERINFO = re.compile(r"((?:\b[a-z][a-z0-9+.-]*:)?//)([^\s\"<>]*)@", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"(?<![a-z])([\w.%-]*{_WORD}[\w.%-]*=)([^&\s'\"#;,)]+)", re.IGNORECASE)
+_BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
+_SECRET_VARIABLE = re.compile(rf"{_WORD}$", re.IGNORECASE)
+_HOST_AND_PATH = re.compile(r"[^:/?#]*(?::\d+)?[/?#]")
+_LOCAL = ("sqlite://", "file://")
+_TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|x-token")
+_remembered: set[str] = set()
+
+
+def hide(text: str) -> str:
+    """The text without passwords and tokens.
+
+    Masked are: the password of a URI and a user that is a token, values of parameters such as
+    `?password=`, and secrets known from the environment, the command line and `remember`.
+    """
+    text = _mask_userinfo(text)
+    text = _ASSIGNED.sub(rf"\g<1>{MASK}", text)
+    text = _BEARER.sub(rf"\g<1>\g<2>{MASK}", text)
+    for secret in sorted(_known(), key=len, reverse=True):
+        if secret in text:
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
+    return text
+
+
+def holds_secret(uri: str) -> bool:
+    """Whether a URI carries a password or a token."""
+    return bool(_secrets(uri)) or hide(uri) != uri
+
+
+def remember(uri: str) -> None:
+    """Mask the password of this URI from now on, also where a driver prints it alone."""
+    _remembered.update(_secrets(uri))
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose messages do not repeat a password from the command line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message; exit with status 2."""
+        super().error(hide(message))
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
+        super()._print_message(hide(message), file)
+
+
+def print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A `sys.excepthook` whose tracebacks hold no password."""
+    sys.stderr.write(hide("".join(traceback.format_exception(kind, error, trace))))
+
+
+def _mask_userinfo(text: str) -> str:
+    return _USERINFO.sub(_masked, text)
+
+
+def _masked(match: "re.Match[str]") -> str:
+    scheme, userinfo = match.groups()
+    user, colon, password = userinfo.partition(":")
+    web = scheme.lower().endswith(("http://", "https://"))
+    if scheme.lower() in _LOCAL or _is_path(scheme, userinfo):
+        return f"{scheme}{_mask_userinfo(userinfo + '@')}"
+    if web and not colon:
+        return f"{scheme}{MASK}@"
+    if not colon:
+        return match[0]
+    token = password in ("", "x-oauth-basic") or _TOKEN.match(user)
+    return f"{scheme}{MASK if token else user}:{MASK}@"
+
+
+def _is_path(scheme: str, userinfo: str) -> bool:
+    """Whether what stands before an @ is a host and a path: `http://host:80/refsr@champion`.
+
+    A database's URI has no @ in its path, so there it is a password with a slash in it.
+    """
+    if scheme.lower().startswith(("http", "s3", "//")):
+        return _HOST_AND_PATH.match(userinfo) is not None
+    return re.match(r"[^:]*/", userinfo) is not None
+
+
+def _known() -> set[str]:
+    found = set(_remembered)
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name):
+            found.update(_spellings(value))
+        elif "://" in value:
+            found.update(_secrets(value))
+    for argument in sys.argv[1:]:
+        found.update(_secrets(argument))
+    return {each for each in found if len(each) >= SHORTEST and MASK not in each}
+
+
+def _secrets(text: str) -> set[str]:
+    return {spelling for secret in _written(text) for spelling in _spellings(secret)}
+
+
+def _written(text: str) -> Iterator[str]:
+    for scheme, userinfo in _USERINFO.findall(text):
+        user, colon, password = userinfo.partition(":")
+        if scheme.lower() in _LOCAL or _is_path(scheme, userinfo):
+            continue
+        if colon and password != user:
+            yield password
+        if scheme.lower().startswith("http") and (not colon or password in ("", "x-oauth-basic")):
+            yield user
+    yield from (value for _, value in _ASSIGNED.findall(text))
+
+
+def _spellings(secret: str) -> set[str]:
+    """A secret as written, decoded, and encoded in the two ways that drivers use."""
+    plain = {secret, unquote(secret), unquote_plus(secret)}
+    return plain | {quote(each, safe="") for each in plain} | {quote_plus(each) for each in plain}
