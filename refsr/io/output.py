@@ -70,7 +70,7 @@ class Output:
         try:
             yield
         finally:
-            self._lock.release(keep=os.path.lexists(self.partial))
+            self._lock.release(keep=os.path.lexists(self.partial) or self._is_unclean())
 
     def put_in_place(self, written: Path) -> None:
         """Mark `written` as this stage's and put it in the place of the output before it; no resume point stays."""
@@ -91,12 +91,15 @@ class Output:
     def _resume(self, fingerprint: str, known: str) -> None:
         """Have at `partial` what a killed run of this fingerprint left, or nothing."""
         ours = bool(fingerprint and known)
-        unclean = any(os.path.lexists(self.place / name) for name in RESUME_POINTS)
-        if ours and unclean and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
+        if ours and self._is_unclean() and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
             atomic.remove(self.partial)
             self.place.rename(self.partial)
         elif not (ours and known in (fingerprint, _vouched(fingerprint, self.partial))):
             atomic.remove(self.partial)
+
+    def _is_unclean(self) -> bool:
+        """Whether the output is in place with what a killed run goes on from still in it."""
+        return any(os.path.lexists(self.place / name) for name in RESUME_POINTS)
 
     def _restore(self) -> None:
         if os.path.lexists(self.aside) and not marker.is_own(self.aside, self.stage):
