@@ -94,7 +94,10 @@ class Shard:
         return np.stack(list(_decoders().map(self._decoded, index)))
 
     def _decoded(self, at: int) -> np.ndarray:
-        image = cv2.imdecode(self._jpegs[self._array[at] : self._array[at + 1]], cv2.IMREAD_COLOR_RGB)
+        try:
+            image = cv2.imdecode(self._jpegs[self._array[at] : self._array[at + 1]], cv2.IMREAD_COLOR_RGB)
+        except cv2.error:  # of an empty image, or of a damaged header that tells of a huge one
+            image = None
         if image is None:
             raise RefsrError(f"{self.path.with_suffix('.jpgs')}: image {at} is damaged; run the stage `curate` again")
         return np.asarray(image)
