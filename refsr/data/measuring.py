@@ -95,9 +95,12 @@ class Measuring:
                 folder = self._work / "spool" / spool.folder_name(self.tree.source.uri, place)
                 spool.slim(folder, lambda name, prefix=prefix: not identity_of(prefix + name))  # type: ignore[misc]
 
-    def close(self) -> None:
-        """Mark what was kept to go on after a kill as needed no more."""
-        self._work.rename(self._work.with_name(FINISHED))
+    def close(self, *, keep: bool) -> None:
+        """Remove what was kept to go on after a kill; with `keep` it stays, marked as finished."""
+        if keep:
+            self._work.rename(self._work.with_name(FINISHED))
+        else:
+            shutil.rmtree(self._work)
         map_arrays(DECODED)  # for whoever goes on in this process
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from refsr.errors import RefsrError
 
 MARKER = ".refsr.json"
+# Names in an output that a killed run goes on from: kept until it is in place, never part of it.
+RESUME_POINTS = ("state.pt", "work.finished")
 
 
 def is_marker(name: str) -> bool:
@@ -75,11 +77,14 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def _counts(folder: Path) -> Iterator[tuple[str, int]]:
-    """(folder relative to `folder`, files in it) of every folder with a file, the marker itself not counted."""
+    """(folder relative to `folder`, files in it) of every folder with a file, the marker and resume points not counted."""
     for root, folders, files in os.walk(folder):
-        folders.sort()
         name = os.path.relpath(root, folder)
+        if name == ".":
+            folders[:] = [each for each in folders if each not in RESUME_POINTS]
+            files = [each for each in files if each not in (MARKER, *RESUME_POINTS)]
+        folders.sort()
         links = [each for each in folders if (Path(root) / each).is_symlink()]
-        count = len(files) + len(links) - (name == "." and MARKER in files)
+        count = len(files) + len(links)
         if count:
             yield name, count

@@ -8,10 +8,9 @@ from pathlib import Path
 from refsr.errors import RefsrError
 from refsr.io import atomic, marker
 from refsr.io.lock import Lock, read_key
+from refsr.io.marker import RESUME_POINTS
 from refsr.io.paths import file_errors_as_messages, path_text, real, require_folder, require_short_names
 
-# Names in an output that a killed run goes on from: kept until it is in place, never part of it.
-RESUME_POINTS = ("state.pt", "work.finished")
 SCRATCH, KEY, ASIDE = ".partial", ".partial-key", ".partial-old"
 
 
@@ -91,7 +90,9 @@ class Output:
     def _resume(self, fingerprint: str, known: str) -> None:
         """Have at `partial` what a killed run of this fingerprint left, or nothing."""
         ours = bool(fingerprint and known)
-        if ours and self._is_unclean() and known == _vouched(fingerprint, self.place):  # it was in place, but for the cleaning
+        if (
+            ours and self._is_unclean() and known == _vouched(fingerprint, self.place)
+        ):  # it was in place, but for the cleaning
             atomic.remove(self.partial)
             self.place.rename(self.partial)
         elif not (ours and known in (fingerprint, _vouched(fingerprint, self.partial))):

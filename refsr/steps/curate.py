@@ -48,7 +48,7 @@ def curate(
     """
     if shard:
         return write_part(params, raw, curated, embed_faces, usable_cores(), parts.parse_share(shard), DETECTOR)
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), detector=DETECTOR)
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), detector=DETECTOR, keep_work=True)
     record(tracker, curated)
     return summary
 
@@ -137,11 +137,13 @@ def write_curated(
     workers: int,
     joined: Sequence[Path] = (),
     detector: Detector | None = None,
+    *,
+    keep_work: bool = False,
 ) -> dict[str, float]:
     """All of a curated folder; its summary and `images_per_second`, of those measured now.
 
     What is found in `curated` of a run that was killed, or in the parts `joined`, is not measured again. The bytes are
-    the same for any `workers` and any parts.
+    the same for any `workers` and any parts. With `keep_work` that stays in the folder, for who puts it in its place.
     """
     started = time.perf_counter()
     measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
@@ -162,7 +164,7 @@ def write_curated(
     summary = summarise(manifest, rejects, planted)
     document = summary | {"empty_identities": tree.empty, "rendered": planted is not None}
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
-    measuring.close()
+    measuring.close(keep=keep_work)
     return summary | {"images_per_second": measuring.count / (time.perf_counter() - started)}
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -137,7 +138,7 @@ def test_few_images_are_decoded_at_a_time_whatever_is_left_out_between(
     expected = curate_tree(raw)[0].table
     together: list[int] = []
 
-    def see(looks: Looks, files: list[bytes], rows: list[int], *rest: object) -> None:
+    def see(looks: Looks, files: list[bytes], rows: list[int], *rest: Any) -> None:
         together.append(len(rows))
         _see(looks, files, rows, *rest)
 
