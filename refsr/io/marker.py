@@ -77,7 +77,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def _counts(folder: Path) -> Iterator[tuple[str, int]]:
-    """(folder relative to `folder`, files in it) of every folder with a file, the marker and resume points not counted."""
+    """(folder relative to `folder`, files in it) of each folder with files; marker and resume points do not count."""
     for root, folders, files in os.walk(folder):
         name = os.path.relpath(root, folder)
         if name == ".":

@@ -90,9 +90,7 @@ class Output:
     def _resume(self, fingerprint: str, known: str) -> None:
         """Have at `partial` what a killed run of this fingerprint left, or nothing."""
         ours = bool(fingerprint and known)
-        if (
-            ours and self._is_unclean() and known == _vouched(fingerprint, self.place)
-        ):  # it was in place, but for the cleaning
+        if ours and self._is_unclean() and known == _vouched(fingerprint, self.place):  # in place, but unclean
             atomic.remove(self.partial)
             self.place.rename(self.partial)
         elif not (ours and known in (fingerprint, _vouched(fingerprint, self.partial))):
