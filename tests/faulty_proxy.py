@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
     """Hands requests on to `port`; every so many connections one is met with the next of `faults`, in turn.
+    It listens on the port `at`, or on a free one.
 
     "500" answers with an error, "stall" says nothing until the client gives up, "break" ends amid the body.
     """
@@ -16,8 +17,8 @@ class FaultyProxy(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
 
-    def __init__(self, port: int, faults: tuple[str, ...], every: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int, faults: tuple[str, ...], every: int, at: int = 0) -> None:
+        super().__init__(("127.0.0.1", at), _Handler)
         self.upstream, self.faults, self.every = port, faults, every
         self.met: list[str] = []
         self._connections = 0

@@ -3,6 +3,8 @@
 The configuration is boto3's own: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE and its files.
 """
 
+import itertools
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,8 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
@@ -24,6 +28,7 @@ from refsr.errors import RefsrError
 
 SCHEME = "s3://"
 ATTEMPTS = 7  # of a request before its fault is told
+PATIENCE = 120.0  # seconds a server that answered before is waited for, whatever the attempts
 TIMEOUT = 30.0  # seconds a server may be silent
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time
 _HINTS = {
@@ -34,6 +39,9 @@ _HINTS = {
     "may read it",
     "416": "it is shorter than it was when it was listed; run again",
 }
+
+_PASSING = (HTTPClientError, IncompleteReadError, ClientError, EndpointConnectionError, ConnectTimeoutError)
+ANSWERED = "REFSR_S3_ANSWERED"  # a variable, so that worker processes started later know it too
 
 T = TypeVar("T")
 
@@ -98,20 +106,31 @@ def _client() -> Any:
 
 
 def _request(uri: str, ask: Callable[[Any], T]) -> T:
-    """The answer; what may pass (a 5xx, a stall, a broken connection) is tried ATTEMPTS times, ever more slowly."""
-    for attempt in range(1, ATTEMPTS + 1):
+    """The answer; what may pass (a 5xx, a stall, a broken connection) is tried ATTEMPTS times, ever more slowly.
+
+    A server that has answered before is waited for PATIENCE seconds, also while it refuses connections. One that
+    refuses the first connection of all is reported at once.
+    """
+    start = time.monotonic()
+    for attempt in itertools.count(1):
         try:
-            return ask(_client())
-        except (HTTPClientError, IncompleteReadError, ClientError) as error:
-            if attempt == ATTEMPTS or not _may_pass(error):
+            answer = ask(_client())
+        except _PASSING as error:
+            patient = ANSWERED in os.environ and time.monotonic() - start < PATIENCE
+            if not _may_pass(error) or (attempt >= ATTEMPTS and not patient):
                 raise RefsrError(_explain(uri, error)) from error
         except (BotoCoreError, ValueError) as error:
             raise RefsrError(_explain(uri, error)) from error
+        else:
+            os.environ[ANSWERED] = "1"
+            return answer
         time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1))
     raise AssertionError("an attempt returns or raises")
 
 
 def _may_pass(error: Exception) -> bool:
+    if isinstance(error, EndpointConnectionError):
+        return ANSWERED in os.environ
     if not isinstance(error, ClientError):
         return True
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -126,9 +145,9 @@ def _explain(uri: str, error: Exception) -> str:
         return f"{uri}: {hint}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return f"{uri}: no S3 keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
-    if isinstance(error, HTTPClientError | IncompleteReadError):
+    if isinstance(error, HTTPClientError | IncompleteReadError | EndpointConnectionError | ConnectTimeoutError):
         return (
-            f"{uri}: {error} ({ATTEMPTS} attempts); see that the server is up and AWS_ENDPOINT_URL names it, then run "
+            f"{uri}: {error}; see that the server is up and AWS_ENDPOINT_URL names it, then run "
             "again: what was measured is kept"
         )
     return f"{uri}: {error}; see AWS_ENDPOINT_URL and the AWS configuration"

@@ -2,7 +2,7 @@
 
 `candidate` is the version registered last, `champion` the one in use. The champions before it are kept, newest last, in
 the registered model's tag `former_champions`; the alias alone says who is champion, so a promotion killed between the
-two writes does no harm.
+two writes does no harm. The champion changes under a lock, and only if it is still the one that was compared with.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import yaml
 
 from refsr.errors import RefsrError
 from refsr.redaction import hide
+from refsr.services.mutex import locked
 from refsr.services.tracking import MlflowTracker, explained, open_store, quiet
 
 CANDIDATE, CHAMPION, FORMER = "candidate", "champion", "former_champions"
@@ -150,35 +151,60 @@ class Registry:
         """Point `candidate` at a version; where there is no champion yet, it becomes that too."""
         with explained(self.uri):
             self._client.set_registered_model_alias(self.name, CANDIDATE, version)
-            if self.champion() is None:
-                self._client.set_registered_model_alias(self.name, CHAMPION, version)
+            if self.champion() is not None:
+                return
+            with locked(self._client, self.name):
+                if self.champion() is None:
+                    self._client.set_registered_model_alias(self.name, CHAMPION, version)
 
-    def make_champion(self, version: str) -> None:
-        """Point `champion` at a version, and remember the one before."""
-        champion = self.champion()
-        if champion == version:
-            return
-        with explained(self.uri):
-            if champion is not None:
-                self._remember([*self._former(), champion])
+    def make_champion(self, version: str, expected: str | None) -> None:
+        """Point `champion` at a version, and remember the one before.
+
+        Args:
+            version: The new champion, which passed the gate against `expected`.
+            expected: The champion the gate compared with; None where there was none.
+
+        Raises:
+            RefsrError: Another version has become champion meanwhile; nothing is changed then.
+        """
+        with explained(self.uri), locked(self._client, self.name):
+            self._require_champion(expected)
+            if expected == version:
+                return
+            former = self._former()
+            if expected is not None and former[-1:] != [expected]:  # a killed promotion has remembered it already
+                self._remember([*former, expected])
             self._client.set_registered_model_alias(self.name, CHAMPION, version)
+
+    def _require_champion(self, expected: str | None) -> None:
+        champion = self.champion()
+        if champion != expected:
+            before, now = (f"version {each}" if each else "none" for each in (expected, champion))
+            raise RefsrError(
+                f"{self._told()}: the champion changed from {before} to {now} meanwhile, and nothing else was changed; "
+                "run the command again, which compares with the present champion"
+            )
 
     def rollback(self) -> tuple[str, str]:
         """Make the champion before the present one champion again: (the one left, the one now in use).
 
-        Raises RefsrError where there was none before.
+        Raises RefsrError where there was none before, and where the champion changes meanwhile.
         """
         champion = self.resolve(CHAMPION)
+        with explained(self.uri), locked(self._client, self.name):
+            self._require_champion(champion)
+            return champion, self._go_back(champion)
+
+    def _go_back(self, champion: str) -> str:
         existing = self.versions()
         former = [each for each in self._former() if each in existing]
         while former and former[-1] == champion:  # what a promotion killed half way leaves
             former.pop()
         if not former:
             raise RefsrError(f"{self._told()}: version {champion} is the first champion, there is none to go back to")
-        with explained(self.uri):
-            self._client.set_registered_model_alias(self.name, CHAMPION, former[-1])
-            self._remember(former[:-1])
-        return champion, former[-1]
+        self._client.set_registered_model_alias(self.name, CHAMPION, former[-1])
+        self._remember(former[:-1])
+        return former[-1]
 
     def training_run(self, checkpoint: str) -> Any | None:
         """The newest MLflow run whose tag `checkpoint` is this sha256: the training that made those weights."""

@@ -23,6 +23,7 @@ from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.redaction import hide, remember
 from refsr.services import orphans
+from refsr.services.local_store import artifact_root, is_read_only, prepare, store_file, way_out
 from refsr.services.versioning import data_hash, git_revision
 
 EXPERIMENT = "refsr"
@@ -181,13 +182,15 @@ def open_store(tracking_uri: str) -> Any:
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
-            mlflow.set_tracking_uri(tracking_uri)
-            mlflow.set_registry_uri(tracking_uri)
+            opened = prepare(tracking_uri)
+            mlflow.set_tracking_uri(opened)
+            mlflow.set_registry_uri(opened)
             mlflow.search_experiments(max_results=1)
         except Exception as error:  # a database driver raises what it likes
             reason = next(iter(str(error).splitlines()), type(error).__name__)
+            mend = way_out(tracking_uri)
             raise RefsrError(
-                f"tracking store {hide(tracking_uri)}: cannot be opened: {reason}; "
+                f"tracking store {hide(tracking_uri)}: cannot be opened: {reason}; {mend + '; or ' if mend else ''}"
                 "set MLFLOW_TRACKING_URI to a server, http(s)://..., or to a file, sqlite:///mlflow.db"
             ) from error
     return mlflow
@@ -209,6 +212,12 @@ def explained(tracking_uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
+        path = store_file(tracking_uri)
+        if path is not None and path.is_file() and is_read_only(path) and "readonly" in str(error):
+            raise RefsrError(
+                f"tracking store {hide(tracking_uri)}: it may not be written to; copy its folder and run there, or set "
+                "MLFLOW_TRACKING_URI to another"
+            ) from error
         raise RefsrError(f"tracking store {hide(tracking_uri)}: {error.message}") from error
 
 
@@ -235,8 +244,14 @@ def _experiment(client: Any) -> str:
         if found := client.get_experiment_by_name(EXPERIMENT):
             return str(found.experiment_id)
         with contextlib.suppress(MlflowException):
-            return str(client.create_experiment(EXPERIMENT))
+            return str(client.create_experiment(EXPERIMENT, artifact_location=_location(client.tracking_uri)))
     raise RefsrError(f"the MLflow experiment {EXPERIMENT!r} can be neither found nor made")
+
+
+def _location(tracking_uri: str) -> str | None:
+    """Where the experiment keeps artifacts: beside a local store; a server decides itself."""
+    path = store_file(tracking_uri)
+    return None if path is None else str(artifact_root(path) / EXPERIMENT)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, object]:

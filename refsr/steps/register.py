@@ -49,7 +49,7 @@ def register(
         "test_set": held_out_hash(Curated(curated), int(config["scale"])),
     }
     version = registry.find(**made_of)
-    verdict = against_champion(registry, metrics, made_of["test_set"], params.gate, version)
+    verdict = against_champion(registry, metrics, made_of["test_set"], params.gate, version, registry.champion())
     if not verdict.passed:
         raise RefsrError(refusal("the model is not registered", verdict))
     facts = made_of | _lineage(registry, curated, {"train_sisr": sisr, "train_refsr": refsr})
@@ -70,23 +70,29 @@ def register(
 def promote(tracking_uri: str, params: Register, version: str) -> str:
     """Make a version, a number or an alias, champion if its stored evaluation passes the gate of `params`; its number.
 
-    Raises RefsrError where there is no such version, and where it fails, saying by how much.
+    Raises RefsrError where there is no such version, where it fails, saying by how much, and where another version
+    becomes champion meanwhile.
     """
     registry = Registry(tracking_uri, params.name)
     version = registry.resolve(version)
     measured_on = registry.tags(version).get("test_set", "")
-    verdict = against_champion(registry, registry.metrics(version), measured_on, params.gate, version)
+    champion = registry.champion()
+    verdict = against_champion(registry, registry.metrics(version), measured_on, params.gate, version, champion)
     if not verdict.passed:
         raise RefsrError(refusal(f"version {version} of model {params.name!r} is not promoted", verdict))
-    registry.make_champion(version)
+    registry.make_champion(version, champion)
     return version
 
 
 def against_champion(
-    registry: Registry, metrics: Mapping[str, Any], measured_on: str, gate: Gate, version: str | None
+    registry: Registry,
+    metrics: Mapping[str, Any],
+    measured_on: str,
+    gate: Gate,
+    version: str | None,
+    champion: str | None,
 ) -> Verdict:
     """The gate's verdict; the champion counts too, if it is another version and saw the same test images."""
-    champion = registry.champion()
     if champion is None:
         return judge(metrics, gate, champion_note="none yet")
     if champion == version:

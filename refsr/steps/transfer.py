@@ -43,7 +43,9 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
         there = Registry(target, name or params.name)
         _require_of_this_project(there)
         found = there.find(**{key: package.tags[key] for key in MADE_OF})
-        verdict = against_champion(there, package.metrics, package.tags["test_set"], params.gate, found)
+        verdict = against_champion(
+            there, package.metrics, package.tags["test_set"], params.gate, found, there.champion()
+        )
         if not verdict.passed:
             raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))
         if found is None:

@@ -1,7 +1,9 @@
 """Raw sets on a real S3 server: the same bytes as from a folder, whatever the network does; refusals told plainly."""
 
 import tarfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -51,6 +53,8 @@ def keys(store: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for key, value in (store.environment | {"AWS_CONFIG_FILE": "none"}).items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(s3, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setenv(s3.ANSWERED, "")  # so that it is removed when the test has ended
+    monkeypatch.delenv(s3.ANSWERED)
     s3._client.cache_clear()
     yield
     s3._client.cache_clear()
@@ -146,3 +150,43 @@ def test_the_fingerprint_changes_with_an_object(store: S3) -> None:
     assert sources.fingerprint(f"s3://{BUCKET}/changing") == before
     client.put_object(Bucket=BUCKET, Key="changing/n000001/1.jpg", Body=b"two")
     assert sources.fingerprint(f"s3://{BUCKET}/changing") != before
+
+
+@pytest.mark.parametrize("returns", [True, False])
+def test_refused_connections_in_mid_run_are_waited_for(
+    returns: bool, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody listens for more than ATTEMPTS; the server then listens on the same port again, or never."""
+    door = FaultyProxy(port, (), every=10**9)
+    with door.serving() as open_port:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{open_port}")
+        size = s3.head(f"s3://{BUCKET}/raw.tar").size
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2 * s3.ATTEMPTS:
+            paused.set()
+            reopened.wait(60)
+
+    monkeypatch.setattr(s3.time, "sleep", pause)
+    paused, reopened = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(s3.head, f"s3://{BUCKET}/raw.tar")
+        assert paused.wait(60)
+        if returns:
+            with FaultyProxy(port, (), every=10**9, at=open_port).serving():
+                reopened.set()
+                assert waiting.result(timeout=60).size == size
+        else:
+            monkeypatch.setattr(s3, "PATIENCE", 0.0)
+            reopened.set()
+            with pytest.raises(RefsrError, match=r"Could not connect .*AWS_ENDPOINT_URL"):
+                waiting.result(timeout=60)
+
+
+def test_the_first_connection_refused_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3.time, "sleep", lambda seconds: pytest.fail("waited"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(RefsrError, match=r"Could not connect .*AWS_ENDPOINT_URL"):
+        s3.head(f"s3://{BUCKET}/raw.tar")
