@@ -37,8 +37,6 @@ def upscale_folder(
                 reference = read_image(references[name]) if name in references else None
                 write_image(upscaled / f"{name}.png", upscale(model, read_image(path), reference))
             except Exception as error:
-                if isinstance(error, OSError) and not isinstance(error, RefsrError):
-                    raise  # the disk, not the image
                 reasons.append(_reason(path, error))
                 rejects.writerow([name, reasons[-1]])
                 file.flush()
