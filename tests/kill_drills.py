@@ -10,6 +10,7 @@ that a try takes no longer than the stage itself. Prints one line of JSON; the e
 import argparse
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import random
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +38,7 @@ from refsr.services.tracking import open_store
 from refsr.steps.register import promote
 
 PARAMS: dict[str, Any] = {
-    "synthesize": {"train_identities": 4, "test_identities": 3, "views": 4, "max_size": 120, "defects": 0},
+    "synthesize": {"train_identities": 4, "test_identities": 3, "views": 3, "max_size": 100, "defects": 0},
     "curate": {"hr_size": 32, "train_identities": 4, "test_identities": 3},
     "validate": {"sample": 4},
     "train_sisr": {"steps": 6, "warm_start_step": 3, "batch_size": 2, "model": {"width": 16, "blocks": 1}},
@@ -152,6 +154,7 @@ def _child(work: Callable[[Path], None], folder: Path) -> None:
     status = 1
     try:
         work(folder)
+        (folder / "modules.json").write_text(json.dumps(list(sys.modules)))
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -185,8 +188,18 @@ def prepare(root: Path, names: list[str]) -> dict[str, tuple[Path, float, str]]:
         shutil.copyfile(whole / "mlflow.db", store)
         one = drill(name, whole)
         seconds = _succeed(one.run, whole)
+        _import_as_child(whole)
         before[name] = store, seconds, _answer(one, whole)
     return {name: before[name] for name in names}
+
+
+def _import_as_child(folder: Path) -> None:
+    """Import here what a stage imported late, so that later tries find it."""
+    warnings.simplefilter("ignore")
+    for name in json.loads((folder / "modules.json").read_text()):
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
 
 
 def _part(whole: Path) -> None:
