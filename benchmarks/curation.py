@@ -43,6 +43,7 @@ from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
 from refsr.data import curation, measurements, quality
+from refsr.data.killed import Journal
 from refsr.data.measurements import Job, in_processes
 from refsr.data.shards import write_shards
 from refsr.data.storage import Extent
@@ -141,12 +142,15 @@ def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     """How much quicker two processes are than one, in wall time, at measuring and at decoding alone."""
     jobs, files = faces.jobs(STEADY, FEW), [faces.files] * (STEADY // len(faces.files))
     seconds: dict[tuple[str, int], list[float]] = {}
+    journal = Journal(scratch)
     for _ in range(3):
         for workers in (1, 2):
             seconds.setdefault(("workers", workers), []).append(
                 _steady(measurements.measure(jobs, scratch, _no_embedding, PARAMS, workers))
             )
-            seconds.setdefault(("decoders", workers), []).append(_steady(in_processes(_decode, files, workers)))
+            seconds.setdefault(("decoders", workers), []).append(
+                _steady(in_processes(_decode, files, workers, journal))
+            )
     middle = {key: float(np.median(values)) for key, values in seconds.items()}
     return {f"two_{what}": middle[what, 1] / middle[what, 2] for what in ("workers", "decoders")}
 

@@ -1,1 +1,1 @@
-"""The stages as Kubeflow components: typed shells around refsr.steps.run, without logic of their own."""
+"""The stages as Kubeflow components: typed shells around refsr.steps.run; and the controller of TrainJobs."""

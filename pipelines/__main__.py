@@ -3,21 +3,22 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from pipelines import runs, submit
 from pipelines.cluster import load_cluster
 from pipelines.package import build, compile_package, immutable_image
 from pipelines.target import add_target_options, require, resolve
 from refsr.errors import RefsrError
+from refsr.io.paths import file_errors_as_messages, path_option
 from refsr.redaction import Parser, print_exception
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. What a user can mend is printed as one message."""
-    options = _parser().parse_args(argv)
     try:
-        return options.command(options) or 0
+        with file_errors_as_messages():
+            options = _parser().parse_args(argv)
+            return options.command(options) or 0
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     made = commands.add_parser("compile", help="write the package; with --gitops as Kubernetes objects")
     submit.add_run_options(made)
     add_target_options(made)
-    made.add_argument("--output", type=Path, required=True, help="file to write")
+    made.add_argument("--output", type=path_option, required=True, help="file to write")
     made.add_argument("--gitops", action="store_true", help="write Pipeline and PipelineVersion objects")
     made.set_defaults(command=_compile)
 

@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from refsr.errors import RefsrError
+from refsr.io.atomic import write_file
+from refsr.io.paths import file_errors_as_messages, path_option
 from refsr.redaction import Parser, hide, print_exception
 
 DUMPS = "*.dump"  # their names are times, so the last by name is the newest
@@ -22,17 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, told in (("put", "copy the dumps that are not there yet"), ("get", "copy a dump back")):
         command = commands.add_parser(name, help=told)
-        command.add_argument("folder", type=Path)
+        command.add_argument("folder", type=path_option)
         command.add_argument("uri", help="s3://bucket/prefix")
         command.set_defaults(command=name)
     command.add_argument("--name", default="", help="file name of the dump (default: the newest)")
-    options = parser.parse_args(argv)
     try:
-        if options.command == "put":
-            for name in put(options.folder, options.uri):
-                print(hide(f"{options.uri}/{name}"))
-        else:
-            print(get(options.folder, options.uri, options.name))
+        with file_errors_as_messages():
+            options = parser.parse_args(argv)
+            if options.command == "put":
+                for name in put(options.folder, options.uri):
+                    print(hide(f"{options.uri}/{name}"))
+            else:
+                print(get(options.folder, options.uri, options.name))
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1
@@ -62,13 +65,18 @@ def get(folder: Path, uri: str, name: str = "") -> Path:
     bucket, prefix = _split(uri)
     try:
         client = _client()
-        there = sorted(_sizes(client, bucket, prefix))
+        sizes = _sizes(client, bucket, prefix)
+        there = sorted(sizes)
         if not there or (name and name not in there):
             raise RefsrError(f"{uri}: no dump {name or DUMPS}; there are: {', '.join(there) or 'none'}")
         path = folder / (name or there[-1])
-        partial = path.with_suffix(".partial")
-        client.download_file(bucket, prefix + path.name, str(partial))
-        partial.rename(path)
+        if path.exists() and path.stat().st_size == sizes[path.name]:
+            return path
+        if path.exists():
+            raise RefsrError(
+                f"{path}: exists, and is not the dump of this name at {uri}; move it, or name a new folder"
+            )
+        write_file(path, lambda partial: client.download_file(bucket, prefix + path.name, str(partial)))
     except (BotoCoreError, ClientError, OSError) as error:
         raise RefsrError(f"{uri}: no dump is copied to {folder}: {error}") from error
     return path

@@ -7,11 +7,12 @@ never held.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from refsr.config import Positive, Section
+from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.parameter_types import Positive
+from refsr.strict_yaml import read_yaml
 
 Cpu = Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$")]  # cores, or thousandths as "500m"
 Bytes = Annotated[str, Field(pattern=r"^\d+(Mi|Gi|Ti)$")]
@@ -145,8 +146,8 @@ def _told(fault: Any) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        document = read_yaml(path) or {}
+    except OSError as error:
         raise RefsrError(f"{path}: the cluster file cannot be read: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("tasks", {}), dict):
         raise RefsrError(f"{path}: a mapping is expected, and one under `tasks`; see docs/how-to/kubeflow.md")

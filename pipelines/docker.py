@@ -19,6 +19,7 @@ from pipelines.local import without_retries
 from pipelines.package import Work, arguments, build, compile_package, immutable_image
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder
 from refsr.params import load_section
 from refsr.services.registry import CANDIDATE, Registry
 
@@ -29,15 +30,19 @@ BUCKET = "mlflow"
 def main(argv: Sequence[str] | None = None) -> int:
     """Start what a cluster has, run the pipeline, stop it all; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.docker", description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params/tiny.yaml"), help="(default: params/tiny.yaml)")
-    parser.add_argument("--output", type=Path, required=True, help="folder of artifacts, databases and logs")
+    parser.add_argument(
+        "--params", type=path_option, default=Path("params/tiny.yaml"), help="(default: params/tiny.yaml)"
+    )
+    parser.add_argument("--output", type=path_option, required=True, help="folder of artifacts, databases and logs")
     parser.add_argument("--image", help="image to run (default: that of this revision, built where it is not there)")
     parser.add_argument("--base", help="where it is built: the image to build on")
-    options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped then too
     try:
-        image = options.image or _of_this_revision(options.base)
-        print(f"{image}: registered as version {run(options.output.absolute(), options.params, image)}")
+        with file_errors_as_messages():
+            options = parser.parse_args(argv)
+            require_folder(options.output.absolute())
+            image = options.image or _of_this_revision(options.base)
+            print(f"{image}: registered as version {run(options.output.absolute(), options.params, image)}")
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,7 @@ from typing import Any, cast
 from pipelines.manifests import write_image
 from pipelines.package import immutable_image
 from refsr.errors import RefsrError
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder
 
 ROOT = Path(__file__).parents[1]
 CONTAINERS = ROOT / "containers"
@@ -31,18 +32,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--registry", help="push to REGISTRY/refsr-TARGET as well, say registry.example/faces")
     parser.add_argument("--tag", help="tag instead of the git revision, for a working tree with changes")
     parser.add_argument("--base", help="image to build on; it has to have Python 3.11 with venv (Containerfile: BASE)")
-    parser.add_argument("--sbom", type=Path, default=ROOT / "build", help="folder of the bill of materials")
-    options = parser.parse_args(argv)
+    parser.add_argument("--sbom", type=path_option, default=ROOT / "build", help="folder of the bill of materials")
     started = time.monotonic()
     try:
-        image = build(options.target, options.tag, options.base)
-        took = time.monotonic() - started
-        size = _checked_size(image, options.target)
-        print(f"{image}: {size} MB, built in {took:.0f} s, {write_sbom(image, options.sbom)}")
-        if options.registry:
-            image = push(image, options.registry)
-            print(f"pushed {image}")
-        write_image(image)
+        with file_errors_as_messages():
+            options = parser.parse_args(argv)
+            require_folder(options.sbom.absolute())
+            image = build(options.target, options.tag, options.base)
+            took = time.monotonic() - started
+            size = _checked_size(image, options.target)
+            print(f"{image}: {size} MB, built in {took:.0f} s, {write_sbom(image, options.sbom)}")
+            if options.registry:
+                image = push(image, options.registry)
+                print(f"pushed {image}")
+            write_image(image)
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1

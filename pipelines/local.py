@@ -17,6 +17,7 @@ from pipelines.cluster import Cluster, load_cluster
 from pipelines.package import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder
 from refsr.redaction import Parser, print_exception
 from refsr.services.tracking import open_store
 
@@ -25,11 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Compile, and run every task as a process; returns the exit status."""
     parser = Parser(prog="python -m pipelines.local", description=__doc__)
     add_run_options(parser)
-    parser.add_argument("--cluster", type=Path, help="cluster file; of it only `curate_shards` means anything here")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the package, the artifacts and the store")
-    options = parser.parse_args(argv)
+    parser.add_argument(
+        "--cluster", type=path_option, help="cluster file; of it only `curate_shards` means anything here"
+    )
+    parser.add_argument(
+        "--output", type=path_option, required=True, help="folder of the package, the artifacts and the store"
+    )
     try:
-        print(run(options.output.absolute(), work_of(options), load_cluster(options.cluster)))
+        with file_errors_as_messages():
+            options = parser.parse_args(argv)
+            require_folder(options.output.absolute())
+            print(run(options.output.absolute(), work_of(options), load_cluster(options.cluster)))
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1

@@ -1,12 +1,12 @@
 """A run in the making: the compiled package, which holds no parameter, and the arguments, which hold them all."""
 
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
-import yaml
 from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
@@ -16,7 +16,10 @@ from pipelines.reevaluation import reevaluation
 from pipelines.training import Source, training
 from refsr.config import KNOWN, Fetch
 from refsr.errors import RefsrError
-from refsr.params import load_section
+from refsr.io.atomic import write_file
+from refsr.io.output import check_file
+from refsr.io.paths import file_errors_as_messages
+from refsr.params import load_section, section_names
 from refsr.redaction import holds_secret
 from refsr.services.versioning import git_revision
 
@@ -67,15 +70,32 @@ def compile_package(package: Path, pipeline: Any, version: str = "", namespace: 
 
     With `version` it is written as Kubernetes objects instead, Pipeline and PipelineVersion, for a GitOps repository.
     """
-    package.parent.mkdir(parents=True, exist_ok=True)
-    if not version:
-        Compiler().compile(pipeline, str(package))
-        return
-    name = object_name(f"{pipeline.name}-{version}")
-    options = KubernetesManifestOptions(
-        pipeline_name=pipeline.name, pipeline_version_name=name, namespace=namespace, include_pipeline_manifest=True
-    )
-    Compiler().compile(pipeline, str(package), kubernetes_manifest_format=True, kubernetes_manifest_options=options)
+    if package.suffix not in (".yaml", ".yml"):
+        raise RefsrError(f"{package}: the name of a package ends in .yaml; name another --output")
+    check_file(package, {}, _is_package)
+    options: dict[str, Any] = {}
+    if version:
+        options["kubernetes_manifest_format"] = True
+        options["kubernetes_manifest_options"] = KubernetesManifestOptions(
+            pipeline_name=pipeline.name,
+            pipeline_version_name=object_name(f"{pipeline.name}-{version}"),
+            namespace=namespace,
+            include_pipeline_manifest=True,
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "package.yaml"
+        Compiler().compile(pipeline, str(made), **options)
+        data = made.read_bytes()
+    with file_errors_as_messages():
+        package.parent.mkdir(parents=True, exist_ok=True)
+        write_file(package, lambda partial: partial.write_bytes(data))
+
+
+def _is_package(path: Path) -> bool:
+    """Whether a file is a compiled pipeline, by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(1000)
+    return start.startswith(b"# PIPELINE DEFINITION") or b"apiVersion: pipelines.kubeflow.org/" in start
 
 
 def object_name(text: str) -> str:
@@ -109,7 +129,7 @@ def source_of(params: Path, raw: str | None) -> Source:
 
 
 def _sections(params: Path) -> set[str]:
-    return set(yaml.safe_load(params.read_text(encoding="utf-8")) or {})
+    return section_names(params)
 
 
 def immutable_image(name: str) -> str:

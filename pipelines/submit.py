@@ -23,6 +23,7 @@ from pipelines.package import (
 )
 from pipelines.target import add_target_options, api, endpoint_of, require, resolve
 from refsr.config import SECTIONS
+from refsr.io.paths import path_option
 from refsr.params import load_section
 from refsr.redaction import hide, print_exception
 
@@ -46,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options that say what is run, wherever it runs."""
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
+    parser.add_argument(
+        "--params", type=path_option, default=Path("params.yaml"), help="params file (default: params.yaml)"
+    )
     parser.add_argument("--graph", choices=GRAPHS, default="training", help="what is run (default: training)")
     parser.add_argument("--raw", help="training: URI of the raw set (default: fetch or synthesize, as the params say)")
     parser.add_argument("--sisr", help="reevaluation: URI of the artifact `sisr` of a training run, to be measured too")
@@ -64,7 +67,7 @@ def add_submit_options(parser: argparse.ArgumentParser) -> None:
     add_target_options(parser)
     parser.add_argument("--experiment", default="refsr", help="experiment of the run (default: refsr)")
     parser.add_argument("--run-name", help="its name (default: the params file and the image's tag)")
-    parser.add_argument("--output", type=Path, help="keep the compiled package here")
+    parser.add_argument("--output", type=path_option, help="keep the compiled package here")
     parser.add_argument("--dry-run", action="store_true", help="check and compile; send nothing")
 
 

@@ -17,6 +17,7 @@ from kfp_server_api import ApiException
 
 from pipelines.cluster import Target
 from refsr.errors import RefsrError
+from refsr.io.paths import path_option
 from refsr.redaction import without_userinfo
 
 PATIENCE = 10.0  # seconds
@@ -34,7 +35,7 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--namespace", help="namespace of the run; none: single-user KFP (KFP_NAMESPACE)")
     parser.add_argument("--tracking-uri", help="MLflow server, as pods see it (MLFLOW_TRACKING_URI)")
     parser.add_argument("--image", help="image of the pods; its tag is the git revision unless given (REFSR_IMAGE)")
-    parser.add_argument("--cluster", type=Path, help="cluster file: where it is, and what tasks ask for")
+    parser.add_argument("--cluster", type=path_option, help="cluster file: where it is, and what tasks ask for")
     parser.epilog = (
         "An option comes before the environment variable beside it, and that before `target` of the cluster file. "
         "KFP_TOKEN, if set, is the bearer token: no option, so that no shell history has it. In a pod, its service "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from refsr import __version__, steps
 from refsr.errors import RefsrError
+from refsr.io.paths import file_errors_as_messages, path_option, path_text
 from refsr.redaction import Parser, hide, holds_secret, print_exception
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a pod: end the run as KILLED
     try:
-        options = _parser(arguments).parse_args(arguments)
-        options.command(options)
+        with file_errors_as_messages():
+            options = _parser(arguments).parse_args(arguments)
+            options.command(options)
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)
         return 1
@@ -43,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         message = f"{sys.executable} has no {error.name}; run `make setup` once, then `source .venv/bin/activate`"
         print(f"refsr: error: {message}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        told = f"not enough memory ({error}); lower batch_size, sizes or widths in the params file"
+        print(f"refsr: error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("refsr: interrupted", file=sys.stderr)
@@ -60,13 +66,17 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         if arguments[:1] == [name]:  # only the stage asked for is imported
             _add_stage_options(command, name)
     show = commands.add_parser("show", help="the table of the last evaluation, and where to look further")
-    show.add_argument("--reports", type=Path, default=Path("reports"), help="folder of the reports (default: reports)")
+    show.add_argument(
+        "--reports", type=path_option, default=Path("reports"), help="folder of the reports (default: reports)"
+    )
     show.add_argument("--markdown", action="store_true", help="every table of it, as a Markdown page")
     show.set_defaults(command=_show)
     inspect = commands.add_parser("inspect", help="an HTML page of a curated set: who is in it, what was left out")
-    inspect.add_argument("--curated", type=Path, default=Path("data/curated"), help="(default: data/curated)")
-    inspect.add_argument("--raw", metavar="PATH_OR_URI", help="what it was made from: what was left out is shown, too")
-    inspect.add_argument("-o", "--output", type=Path, default=Path("reports/inspect.html"), help="page to write")
+    inspect.add_argument("--curated", type=path_option, default=Path("data/curated"), help="(default: data/curated)")
+    inspect.add_argument(
+        "--raw", type=path_text, metavar="PATH_OR_URI", help="what it was made from: what was left out is shown, too"
+    )
+    inspect.add_argument("-o", "--output", type=path_option, default=Path("reports/inspect.html"), help="page to write")
     inspect.set_defaults(command=_inspect)
     describe = commands.add_parser("describe", help="parameters, MACs and layers of a variant's networks")
     describe.add_argument("--variant", default="default", help="release, figure or default (compact)")
@@ -76,11 +86,12 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="what this machine has and lacks, and what to do")
     doctor.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
     doctor.add_argument("--kfp", default=os.environ.get("KFP_ENDPOINT"), metavar="URL", help="API (KFP_ENDPOINT)")
+    doctor.add_argument("--fix", action="store_true", help="close runs in MLflow whose process is gone")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
     doctor.set_defaults(command=_doctor)
     caffe = commands.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")
-    caffe.add_argument("file", type=Path, help="the .caffemodel, of SISR or RefSR")
-    caffe.add_argument("-o", "--output", type=Path, required=True, help="checkpoint to write (.safetensors)")
+    caffe.add_argument("file", type=path_option, help="the .caffemodel, of SISR or RefSR")
+    caffe.add_argument("-o", "--output", type=path_option, required=True, help="checkpoint to write (.safetensors)")
     caffe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
     caffe.add_argument("--scale", type=int, default=8, help="HR side over LR side (default: 8)")
     caffe.set_defaults(command=_import_caffe)
@@ -89,18 +100,22 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
-    command.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file (default: params.yaml)")
+    command.add_argument(
+        "--params", type=path_option, default=Path("params.yaml"), help="params file (default: params.yaml)"
+    )
     for port, kind in steps.ports(steps.load(name)).items():
         key, options = (name, port), [f"--{port.replace('_', '-')}"]
         if kind == "inputs":
-            command.add_argument(port, type=Path, nargs="+", metavar="PART", help="folder of `curate --shard`")
+            command.add_argument(port, type=path_option, nargs="+", metavar="PART", help="folder of `curate --shard`")
         elif kind == "raw set":
-            told = "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key"
-            command.add_argument(*options, required=True, metavar="PATH_OR_URI", help=told)
+            told = (
+                "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key (default: data.raw of params)"
+            )
+            command.add_argument(*options, type=path_text, metavar="PATH_OR_URI", help=told)
         else:
             options += [_ALSO[key]] if key in _ALSO else []
             needed = {"default": _DEFAULTS[key]} if key in _DEFAULTS else {"required": True}
-            command.add_argument(*options, type=Path, metavar="PATH", help=_HELP.get(key, kind), **needed)
+            command.add_argument(*options, type=path_option, metavar="PATH", help=_HELP.get(key, kind), **needed)
     command.set_defaults(command=_run_stage, stage=name, options=[])
     if name == "curate":
         command.add_argument("--shard", metavar="I/N", help="measure the I-th of N parts only, for `merge`")
@@ -109,10 +124,14 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _run_stage(options: argparse.Namespace) -> None:
-    from refsr.params import load_section
+    from refsr.params import load_data, load_section
 
     section = load_section(options.params, steps.SIDE_STEPS.get(options.stage, options.stage))
     kinds = steps.ports(steps.load(options.stage))
+    for port, kind in kinds.items():
+        # Read here, not written into a command: a shell would take a path apart.
+        if kind == "raw set" and getattr(options, port) is None:
+            setattr(options, port, load_data(options.params).raw)
     if getattr(options, "dry_run", False):
         return _preview(options.raw, section)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}
@@ -180,7 +199,7 @@ def _doctor(options: argparse.Namespace) -> None:
     from refsr.doctor import examine
 
     findings = []
-    for finding in examine(tracking_uri(), options.kfp, options.s3):
+    for finding in examine(tracking_uri(), options.kfp, options.s3, fix=options.fix):
         findings.append(finding)
         if not options.json:
             todo = f"\n{'':<15} {finding.todo}" if finding.todo else ""
@@ -196,10 +215,15 @@ def _show(options: argparse.Namespace) -> None:
     evaluation = options.reports / "evaluation"
     if not (evaluation / "table.txt").is_file():
         raise RefsrError(f"{evaluation}: no evaluation here yet; `make demo` or `dvc repro` makes one")
+    shown = evaluation / ("results.md" if options.markdown else "table.txt")
+    try:
+        text = shown.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise RefsrError(f"{shown}: missing or damaged; run the stage `evaluate` again") from error
     if options.markdown:
-        print((evaluation / "results.md").read_text(), end="")
+        print(text, end="")
         return
-    print((evaluation / "table.txt").read_text())
+    print(text)
     pages = {
         "report": evaluation / "report.html",
         "validation": options.reports / "validation" / "data_docs" / "index.html",
@@ -229,13 +253,19 @@ def _add_registry_commands(commands: "argparse._SubParsersAction[Parser]") -> No
     transfer.add_argument("--to", dest="target", metavar="URI", required=True, help="store where it becomes candidate")
     transfer.add_argument("--as", dest="name", metavar="NAME", default="", help="name there (default: the same)")
     for command, function in ((promote, _promote), (rollback, _rollback), (transfer, _transfer)):
-        command.add_argument("--params", type=Path, default=Path("params.yaml"), help="params file: name and gate")
+        command.add_argument(
+            "--params", type=path_option, default=Path("params.yaml"), help="params file: name and gate"
+        )
         command.set_defaults(command=function)
     upscale = commands.add_parser("upscale", help="a small face and a photo of the same person -> a larger face")
-    upscale.add_argument("small", type=Path, help="the small face, cropped")
-    upscale.add_argument("--ref", type=Path, help="a good photo of the same face, cropped")
-    upscale.add_argument("-o", "--output", type=Path, required=True, help="image to write; replaced if it is there")
-    upscale.add_argument("--model", default="models:/refsr@champion", help="registered version, or checkpoint file")
+    upscale.add_argument("small", type=path_option, help="the small face, cropped")
+    upscale.add_argument("--ref", type=path_option, help="a good photo of the same face, cropped")
+    upscale.add_argument(
+        "-o", "--output", type=path_option, required=True, help="image to write; only one that refsr wrote is replaced"
+    )
+    upscale.add_argument(
+        "--model", type=path_text, default="models:/refsr@champion", help="registered version, or checkpoint file"
+    )
     upscale.set_defaults(command=_upscale)
 
 
@@ -272,10 +302,14 @@ def _register_params(options: argparse.Namespace) -> "Register":
 def _upscale(options: argparse.Namespace) -> None:
     from refsr.inference import images
     from refsr.inference.upscaler import fitting_note, upscale
+    from refsr.io.output import check_file
     from refsr.models.checkpoint import load_model
     from refsr.services.registry import checkpoint_of
 
     images.output_format(options.output)  # what can be refused before the model is fetched
+    given = {"SMALL": options.small, "--ref": options.ref, "--model": options.model}
+    read = {option: Path(path) for option, path in given.items() if path and not str(path).startswith("models:")}
+    check_file(options.output, read, images.is_own_image)
     small = images.read_image(options.small)
     ref = images.read_image(options.ref) if options.ref else None
     with checkpoint_of(tracking_uri(), options.model) as checkpoint:

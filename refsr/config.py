@@ -1,23 +1,44 @@
 """The parameters: one frozen class per stage, named as the stage; nothing happens at import.
 
 `params.yaml` has one section per stage. An unknown key, a wrong type or a value out of range is refused with the file,
-the key and the value. Whole floats are taken for integers (8.0 -> 8), since Kubeflow hands integers over as floats.
+the key and the value. Whole floats are taken for integers (8.0 -> 8), since Kubeflow hands integers over as floats;
+booleans and texts are not. Every number has bounds, those of what reads it, or of what no machine could do.
 """
 
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
+from refsr.parameter_types import (
+    BatchSize,
+    Count,
+    Difference,
+    FilePath,
+    HrSize,
+    Identity,
+    ModelName,
+    Options,
+    People,
+    Positive,
+    Real,
+    Seed,
+    Share,
+    Text,
+    Weight,
+    Whole,
+    exact_number,
+    optional_path,
+    words_of,
+)
 from refsr.redaction import holds_secret
-
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
-Identity = Annotated[str, Field(pattern=r"^n\d{6}$")]
-Options = dict[  # 16.0 is taken for 16 here too
-    str, Annotated[StrictBool | int | float | str, Field(union_mode="left_to_right")]
-]
 
 
 class Section(BaseModel):
@@ -42,13 +63,13 @@ class Range(Section):
 class Synthesize(Section):
     """The rendered raw set. `defects` is how many of each kind are planted."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
-    train_identities: Positive = 240
-    test_identities: Positive = 60
-    views: Positive = 8
-    min_size: Annotated[int, Field(ge=32)] = 80
-    max_size: Annotated[int, Field(le=1024)] = 400
-    defects: Annotated[int, Field(ge=0)] = 12
+    seed: Seed = 0
+    train_identities: People = 240
+    test_identities: People = 60
+    views: Annotated[Whole, Field(ge=1, le=1000)] = 8
+    min_size: Annotated[Whole, Field(ge=32, le=1024)] = 80
+    max_size: Annotated[Whole, Field(ge=32, le=1024)] = 400
+    defects: Annotated[Whole, Field(ge=0, le=10_000)] = 12
 
     @model_validator(mode="after")
     def _ordered(self) -> "Synthesize":
@@ -60,47 +81,51 @@ class Synthesize(Section):
 class Curate(Section):
     """Raw tree to identity groups. Sizes are pixels, angles degrees, distances those of the measure named."""
 
-    seed: int = 0
+    seed: Seed = 0
     # Which identities: "all" of the raw set, those listed, or those listed in a file, one to a line.
     identities: Literal["all"] | tuple[Identity, ...] = "all"
     splits: Literal["auto", "own", "drawn"] = "auto"  # the raw set's own, or drawn; auto: its own where it has both
     sex: Literal["any", "balanced", "f", "m"] = "any"  # balanced: as many women as men while there are both
-    train_identities: Positive | Literal["all"] = 428
-    test_identities: Positive | Literal["all"] = 428
+    train_identities: People | Literal["all"] = 428
+    test_identities: People | Literal["all"] = 428
     train_images: Range = Range(min=2, max=30)  # images of a training identity, its reference among them
     test_images: Range = Range(min=1, max=4)  # images of a test identity beside its reference
-    hr_size: Positive = 128
+    hr_size: HrSize = 128
     crop: Literal["loose", "aligned"] = "loose"  # a square about the face box, or turned upright by the landmarks
-    crop_factor: Annotated[float, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
-    shards: Literal["raw", "jpeg"] = "raw"  # pixels to be memory-mapped, or a tenth of the disk; see refsr.data.shards
-    shard_images: Positive = 4096
-    min_box: Positive = 40  # shorter side of the face box
+    crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
+    shards: Literal["raw", "jpeg"] = "raw"  # pixels to be memory-mapped, or JPEGs on less disk; see refsr.data.shards
+    shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096
+    min_box: Annotated[Whole, Field(ge=1, le=10_000)] = 40  # shorter side of the face box
     max_cut: Share = 0.25  # share of the face box that may lie outside the image
-    max_yaw: Annotated[float, Field(gt=0, le=90)] = 75.0
-    min_sharpness: Annotated[float, Field(ge=0, le=1)] = 0.17  # see refsr.data.quality.sharpness
+    max_yaw: Annotated[Real, Field(gt=0, le=90)] = 75.0
+    min_sharpness: Share = 0.17  # see refsr.data.quality.sharpness
     # What MTCNN takes a picture for that is cut about the landmarks, or the box; of a hidden face it is near 0.
-    min_face_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
-    max_duplicate_bits: Annotated[int, Field(ge=0, le=64)] = 8  # Hamming distance of two difference hashes
-    max_identity_distance: Annotated[float, Field(gt=0)] = 0.65  # dlib embedding to the group's own centre
+    min_face_probability: Share = 0.5
+    min_reference_probability: Share = 0.95  # the same, of a reference
+    max_duplicate_bits: Annotated[Whole, Field(ge=0, le=64)] = 8  # Hamming distance of two difference hashes
+    max_identity_distance: Annotated[Real, Field(gt=0, le=2)] = 0.65  # dlib embedding to the group's own centre
 
     @field_validator("identities", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
-        if not isinstance(value, str) or value == "all":
+        if value == "all":
             return value
-        try:
-            return tuple(Path(value).read_text(encoding="utf-8").split())
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{value}: is neither `all` nor a list, nor a file of one that can be read") from error
+        listed: object = value
+        if isinstance(value, str):
+            listed = words_of(value)
+        if isinstance(listed, list | tuple) and not listed:
+            told = f"{value}: " if isinstance(value, str) else ""
+            raise ValueError(f"{told}names nobody; list identities (n000001), or write `all`")
+        return tuple(listed) if isinstance(listed, list) else listed
 
 
 class Validate(Section):
     """What must hold for a curated set. `sample` images are read back and looked at pixel by pixel."""
 
-    sample: Positive = 256
-    seed: int = 0
-    min_train_identities: Positive = 2
-    min_test_identities: Positive = 1
+    sample: Annotated[Whole, Field(ge=1, le=10**6)] = 256
+    seed: Seed = 0
+    min_train_identities: People = 2
+    min_test_identities: People = 1
 
 
 class Loss(Section):
@@ -115,7 +140,9 @@ class Loss(Section):
 
     kind: Literal["default", "released", "means"] = "default"
     perceptual: Literal["efficientnet", "hed", "vgg19"] = "efficientnet"  # the network whose features are compared
-    vgg19_weights: str = ""  # file of VGG19's weights, see refsr.models.pretrained.vgg19
+    vgg19_weights: Annotated[str, AfterValidator(optional_path)] = (
+        ""  # file of VGG19's weights, see refsr.models.pretrained.vgg19
+    )
     perceptual_weight: Weight = 0.3
     kl_weight: Weight = 1.0e-4  # of a nat: of KL, and of what the compact variant's code leaves unexplained
     kl_warmup: Share = 0.0  # share of the steps over which the weight of KL rises from 0
@@ -137,16 +164,16 @@ class Loss(Section):
 class Training(Section):
     """What both trainings share; how the network itself is built stands in `model`."""
 
-    seed: int = 0
+    seed: Seed = 0
     steps: Positive
-    batch_size: Positive = 32
+    batch_size: BatchSize = 32
     optimizer: Literal["adamw", "adam"] = "adamw"  # adam adds the weight decay to the gradient, adamw does not
-    learning_rate: Annotated[float, Field(gt=0)] = 4.0e-4
+    learning_rate: Annotated[Real, Field(gt=0, le=100)] = 4.0e-4
     schedule: Literal["decay", "constant"] = "decay"  # after the warm-up; decay falls to 3% over the last 40%
     weight_decay: Weight = 1.0e-4
     clip_norm: Weight = 1.0  # longest gradient that is taken as it is; 0 takes every one
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.998  # 0 keeps the last weights themselves
+    warmup_steps: Count = 50
+    ema: Annotated[Real, Field(ge=0, lt=1)] = 0.998  # 0 keeps the last weights themselves
     loss: Loss = Loss()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -159,7 +186,7 @@ class TrainSisr(Training):
     """The single-image model. At `warm_start_step` a snapshot is kept from which RefSR starts."""
 
     variant: Literal["compact", "release", "figure"] = "compact"
-    scale: Literal[4, 8, 16] = 8
+    scale: Annotated[Literal[4, 8, 16], BeforeValidator(exact_number)] = 8
     steps: Positive = 1600
     warm_start_step: Positive = 800
     model: Options = {}  # options of the variant, as its class names them
@@ -184,47 +211,53 @@ class TrainRefsr(Training):
 class Evaluate(Section):
     """The protocol is fixed in refsr.evaluation; here is only how much of it."""
 
-    seed: int = 0
-    batch_size: Positive = 32
-    bootstrap: Annotated[int, Field(ge=100)] = 2000
-    strips: Positive = 3  # identities shown for each of best, median and worst
-    grid: Positive = 6  # side of the identity-transfer grid
-    samples: Annotated[int, Field(ge=2)] = 8  # drawn of each image that diversity is measured on
-    kid_images: Annotated[int, Field(ge=2)] = 240  # images of the training split that KID compares with, at most
-    lpips: Path | None = None  # a file of LPIPS weights (refsr.models.pretrained.lpips); without it there is no LPIPS
-    compare: dict[Annotated[str, Field(pattern="^[a-z0-9]+$")], Path] = {}  # name -> checkpoint of another RefSR
+    seed: Seed = 0
+    batch_size: BatchSize = 32
+    bootstrap: Annotated[Whole, Field(ge=100, le=100_000)] = 2000
+    strips: Annotated[Whole, Field(ge=1, le=100)] = 3  # identities shown for each of best, median and worst
+    grid: Annotated[Whole, Field(ge=1, le=50)] = 6  # side of the identity-transfer grid
+    samples: Annotated[Whole, Field(ge=2, le=1000)] = 8  # drawn of each image that diversity is measured on
+    kid_images: Annotated[Whole, Field(ge=2, le=100_000)] = (
+        240  # images of the training split that KID compares with, at most
+    )
+    lpips: FilePath | None = (
+        None  # a file of LPIPS weights (refsr.models.pretrained.lpips); without it there is no LPIPS
+    )
+    compare: dict[
+        Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=40)], FilePath
+    ] = {}  # name -> checkpoint of another RefSR
 
 
 class Gate(Section):
     """Least differences a model needs: lower end of the 95% interval, PSNR in dB, identity as a cosine."""
 
-    psnr_over_bicubic: float = 0.0
-    identity_over_bicubic: float = 0.0
-    psnr_over_wrong: float = 0.0
-    identity_over_wrong: float = 0.0
-    psnr_over_none: float = 0.0
-    identity_over_none: float = 0.0
-    psnr_over_sisr: float = -0.5
-    identity_over_sisr: float = -0.05
-    psnr_over_champion: float = -0.05
-    identity_over_champion: float = -0.005
+    psnr_over_bicubic: Difference = 0.0
+    identity_over_bicubic: Difference = 0.0
+    psnr_over_wrong: Difference = 0.0
+    identity_over_wrong: Difference = 0.0
+    psnr_over_none: Difference = 0.0
+    identity_over_none: Difference = 0.0
+    psnr_over_sisr: Difference = -0.5
+    identity_over_sisr: Difference = -0.05
+    psnr_over_champion: Difference = -0.05
+    identity_over_champion: Difference = -0.005
 
 
 class Register(Section):
     """Where a model that passes the gate goes."""
 
-    name: str = "refsr"
+    name: ModelName = "refsr"
     gate: Gate = Gate()
 
 
 class Fetch(Section):
     """A raw set by its revision: what DVC tracks at `path` in a git repository, from the repository's own S3 remote."""
 
-    repository: Annotated[str, Field(min_length=1)]
-    path: Annotated[str, Field(min_length=1)]
-    revision: Annotated[str, Field(min_length=1)]  # branch, tag or commit
-    remote: str | None = None  # by its name in the repository; none: its default
-    endpoint: str | None = None  # URL of the S3 service, where it is another than the repository says
+    repository: Text
+    path: Text
+    revision: Text  # branch, tag or commit
+    remote: Text | None = None  # by its name in the repository; none: its default
+    endpoint: Text | None = None  # URL of the S3 service, where it is another than the repository says
 
     @field_validator("repository", "endpoint")
     @classmethod
@@ -237,13 +270,19 @@ class Fetch(Section):
 class Checkpoint(Section):
     """A model of the registry."""
 
-    model: Annotated[str, Field(pattern=r"^models:/[^/@]+[/@][^/@]+$")] = "models:/refsr@champion"
+    model: Annotated[Text, Field(pattern=r"^models:/[^/@:]+[/@][^/@:]+$")] = "models:/refsr@champion"
 
 
 class UpscaleFolder(Section):
     """Batch inference."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class Data(Section):
+    """Where data lies: `raw` is the raw set that `curate` reads, a folder, an archive or an s3:// URI."""
+
+    raw: Annotated[str, Field(min_length=1), AfterValidator(optional_path)] = "data/rendered"
 
 
 SECTIONS: dict[str, type[Section]] = {

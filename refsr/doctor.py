@@ -36,19 +36,22 @@ class Finding(NamedTuple):
     todo: str = ""
 
 
-def examine(tracking_uri: str, kfp: str | None, bucket: str | None) -> Iterator[Finding]:
+def examine(tracking_uri: str, kfp: str | None, bucket: str | None, *, fix: bool = False) -> Iterator[Finding]:
     """All findings, one after another: the store always, a Kubeflow API and an S3 bucket where they are named.
 
-    Passwords are masked in them.
+    With `fix`, runs that dead processes left open in the store are closed. Passwords are masked.
     """
-    for finding in _examine(tracking_uri, kfp, bucket):
+    for finding in _examine(tracking_uri, kfp, bucket, fix):
         yield finding._replace(told=hide(finding.told), todo=hide(finding.todo))
 
 
-def _examine(tracking_uri: str, kfp: str | None, bucket: str | None) -> Iterator[Finding]:
+def _examine(tracking_uri: str, kfp: str | None, bucket: str | None, fix: bool) -> Iterator[Finding]:
     checks: tuple[Callable[[], Finding], ...] = (python, packages, weights, gpu, disk, shared_memory)
     yield from (check() for check in checks)
-    yield tracking(tracking_uri)
+    store = tracking(tracking_uri)
+    yield store
+    if store.state == "ok" and _is_made(tracking_uri):
+        yield runs(tracking_uri, fix=fix)
     if bucket:
         yield s3(bucket)
     if kfp:
@@ -145,9 +148,8 @@ def shared_memory() -> Finding:
 
 def tracking(uri: str) -> Finding:
     """Whether the MLflow store can be opened; one that would be made by the first run is not made here."""
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.is_file():
-        return Finding("mlflow", "ok", f"{path}: not there yet; the first run makes it")
+    if not _is_made(uri):
+        return Finding("mlflow", "ok", f"{uri.removeprefix('sqlite:///')}: not there yet; the first run makes it")
     try:
         from refsr.services.tracking import open_store
 
@@ -155,6 +157,30 @@ def tracking(uri: str) -> Finding:
     except RefsrError as error:
         return Finding("mlflow", "fail", str(error).partition("; ")[0], str(error).partition("; ")[2])
     return Finding("mlflow", "ok", f"{hide(uri)} answers")
+
+
+def _is_made(uri: str) -> bool:
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+
+
+def runs(uri: str, *, fix: bool = False) -> Finding:
+    """Runs of this machine that are RUNNING in the store though their process is gone; `fix` closes them."""
+    from refsr.services.tracking import left_open
+
+    try:
+        count = left_open(uri, close=fix)
+    except RefsrError as error:
+        return Finding("runs", "fail", str(error).partition("; ")[0], str(error).partition("; ")[2])
+    if not count:
+        return Finding("runs", "ok", "none is left open by a dead process")
+    if fix:
+        return Finding("runs", "ok", f"{count} left open by dead processes: closed as KILLED")
+    return Finding(
+        "runs",
+        "warn",
+        f"{count} still RUNNING, though their processes are gone",
+        "the next run closes them, and so does `python -m refsr doctor --fix`",
+    )
 
 
 def s3(bucket: str) -> Finding:

@@ -17,6 +17,7 @@ _USERINFO = re.compile(r"((?:\b[a-z][a-z0-9+.-]*:)?//)([^\s\"<>]*)@", re.IGNOREC
 _ASSIGNED = re.compile(rf"(?<![a-z])([\w.%-]*{_WORD}[\w.%-]*=)([^&\s'\"#;,)]+)", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(rf"{_WORD}$", re.IGNORECASE)
+_FOLDERS = ("PWD", "OLDPWD")  # variables of the shell that only look like passwords
 _HOST_AND_PATH = re.compile(r"[^:/?#]*(?::\d+)?[/?#]")
 _LOCAL = ("sqlite://", "file://")
 _TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|x-token")
@@ -100,7 +101,7 @@ def _is_path(scheme: str, userinfo: str) -> bool:
 def _known() -> set[str]:
     found = set(_remembered)
     for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name):
+        if _SECRET_VARIABLE.search(name) and name not in _FOLDERS:
             found.update(_spellings(value))
         elif "://" in value:
             found.update(_secrets(value))

@@ -7,7 +7,7 @@ import pandas as pd
 
 from refsr.data import duplicates, quality
 from refsr.data.curated import Curated
-from refsr.data.manifest import MANIFEST
+from refsr.data.manifest import columns_of
 from refsr.data.shards import Shard
 from refsr.errors import RefsrError
 
@@ -19,7 +19,8 @@ COPY_LIKENESS = 0.95  # of two HR images from which on they are one picture; see
 def tables(curated: Curated, sample: int, seed: int) -> dict[str, pd.DataFrame]:
     """The tables by name; only "schema", the manifest as it is, where its columns or types are not the manifest's."""
     manifest = curated.table
-    if {key: str(dtype) for key, dtype in manifest.dtypes.items()} != {key: col.dtype for key, col in MANIFEST.items()}:
+    expected = {name: column.dtype for name, column in columns_of(manifest.columns).items()}
+    if {key: str(dtype) for key, dtype in manifest.dtypes.items()} != expected:
         return {"schema": manifest}
     images = _images(curated)
     present = np.flatnonzero((images["index"] >= 0) & (images["index"] < images["shard_rows"]))

@@ -7,8 +7,10 @@ curated/
   summary.json       counts, and precision and recall where the planted truth is known
 """
 
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,15 +18,39 @@ import pandas as pd
 from refsr.data.shards import Shard
 from refsr.errors import RefsrError
 
+_NEEDED = {
+    "identity": pd.api.types.is_string_dtype,
+    "split": pd.api.types.is_string_dtype,
+    "role": pd.api.types.is_string_dtype,
+    "shard": pd.api.types.is_integer_dtype,
+    "index": pd.api.types.is_integer_dtype,
+}
+
+
+def read_table(path: Path, needed: Mapping[str, Callable[[Any], bool]]) -> pd.DataFrame:
+    """A table that `curate` wrote; `needed` are columns it must have, and what their types must be.
+
+    Raises RefsrError naming the file where it is missing, damaged or another table.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # Arrow and pandas raise what they like for a damaged file
+        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+    for name, is_right in needed.items():
+        if name not in table or not is_right(table[name].dtype):
+            raise RefsrError(f"{path}: no table of a curated set ({name} is missing); run the stage `curate` again")
+    return table
+
 
 class Curated:
     """A curated folder opened for reading. `table` has the manifest's columns and one row per image."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._sizes: dict[int, int] = {}
         if not (folder / "manifest.parquet").is_file():
             raise RefsrError(f"{folder}: no curated set here (manifest.parquet is missing); run the stage `curate`")
-        self.table = pd.read_parquet(folder / "manifest.parquet")
+        self.table = read_table(folder / "manifest.parquet", _NEEDED)
 
     @cached_property
     def _shards(self) -> dict[int, Shard]:
@@ -33,7 +59,7 @@ class Curated:
             raise RefsrError(f"{self.folder}: no pixels here (hr-*.npy is missing); run the stage `curate`")
         try:
             return {int(path.stem.removeprefix("hr-")): Shard(path) for path in paths}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
             raise RefsrError(f"{self.folder}: pixels are damaged ({error}); run the stage `curate` again") from error
 
     @cached_property
@@ -50,11 +76,29 @@ class Curated:
         """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB."""
         shard = self.table["shard"].to_numpy()[rows]
         index = self.table["index"].to_numpy()[rows]
+        self._require_places(shard, index)
         out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
         for number in np.unique(shard):
             chosen = np.flatnonzero(shard == number)
             out[chosen] = self._shards[number].pixels(index[chosen])
         return out
+
+    def _size_of(self, number: int) -> int:
+        if number not in self._sizes:
+            self._sizes[number] = self._shards[number].size()
+        return self._sizes[number]
+
+    def _require_places(self, shard: np.ndarray, index: np.ndarray) -> None:
+        """Raises RefsrError where the manifest names pixels that are not there, or of another size."""
+        for number in np.unique(shard).tolist():
+            path = self.folder / f"hr-{number:05d}.npy"
+            places = index[shard == number]
+            if number not in self._shards:
+                raise RefsrError(f"{path}: missing; run the stage `curate` again")
+            if places.min() < 0 or places.max() >= len(self._shards[number]):
+                raise RefsrError(f"{path}: fewer images than the manifest names; run the stage `curate` again")
+            if self.hr_size == 0 or self._size_of(number) != self.hr_size:
+                raise RefsrError(f"{path}: its images are not square or of another size; run the stage `curate` again")
 
     def split(self, name: str) -> np.ndarray:
         """Positions in `table` of the rows of one split, "train" or "test"."""

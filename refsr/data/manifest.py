@@ -1,5 +1,6 @@
 """THE table: the columns of a curated set, and of what was left out of it."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
@@ -39,6 +40,10 @@ MANIFEST: dict[str, Column] = {
     "appearance": Column("float32", "how different from its reference it looks, 0 to 1; see selection.appearance"),
 }
 
+OPTIONAL: dict[str, Column] = {  # columns a user may add after those of MANIFEST
+    "skin_tone": Column("str", "skin tone as the metadata name it; the evaluation has a slice of it"),
+}
+
 REJECTS: dict[str, Column] = {
     "source": Column("str", "the raw file, relative to the raw folder"),
     "identity": Column("str", "the folder it stands in"),
@@ -54,9 +59,10 @@ REASONS: dict[str, str] = {
     "oversized_file": "the file has more bytes than are read",
     "zero_byte": "the file is empty",
     "not_jpeg": "the content is not a JPEG, whatever the name says",
-    "truncated": "the JPEG ends before its end marker, or does not decode",
+    "truncated": "the JPEG ends too early or is damaged: the decoder fails or warns",
     "tiny": "a side of the image is under 32 px",
     "oversized": "the image has more pixels than are decoded",
+    "costly": "decoding would take too long, or a process was killed while it decoded the image",
     "no_box": "the box files do not tell of it",
     "box_outside": "the box lies wholly outside the image",
     "cut": "more of the face box than max_cut lies outside the image",
@@ -69,10 +75,48 @@ REASONS: dict[str, str] = {
     "near_duplicate": "the same picture as another of this identity",
     "cross_duplicate": "the same picture as another of another identity, which it fits better",
     "wrong_person": "the face is not that of the others in its folder",
+    "no_reference": "none of its identity's faces is certain enough for a reference",
     "too_few": "its identity is left with too few images",
     "surplus": "its identity has more images than are asked for",
     "unselected": "its identity is not needed",
 }
+
+
+class Value(NamedTuple):
+    """What the `value` of a reject is: its name, its unit, and the parameter of `curate` that is its threshold."""
+
+    name: str
+    unit: str = ""
+    threshold: str = ""
+
+
+NO_VALUE = Value("")
+VALUES: dict[str, Value] = {  # by reason; a reason that measures nothing is absent
+    "oversized_file": Value("size", "bytes"),
+    "zero_byte": Value("size", "bytes"),
+    "truncated": Value("size", "bytes"),
+    "tiny": Value("shorter side", "px"),
+    "oversized": Value("size", "px"),
+    "costly": Value("scans"),
+    "cut": Value("share of the box outside", "", "max_cut"),
+    "small_box": Value("shorter side", "px", "min_box"),
+    "extreme_pose": Value("yaw", "°", "max_yaw"),
+    "blurred": Value("sharpness", "", "min_sharpness"),
+    "no_face": Value("probability of a face", "", "min_face_probability"),
+    "near_duplicate": Value("likeness"),
+    "cross_duplicate": Value("likeness"),
+    "wrong_person": Value("identity distance", "", "max_identity_distance"),
+    "mixed_people": Value("distance of the two", "", "max_identity_distance"),
+    "no_reference": Value("probability of a face", "", "min_reference_probability"),
+    "too_few": Value("left", "images"),
+    "surplus": Value("appearance"),
+}
+
+
+def columns_of(present: Iterable[str]) -> dict[str, Column]:
+    """The columns that a manifest with the columns `present` must have: MANIFEST, and those of OPTIONAL it has."""
+    given = set(present)
+    return MANIFEST | {name: column for name, column in OPTIONAL.items() if name in given}
 
 
 def conform(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:

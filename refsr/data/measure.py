@@ -13,7 +13,19 @@ from refsr.data.quality import Reject
 from refsr.data.vggface2 import BOX, LANDMARKS
 
 COLOUR = ("red", "green", "blue")  # means over the crop
-MEASURES = ("sha256", "lot", "width", "height", *BOX, *LANDMARKS, "yaw", "sharpness", "dhash", *COLOUR)
+MEASURES = (
+    "sha256",
+    "lot",
+    "width",
+    "height",
+    *BOX,
+    *LANDMARKS,
+    "yaw",
+    "sharpness",
+    "dhash",
+    *COLOUR,
+    "face_probability",
+)
 Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray] | None]  # an RGB image -> its face's box and landmarks
 _TYPES = {"reason": object, "detail": object, "sha256": object, "lot": np.uint64, "dhash": np.uint64}  # others: float64
 _SOUGHT = 320  # pixels; an image whose face is to be found may be reduced until its shorter side would be less
@@ -52,20 +64,29 @@ class Looks:
 
 
 def measure_images(
-    files: Sequence[bytes], boxes: np.ndarray, points: np.ndarray, params: Curate, find: Find | None = None
+    files: Sequence[bytes],
+    boxes: np.ndarray,
+    points: np.ndarray,
+    params: Curate,
+    find: Find | None = None,
+    begin: Callable[[int], None] = lambda row: None,
+    deadly: Sequence[int] = (),
 ) -> Looks:
     """All that is to be known of images: their files' bytes, face boxes (N, 4) and landmarks (N, 5, 2), in pixels.
 
     Where there is no box, `find` is asked for the face, if given. A step at a time for several images: each finds its
-    code in the processor's cache, which saves much of the time.
+    code in the processor's cache, which saves much of the time. `begin` is called before each image is decoded; the
+    rows `deadly`, at which a process was killed before, are left out.
     """
     looks = Looks(boxes, points)
+    for row in deadly:
+        looks.leave_out(row, Reject("costly", detail="a process was killed while it decoded this image"))
     _identify(looks, files, params)
     if find is not None:
-        _seek(looks, files, find)
+        _seek(looks, files, find, begin)
     _place(looks, params)
     for rows in _portions(looks):
-        _see(looks, files, rows, params)
+        _see(looks, files, rows, params, begin)
     return looks
 
 
@@ -82,6 +103,8 @@ def _identify(looks: Looks, files: Sequence[bytes], params: Curate) -> None:
     for row, data in enumerate(files):
         digest = hashlib.sha256(data)
         facts["sha256"][row], facts["lot"][row] = digest.hexdigest(), draw_lot(digest.digest(), params.seed)
+        if facts["reason"][row]:
+            continue
         try:
             facts["width"][row], facts["height"][row] = quality.image_size(data)
         except Reject as fault:
@@ -93,12 +116,13 @@ def draw_lot(digest: bytes, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(b"%d " % seed + digest).digest()[:8])
 
 
-def _seek(looks: Looks, files: Sequence[bytes], find: Find) -> None:
+def _seek(looks: Looks, files: Sequence[bytes], find: Find, begin: Callable[[int], None]) -> None:
     """Box and landmarks of the face, in source pixels, where it is not told where it is."""
     shorter = np.minimum(looks.facts["width"], looks.facts["height"])
     for row in looks.rows():
         if np.isfinite(looks.boxes[row]).all():
             continue
+        begin(row)
         try:
             image, reduction = quality.decode(files[row], shorter[row] / _SOUGHT)
             found = find(image)
@@ -142,9 +166,9 @@ class _Seen(NamedTuple):
     points: np.ndarray
 
 
-def _see(looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate) -> None:
+def _see(looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate, begin: Callable[[int], None]) -> None:
     """Decode these images and take from them all that is wanted."""
-    seen = dict(_decode(looks, files, rows, params))
+    seen = dict(_decode(looks, files, rows, params, begin))
     if not seen:
         return
     _cut_out(looks, seen, params)
@@ -155,11 +179,14 @@ def _see(looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate) 
         looks.chips[row] = quality.face_chip(*seen[row])
 
 
-def _decode(looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate) -> Iterator[tuple[int, _Seen]]:
+def _decode(
+    looks: Looks, files: Sequence[bytes], rows: list[int], params: Curate, begin: Callable[[int], None]
+) -> Iterator[tuple[int, _Seen]]:
     faces = looks.boxes[rows, 2:].max(axis=1)
     # How many times an image may be reduced before crop or chip would have to be enlarged.
     shrink = np.minimum(faces * params.crop_factor / params.hr_size, faces / quality.FACE).tolist()
     for row, most in zip(rows, shrink, strict=True):
+        begin(row)
         try:
             image, reduction = quality.decode(files[row], most)
             yield row, _Seen(image, looks.boxes[row] / reduction, looks.points[row] / reduction)

@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from refsr.config import Curate
-from refsr.data import quality, storage
+from refsr.data import killed, quality, storage
 from refsr.data.measure import Find, Looks, measure_images
 from refsr.data.quality import Reject
 from refsr.data.rows import map_arrays
@@ -81,18 +81,26 @@ def measure(
     The detector, if there is one, is asked whether faces are faces, and for those of sets without box files where they
     are. It and `embed` can be pickled if `workers` is above 1.
     """
-    look = partial(measure_identity, folder=folder, embed=embed, params=params, detector=detector)
-    return in_processes(look, jobs, workers)
+    journal = killed.Journal(folder)
+    look = partial(
+        measure_identity, folder=folder, embed=embed, params=params, detector=detector, deadly=journal.deadly()
+    )
+    return in_processes(look, jobs, workers, journal)
 
 
 def measure_identity(
-    job: Job, folder: Path, embed: Embed, params: Curate, detector: Detector | None = None
+    job: Job,
+    folder: Path,
+    embed: Embed,
+    params: Curate,
+    detector: Detector | None = None,
+    deadly: frozenset[str] = frozenset(),
 ) -> Measured:
     """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out.
 
     Pixels are written here, by whoever has them: to hand them to another process would take longer.
     """
-    measured, crops = look_at(job, embed, params, detector)
+    measured, crops = look_at(job, embed, params, detector, deadly)
     with crops_file(folder, str(job.images["identity"].iloc[0])).open("wb") as file:
         file.writelines(crop.data for crop in crops)
     return measured
@@ -104,13 +112,21 @@ def crops_file(folder: Path, identity: str) -> Path:
 
 
 def look_at(
-    job: Job, embed: Embed, params: Curate, detector: Detector | None = None
+    job: Job,
+    embed: Embed,
+    params: Curate,
+    detector: Detector | None = None,
+    deadly: frozenset[str] = frozenset(),
 ) -> tuple[Measured, list[np.ndarray]]:
     """What is measured of an identity, and the crops of its candidates: (hr_size, hr_size, 3) uint8 RGB each."""
     boxes = job.images[list(BOX)].to_numpy(np.float64)
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
     find = detector.find if detector and not job.boxed else None
-    looks = measure_images(storage.read_all(job.extents), boxes, points, params, find)
+    sources = job.images["source"].tolist()
+    refused = [row for row, source in enumerate(sources) if source in deadly]
+    files = storage.read_all(job.extents)
+    looks = measure_images(files, boxes, points, params, find, lambda row: killed.begin(sources[row]), refused)
+    killed.begin("")
     if detector:
         _leave_out_faceless(looks, detector, params.min_face_probability)
     embeddings = _embed(looks, embed)
@@ -134,6 +150,7 @@ def _candidates(columns: dict[str, np.ndarray], embeddings: np.ndarray, params: 
 def _leave_out_faceless(looks: Looks, detector: Detector, least: float) -> None:
     for rows in _batches([*looks.chips]):
         for row, sure in zip(rows, detector.certainty(_chips(looks, rows)), strict=True):
+            looks.facts["face_probability"][row] = sure
             if sure < least:
                 detail = f"a face is less probable than {least:g}: none, or hidden"
                 looks.leave_out(row, Reject("no_face", float(sure), detail))
@@ -157,27 +174,31 @@ def _chips(looks: Looks, rows: list[int]) -> np.ndarray:
     return np.stack([looks.chips[row] for row in rows])
 
 
-def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def in_processes(function: Callable[[T], R], items: Iterable[T], workers: int, journal: killed.Journal) -> Iterator[R]:
     """`function` of each item, in order, worked out in processes of one thread each; one worker is this very process.
 
     Processes are started anew (spawned), since a fork would take over the locks of this one's threads. Raises
-    RefsrError where one of them is killed.
+    RefsrError where one of them is killed, and names the image that it decoded then, which is left out from then on.
     """
     if workers == 1:
         with _single_threaded():
             yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(journal,))
     try:
         yield from _ahead(pool, function, items, workers)
     except BrokenProcessPool as error:
+        pool.shutdown(cancel_futures=True)  # the others end, and take back what they noted
+        images = journal.blame()
+        told = f" while it decoded {', '.join(images)}, left out when you run again" if images else ""
         raise RefsrError(
-            "a worker process was killed, most likely for want of memory; run again with fewer cores (taskset) or more "
-            "memory: what was measured is kept"
+            f"a worker process was killed{told}, most likely for want of memory; run again with fewer cores (taskset) "
+            "or more memory: what was measured is kept"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+        journal.clear()
 
 
 def _ahead(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
@@ -209,10 +230,10 @@ def prepare_process() -> None:
     map_arrays(DECODED)
 
 
-def _start_worker() -> None:
+def _start_worker(journal: killed.Journal) -> None:
     prepare_process()
+    journal.open()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

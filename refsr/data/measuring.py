@@ -19,6 +19,7 @@ from refsr.data.store import Gathered, Store
 from refsr.data.vggface2 import Tree, identity_of, is_wanted
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
+FINISHED = "work.finished"  # its name in a whole set, which is not in place yet: refsr.steps removes it then
 _SLICE = 2**12  # images whose metadata are held in memory at a time
 _LONG = 600_000  # bytes from which on arrays are mapped by themselves while a set is judged: above a block of hashes
 
@@ -89,13 +90,17 @@ class Measuring:
 
     def slim(self) -> None:
         """Of each tar.gz keep the metadata only: all that is needed of its images was measured."""
-        for place in self.tree.source.archives.values():
+        for place, prefix in self.tree.source.archives.items():
             if spool.is_packed(place):
-                spool.slim(self._work / "spool" / Path(place).name, lambda name: not identity_of(name))
+                folder = self._work / "spool" / spool.folder_name(self.tree.source.uri, place)
+                spool.slim(folder, lambda name, prefix=prefix: not identity_of(prefix + name))  # type: ignore[misc]
 
-    def close(self) -> None:
-        """Remove what was kept to go on after a kill."""
-        shutil.rmtree(self._work)
+    def close(self, *, keep: bool) -> None:
+        """Remove what was kept to go on after a kill; with `keep` it stays, marked as finished."""
+        if keep:
+            self._work.rename(self._work.with_name(FINISHED))
+        else:
+            shutil.rmtree(self._work)
         map_arrays(DECODED)  # for whoever goes on in this process
 
 
@@ -108,6 +113,8 @@ def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
 def _work_folder(output: Path) -> Path:
     """Where an output keeps what is measured, empty if another version of refsr began it."""
     work, version = output / WORK, output / WORK / "version"
+    if (output / FINISHED).exists() and not work.exists():
+        (output / FINISHED).rename(work)
     if work.exists() and not (version.exists() and version.read_text() == parts.VERSION):
         shutil.rmtree(work)
     work.mkdir(parents=True, exist_ok=True)

@@ -12,12 +12,10 @@ import pandas as pd
 
 from refsr.errors import RefsrError
 
-MAX_METADATA = 2**31  # bytes; the landmarks of the real training set have some 300 million
+MAX_METADATA = 2**30  # bytes; the landmarks of the real training set have some 300 million
 _MAX_LINE = 2**16
 _NAME = re.compile(r"n\d{6}/[\w.-]+", re.ASCII)
-# `n000001, "14th_Dalai_Lama",424,0, m,`: read from the right, since the name may hold commas and its quotes, which
-# come after a space, do not quote.
-_META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*')
+_IDENTITY = re.compile(r"n\d{6}", re.ASCII)
 
 
 class Lines(NamedTuple):
@@ -114,15 +112,36 @@ def read_sexes(file: BinaryIO, title: str) -> dict[str, str]:
         for number, line, _, _ in _lines(file, title, _ALL):
             if number == 1 and line.strip().lower().startswith("class_id"):
                 continue
-            match = _META.fullmatch(line)
-            if match is None:
+            found = _sex(line)
+            if found is None:
                 raise RefsrError(
                     f"{title}:{number}: {line[:120]!r} is not `Class_ID, Name, Sample_Num, Flag, Gender` "
                     '(e.g. n000001, "14th_Dalai_Lama",424,0, m); mend the line or take it out'
                 )
-            if match[5]:
-                sexes[match[1]] = match[5].lower()
+            identity, sex = found
+            if sex:
+                sexes[identity] = sex
     return sexes
+
+
+def _sex(line: str) -> tuple[str, str] | None:
+    """(identity, "m", "f" or "") of `n000001, "14th_Dalai_Lama",424,0, m,`; None where it is no such line.
+
+    Read from the right, since the name may hold commas, and its quotes, which come after a space, do not quote.
+    """
+    text = line.strip()
+    body = text.rstrip(",").rstrip()
+    head, _, sex = body.rpartition(",")
+    sex = sex.strip().lower()
+    if sex not in ("m", "f", ""):  # then that was the flag, and the sex after it is not given
+        head, sex = body if len(body) < len(text) else "", ""
+    head, _, flag = head.rpartition(",")
+    head, _, samples = head.rpartition(",")
+    identity, comma, _ = head.partition(",")
+    identity, samples = identity.strip(), samples.strip()
+    if not _IDENTITY.fullmatch(identity) or not comma or flag.strip() not in ("0", "1"):
+        return None
+    return (identity, sex) if samples.isascii() and samples.isdigit() else None
 
 
 def _lines(file: BinaryIO, title: str, part: Lines) -> Iterator[_Line]:

@@ -14,7 +14,7 @@ from refsr.config import Curate
 from refsr.errors import RefsrError
 
 PART = "part.json"
-VERSION = "4"  # of what is measured and how it is kept: one that was made by another is of no use
+VERSION = "5"  # of what is measured and how it is kept: one that was made by another is of no use
 
 
 class Share(NamedTuple):
@@ -51,17 +51,19 @@ def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
     for folder in folders:
         try:
             facts = json.loads((folder / PART).read_text())
-        except (OSError, ValueError) as error:
+            version, raw, own = facts["version"], facts["raw"], dict(facts["params"])
+            total = int(facts["share"][1])
+        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one") from error
-        if facts.get("version") != VERSION:
+        if version != VERSION:
             raise RefsrError(f"{folder}: measured by another version of refsr; curate it again by this one")
-        if facts["raw"] != signature:
+        if raw != signature:
             raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
-        changed = [key for key, value in params.model_dump(mode="json").items() if facts["params"].get(key) != value]
+        changed = [key for key, value in params.model_dump(mode="json").items() if own.get(key) != value]
         if changed:
-            told = f"curate.{changed[0]} was {facts['params'].get(changed[0])}"
+            told = f"curate.{changed[0]} was {own.get(changed[0])}"
             raise RefsrError(f"{folder}: measured by other parameters ({told}); curate it again, or give it the same")
-        totals[facts["share"][1]] = folder
+        totals[total] = folder
     if len(totals) > 1:
         told = ", ".join(f"{folder} is of {total}" for total, folder in sorted(totals.items()))
         raise RefsrError(f"parts of different divisions: {told}; curate them all with the same N")

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from refsr.io import jpeg
+
 CHIP = 150  # side of the face chip the identity network takes, pixels
 THUMB = 32  # side of the thumbnail by which copies are confirmed, pixels
 MIN_SIDE = 32
@@ -21,17 +23,6 @@ CHIP_FACTOR = 1.25  # side of a chip over the longer side of the face box, about
 FACE = 100.0  # longer side of a face, pixels, from which on a chip is not enlarged
 _COMPLEX = np.array([1, 1j])
 _NOSE_DEPTH = 0.6  # nose tip before the plane of the eyes, in distances between the eyes
-_RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-# The reduction's bit alone; the flags named REDUCED_COLOR hold that of BGR as well.
-_REDUCED = {
-    1: 0,
-    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
-# Markers that stand alone: TEM, RST0-7, SOI; all others are followed by the length of their segment.
-_BARE = {0x01, *range(0xD0, 0xD9)}
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame: holds the size
 
 
 class Reject(Exception):  # noqa: N818 - a verdict, not an error
@@ -48,33 +39,19 @@ def image_size(data: bytes) -> tuple[int, int]:
         raise Reject("zero_byte", 0.0)
     if not data.startswith(b"\xff\xd8"):
         raise Reject("not_jpeg", detail=f"begins with {data[:4].hex(' ')}")
-    size, scan = _parse_header(data)
-    # Within a scan 0xFF is always followed by 0x00 or a restart marker, so an end marker after its start is the end.
-    if size is None or data.rfind(b"\xff\xd9") < scan:
-        raise Reject("truncated", float(len(data)), f"{len(data)} bytes and no end of image")
+    try:
+        size = jpeg.size(data)
+    except jpeg.JpegError as error:
+        raise Reject("truncated", float(len(data)), str(error)) from error
     if min(size) < MIN_SIDE:
         raise Reject("tiny", float(min(size)), f"{size[0]}x{size[1]} px; {MIN_SIDE} are needed")
     if size[0] * size[1] > MAX_PIXELS:
         raise Reject("oversized", float(size[0] * size[1]), f"{size[0]}x{size[1]} px; at most {MAX_PIXELS} are decoded")
+    try:
+        jpeg.check_cost(data, size[0] * size[1])
+    except jpeg.JpegCostError as error:
+        raise Reject("costly", float(error.scans), str(error)) from error
     return size
-
-
-def _parse_header(data: bytes) -> tuple[tuple[int, int] | None, int]:
-    """((width, height), offset of the first scan); None where the header breaks off."""
-    at, size = 2, None
-    while at + 4 <= len(data):
-        marker = data[at + 1]
-        if data[at] != 0xFF:
-            break
-        if marker == 0xFF or marker in _BARE:
-            at += 1 if marker == 0xFF else 2
-            continue
-        if marker in _FRAMES and at + 9 <= len(data):
-            size = (int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7]))
-        if marker == 0xDA:
-            return size, at
-        at += 2 + int.from_bytes(data[at + 2 : at + 4])
-    return None, len(data)
 
 
 def clamp_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -93,10 +70,10 @@ def decode(data: bytes, shrink: float) -> tuple[np.ndarray, int]:
     since boxes and landmarks are told in stored pixels. Raises Reject where the data does not decode.
     """
     reduction = 8 if shrink >= 8 else 4 if shrink >= 4 else 2 if shrink >= 2 else 1
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), _REDUCED[reduction] | _RGB)
-    if image is None:
-        raise Reject("truncated", float(len(data)), "does not decode")
-    return image, reduction
+    try:
+        return jpeg.decode(data, reduction), reduction
+    except jpeg.JpegError as error:
+        raise Reject("truncated", float(len(data)), str(error)) from error
 
 
 def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:

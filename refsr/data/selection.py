@@ -24,7 +24,7 @@ _SPARE = 2  # candidates for each image asked for, as some will be found to be c
 _ROLES = ("", "image", "reference")
 _BEST = 8  # and so many of the images that make the best references
 
-RANKED = ("yaw", "sharpness", *BOX, "width", "height", *COLOUR, "lot")
+RANKED = ("yaw", "sharpness", *BOX, "width", "height", *COLOUR, "lot", "face_probability")
 Columns = Mapping[str, np.ndarray]  # those of RANKED, (n,) each
 
 
@@ -47,7 +47,11 @@ def select(
         taken: list[np.ndarray] = []
         for key in (key for key in keys if key in groups):
             rows = groups[key]
-            if len(rows) < least[split]:
+            sure = np.asarray(measures[rows]["face_probability"])
+            if not is_certain(sure, params).any():
+                detail = f"a face is less probable than {params.min_reference_probability:g} in all images of {key}"
+                mark(table, rows, "no_reference", sure, detail)
+            elif len(rows) < least[split]:
                 detail = f"{len(rows)} images are left of {key}; {least[split]} are needed"
                 mark(table, rows, "too_few", np.full(len(rows), float(len(rows))), detail)
             elif len(taken) == needed(params)[split]:
@@ -82,7 +86,7 @@ def _give_roles(
     for rows in groups:
         measured = measures[rows]
         group = {name: np.ascontiguousarray(measured[name]) for name in RANKED}
-        order, appearance[rows] = ranked(group, embeddings[rows], split)
+        order, appearance[rows] = ranked(group, embeddings[rows], split, params)
         role[rows[order[0]]], role[rows[order[1:most]]] = _ROLES.index("reference"), _ROLES.index("image")
         surplus.append(rows[order[most:]])
     table["role"], table["appearance"] = _roles(role), appearance
@@ -104,8 +108,8 @@ def candidates(group: Columns, embeddings: np.ndarray, params: Curate) -> np.nda
 
     They are those that would be taken if twice as many were asked for, and a few more that make good references.
     """
-    first = [ranked(group, embeddings, split)[0][: _SPARE * most] for split, most in _limits(params).items()]
-    return np.unique(np.concatenate([*first, _as_references(group)[:_BEST]]))
+    first = [ranked(group, embeddings, split, params)[0][: _SPARE * most] for split, most in _limits(params).items()]
+    return np.unique(np.concatenate([*first, _as_references(group, params)[:_BEST]]))
 
 
 def most_candidates(params: Curate) -> int:
@@ -113,13 +117,13 @@ def most_candidates(params: Curate) -> int:
     return _SPARE * sum(_limits(params).values()) + _BEST
 
 
-def ranked(group: Columns, embeddings: np.ndarray, split: str) -> tuple[np.ndarray, np.ndarray]:
+def ranked(group: Columns, embeddings: np.ndarray, split: str, params: Curate) -> tuple[np.ndarray, np.ndarray]:
     """(n,) positions of the images in the order in which they are taken, and (n,) the `appearance` of each.
 
     The reference is first; then come, for training, the images as their lots are drawn, and for testing those that look
     least like it.
     """
-    at = _as_references(group)[0]
+    at = _as_references(group, params)[0]
     differs = appearance(group, embeddings, int(at))
     others = np.delete(np.arange(len(differs)), at)
     by_lot = np.argsort(group["lot"][others], kind="stable")
@@ -127,15 +131,23 @@ def ranked(group: Columns, embeddings: np.ndarray, split: str) -> tuple[np.ndarr
     return np.concatenate([[at], others[rank]]), differs
 
 
-def _as_references(group: Columns) -> np.ndarray:
+def is_certain(probability: np.ndarray, params: Curate) -> np.ndarray:
+    """(n,) whether each shows a face certainly enough for a reference; NaN, where no detector was asked, does."""
+    return np.asarray(~(probability < params.min_reference_probability))
+
+
+def _as_references(group: Columns, params: Curate) -> np.ndarray:
     """(n,) positions, the best reference first: the sharpest near-frontal faces that are whole, then the least turned.
+
+    Faces that are not certain come after all others.
 
     A face whose box ends at the image's border may be cut, and its crop is filled up with a reflection.
     """
     turned = np.nan_to_num(np.abs(group["yaw"]))
     x, y, w, h, width, height = (group[name] for name in (*BOX, "width", "height"))
     good = (turned <= NEAR_FRONTAL) & (np.minimum(x, y) > 0) & (x + w < width) & (y + h < height)
-    return np.lexsort((np.where(good, -group["sharpness"], turned), ~good))
+    uncertain = ~is_certain(group["face_probability"], params)
+    return np.lexsort((np.where(good, -group["sharpness"], turned), ~good, uncertain))
 
 
 def appearance(group: Columns, embeddings: np.ndarray, reference: int) -> np.ndarray:

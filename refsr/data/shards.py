@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.lib.format import write_array_header_1_0
+from numpy.lib.format import open_memmap, write_array_header_1_0
 
 from refsr.errors import RefsrError
 
@@ -70,13 +70,16 @@ class Shard:
     def __init__(self, path: Path) -> None:
         """Raises OSError or ValueError where it is missing or damaged."""
         self.path = path
-        self._array = np.load(path, mmap_mode="r")
+        self._array = open_memmap(path, mode="r")  # np.load would take an archive, too
         self.is_jpeg: bool = self._array.ndim == 1
         if self.is_jpeg:
+            offsets = self._array
+            if offsets.dtype != np.int64 or len(offsets) < 2 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+                raise ValueError(f"{path}: no list of where JPEGs begin")
             self._jpegs = np.memmap(path.with_suffix(".jpgs"), np.uint8, mode="r")
             if self._array[-1] != len(self._jpegs):
                 raise ValueError(f"{self.path.with_suffix('.jpgs')}: {len(self._jpegs)} bytes, not {self._array[-1]}")
-        elif self._array.ndim != 4 or self._array.dtype != np.uint8:
+        elif self._array.shape[3:] != (3,) or self._array.dtype != np.uint8 or 0 in self._array.shape:
             raise ValueError(f"{path}: {self._array.dtype} {self._array.shape} are no images")
 
     def __len__(self) -> int:
@@ -91,10 +94,17 @@ class Shard:
         """The images of these places, (N, H, H, 3) uint8 RGB. Raises RefsrError where one does not decode."""
         if not self.is_jpeg:
             return np.asarray(self._array[index])
-        return np.stack(list(_decoders().map(self._decoded, index)))
+        images = list(_decoders().map(self._decoded, index))
+        if len({image.shape for image in images}) > 1:
+            raise RefsrError(f"{self.path}: images of several sizes; run the stage `curate` again")
+        return np.stack(images)
 
     def _decoded(self, at: int) -> np.ndarray:
-        image = cv2.imdecode(self._jpegs[self._array[at] : self._array[at + 1]], cv2.IMREAD_COLOR_RGB)
+        data = self._jpegs[self._array[at] : self._array[at + 1]]
+        try:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+        except cv2.error:
+            image = None
         if image is None:
             raise RefsrError(f"{self.path.with_suffix('.jpgs')}: image {at} is damaged; run the stage `curate` again")
         return np.asarray(image)

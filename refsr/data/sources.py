@@ -17,7 +17,9 @@ from refsr.data import spool, storage
 from refsr.data.rows import blocks
 from refsr.data.spool import Row, Wanted
 from refsr.data.storage import Extent
+from refsr.data.tar import MAX_FILE
 from refsr.errors import RefsrError
+from refsr.io import marker
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _DEPTH = 5  # folders: vggface2/vggface2_train/train/n000002, and one more
@@ -31,7 +33,7 @@ class Source:
         that were not kept have no place.
     refused: name, reason, value and detail of what it holds that is never read.
     folders: names of its folders, for those that are empty.
-    archives: the prefix of its members' names and the place of each archive in it.
+    archives: the place of each archive in it -> the prefix of its members' names.
     """
 
     def __init__(self, uri: str, entries: pd.DataFrame, archives: dict[str, str]) -> None:
@@ -74,9 +76,9 @@ class Source:
         if not lost:
             return
         places = self.files["place"].astype("str")
-        for prefix, archive in self.archives.items():
+        for archive, prefix in self.archives.items():
             digest = hashlib.sha256("\n".join(sorted(lost)).encode()).hexdigest()
-            folder = work / f"{Path(archive).name}-{digest[:12]}"
+            folder = work / f"{spool.folder_name(self.uri, archive)}-{digest[:12]}"
             spool.fill(archive, folder, lambda name, size, prefix=prefix: prefix + name in lost)  # type: ignore[misc]
             index = pd.read_parquet(folder / "index.parquet")
             index = index[index["shard"] >= 0].drop_duplicates("name")
@@ -88,8 +90,12 @@ class Source:
         self.files["place"] = places.astype("category")
 
     def read(self, row: int) -> bytes:
-        """The bytes of one file."""
-        return storage.read(self.extents(np.array([row]))[0])
+        """The bytes of one file. Raises RefsrError where it has more than an image can have."""
+        (extent,) = self.extents(np.array([row]))
+        if extent.length > MAX_FILE:
+            name = self.files["name"].iloc[row]
+            raise RefsrError(f"{self.uri}/{name}: {extent.length} bytes; more than {MAX_FILE} are not read at once")
+        return storage.read(extent)
 
 
 def is_archive(place: str) -> bool:
@@ -112,12 +118,12 @@ def open_source(
     """
     uri = str(raw).rstrip("/")
     if is_archive(uri):
-        return Source(uri, _archive(uri, "", work, wanted, known), {"": uri})
+        return Source(uri, _archive(uri, uri, "", work, wanted, known), {uri: ""})
     files = spool.frame(_remote_files(uri) if storage.is_remote(uri) else _local_files(uri))
     files["place"], files["start"] = pd.Categorical.from_codes(np.zeros(len(files), np.int8), pd.Index([uri])), _WHOLE
     packed = files["name"].str.lower().str.endswith(ARCHIVES) & ~files["is_folder"]
-    archives = {stem(name) + "/": f"{uri}/{name}" for name in files.loc[packed, "name"]}
-    inside = [_archive(place, prefix, work, wanted, known) for prefix, place in archives.items()]
+    archives = {f"{uri}/{name}": stem(name) + "/" for name in files.loc[packed, "name"]}
+    inside = [_archive(uri, place, prefix, work, wanted, known) for place, prefix in archives.items()]
     return Source(uri, _joined([files[~packed], *inside]), archives)
 
 
@@ -156,9 +162,11 @@ def _facts(uri: str) -> Iterator[object]:
         yield str(path.relative_to(root)), facts.st_size, facts.st_mtime_ns if path.is_file() else 0
 
 
-def _archive(place: str, prefix: str, work: Path | None, wanted: Wanted, known: Sequence[Path]) -> pd.DataFrame:
-    """The entries of an archive, its members' names after `prefix`."""
-    name = Path(place).name
+def _archive(
+    uri: str, place: str, prefix: str, work: Path | None, wanted: Wanted, known: Sequence[Path]
+) -> pd.DataFrame:
+    """The entries of an archive of the set at `uri`, its members' names after `prefix`."""
+    name = spool.folder_name(uri, place)
     filled = [folder / name for folder in known if (folder / name / "index.parquet").is_file()]
     for folder in filled:
         if not spool.is_of(place, folder):
@@ -244,7 +252,7 @@ def _remote_files(uri: str) -> Iterator[Row]:
     anything = False
     for found in s3.listing(uri + "/"):
         anything = True
-        if found.key:
+        if found.key and not marker.is_marker(found.key):
             yield _named(found.key.rstrip("/"), found.size, found.key.endswith("/"))
     if not anything:
         raise RefsrError(f"{uri}/: nothing under this prefix; look for it with `aws s3 ls`")

@@ -1,13 +1,15 @@
 """What an archive holds, read once: an index of its members and, of a tar.gz, the bytes that are wanted.
 
-FOLDER/
+FOLDER/               its name is made from the archive's place in the raw set, see `folder_name`
   archive.json    the archive this is of: its size and a hash of its two ends
   index.parquet   a row per member; columns in COLUMNS
   00000.bin ...   bytes of the members of a tar.gz that are kept, one after another, some SHARD bytes to a file
 """
 
 import hashlib
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -21,6 +23,7 @@ from tqdm import tqdm
 
 from refsr.data import storage, tar
 from refsr.data.storage import Extent
+from refsr.io import marker
 
 SHARD = 2**30
 COLUMNS = {
@@ -33,6 +36,7 @@ COLUMNS = {
     "start": "int64",  # of its bytes, in the shard or in the tar
 }
 _BATCH = 2**12  # rows that are Python objects at a time
+_PIECE = 2**20  # bytes
 _END = 2**16  # bytes of each end of an archive that are hashed
 
 Row = tuple[str, int, bool, str, str, int, int]
@@ -42,6 +46,16 @@ Wanted = Callable[[str, int], bool]  # name and size of a member -> whether its 
 def is_packed(place: str) -> bool:
     """Whether it is a compressed tar, whose members cannot be read where they lie."""
     return place.lower().endswith((".tar.gz", ".tgz"))
+
+
+def folder_name(uri: str, place: str) -> str:
+    """The name of the folder that holds the archive at `place` of the raw set at `uri`.
+
+    It is made from the whole place within the set, so archives of one name in two folders have two. It does not depend
+    on where the set lies: a copy of the set elsewhere has the same.
+    """
+    inside = place.removeprefix(f"{uri}/") if place != uri else place.rpartition("/")[2]
+    return hashlib.sha256(os.fsencode(inside)).hexdigest()[:24]
 
 
 def stamp(place: str) -> dict[str, int | str]:
@@ -102,7 +116,7 @@ def slim(folder: Path, kept: Callable[[str], bool]) -> None:
     rows = np.flatnonzero((table["shard"] >= 0) & table["name"].map(kept).astype(bool))
     with Shards(slimmer) as shards:
         moved = [
-            shards.append(storage.read(Extent(shard_path(folder, shard), start, size)))
+            shards.append(_pieces(storage.open_extent(Extent(shard_path(folder, shard), start, size)), size))
             for shard, start, size in table.loc[rows, ["shard", "start", "size"]].itertuples(index=False)
         ]
     shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
@@ -122,18 +136,29 @@ def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
         )
         if not is_packed(place):
             for member in tar.walk(file, place, length):
+                if marker.is_marker(member.name):
+                    continue
                 yield (member.name, member.size, member.is_folder, member.fault, member.detail, -1, member.start)
                 bar.update(member.start + member.size - bar.n)
             return
         stream = tar.Gunzip(file, place)
         shards = stack.enter_context(Shards(folder)) if folder else None
         for member in tar.walk(stream, place):
+            if marker.is_marker(member.name):
+                continue
             kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
-            shard, start = shards.append(stream.read(member.size)) if shards and kept else (-1, 0)
+            shard, start = shards.append(_pieces(stream, member.size)) if shards and kept else (-1, 0)
             yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)
             bar.update(file.tell() - bar.n)
         while stream.read(2**20):  # on to the checksum
             pass
+
+
+def _pieces(file: io.BufferedIOBase, size: int) -> Iterator[bytes]:
+    """The next `size` bytes, a little at a time: what a header claims is not set aside in memory."""
+    while size and (data := file.read(min(_PIECE, size))):
+        size -= len(data)
+        yield data
 
 
 class Shards:
@@ -150,7 +175,7 @@ class Shards:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
-    def append(self, data: bytes) -> tuple[int, int]:
+    def append(self, pieces: Iterable[bytes]) -> tuple[int, int]:
         """The shard the bytes went to and where in it they start."""
         if self._at >= SHARD:
             self._files.close()
@@ -158,5 +183,6 @@ class Shards:
             path = Path(shard_path(self._folder, self._number))
             self._file = self._files.enter_context(path.open("wb"))
         start = self._at
-        self._at += self._file.write(data)
+        for data in pieces:
+            self._at += self._file.write(data)
         return self._number, start

@@ -24,6 +24,7 @@ from refsr.data.manifest import MANIFEST, REASONS, conform
 from refsr.data.measurements import Measured, crops_file
 from refsr.data.rows import OnDisk, Rows
 from refsr.data.selection import RANKED
+from refsr.errors import RefsrError
 
 FLUSH = 1024  # images that may be lost to a kill
 JUDGED = ("source", "reason", "value", "detail", "dhash", "crop")  # the others wait on the disk
@@ -58,7 +59,7 @@ class Store:
         for place in (*others, folder):
             finished = sorted(place.glob("[0-9]*.json"))
             for path in finished:
-                self._know(path.with_suffix(""), json.loads(path.read_text()))
+                self._know(path.with_suffix(""), _members(path))
         self._chunks = len(finished)  # of `folder`, the last
 
     def __contains__(self, identity: str) -> bool:
@@ -159,6 +160,14 @@ class Store:
             for home, part in zip(homes, rows, strict=True):
                 file.write(np.load(f"{home.chunk}.{name}.npy", mmap_mode="r")[part].tobytes())
         return OnDisk(path)
+
+
+def _members(path: Path) -> list[tuple[str, int]]:
+    """(identity, images) of each identity in a chunk. Raises RefsrError where the list is damaged."""
+    try:
+        return [(str(identity), int(count)) for identity, count in json.loads(path.read_text())]
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RefsrError(f"{path}: damaged; delete {path.parent} and run the stage `curate` again") from error
 
 
 def _some(chunk: Path, homes: list[_Home]) -> pd.DataFrame:

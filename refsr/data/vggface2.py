@@ -148,13 +148,18 @@ class Tree:
 
     def sexes(self) -> dict[str, str]:
         """identity -> "m" or "f", of those that identity_meta.csv tells."""
-        return {key: sex for row in self.find(_SEX_FILES) for key, sex in read_sexes(*self.open(row)).items()}
+        return {
+            key: sex for row in self.find(_SEX_FILES) for key, sex in read_sexes(*self.open(row, most=MAX_FILE)).items()
+        }
 
-    def open(self, row: int, end: int = MAX_METADATA) -> tuple[BinaryIO, str]:
-        """A metadata file of `source.files`, opened up to byte `end`, and what it is called in messages."""
+    def open(self, row: int, end: int = MAX_METADATA, most: int = MAX_METADATA) -> tuple[BinaryIO, str]:
+        """A metadata file of `source.files`, opened up to byte `end`, and what it is called in messages.
+
+        Raises RefsrError where it has more than `most` bytes.
+        """
         (extent,) = self.source.extents(np.array([row]))
         title = f"{self.source.uri}/{self.source.files['name'].iloc[row]}"
-        if extent.length > MAX_METADATA:
+        if extent.length > most:
             raise RefsrError(f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; take it away")
         return open_extent(extent._replace(length=min(extent.length, end))), title
 

@@ -5,7 +5,7 @@ lacks one of them (few people have five photos) is left out of that arm. The mai
 the others by what is cheap, and compared with the right reference on the same images.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 
@@ -42,10 +42,17 @@ DIFFERENCES = {
 }
 
 
-def arms_of(models: Iterable[str]) -> dict[str, Arm]:
-    """The arms these models can fill: the main ones first, then the others, then three of every other model."""
+def arms_of(models: Iterable[str], deterministic: Container[str] = ()) -> dict[str, Arm]:
+    """The arms these models can fill: the main ones first, then the others, then three of every other model.
+
+    Models in `deterministic` draw nothing from a prior, so that they have no arm whose code is drawn.
+    """
     models = list(models)
-    table = {name: arm for name, arm in (MAIN | OTHERS).items() if arm.model in ("bicubic", *models)}
+    table = {
+        name: arm
+        for name, arm in (MAIN | OTHERS).items()
+        if arm.model in ("bicubic", *models) and not (arm.drawn and arm.model in deterministic)
+    }
     for model in models:
         if model not in ("sisr", "refsr"):
             table[f"{model}_none"] = Arm(f"{model}, no reference", model)

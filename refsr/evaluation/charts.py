@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from refsr.errors import RefsrError
+
 MOST_POINTS = 300  # of one curve
 LOG_FROM = 50.0  # greatest over least value from which a curve is drawn on a logarithmic axis
 
@@ -33,9 +35,19 @@ def forest(intervals: Mapping[str, Mapping[str, float]], marks: Sequence[float] 
 
 def curves(histories: Mapping[str, Path]) -> list[dict[str, Any]]:
     """A panel for every number that the trainings logged: {name, low, high, log, steps, lines: {model: "x,y x,y"}}."""
-    tables = {model: pd.read_csv(path) for model, path in histories.items() if path.is_file()}
+    tables = {model: _history(path) for model, path in histories.items() if path.is_file()}
     names = dict.fromkeys(name for table in tables.values() for name in table.columns if name != "step")
     return [panel for name in names if (panel := _panel(name, tables))]
+
+
+def _history(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+        if "step" not in table or not len(table):
+            raise ValueError("no column step")
+        return table.astype(float)
+    except (OSError, ValueError) as error:
+        raise RefsrError(f"{path}: damaged; run the training stage that wrote it again") from error
 
 
 def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:

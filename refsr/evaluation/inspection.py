@@ -12,35 +12,20 @@ import numpy as np
 import pandas as pd
 
 from refsr.data import quality, sources
-from refsr.data.curated import Curated
-from refsr.data.manifest import REASONS
+from refsr.data.curated import Curated, read_table
+from refsr.data.manifest import NO_VALUE, REASONS, REJECTS, VALUES
 from refsr.data.vggface2 import BOX, Tree, identity_of, is_wanted
 from refsr.errors import RefsrError
 from refsr.evaluation.charts import histogram
 from refsr.evaluation.page import render
+from refsr.io.atomic import write_file
+from refsr.io.output import check_file
 
 IDENTITIES = 12  # of each split on its contact sheet
 IMAGES = 8  # of each identity
 EXAMPLES = 8  # of each reason
 THUMB = 160  # longer side of a thumbnail of a raw image, pixels
 SPLITS = ("train", "test")
-MEASURED = {  # what the `value` of a reason is, and its unit
-    "zero_byte": ("size", "bytes"),
-    "truncated": ("size", "bytes"),
-    "tiny": ("shorter side", "px"),
-    "oversized": ("size", "px"),
-    "cut": ("share of the box", ""),
-    "small_box": ("shorter side", "px"),
-    "extreme_pose": ("yaw", "°"),
-    "blurred": ("sharpness", ""),
-    "no_face": ("identity distance", ""),
-    "near_duplicate": ("likeness", ""),
-    "cross_duplicate": ("likeness", ""),
-    "wrong_person": ("identity distance", ""),
-    "mixed_people": ("distance of the two", ""),
-    "too_few": ("left", "images"),
-    "surplus": ("appearance", ""),
-}
 _COPY_OF = "copy of "
 _FRAME = (255, 176, 0)
 
@@ -78,14 +63,20 @@ def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
 
     Raises RefsrError where one of them is not what it should be, or the page cannot be written.
     """
+    inputs = {"--curated": curated} | ({"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {})
+    check_file(output, inputs, _is_page)
     page = inspect(Curated(curated), raw)
-    partial = output.with_name(output.name + ".partial")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(output)
+        write_file(output, lambda partial: partial.write_text(page, encoding="utf-8"))
     except OSError as error:
         raise RefsrError(f"{output}: cannot be written: {error.strerror}; name another file with -o") from error
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of refsr, by its title."""
+    with path.open("rb") as file:
+        return b"<title>refsr: " in file.read(1000)
 
 
 def inspect(curated: Curated, raw: str | Path | None) -> str:
@@ -112,19 +103,15 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
 
 def _rejects(folder: Path) -> pd.DataFrame:
     path = folder / "rejects.parquet"
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+    return read_table(path, dict.fromkeys(REJECTS, lambda dtype: True))
 
 
 def _summary(folder: Path) -> dict[str, Any]:
     path = folder / "summary.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
-    return dict(summary)
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, Any]:
@@ -200,8 +187,9 @@ def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, A
             "name": reason,
             "meaning": meaning,
             "count": len(groups[reason]),
-            "measure": MEASURED.get(reason, ("", ""))[0],
-            "unit": MEASURED.get(reason, ("", ""))[1],
+            "measure": VALUES.get(reason, NO_VALUE).name,
+            "unit": VALUES.get(reason, NO_VALUE).unit,
+            "threshold": VALUES.get(reason, NO_VALUE).threshold,
             "low": float(groups[reason]["value"].min()),
             "high": float(groups[reason]["value"].max()),
             "precision": float(summary.get(f"precision.{reason}", np.nan)),

@@ -43,6 +43,12 @@ class Models:
         """The reference model the evaluation is about."""
         return self.networks["refsr"]
 
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """The arms that these networks can fill."""
+        fixed = {name for name, network in self.networks.items() if not can_draw(network)}
+        return arms_of(self.networks, fixed)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -96,9 +102,18 @@ def restore(models: Models, arm: Arm, lr: torch.Tensor, ref: torch.Tensor | None
     model = models.networks[arm.model]
     if not arm.drawn:
         return model.upscale(lr, ref)
-    if "mode" in model.config:  # the published networks draw by a mode of their own
+    if _draws_by_mode(model):
         return model.upscale(lr, ref, mode="gaussian")  # type: ignore[call-arg]
     return model.upscale(lr, ref, temperature=1.0)
+
+
+def can_draw(network: SuperResolver) -> bool:
+    """Whether a network can take its code from the prior: by a temperature, or by a mode of its own."""
+    return network.draws_samples or _draws_by_mode(network)
+
+
+def _draws_by_mode(network: SuperResolver) -> bool:
+    return "mode" in network.config  # the published networks, which have no temperature
 
 
 def to_8_bits(image: torch.Tensor) -> torch.Tensor:
@@ -119,7 +134,7 @@ class Bench:
 
     def arms(self, batch: pd.DataFrame) -> dict[str, Arm]:
         """The arms that every one of these pairs has the references for."""
-        found = arms_of(self.models.networks)
+        found = self.models.arms
         return {name: arm for name, arm in found.items() if len(_complete(arm, batch)) == len(batch)}
 
     def look(self, batch: pd.DataFrame) -> Truth:
@@ -173,7 +188,7 @@ def measure(bench: Bench, batch_size: int) -> Measured:
         truth = bench.look(batch)
         seen["hr"].append(truth.identity)
         textures["hr"].append(truth.vgg[-1].mean((2, 3)))
-        for name, arm in arms_of(bench.models.networks).items():
+        for name, arm in bench.models.arms.items():
             rows = _complete(arm, batch)
             if not len(rows):
                 continue

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from refsr.errors import RefsrError
 from refsr.evaluation import page, results
 from refsr.evaluation.arms import DIFFERENCES
 from refsr.evaluation.charts import calibration, curves, forest, wrong_share
@@ -117,7 +118,10 @@ def _rendered(summary: Path) -> bool | None:
     """Whether the faces were drawn by a program; None where the curated set does not say."""
     if not summary.is_file():
         return None
-    value = json.loads(summary.read_text(encoding="utf-8")).get("rendered")
+    try:
+        value = json.loads(summary.read_text(encoding="utf-8")).get("rendered")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise RefsrError(f"{summary}: damaged; run the stage `curate` again") from error
     return None if value is None else bool(value)
 
 

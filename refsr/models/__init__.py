@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from refsr.errors import RefsrError
+from refsr.parameter_types import check_option
 
 
 class Output(NamedTuple):
@@ -69,6 +70,8 @@ def build(config: dict[str, Any]) -> nn.Module:
 
     Raises ValueError for a model or variant that is not known, RefsrError for an option or a size it cannot have.
     """
+    if not isinstance(config.get("model"), str) or not isinstance(config.get("variant"), str):
+        raise ValueError("a configuration names a model and a variant")
     network = _network(config)
     options = {key: value for key, value in config.items() if key not in ("model", "variant")}
     known = inspect.signature(network).parameters
@@ -77,8 +80,10 @@ def build(config: dict[str, Any]) -> nn.Module:
         if name not in known:
             raise RefsrError(f"{title}: unknown option {name!r}; known are: {', '.join(known)}")
     try:
+        for name, value in options.items():
+            check_option(name, value)
         return network(**options)
-    except ValueError as error:
+    except (ValueError, TypeError, ArithmeticError) as error:
         raise RefsrError(f"{title}: {error}") from error
 
 

@@ -17,9 +17,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from refsr.errors import RefsrError
+from refsr.io.output import check_file
 from refsr.models import build
 from refsr.models.caffe_file import Blob, Layer, read_layers
-from refsr.models.checkpoint import save_model
+from refsr.models.checkpoint import is_checkpoint, save_model
 
 TYPES = {
     nn.Conv2d: "Convolution",
@@ -76,6 +77,7 @@ def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int 
     A file does not say by which factor its LR images were enlarged: that is `scale`. Raises RefsrError, and writes
     nothing, where the file is damaged, is of another network or size, or lacks a parameter.
     """
+    check_file(checkpoint, {"file": source}, is_checkpoint)
     layers = _with_blobs(source, read_layers(source))
     model = _kind(source, layers)
     _check_size(source, layers, hr_size)
@@ -175,13 +177,10 @@ def _sha256(path: Path) -> str:
 
 
 def _save(path: Path, network: nn.Module, facts: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(path, network, facts)
     except (OSError, SafetensorError) as error:
-        if partial.exists():
-            partial.unlink()
         raise RefsrError(f"{path}: cannot be written: {error}; make room, or name another path with -o") from error
 
 

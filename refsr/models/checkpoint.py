@@ -11,7 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from refsr.errors import RefsrError
+from refsr.io.atomic import write_file
 from refsr.models import build
+
+_SHOWN = 500  # characters of an error in a message
 
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None) -> None:
@@ -19,9 +22,16 @@ def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None
     # one key: safetensors writes several in an order of its own, and the same model is to be the same bytes
     header = {"refsr": json.dumps({"config": model.config, "facts": facts or {}})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata=header)
-    partial.rename(path)
+    write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether `save_model` wrote a file, by its header."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "refsr" in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def load_model(path: Path, device: str = "cpu") -> nn.Module:
@@ -31,12 +41,25 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
     """
     config, _, tensors = read_checkpoint(path)
     try:
+        _require_same_shapes(config, tensors)
         model = build(config)
         model.load_state_dict(tensors)
-    except (RefsrError, RuntimeError) as error:
+    except (RefsrError, RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
         advice = "train again, or use the version that trained it"
-        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({error})") from error
+        told = str(error)[:_SHOWN]
+        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({told})") from error
     return model.to(device).eval()
+
+
+def _require_same_shapes(config: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raises RefsrError where a network of this configuration has other tensors; no memory is taken for them."""
+    with torch.device("meta"):
+        shapes = {key: tensor.shape for key, tensor in build(config).state_dict().items()}
+    for name in sorted(shapes.keys() | tensors.keys()):
+        own, read = shapes.get(name), tensors[name].shape if name in tensors else None
+        if own != read:
+            told = [tuple(shape) if shape is not None else "no" for shape in (own, read)]
+            raise RefsrError(f"{name}: {told[0]} in the network, {told[1]} in the file")
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:
@@ -44,11 +67,14 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["refsr"])
+            config, facts = header["config"], header["facts"]
+            if not isinstance(config, dict) or not isinstance(facts, dict):
+                raise TypeError("its header is no configuration")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        return header["config"], header["facts"], tensors
+        return config, facts, tensors
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RefsrError(f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew") from error
 
 

@@ -93,8 +93,11 @@ class Registry:
         """The evaluation a version was registered with."""
         with tempfile.TemporaryDirectory() as folder:
             path = self.fetch(version, METRICS, Path(folder))
-            metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return metrics
+            try:
+                return dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                told = f"{METRICS} of version {version} of {self.name!r} is damaged"
+                raise RefsrError(f"{told}; register the model again") from error
 
     def fetch(self, version: str, file: str, folder: Path) -> Path:
         """Copy one file a version carries, its CHECKPOINT or its METRICS, into a folder."""

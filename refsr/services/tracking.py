@@ -23,6 +23,7 @@ import numpy as np
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.redaction import hide, remember, without_userinfo
+from refsr.services import orphans
 from refsr.services.local_store import artifact_root, is_read_only, prepare, store_file, way_out
 from refsr.services.versioning import data_hash, git_revision
 
@@ -92,10 +93,12 @@ def start_run(
     params: Section,
     inputs: Mapping[str, Path] | None = None,
     pipeline: str | None = None,
+    task: str = "",
 ) -> Iterator[MlflowTracker]:
     """An MLflow run named as the stage, open while the block runs; joins the run MLFLOW_RUN_ID names, if it does.
 
-    With `pipeline` it is a child of that pipeline's run, which is opened where no other stage has done so yet.
+    With `pipeline` it is a child of that pipeline's run, which is opened where no other stage has done so yet. Runs
+    that dead processes left open, and earlier tries of `task` (see refsr.services.orphans), are closed as KILLED.
 
     The run ends FINISHED, FAILED (the exception's text is its tag `error`) or KILLED. Raises RefsrError where the store
     cannot be opened, or fails later.
@@ -103,7 +106,9 @@ def start_run(
     mlflow = open_store(tracking_uri)
     with explained(tracking_uri):
         client = mlflow.MlflowClient()
-        run = mlflow.start_run(run_name=name, experiment_id=_experiment(client))
+        experiment = _experiment(client)
+        orphans.close(client, orphans.orphans(client, [experiment], task))
+        run = mlflow.start_run(run_name=name, experiment_id=experiment, tags=orphans.process_tags(task))
         tracker = MlflowTracker(client, tracking_uri, run.info.run_id)
         try:
             tracker.params(_flatten(params.model_dump(mode="json"), name))
@@ -120,6 +125,20 @@ def start_run(
                 mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         mlflow.end_run()
+
+
+def left_open(tracking_uri: str, *, close: bool = False) -> int:
+    """How many runs dead processes of this machine left RUNNING; with `close` they are set KILLED.
+
+    Raises RefsrError where the store cannot be opened, or fails.
+    """
+    client = open_store(tracking_uri).MlflowClient()
+    with explained(tracking_uri):
+        experiments = [str(each.experiment_id) for each in client.search_experiments()]
+        found = orphans.orphans(client, experiments)
+        if close:
+            orphans.close(client, found)
+    return len(found)
 
 
 def end_pipeline(tracking_uri: str, pipeline: str, status: str, tags: Mapping[str, str]) -> None:
@@ -224,17 +243,16 @@ def _require_database(uri: str) -> None:
     """Raises RefsrError where nobody listens at the host and port of a database's URI."""
     try:
         parts = urlsplit(uri)
-        host, port = parts.hostname, parts.port or PORTS.get(parts.scheme.partition("+")[0])
-    except ValueError:
+        host, port = parts.hostname, parts.port or PORTS[parts.scheme.partition("+")[0]]
+    except (ValueError, KeyError):
         return  # the driver explains it
-    if not host or not port or parts.scheme.partition("+")[0] not in PORTS:
+    if not host:
         return
     try:
         socket.create_connection((host, port), PATIENCE).close()
     except OSError as error:
         raise RefsrError(
-            f"tracking store {hide(uri)}: no answer ({error}); start the database, or set MLFLOW_TRACKING_URI to "
-            "another (sqlite:///mlflow.db needs no server)"
+            f"tracking store {hide(uri)}: no answer ({error}); start the database, or set MLFLOW_TRACKING_URI"
         ) from error
 
 

@@ -60,6 +60,7 @@ def fetch_data(wanted: Fetch, target: Path) -> Fetched:
         remember(uri)
     os.environ.setdefault("DVC_NO_ANALYTICS", "true")
     from dvc.api import DVCFileSystem
+    from dvc.lock import LockError
 
     remote = {"endpointurl": wanted.endpoint} if wanted.endpoint else None
     try:
@@ -68,6 +69,11 @@ def fetch_data(wanted: Fetch, target: Path) -> Fetched:
             md5 = _tracked(source, wanted.path)
             source.get(wanted.path, str(target), recursive=True)
             return Fetched(source.repo.get_rev(), md5)
+    except LockError as error:
+        told = " ".join(str(error).split())
+        raise RefsrError(
+            f"fetch: {wanted.repository}: another DVC process is at work there; wait for it ({told})"
+        ) from error
     except Exception as error:  # DVC, git and S3 raise what they like
         raise RefsrError(
             f"fetch: {wanted.path} of {wanted.repository} at {wanted.revision}: {_innermost(error)}; check the "

@@ -3,7 +3,7 @@
 A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named paths) -> metrics`. Its paths are marked
 `Raw`, `Input`, `Inputs` or `Output`; the door checks the inputs, hands the step a scratch path for each output
 (`NAME.partial`, beside the real one) and renames it into place when the step has ended well. A stage that dies leaves
-nothing that looks whole.
+nothing that looks whole. An output replaces only what the same stage wrote; see refsr.io.output.
 """
 
 import errno
@@ -13,12 +13,19 @@ import inspect
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.io import atomic
+from refsr.io import output as io_output
+from refsr.io.lock import Lock
+from refsr.io.output import check_apart, held, recover
+from refsr.io.paths import file_errors_as_messages, path_text
 from refsr.services.versioning import file_hash
 from refsr.tracker import NullTracker
 from refsr.training import distributed
@@ -69,12 +76,15 @@ def run(
     for its bytes for ever: then another copy of it is the same, whatever the times of its files.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
+    from refsr.services.orphans import task_key
     from refsr.services.tracking import start_run
 
     step = load(name)
     kinds = ports(step)
     options = {key: value for key, value in paths.items() if key not in kinds}
-    inputs = _checked_inputs(name, kinds, paths)
+    outputs = {} if distributed.rank() > 0 else checked_outputs(name, kinds, paths)
+    with file_errors_as_messages(f"{name}: "):
+        inputs = _checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
         return _help(step, params, kinds, inputs)
     fingerprint = ""
@@ -84,22 +94,59 @@ def run(
         facts += [known.get(key) or _facts(kinds[key], inputs[key]) for key in inputs]
         fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
-    outputs = {key: kind for key, kind in kinds.items() if kind not in _READ}
-    scratch = {key: _open_scratch(paths[key], kind, fingerprint, kept) for key, kind in outputs.items()}
+    resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
+    vouched = {key: fingerprint if resumed[key] and not kept else "" for key in outputs}
     local = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs" and Path(value).exists()}
-    with start_run(tracking_uri, name, params, local, pipeline) as tracker:
-        try:
-            metrics = step(params, tracker, **inputs, **scratch, **options)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise RefsrError(_disk_full(name, error, scratch)) from error
-            raise
-        tracker.metrics(metrics)
-    for key, partial in scratch.items():
-        _put_in_place(partial, paths[key])
-    if kept:
-        _remove(kept)
+    with held(outputs, vouched), _state_held(kept, name):
+        scratch = {key: kept / out.place.name if kept and resumed[key] else out.partial for key, out in outputs.items()}
+        task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
+        with start_run(tracking_uri, name, params, local, pipeline, task) as tracker:
+            with _as_messages(name, scratch):
+                metrics = step(params, tracker, **inputs, **scratch, **options)
+            tracker.metrics(metrics)
+        for key, written in scratch.items():
+            if not written.exists():
+                raise RuntimeError(f"the step ended without writing {written}")
+            outputs[key].put_in_place(written)
+        if kept:
+            atomic.remove(kept)
     return metrics
+
+
+@contextmanager
+def _state_held(kept: Path | None, name: str) -> Iterator[None]:
+    """Hold the folder of unfinished work on a volume, where there is one, against a second run of the same work."""
+    if kept is None:
+        yield
+        return
+    with file_errors_as_messages(f"{name}: "):
+        kept.mkdir(parents=True, exist_ok=True)
+        lock = Lock(kept.with_name(f"{kept.name}.partial-key"))
+        lock.take(f"{name}: {kept}")
+        lock.write(name, "")
+    try:
+        kept.mkdir(exist_ok=True)
+        yield
+    finally:
+        lock.release(keep=kept.exists())
+
+
+@contextmanager
+def _as_messages(name: str, scratch: Mapping[str, Path]) -> Iterator[None]:
+    """Errors of a disk, and a worker process that was killed, as one message each."""
+    try:
+        with file_errors_as_messages(f"{name}: "):
+            try:
+                yield
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise RefsrError(_disk_full(name, error, scratch)) from error
+                raise
+    except BrokenExecutor as error:
+        raise RefsrError(
+            f"{name}: a worker process was killed, most likely for want of memory; run the stage again with fewer "
+            "cores (taskset) or more memory"
+        ) from error
 
 
 def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, float]:
@@ -107,6 +154,38 @@ def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping
     with tempfile.TemporaryDirectory() as folder:
         outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}
         return step(params, NullTracker(), **inputs, **outputs)
+
+
+def checked_outputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]) -> dict[str, io_output.Output]:
+    """The outputs of a step, by port. Nothing is read of an input and nothing is changed.
+
+    Raises:
+        RefsrError: One of them is not this stage's to replace, or overlaps an input or another output.
+    """
+    inputs: dict[str, Path] = {}
+    for key, kind in kinds.items():
+        given = [paths[key]] if kind != "inputs" and paths.get(key) is not None else paths.get(key) or []
+        texts = [path_text(str(value)) for value in given]
+        if kind in _READ:
+            inputs |= {
+                f"{_option(key)}{f' #{i}' * (i > 1)}": Path(text)
+                for i, text in enumerate(texts, 1)
+                if not text.startswith("s3://")
+            }
+    outputs = {}
+    for key, kind in kinds.items():
+        if kind not in _READ:
+            outputs[key] = io_output.Output(SIDE_STEPS.get(name, name), _option(key), Path(paths[key]))
+    check_apart({_option(key): each for key, each in outputs.items()}, inputs)
+    for each in outputs.values():
+        each.check()
+    for path in inputs.values():
+        recover(path)
+    return outputs
+
+
+def _option(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
 
 
 def _checked_inputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +198,7 @@ def _checked_inputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any
 
 
 def _require(name: str, key: str, kind: str, value: Any) -> None:
-    option = f"{name}: input --{key.replace('_', '-')}"
+    option = f"{name}: input {_option(key)}"
     if kind == "raw set":
         from refsr.data import sources
 
@@ -149,47 +228,6 @@ def _facts(kind: str, value: Any) -> list[Any]:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         facts += [(str(p.relative_to(path)), file_hash(p)) for p in files]
     return facts
-
-
-def _open_scratch(path: Path, kind: str, fingerprint: str, kept: Path | None) -> Path:
-    """The scratch path of an output: empty, or what a killed run of the very same stage left there.
-
-    It stands beside the output; a resumable one stands in `kept`, a folder of this very stage, where that is given.
-    """
-    if kind == "resumable output" and kept:
-        kept.mkdir(parents=True, exist_ok=True)
-        return kept / path.name
-    partial, key = _beside(path), path.with_name(path.name + ".partial-key")
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    if not (kind == "resumable output" and key.exists() and key.read_text() == fingerprint):
-        _remove(partial)
-        key.unlink(missing_ok=True)
-    if kind == "resumable output":
-        key.write_text(fingerprint)
-    return partial
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + ".partial")
-
-
-def _put_in_place(partial: Path, path: Path) -> None:
-    if not partial.exists():
-        raise RuntimeError(f"the step ended without writing {partial}")
-    if partial != _beside(path):  # on another disk, from which nothing can be renamed to here
-        _remove(_beside(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if partial.is_dir() else shutil.copyfile)(partial, _beside(path))
-    _remove(path)
-    _beside(path).rename(path)
-    path.with_name(path.name + ".partial-key").unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _disk_full(name: str, error: OSError, scratch: Mapping[str, Path]) -> str:

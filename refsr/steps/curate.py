@@ -48,7 +48,7 @@ def curate(
     """
     if shard:
         return write_part(params, raw, curated, embed_faces, usable_cores(), parts.parse_share(shard), DETECTOR)
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), detector=DETECTOR)
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), detector=DETECTOR, keep_work=True)
     record(tracker, curated)
     return summary
 
@@ -63,14 +63,14 @@ def preview(params: Curate, raw: str) -> dict[str, int | str]:
     sizes = files["size"].to_numpy()[images["file"]]
     counts = images["identity"].value_counts()
     crops = int(counts[counts.index.isin(first)].clip(upper=most_candidates(params)).sum())
-    packed = [storage.size_of(place) for place in tree.source.archives.values() if spool.is_packed(place)]
+    packed = [storage.size_of(place) for place in tree.source.archives if spool.is_packed(place)]
     metadata = [files["name"].iloc[row] for pattern in METADATA for row in tree.find(pattern)]
     return {
         "identities": len(tree.identities),
         **{f"identities.{split}": len(keys) for split, keys in order.items()},
         "images": len(images),
         "bytes": int(sizes.sum()),
-        "archives": ", ".join(Path(place).name for place in tree.source.archives.values()) or "none",
+        "archives": ", ".join(Path(place).name for place in tree.source.archives) or "none",
         "metadata": ", ".join(metadata) or "none",
         "never read": len(tree.refused),
         "identities measured first": len(first),
@@ -137,11 +137,13 @@ def write_curated(
     workers: int,
     joined: Sequence[Path] = (),
     detector: Detector | None = None,
+    *,
+    keep_work: bool = False,
 ) -> dict[str, float]:
     """All of a curated folder; its summary and `images_per_second`, of those measured now.
 
     What is found in `curated` of a run that was killed, or in the parts `joined`, is not measured again. The bytes are
-    the same for any `workers` and any parts.
+    the same for any `workers` and any parts. With `keep_work` that stays in the folder, for who puts it in its place.
     """
     started = time.perf_counter()
     measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
@@ -162,7 +164,7 @@ def write_curated(
     summary = summarise(manifest, rejects, planted)
     document = summary | {"empty_identities": tree.empty, "rendered": planted is not None}
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
-    measuring.close()
+    measuring.close(keep=keep_work)
     return summary | {"images_per_second": measuring.count / (time.perf_counter() - started)}
 
 

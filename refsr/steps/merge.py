@@ -11,6 +11,6 @@ def merge(params: Curate, tracker: Tracker, *, raw: Raw, parts: Inputs, curated:
 
     Raises RefsrError naming a part of another raw set, of other parameters or of another number of parts.
     """
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), parts, DETECTOR)
+    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), parts, DETECTOR, keep_work=True)
     record(tracker, curated)
     return summary

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from refsr.services.versioning import data_hash, file_hash, git_revision
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 
+COMPARED, FIRST = "gate.champion", "none yet"  # a version's tag: the champion at its registration
 CHUNK = 1024  # images hashed at a time
 
 
@@ -54,7 +56,10 @@ def register(
         raise RefsrError(refusal("the model is not registered", verdict))
     facts = made_of | _lineage(registry, curated, {"train_sisr": sisr, "train_refsr": refsr})
     if version is None:
-        version = registry.register(tracker, refsr / CHECKPOINT, evaluation / METRICS, example(config), facts)
+        tags = facts | {COMPARED: verdict.champion}
+        version = registry.register(tracker, refsr / CHECKPOINT, evaluation / METRICS, example(config), tags)
+    elif registry.champion() == version and registry.tags(version).get(COMPARED) == FIRST:
+        verdict = replace(verdict, champion=FIRST)  # a registration that was killed, or is repeated, ends the same
     registry.make_candidate(version)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     card = model_card(
@@ -94,7 +99,7 @@ def against_champion(
 ) -> Verdict:
     """The gate's verdict; the champion counts too, if it is another version and saw the same test images."""
     if champion is None:
-        return judge(metrics, gate, champion_note="none yet")
+        return judge(metrics, gate, champion_note=FIRST)
     if champion == version:
         return judge(metrics, gate, champion_note=f"version {champion} is the champion")
     if registry.tags(champion).get("test_set") != measured_on:
@@ -139,9 +144,18 @@ def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
         metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RefsrError(f"{path}: cannot be read ({error}); run the stage `evaluate` again") from error
+    if not isinstance(metrics, dict):
+        raise RefsrError(f"{path}: no metrics in it; run the stage `evaluate` again")
     return metrics
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RefsrError(f"{path}: damaged; run the stage `curate` again") from error
 
 
 def _counts(curated: Path) -> dict[str, Any]:
@@ -151,7 +165,7 @@ def _counts(curated: Path) -> dict[str, Any]:
     tested = (table["split"] == "test") & (table["role"] == "image")
     summary = curated / "summary.json"
     return {
-        "rendered": summary.is_file() and bool(json.loads(summary.read_text(encoding="utf-8")).get("rendered")),
+        "rendered": summary.is_file() and bool(_read_summary(summary).get("rendered")),
         "train_identities": int(identities.get("train", 0)),
         "test_identities": int(identities.get("test", 0)),
         "test_images": int(tested.sum()),

@@ -1,8 +1,8 @@
 """Step `upscale_folder`: a folder of small faces and references -> a folder of larger faces."""
 
+import csv
 from pathlib import Path
 
-import pandas as pd
 from tqdm import tqdm
 
 from refsr.config import UpscaleFolder
@@ -20,26 +20,37 @@ def upscale_folder(
 ) -> dict[str, float]:
     """Write NAME.png for each pairs/small/NAME.*, by the reference pairs/ref/NAME.* where there is one.
 
-    An image that cannot be read is left out, with its reason in rejects.csv. Raises RefsrError where none is left.
+    Whatever one image does, the others are upscaled; rejects.csv has a row for each that failed, written as it fails.
+    Raises RefsrError where none is left.
     """
     model = load_model(refsr / "model.safetensors").to(choose_device(params.device))
     small, references = _images(pairs / "small"), _images(pairs / "ref")
     if not small:
         raise RefsrError(f"{pairs / 'small'}: no JPEG, PNG or WebP image here; small faces belong there as NAME.png")
     upscaled.mkdir()
-    rejects = []
-    for name, path in tqdm(small.items(), desc="upscale_folder", unit="image", mininterval=2):
-        try:
-            reference = read_image(references[name]) if name in references else None
-            write_image(upscaled / f"{name}.png", upscale(model, read_image(path), reference))
-        except RefsrError as error:
-            rejects.append({"name": name, "reason": str(error)})
-    pd.DataFrame(rejects, columns=["name", "reason"]).to_csv(upscaled / "rejects.csv", index=False)
-    if len(rejects) == len(small):
-        raise RefsrError(f"{pairs}: none of {len(small)} images could be upscaled; the first: {rejects[0]['reason']}")
+    reasons = []
+    with (upscaled / "rejects.csv").open("w", newline="", encoding="utf-8") as file:
+        rejects = csv.writer(file, lineterminator="\n")
+        rejects.writerow(["name", "reason"])
+        for name, path in tqdm(small.items(), desc="upscale_folder", unit="image", mininterval=2):
+            try:
+                reference = read_image(references[name]) if name in references else None
+                write_image(upscaled / f"{name}.png", upscale(model, read_image(path), reference))
+            except Exception as error:
+                reasons.append(_reason(path, error))
+                rejects.writerow([name, reasons[-1]])
+                file.flush()
+    if len(reasons) == len(small):
+        raise RefsrError(f"{pairs}: none of {len(small)} images could be upscaled; the first: {reasons[0]}")
     tracker.artifact(upscaled / "rejects.csv")
     alone = sum(name not in references for name in small)
-    return {"images": float(len(small)), "rejects": float(len(rejects)), "without_reference": float(alone)}
+    return {"images": float(len(small)), "rejects": float(len(reasons)), "without_reference": float(alone)}
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """In one line: what is wrong with this image, in the words of the reader where it knew."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, RefsrError) else f"{path}: {type(error).__name__}: {text}"
 
 
 def _images(folder: Path) -> dict[str, Path]:

@@ -23,7 +23,7 @@ def validate(params: Validate, tracker: Tracker, *, curated: Input, validation: 
     all the same.
     """
     frames = tables(Curated(curated), params.sample, params.seed)
-    outcomes = check(frames, suites(params), validation / "data_docs")
+    outcomes = check(frames, suites(params, frames["schema"].columns), validation / "data_docs")
     _write_result(validation / "result.json", outcomes, frames)
     tracker.artifact(validation)
     broken = [outcome for outcome in outcomes if not outcome.success]

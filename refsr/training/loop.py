@@ -16,6 +16,7 @@ from tqdm import tqdm
 from refsr.config import Training
 from refsr.data.degrade import reduce
 from refsr.errors import RefsrError
+from refsr.io.atomic import write_file
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
@@ -99,20 +100,35 @@ class Learner:
             "history": self.history,
             "precision": self.precision,
         }
-        partial = path.with_name(path.name + ".partial")
-        torch.save(state, partial)
-        partial.rename(path)
+        write_file(path, lambda partial: torch.save(state, partial))
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
-        state = torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+        state = _read_state(path) if path.exists() else None
         state = self.processes.from_first(state)
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
-        self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+            if not 0 <= self.step <= self.params.steps or self.average.keys() != state["model"].keys():
+                raise ValueError(f"step {self.step} of {self.params.steps}")
+        except Exception as error:  # PyTorch raises what it likes for a state of another shape
+            raise _no_state(path, error) from error
+
+
+def _read_state(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # PyTorch raises what it likes for a damaged or foreign file
+        raise _no_state(path, error) from error
+
+
+def _no_state(path: Path, error: Exception) -> RefsrError:
+    told = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    return RefsrError(f"{path}: damaged, or of another training ({told}); delete it and run the training stage again")
 
 
 def _placed(model: nn.Module, device: str) -> nn.Module:
@@ -146,7 +162,8 @@ def train(
 ) -> dict[str, float]:
     """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
 
-    A folder that holds the state of a killed training is gone on with, on a CPU to the very weights of one that was not
+    `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A folder that holds
+    the state of a killed training is gone on with, on a CPU to the very weights of one that was not
     killed; a GPU adds up in another order each time.
     At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
     `loss_networks`, which pretrained networks had a part in the loss. Several processes train together where a launcher
@@ -162,7 +179,6 @@ def train(
         _steps(learner, pairs, tracker, folder, picture, snapshot_at)
     learner.export(folder / "model.safetensors")
     _write_history(folder / "history.csv", learner.history)
-    (folder / "state.pt").unlink()
     return {key: value for key, value in learner.history[-1].items() if key != "step"}
 
 

@@ -92,7 +92,7 @@ def test_its_name_leaves_room_for_the_names_of_a_hundred_pods() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (CLUSTER.replace("state:", "everywhere: {} #"), "tasks.train_sisr.nodes: several nodes need a volume"),
+        (CLUSTER.replace("state:", "#"), "tasks.train_sisr.nodes: several nodes need a volume"),
         ("state: {claim: shared}\ntasks: {evaluate: {nodes: 2}}", "tasks.evaluate.nodes: only train_sisr and train_re"),
         ("state: {claim: shared}\ntasks: {train_sisr: {nodes: 0}}", "tasks.train_sisr.nodes: Input should be greater"),
     ],

@@ -154,7 +154,7 @@ def test_a_registered_model_upscales_a_folder(tasks: Path, tiny: Path, tmp_path:
     assert status == 0, output
     (made,) = tasks.parent.glob("refsr-inference-*")
     upscaled = made / "upscale-folder/upscaled"
-    assert {path.name for path in upscaled.iterdir()} == {"a.png", "b.png", "rejects.csv"}
+    assert {path.name for path in upscaled.iterdir()} == {".refsr.json", "a.png", "b.png", "rejects.csv"}
     assert cv2.imread(str(upscaled / "a.png")).shape == (32, 32, 3)
     assert "broken" in (upscaled / "rejects.csv").read_text()
     assert _metrics(made, "upscale_folder") == {"images": 3, "rejects": 1, "without_reference": 2}

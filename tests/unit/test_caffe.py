@@ -216,5 +216,5 @@ def test_a_network_that_is_not_the_authors_is_refused_by_name(fault: str, tmp_pa
 
 def test_a_checkpoint_that_cannot_be_written_is_told(case: Case, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RefsrError, match="cannot be written"):
+    with pytest.raises(RefsrError, match="file: not a folder"):
         import_caffe(case.file, tmp_path / "file" / "m.safetensors", SIZE, SCALE)

@@ -190,5 +190,5 @@ def test_without_a_latent_variable_there_is_no_sample() -> None:
 def test_an_unknown_network_or_option_is_refused() -> None:
     with pytest.raises(ValueError, match="no such network"):
         build({"model": "sisr", "variant": "nonesuch"})
-    with pytest.raises(RefsrError, match="latent -1: there cannot be fewer units than 0"):
+    with pytest.raises(RefsrError, match="option latent: a whole number from 0 to 1024 is expected, not -1"):
         build(SMALL | {"model": "sisr", "latent": -1})

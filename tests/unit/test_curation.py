@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +11,6 @@ import pandas as pd
 import pytest
 from raw_trees import PARAMS, SIZE, curate_tree, draw, embed_colour, jpeg, make_raw, person, put, write_metadata
 
-from refsr.config import Curate
 from refsr.data import measure, quality
 from refsr.data.curated import Curated
 from refsr.data.manifest import MANIFEST, REASONS, REJECTS
@@ -138,9 +138,9 @@ def test_few_images_are_decoded_at_a_time_whatever_is_left_out_between(
     expected = curate_tree(raw)[0].table
     together: list[int] = []
 
-    def see(looks: Looks, files: list[bytes], rows: list[int], params: Curate) -> None:
+    def see(looks: Looks, files: list[bytes], rows: list[int], *rest: Any) -> None:
         together.append(len(rows))
-        _see(looks, files, rows, params)
+        _see(looks, files, rows, *rest)
 
     monkeypatch.setattr(measure, "_TOGETHER", 3 * SIZE**2)
     monkeypatch.setattr(measure, "_see", see)

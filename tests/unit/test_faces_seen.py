@@ -1,6 +1,8 @@
 """Where a face is looked for, and what is left out because none is seen: no face at all, or a hidden one."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -9,9 +11,11 @@ import pandas as pd
 import pytest
 from raw_trees import BOX, LANDMARKS, draw, embed_colour, jpeg, make_raw, person, put
 
+from benchmarks import nonfaces
 from refsr.config import Curate
 from refsr.data import quality, truth
 from refsr.data.measurements import Detector
+from refsr.errors import RefsrError
 from refsr.steps.curate import face_probability, write_curated
 from refsr.synthetic.defects import spoil_picture
 from refsr.synthetic.people import view
@@ -25,8 +29,8 @@ def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(BOX, float), np.array(LANDMARKS, float).reshape(5, 2)
 
 
-def half_sure_of_dark_ones(chips: np.ndarray) -> np.ndarray:
-    return np.where(chips.mean(axis=(1, 2, 3)) < 40, 0.49, 0.5)
+def sure_of_bright_ones(chips: np.ndarray) -> np.ndarray:
+    return np.where(chips.mean(axis=(1, 2, 3)) < 40, 0.49, 0.95)
 
 
 def rejects(raw: Path, folder: Path, detector: Detector | None) -> pd.DataFrame:
@@ -36,7 +40,7 @@ def rejects(raw: Path, folder: Path, detector: Detector | None) -> pd.DataFrame:
 
 def test_faces_are_looked_for_only_where_there_are_no_box_files_at_all(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
-    detector = Detector(find, half_sure_of_dark_ones)
+    detector = Detector(find, sure_of_bright_ones)
     boxes = raw / "bb_landmark" / "loose_bb_train.csv"
     boxes.write_text("".join(line for line in boxes.read_text().splitlines(True) if "/0002_01" not in line))
     assert "no_box" in set(rejects(raw, tmp_path / "curated", detector)["reason"])
@@ -49,9 +53,48 @@ def test_what_the_detector_doubts_is_left_out_with_its_probability(tmp_path: Pat
     dark = cv2.convertScaleAbs(draw(1, 2), alpha=0.2)
     put(raw, "train", 1, "0002_01", jpeg(dark))
     assert set(rejects(raw, tmp_path / "unasked", None)["reason"]) == {"wrong_person"}
-    (left_out,) = rejects(raw, tmp_path / "asked", Detector(find, half_sure_of_dark_ones)).itertuples()
+    (left_out,) = rejects(raw, tmp_path / "asked", Detector(find, sure_of_bright_ones)).itertuples()
     assert left_out.source == f"train/{person(1)}/0002_01.jpg"
     assert (left_out.reason, left_out.value) == ("no_face", 0.49)
+
+
+def unsure_of_person_2(chips: np.ndarray) -> np.ndarray:
+    return np.where(chips[:, 75, 75].argmax(axis=1) == draw(2, 1)[60, 60, ::-1].argmax(), 0.94, 0.96)
+
+
+def test_an_identity_without_a_certain_face_is_left_out(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    unsure = rejects(raw, tmp_path / "curated", Detector(find, unsure_of_person_2))
+    assert set(unsure["reason"]) == {"no_reference"}
+    assert person(2) in set(unsure["identity"])
+    assert (unsure["value"] == 0.94).all()
+
+
+def dies_at_red(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if image[..., 0].min() > 200 > 50 > image[..., 1:].max():
+        os.kill(os.getpid(), signal.SIGKILL)
+    return find(image)
+
+
+def test_an_image_at_which_a_worker_is_killed_is_left_out_of_the_next_run(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    shutil.rmtree(raw / "bb_landmark")
+    put(raw, "train", 1, "0002_01", jpeg(np.full((120, 120, 3), (0, 0, 255), np.uint8)))
+    detector = Detector(dies_at_red, sure_of_bright_ones)
+    source = f"train/{person(1)}/0002_01.jpg"
+    with pytest.raises(RefsrError, match=rf"killed while it decoded {source}, left out when you run again"):
+        write_curated(PARAMS, raw, tmp_path / "curated", embed_colour, 2, detector=detector)
+    write_curated(PARAMS, raw, tmp_path / "curated", embed_colour, 2, detector=detector)
+    table = pd.read_parquet(tmp_path / "curated" / "rejects.parquet").set_index("source")
+    assert table.loc[source, "reason"] == "costly"
+    assert not (tmp_path / "curated" / "work").exists()
+
+
+@pytest.mark.parametrize("kind", nonfaces.KINDS)
+def test_no_drawn_picture_is_taken_for_a_certain_face(kind: str) -> None:
+    seen = nonfaces.probabilities(nonfaces.KINDS[kind], 150, seed=1)
+    assert seen.max() < Curate().min_reference_probability
+    assert (seen < Curate().min_face_probability).mean() >= 0.95
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])

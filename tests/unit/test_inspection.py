@@ -16,7 +16,7 @@ from raw_trees import BOX, draw, embed_colour, jpeg, make_raw, put, write_metada
 from refsr.__main__ import main
 from refsr.config import Curate
 from refsr.data.curated import Curated
-from refsr.data.manifest import REASONS
+from refsr.data.manifest import REASONS, VALUES
 from refsr.errors import RefsrError
 from refsr.evaluation import charts, inspection
 from refsr.evaluation.page import jpeg_uri
@@ -240,3 +240,14 @@ def test_the_command_writes_the_page(
     assert [path.name for path in page.parent.iterdir()] == ["inspect.html"]
     assert main(["inspect", "--curated", str(tmp_path), "-o", str(page)]) == 1
     assert "no curated set here" in capsys.readouterr().err
+
+
+def test_a_value_has_the_name_and_the_limit_of_its_reason() -> None:
+    """A limit is a parameter of curation, and its own message names the same quantity as the page."""
+    assert set(VALUES) <= set(REASONS)
+    assert {value.threshold for value in VALUES.values()} - {""} <= set(Curate.model_fields)
+    limits = {"max_cut", "min_box", "max_yaw", "min_sharpness", "min_face_probability", "max_identity_distance"}
+    assert limits <= {value.threshold for value in VALUES.values()}
+    rejects = pd.DataFrame({"reason": ["no_face"], "value": [0.25]})
+    (row,) = inspection._reasons(rejects, {})
+    assert (row["measure"], row["threshold"]) == ("probability of a face", "min_face_probability")

@@ -78,6 +78,15 @@ def test_a_promotion_killed_half_way_does_not_confuse_rollback(pipeline: Pipelin
     assert registry.rollback() == ("2", "1")
 
 
+def test_a_registration_that_is_repeated_writes_the_same_bytes(pipeline: Pipeline) -> None:
+    pipeline.train(0)
+    written = []
+    for _ in range(2):  # the second is what follows a kill between the registry and the output
+        pipeline.register()
+        written.append({path.name: path.read_bytes() for path in pipeline.paths["registration"].iterdir()})
+    assert written[0] == written[1]
+
+
 def test_a_former_champion_that_was_deleted_is_passed_over(pipeline: Pipeline) -> None:
     registry = Registry(pipeline.uri, "refsr")
     for seed in (1, 2, 3):

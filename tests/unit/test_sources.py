@@ -4,13 +4,12 @@ import gzip
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from fuzz import fuzz_csv, fuzz_tar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_trees import make_raw, person, put
@@ -240,14 +239,6 @@ def test_what_is_no_raw_set_is_refused_by_name(tmp_path: Path) -> None:
         sources.check(tmp_path / "nowhere")
     with pytest.raises(RefsrError, match=r"file.txt: neither a folder nor an archive"):
         sources.check(tmp_path / "file.txt")
-
-
-@pytest.mark.parametrize("fuzz", [fuzz_tar, fuzz_csv])
-def test_damage_ends_in_a_set_or_a_message(fuzz: Callable[[int, int, Path], dict[str, int]], tmp_path: Path) -> None:
-    outcomes = fuzz(80, 0, tmp_path)
-    assert outcomes["read"] > 0
-    assert outcomes["refused"] > 0
-    assert sum(outcomes.values()) == 80
 
 
 def test_links_that_lead_nowhere_and_special_files_in_a_folder_are_told_of(tmp_path: Path) -> None:

@@ -9,10 +9,17 @@ import pytest
 from refsr import steps
 from refsr.config import Validate
 from refsr.errors import RefsrError
+from refsr.io import atomic
 from refsr.steps import Input, Output, ResumableOutput
 from refsr.tracker import Tracker
 
 Write = Callable[[Path], None]
+
+
+def put(folder: Path, text: str) -> None:
+    """A folder with one file, as a step would leave it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "file").write_text(text)
 
 
 def _step(write: Write) -> steps.Step:
@@ -36,23 +43,23 @@ def _run(monkeypatch: pytest.MonkeyPatch, folder: Path, step: steps.Step) -> dic
 
 def test_a_missing_input_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(RefsrError, match=r"validate: input --curated .*in: no such file or folder; .*dvc repro"):
-        _run(monkeypatch, tmp_path, _step(lambda path: path.write_text("x")))
+        _run(monkeypatch, tmp_path, _step(lambda path: put(path, "x")))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_output_replaces_the_old_one_only_when_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "out").write_text("old")
+    _run(monkeypatch, tmp_path, _step(lambda path: put(path, "old")))
 
     def half(path: Path) -> None:
-        path.write_text("half")
+        put(path, "half")
         raise RefsrError("no")
 
     with pytest.raises(RefsrError, match="no"):
         _run(monkeypatch, tmp_path, _step(half))
-    assert (tmp_path / "out").read_text() == "old"
-    assert _run(monkeypatch, tmp_path, _step(lambda path: path.write_text("new"))) == {"rows": 1.0}
-    assert (tmp_path / "out").read_text() == "new"
+    assert (tmp_path / "out/file").read_text() == "old"
+    assert _run(monkeypatch, tmp_path, _step(lambda path: put(path, "new"))) == {"rows": 1.0}
+    assert (tmp_path / "out/file").read_text() == "new"
     assert not list(tmp_path.glob("*.partial*"))
 
 
@@ -81,7 +88,7 @@ def test_a_killed_stage_finds_its_scratch_again_unless_anything_changed(
 
     def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
         seen.append(validation.exists())
-        validation.write_text("so far")
+        put(validation, "so far")
         if len(seen) < 4:
             raise KeyboardInterrupt
         return {}
@@ -103,8 +110,8 @@ def test_what_was_saved_is_found_by_content_from_another_folder(
     seen: list[str] = []
 
     def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
-        seen.append(validation.read_text() if validation.exists() else "")
-        validation.write_text("so far")
+        seen.append((validation / "file").read_text() if validation.exists() else "")
+        put(validation, "so far")
         if len(seen) == 1:
             raise KeyboardInterrupt
         return {}
@@ -123,5 +130,43 @@ def test_what_was_saved_is_found_by_content_from_another_folder(
     pod("second", "a")
     assert seen == ["", "", "so far"]
     assert not (tmp_path / "first" / "out").exists()
-    assert (tmp_path / "second" / "out").read_text() == "so far"
+    assert (tmp_path / "second" / "out" / "file").read_text() == "so far"
     assert not list((tmp_path / "state").iterdir())
+
+
+def _resumable(calls: list[bool]) -> steps.Step:
+    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+        calls.append((validation / "state.pt").exists())
+        validation.mkdir(exist_ok=True)
+        (validation / "state.pt").write_text("resume point")
+        (validation / "whole.txt").write_text("whole")
+        return {}
+
+    return step
+
+
+@pytest.mark.parametrize("moment", ["before the rename", "after it"])
+def test_a_finished_step_killed_about_the_rename_is_not_done_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    calls: list[bool] = []
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    remove = atomic.remove
+
+    def killed_at_cleaning(path: Path) -> None:
+        killed() if path.name == "state.pt" else remove(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        if moment == "before the rename":
+            patch.setattr(atomic, "replace", killed)
+        else:
+            patch.setattr(atomic, "remove", killed_at_cleaning)
+        _run(patch, tmp_path, _resumable(calls))
+    _run(monkeypatch, tmp_path, _resumable(calls))
+    assert calls == [False, True], "the second run has the resume point of the first"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".refsr.json", "whole.txt"}
+    assert not list(tmp_path.glob("*.partial*"))

@@ -204,3 +204,10 @@ def test_a_copy_across_the_splits_is_a_breach_that_names_its_twin(curated: Path)
     told = breaches(curated)
     assert "no near-duplicate across the splits: 2 rows" in told
     assert f"copy_in_other_split {table.at[a, 'source']}" in told
+
+
+def test_a_column_that_the_docs_offer_is_accepted_and_its_type_is_held(curated: Path) -> None:
+    doctor(curated, lambda table: table.assign(skin_tone="type V"))
+    run(curated)
+    doctor(curated, lambda table: table.assign(skin_tone=5))
+    assert "skin_tone is str" in breaches(curated)

@@ -1,0 +1,90 @@
+"""The file that says which stage wrote a folder: `.refsr.json` in it.
+
+It holds the stage and how many files the stage left in each folder, so the same output has the same marker. A folder
+without one, or with more files than it tells, holds something of the user's.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from refsr.errors import RefsrError
+
+MARKER = ".refsr.json"
+# Names in an output that a killed run goes on from: kept until it is in place, never part of it.
+RESUME_POINTS = ("state.pt", "work.finished")
+
+
+def is_marker(name: str) -> bool:
+    """Whether a file in a folder, archive or bucket is a marker, by its name."""
+    return name == MARKER or name.endswith(f"/{MARKER}")
+
+
+def write(folder: Path, stage: str) -> None:
+    """Mark a finished folder as written by `stage`."""
+    (folder / MARKER).unlink(missing_ok=True)
+    document = {"written_by": "refsr", "stage": stage, "files": dict(_counts(folder))}
+    (folder / MARKER).write_text(json.dumps(document, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def require_own(path: Path, stage: str) -> None:
+    """Check that `stage` may replace what stands at `path`: nothing, something empty, or its own output.
+
+    Raises:
+        RefsrError: It is anything else; the text says what, and the way out.
+    """
+    way_out = "remove it yourself if it may go, or name another folder"
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            if next(entries, None) is None:
+                return
+    elif not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return
+    else:
+        raise RefsrError(f"{path}: a file stands there, and `{stage}` writes a folder; {way_out}")
+    document = read(path)
+    if document is None:
+        raise RefsrError(f"{path}: exists, and no run of `{stage}` marked it as its own ({MARKER}); {way_out}")
+    if document["stage"] != stage:
+        raise RefsrError(f"{path}: written by `{document['stage']}`, not by `{stage}`; {way_out}")
+    for name, count in _counts(path):
+        if count > document["files"].get(name, 0):
+            inside = path / name
+            raise RefsrError(f"{inside}: holds files that `{stage}` did not write; move them, or name another folder")
+
+
+def is_own(path: Path, stage: str) -> bool:
+    """Whether `stage` may replace what stands at `path`; see `require_own`."""
+    try:
+        require_own(path, stage)
+    except RefsrError:
+        return False
+    return True
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """What the marker of a folder says; None where there is none of ours."""
+    try:
+        document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or document.get("written_by") != "refsr":
+        return None
+    sound = isinstance(document.get("stage"), str) and isinstance(document.get("files"), dict)
+    return document if sound else None
+
+
+def _counts(folder: Path) -> Iterator[tuple[str, int]]:
+    """(folder relative to `folder`, files in it) of each folder with files; marker and resume points do not count."""
+    for root, folders, files in os.walk(folder):
+        name = os.path.relpath(root, folder)
+        if name == ".":
+            folders[:] = [each for each in folders if each not in RESUME_POINTS]
+            files = [each for each in files if each not in (MARKER, *RESUME_POINTS)]
+        folders.sort()
+        links = [each for each in folders if (Path(root) / each).is_symlink()]
+        count = len(files) + len(links)
+        if count:
+            yield name, count

@@ -1,0 +1,100 @@
+"""Paths as a user gives them, and errors of the file system as one message."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from refsr.errors import RefsrError
+from refsr.paths import checked_path
+
+NAME_BYTES = 255  # the longest name of a file on Linux
+_WAYS_OUT = {
+    errno.EACCES: "change its permissions, or name another path",
+    errno.EPERM: "change its permissions, or name another path",
+    errno.EROFS: "name a path on a disk that can be written",
+    errno.ENOTDIR: "a file stands where a folder is needed; move it, or name another path",
+    errno.EISDIR: "a folder stands where a file is needed; name another path",
+    errno.EEXIST: "something of this name exists; move it, or name another path",
+    errno.ENAMETOOLONG: "name a shorter path",
+    errno.ELOOP: "its links lead in a circle; name another path",
+    errno.ENOENT: "no such file or folder; name another path",
+    errno.ENOSPC: "make room and run the command again",
+    errno.EDQUOT: "make room and run the command again",
+}
+
+
+def path_text(text: str) -> str:
+    """A path or URI as an option gives it, unchanged.
+
+    Raises:
+        RefsrError: It is `-`, or against the rule of `refsr.paths.checked_path`.
+    """
+    if text == "-":
+        raise RefsrError("'-': no path; refsr reads and writes files only. Write ./- for a file of this name")
+    try:
+        return checked_path(text.strip() and text)
+    except ValueError as error:
+        raise RefsrError(f"path {text[:120]!r}: {error}") from error
+
+
+def path_option(text: str) -> Path:
+    """The path that an option gives; the `type` of every path option of the command line.
+
+    Raises:
+        RefsrError: See `path_text`.
+    """
+    return Path(path_text(text))
+
+
+def explain(error: OSError) -> str:
+    """An error of the file system in one line: path, reason, way out."""
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    reason = error.strerror or str(error)
+    way_out = _WAYS_OUT.get(error.errno or 0, "see the path and the disk it lies on")
+    return f"{where + ': ' if where else ''}{reason}; {way_out}"
+
+
+@contextmanager
+def file_errors_as_messages(what: str = "") -> Iterator[None]:
+    """Raise RefsrError, after `what`, for an OSError that names a file or has a known way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno not in _WAYS_OUT:
+            raise
+        raise RefsrError(f"{what}{explain(error)}") from error
+
+
+def require_short_names(path: Path) -> None:
+    """Raises RefsrError where a name in `path` is longer than a disk takes."""
+    for name in path.parts:
+        if len(os.fsencode(name)) > NAME_BYTES:
+            raise RefsrError(f"{path}: {name[:20]}... is longer than {NAME_BYTES} bytes; name a shorter path")
+
+
+def require_folder(path: Path) -> None:
+    """Raises RefsrError where `path`, or a parent of it, exists and is no folder, or a name in it is too long."""
+    require_short_names(path)
+    for place in (*reversed(path.parents), path):
+        with file_errors_as_messages():
+            if os.path.lexists(place) and not place.is_dir():
+                raise RefsrError(f"{place}: not a folder; move it, or name another path")
+
+
+def real(path: Path) -> Path:
+    """Where a path leads after all links; the last parts of it need not exist.
+
+    Raises:
+        RefsrError: Its links lead in a circle, or it cannot be a path at all.
+    """
+    try:
+        place = Path(os.path.realpath(path))
+        if place.is_symlink():
+            raise RefsrError(f"{path}: its links lead in a circle; name another path")
+    except ValueError as error:
+        raise RefsrError(f"{str(path)!r}: {error}; name another path") from error
+    except OSError as error:
+        raise RefsrError(explain(error)) from error
+    return place

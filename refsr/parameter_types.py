@@ -1,0 +1,121 @@
+"""The types of parameters: strict numbers with bounds, texts, names and paths."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, StrictBool
+
+from refsr.paths import checked_path
+
+MAX_COUNT = 10**9  # of steps and the like: of what costs time alone
+MAX_PEOPLE = 400_000  # identities are numbered n000000 to n999999, some of them with gaps
+MAX_BATCH = 8192
+MIN_HR = 16  # pixels: 16x leaves one of LR
+MAX_LIST = 2**23  # bytes of a file of identities
+# Options of networks by name, the least and the most of each; see the classes in refsr.models.
+MODEL_OPTIONS = {
+    "hr_size": (1, 4096),
+    "scale": (1, 64),
+    "width": (1, 1024),
+    "blocks": (0, 64),
+    "latent": (0, 1024),
+    "heads": (1, 64),
+}
+
+
+def _whole(value: object) -> object:
+    """A whole float as an integer; everything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def exact_number(value: object) -> object:
+    """A number for a choice between numbers; None for a boolean or a text, which would count as one."""
+    return None if isinstance(value, bool | str) else _whole(value)
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError(f"{text[:80]!r} begins or ends with a space, or holds what cannot be printed")
+    return text
+
+
+def _path(value: object) -> object:
+    if isinstance(value, str | Path):
+        checked_path(str(value))
+        _printable(str(value))
+    return value
+
+
+def _large_enough(side: int) -> int:
+    if side < MIN_HR:
+        raise ValueError(f"{side} is too small an image for the networks; at least {MIN_HR} pixels")
+    return side
+
+
+def optional_path(value: str) -> str:
+    """A path that passes the rule of refsr.paths, or an empty text. Raises ValueError."""
+    if value:
+        _path(value)
+    return value
+
+
+def _model_name(name: str) -> str:
+    """A name that MLflow and its URIs models:/NAME@ALIAS can have."""
+    taken = [character for character in "/:@%?#\\" if character in name]
+    if taken or name in (".", ".."):
+        raise ValueError(f"{name!r} cannot be a model's name: leave out {' '.join(taken) or name}")
+    return name
+
+
+def words_of(path: str) -> list[str]:
+    """The words of a file of identities. Raises ValueError where it cannot be read."""
+    try:
+        checked_path(path)
+        with Path(path).open("rb") as file:
+            data = file.read(MAX_LIST + 1)
+        if len(data) > MAX_LIST:
+            raise ValueError(f"more than {MAX_LIST} bytes")
+        return data.decode("utf-8-sig").split()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path[:120]}: is neither `all` nor a list, nor a file of one that can be read") from error
+
+
+Whole = Annotated[int, BeforeValidator(_whole), Strict()]
+Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]  # NumPy refuses less, PyTorch what comes of more
+Positive = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
+Count = Annotated[Whole, Field(ge=0, le=MAX_COUNT)]
+People = Annotated[Whole, Field(ge=1, le=MAX_PEOPLE)]
+BatchSize = Annotated[Whole, Field(ge=1, le=MAX_BATCH)]
+HrSize = Annotated[Whole, Field(ge=1, le=1024), AfterValidator(_large_enough)]
+Share = Annotated[Real, Field(ge=0, le=1)]
+Weight = Annotated[Real, Field(ge=0, le=1e9)]
+Difference = Annotated[Real, Field(ge=-1000, le=1000)]
+Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), AfterValidator(_model_name)]
+Identity = Annotated[str, Field(pattern=r"^n[0-9]{6}$", max_length=7)]
+Option = Annotated[
+    StrictBool | Whole | Real | Annotated[str, Field(max_length=100), AfterValidator(_printable)],
+    Field(union_mode="left_to_right"),
+]
+
+
+def _bounded_options(options: dict[str, Any]) -> dict[str, Any]:
+    for name, value in options.items():
+        check_option(name, value)
+    return options
+
+
+def check_option(name: str, value: object) -> None:
+    """Raises ValueError where a number of MODEL_OPTIONS is none or lies outside its bounds."""
+    if name not in MODEL_OPTIONS:
+        return
+    least, most = MODEL_OPTIONS[name]
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"option {name}: a whole number from {least} to {most} is expected, not {str(value)[:80]}")
+
+
+Options = Annotated[  # 16.0 is taken for 16 here too
+    dict[Annotated[str, Field(max_length=100)], Option], Field(max_length=100), AfterValidator(_bounded_options)
+]

@@ -1,0 +1,302 @@
+"""Kill every stage at random moments: what is run again ends in the bytes of a run left alone.
+
+    PYTHONPATH=tests:. python tests/kill_drills.py --kills 1000 --seed 0
+
+After each kill the stage is run again until it ends; then its output, the store (PRAGMA integrity_check)
+and the state of its runs are checked. One process imports everything and forks a child for each try, so
+that a try takes no longer than the stage itself. Prints one line of JSON; the exit status is 1 after a fault.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+import mlflow.pyfunc  # noqa: F401 - imported here once, not in each child
+import pandas as pd
+import torch  # noqa: F401
+
+from refsr import steps
+from refsr.config import SECTIONS, Section
+from refsr.services.registry import Registry
+from refsr.services.tracking import open_store
+from refsr.steps.register import promote
+
+PARAMS: dict[str, Any] = {
+    "synthesize": {"train_identities": 4, "test_identities": 3, "views": 3, "max_size": 100, "defects": 0},
+    "curate": {"hr_size": 32, "train_identities": 4, "test_identities": 3},
+    "validate": {"sample": 4},
+    "train_sisr": {"steps": 6, "warm_start_step": 3, "batch_size": 2, "model": {"width": 16, "blocks": 1}},
+    "train_refsr": {"steps": 4, "batch_size": 2},
+    "evaluate": {"bootstrap": 100, "strips": 1, "grid": 2, "samples": 2, "kid_images": 4},
+    "register": {
+        "gate": {
+            f"{measure}_over_{other}": -99
+            for measure in ("psnr", "identity")
+            for other in ("bicubic", "wrong", "none", "sisr", "champion")
+        }
+    },
+}
+# `precision: auto` measures which is faster, so a busy machine may choose another.
+TRAINING = {
+    "precision": "float32",
+    "device": "cpu",
+    "warmup_steps": 1,
+    "log_every": 1,
+    "image_every": 3,
+    "save_every": 1,
+}
+PATHS = {  # of each stage: its inputs and its output, which comes last
+    "synthesize": ("raw",),
+    "curate": ("raw", "curated"),
+    "merge": ("raw", "parts", "merged"),
+    "validate": ("curated", "validation"),
+    "train_sisr": ("curated", "validation", "sisr"),
+    "train_refsr": ("curated", "sisr", "refsr"),
+    "evaluate": ("curated", "sisr", "refsr", "evaluation"),
+    "register": ("curated", "sisr", "refsr", "evaluation", "registration"),
+    "promote": (),
+}
+TIMED = ("images_per_second",)  # columns that tell of the clock
+
+
+class Drill(NamedTuple):
+    """A stage with a fresh copy of the store as it was before it: `run` runs it into `folder`."""
+
+    name: str
+    run: Callable[[Path], None]
+    result: Callable[[Path], str]
+
+
+def section(name: str) -> Section:
+    """The parameters of a stage or side step."""
+    key = steps.SIDE_STEPS.get(name, name)
+    more = TRAINING if key.startswith("train_") else {}
+    return SECTIONS[key].model_validate(PARAMS[key] | more)
+
+
+def uri(folder: Path) -> str:
+    """The store of a folder."""
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def drill(name: str, whole: Path) -> Drill:
+    """The drill of a stage, which reads what the whole run left."""
+    if name == "promote":
+        return Drill(name, lambda folder: _promote(folder), _champions)
+    *inputs, output = PATHS[name]
+    paths: dict[str, Any] = {port: whole / port for port in inputs}
+    if name == "merge":
+        paths["parts"] = [whole / "parts"]
+
+    def run(folder: Path) -> None:
+        port = "curated" if name == "merge" else output
+        steps.run(name, section(name), tracking_uri=uri(folder), **paths, **{port: folder / output})
+
+    return Drill(name, run, lambda folder: digest(folder / output))
+
+
+def _promote(folder: Path) -> None:
+    promote(uri(folder), section("register"), "2")  # type: ignore[arg-type]
+
+
+def _champions(folder: Path) -> str:
+    registry = Registry(uri(folder), "refsr")
+    return f"{registry.aliases()} {registry._former()}"
+
+
+def digest(output: Path) -> str:
+    """A line per file: its name and a hash of its bytes, without clocks and dated pages."""
+    lines = []
+    for path in sorted(p for p in output.rglob("*") if p.is_file() and "data_docs" not in p.parts):
+        data = path.read_bytes()
+        if path.name == "history.csv":
+            data = pd.read_csv(path).drop(columns=list(TIMED)).to_csv().encode()
+        lines.append(f"{path.relative_to(output)} {hashlib.sha256(data).hexdigest()}")
+    return "\n".join(lines)
+
+
+def attempt(work: Callable[[Path], None], folder: Path, kill_after: float | None = None) -> tuple[int, float]:
+    """(exit status, seconds) of a forked try; its whole process group is killed after so many seconds."""
+    started = time.monotonic()
+    pid = os.fork()
+    if not pid:
+        _child(work, folder)
+    if kill_after is not None:
+        _sleep_beside(pid, started + kill_after)
+    status = os.waitpid(pid, 0)[1]
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)  # workers of its pools
+    return os.waitstatus_to_exitcode(status), time.monotonic() - started
+
+
+def _child(work: Callable[[Path], None], folder: Path) -> None:
+    os.setsid()
+    os.chdir(folder)
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    status = 1
+    try:
+        work(folder)
+        (folder / "modules.json").write_text(json.dumps(list(sys.modules)))
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _sleep_beside(pid: int, until: float) -> None:
+    while time.monotonic() < until:
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.002)
+    os.kill(pid, signal.SIGKILL)
+
+
+def prepare(root: Path, names: list[str]) -> dict[str, tuple[Path, float, str]]:
+    """Each stage left alone: (the store before it, seconds it takes, digest of its result)."""
+    whole = root / "whole"
+    whole.mkdir()
+    _succeed(lambda folder: open_store(uri(folder)) and None, whole)
+    before: dict[str, tuple[Path, float, str]] = {}
+    last = max(list(PATHS).index(name) for name in names)
+    for name in list(PATHS)[: last + 1]:
+        if name == "merge":
+            _succeed(lambda folder: _part(folder), whole)
+        if name == "promote":
+            _succeed(lambda folder: _second_version(folder), whole)
+        store = root / f"before-{name}.db"
+        shutil.copyfile(whole / "mlflow.db", store)
+        one = drill(name, whole)
+        seconds = _succeed(one.run, whole)
+        _import_as_child(whole)
+        before[name] = store, seconds, _answer(one, whole)
+    return {name: before[name] for name in names}
+
+
+def _import_as_child(folder: Path) -> None:
+    """Import here what a stage imported late, so that later tries find it."""
+    warnings.simplefilter("ignore")
+    for name in json.loads((folder / "modules.json").read_text()):
+        if name not in sys.modules:
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+
+def _part(whole: Path) -> None:
+    paths = {"raw": whole / "raw", "curated": whole / "parts"}
+    steps.run("curate", section("curate"), tracking_uri=uri(whole), shard="1/2", **paths)
+
+
+def _second_version(whole: Path) -> None:
+    """The same model with an evaluation of other bytes."""
+    shutil.copytree(whole / "evaluation", whole / "evaluation-2")
+    path = whole / "evaluation-2/metrics.json"
+    path.write_text(path.read_text() + "\n")
+    paths = {name: whole / name for name in ("curated", "sisr", "refsr")}
+    paths |= {"evaluation": whole / "evaluation-2", "registration": whole / "registration-2"}
+    steps.run("register", section("register"), tracking_uri=uri(whole), **paths)
+
+
+def _succeed(work: Callable[[Path], None], folder: Path) -> float:
+    status, seconds = attempt(work, folder)
+    if status:
+        raise SystemExit((folder / "log.txt").read_text()[-4000:])
+    return seconds
+
+
+def _answer(one: Drill, folder: Path) -> str:
+    """Its result, asked in a child: the process that forks opens no store."""
+    _succeed(lambda inside: (inside / "answer.txt").write_text(one.result(inside)) and None, folder)
+    return (folder / "answer.txt").read_text()
+
+
+def check(one: Drill, folder: Path, expected: str) -> list[str]:
+    """The faults after a stage that was killed and then ended."""
+    faults = []
+    result = _answer(one, folder)
+    if result != expected:
+        other = sorted(set(result.splitlines()) ^ set(expected.splitlines()))
+        faults.append(f"another result than that of the run left alone: {other}")
+    if left := [path.name for path in folder.glob("*.partial*")]:
+        faults.append(f"left behind: {left}")
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        sound = store.execute("PRAGMA integrity_check").fetchone()[0]
+        running = store.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING' AND name != 'pipeline'").fetchone()[
+            0
+        ]
+    if sound != "ok":
+        faults.append(f"store: {sound}")
+    if running and one.name != "promote":  # which opens no run
+        faults.append(f"{running} runs are RUNNING, and no process is")
+    return faults
+
+
+def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str, Any]:
+    """Kill the stages in turn, `kills` times in all."""
+    draw = random.Random(seed)
+    before = prepare(root, names)
+    counts = {"kills": 0, "ended_before": 0}
+    faults: list[str] = []
+    number = 0
+    lasts = {name: seconds for name, (_, seconds, _) in before.items()}
+    while counts["kills"] < kills and sum(counts.values()) < 4 * kills:
+        name = names[number % len(names)]
+        store, _, expected = before[name]
+        folder = root / "drill"
+        folder.mkdir()
+        shutil.copyfile(store, folder / "mlflow.db")
+        one = drill(name, root / "whole")
+        moments = []
+        for _ in range(draw.choice((1, 4, 8))):
+            late = draw.random() < 0.3
+            moments.append(lasts[name] * draw.uniform(0.85 if late else 0, 1.05 if late else 1))
+            status, seconds = attempt(one.run, folder, moments[-1])
+            if not status:  # it may go on from what it has, and the first run was slow
+                lasts[name] = min(lasts[name], seconds)
+            counts["kills" if status == -signal.SIGKILL else "ended_before"] += 1
+            if status not in (0, -signal.SIGKILL):
+                faults.append(f"{name} {moments}: {(folder / 'log.txt').read_text()[-1500:]}")
+        status, _ = attempt(one.run, folder)
+        found = check(one, folder, expected) if not status else [(folder / "log.txt").read_text()[-1500:]]
+        faults += [f"{name} killed at {moments} of {lasts[name]:.2f} s: {fault}" for fault in found]
+        shutil.rmtree(folder)
+        number += 1
+    times = {name: round(seconds, 2) for name, seconds in lasts.items()}
+    return counts | {"seed": seed, "seconds": times, "faults": faults}
+
+
+def main() -> int:
+    """Drill, print, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=list(PATHS), default=list(PATHS))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="refsr-drills-") as folder:
+        result = run_drills(Path(folder), options.only, options.kills, options.seed)
+    print(json.dumps(result))
+    return int(bool(result["faults"]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

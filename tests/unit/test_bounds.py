@@ -1,0 +1,109 @@
+"""What a file claims is held against bounds before memory or time is spent on it."""
+
+import io
+import re
+import tarfile
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refsr.data import spool, storage
+from refsr.data.metadata import read_sexes
+from refsr.data.sources import open_source
+from refsr.data.storage import Extent
+from refsr.data.tar import MAX_FILE
+from refsr.data.vggface2 import Tree
+from refsr.errors import RefsrError
+
+_META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*', re.ASCII)
+
+
+def _sexes(text: str) -> dict[str, str]:
+    return read_sexes(io.BytesIO(text.encode()), "identity_meta.csv")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'n000001, "' + ", ,1,1," * 8000 + "x",
+        "n000001" + " " * 60000 + "x",
+        "n000001," + " ," * 30000,
+        'n000001, "' + '"' * 60000,
+        "," * 65000,
+    ],
+)
+def test_a_long_line_is_refused_without_backtracking(line: str) -> None:
+    with pytest.raises(RefsrError, match=r"identity_meta.csv:1: "):
+        _sexes(line)
+
+
+def test_a_long_name_with_commas_is_read() -> None:
+    assert _sexes('n000001, "' + "a,1,0,m," * 8000 + '",424,0, f,') == {"n000001": "f"}
+
+
+@settings(derandomize=True, max_examples=1000, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["n000001", "n1", ",", ", ", '"', "A,_B", "424", "4x", "0", "1", "2", "m", "F", " ", ",,"]),
+        max_size=14,
+    ).map("".join)
+)
+def test_lines_are_read_as_the_grammar_says(line: str) -> None:
+    match = _META.fullmatch(line)
+    if not line.strip():
+        return
+    if match is None:
+        with pytest.raises(RefsrError, match="identity_meta"):
+            _sexes(line)
+    else:
+        assert _sexes(line) == ({match[1]: match[5].lower()} if match[5] else {})
+
+
+def _peak(function: object) -> int:
+    tracemalloc.start()
+    try:
+        function()  # type: ignore[operator]
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("span", [(0, 2**40), (0, -1), (-5, 2), (2**70, 1), (3, 2)])
+def test_bytes_that_are_not_there_are_not_set_aside(tmp_path: Path, span: tuple[int, int]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abcd")
+
+    def read() -> None:
+        with pytest.raises(RefsrError, match="shorter than it was"):
+            storage.read(Extent(str(path), *span))
+
+    assert _peak(read) < 2**20
+
+
+def test_a_member_of_a_tar_gz_is_copied_in_pieces(tmp_path: Path) -> None:
+    size = 48 * 2**20
+    archive = tmp_path / "raw.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
+        info = tarfile.TarInfo("loose_bb_train.csv")
+        info.size = size
+        tar.addfile(info, io.BytesIO(bytes(size)))
+    peak = _peak(lambda: spool.fill(str(archive), tmp_path / "work", lambda name, size: True))
+    assert peak < size / 3
+
+
+@pytest.mark.parametrize("name", ["planted_defects.csv", "identity_meta.csv"])
+def test_a_file_too_large_is_not_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / "n000001").mkdir()
+    (tmp_path / "n000001" / "0001_01.jpg").write_bytes(b"x")
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(MAX_FILE + 1)  # a hole: it takes no disk
+
+    def read() -> None:
+        with pytest.raises(RefsrError, match=f"{name}: {MAX_FILE + 1} bytes"):
+            source = Tree(open_source(tmp_path)).source
+            source.read(int(source.files.index[source.files["name"] == name][0]))
+
+    assert _peak(read) < 2**24

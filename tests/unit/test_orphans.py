@@ -1,0 +1,80 @@
+"""Runs left RUNNING by processes that are gone are closed; those of living ones are left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refsr import doctor
+from refsr.config import Validate
+from refsr.services import orphans
+from refsr.services.tracking import open_store, start_run
+
+OPENED = """
+import os, signal, sys
+from refsr.config import Validate
+from refsr.services.tracking import start_run
+with start_run(sys.argv[1], "validate", Validate()):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _run(uri: str, **tags: str) -> str:
+    client = open_store(uri).MlflowClient()
+    found = client.get_experiment_by_name("refsr")
+    experiment = found.experiment_id if found else client.create_experiment("refsr")
+    return str(client.create_run(experiment, tags=tags).info.run_id)
+
+
+def _status(uri: str, run: str) -> str:
+    return str(open_store(uri).MlflowClient().get_run(run).info.status)
+
+
+def _ours(**changed: str) -> dict[str, str]:
+    return orphans.process_tags() | {f"process.{key}": value for key, value in changed.items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, "RUNNING"),  # this very process
+        ({"started": "1"}, "KILLED"),  # its number is another process now
+        ({"boot": "another"}, "KILLED"),
+        ({"pid": "4194304"}, "KILLED"),  # above the largest pid of Linux
+        ({"host": "another", "pid": "4194304"}, "RUNNING"),
+        ({"namespace": "pid:[1]", "pid": "4194304"}, "RUNNING"),  # of another container
+        ({"pid": "none"}, "RUNNING"),
+    ],
+)
+def test_only_a_run_whose_process_is_known_to_be_gone_is_closed(
+    tracking_uri: str, changed: dict[str, str], status: str
+) -> None:
+    run = _run(tracking_uri, **_ours(**changed))
+    with start_run(tracking_uri, "validate", Validate()):
+        pass
+    assert _status(tracking_uri, run) == status
+
+
+def test_a_retried_task_closes_its_earlier_try_on_another_machine(tracking_uri: str) -> None:
+    task = orphans.task_key("pipeline-1", "validate", "/pod/validation")
+    elsewhere = {"process.host": "another"}
+    before = _run(tracking_uri, **orphans.process_tags(task) | elsewhere)
+    other = _run(tracking_uri, **orphans.process_tags(orphans.task_key("p", "validate", "/b")) | elsewhere)
+    with start_run(tracking_uri, "validate", Validate(), task=task):
+        pass
+    assert (_status(tracking_uri, before), _status(tracking_uri, other)) == ("KILLED", "RUNNING")
+
+
+def test_a_killed_process_is_reported_and_its_run_closed(tracking_uri: str, tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", OPENED, tracking_uri], env=os.environ, cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    assert doctor.runs(tracking_uri).state == "warn"
+    assert doctor.runs(tracking_uri, fix=True).told == "1 left open by dead processes: closed as KILLED"
+    assert doctor.runs(tracking_uri).state == "ok"
+    client: Any = open_store(tracking_uri).MlflowClient()
+    (run,) = client.search_runs([client.get_experiment_by_name("refsr").experiment_id])
+    assert (run.info.status, run.data.tags["error"]) == ("KILLED", orphans.ERROR)

@@ -1,0 +1,151 @@
+"""Every path option of every command: a path that cannot be is one message, and files of a user stay."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines import __main__ as kubeflow
+from pipelines import backup, local
+from pipelines.package import compile_package
+from refsr import __main__ as cli
+from refsr import steps
+from refsr.errors import RefsrError
+from refsr.inference.images import FORMATS, is_own_image, write_image
+from refsr.io.paths import path_option, path_text
+from refsr.models.checkpoint import save_model
+from refsr.models.compact import CompactRefsr
+
+STAGES = (*steps.STEPS, *steps.SIDE_STEPS)
+OTHERS = ("inspect", "show", "import-caffe", "promote", "rollback", "transfer", "upscale")
+TOLD = {"target": "sqlite:///other.db", "s3": None, "hr": None, "scale": None}
+
+
+def actions(command: str) -> list[argparse.Action]:
+    """The options of a command of refsr."""
+    parser = cli._parser([command])
+    (commands,) = [each for each in parser._actions if isinstance(each, argparse._SubParsersAction)]
+    chosen: argparse.ArgumentParser = commands.choices[command]
+    return chosen._actions
+
+
+def paths_of(command: str) -> Iterator[argparse.Action]:
+    yield from (action for action in actions(command) if action.type in (path_option, path_text))
+
+
+def arguments(command: str, folder: Path, bad: argparse.Action, text: str) -> list[str]:
+    """A command line on which all is well but one path."""
+    words = [command]
+    for action in actions(command):
+        value = text if action.dest == bad.dest else str(folder / action.dest)
+        if action.type in (path_option, path_text) and (action.required or action.dest == bad.dest):
+            words += [*action.option_strings[:1], value]
+        elif action.required and action.dest in TOLD:
+            words += [*action.option_strings[:1], str(TOLD[action.dest])]
+    return words
+
+
+@pytest.mark.parametrize("command", [*STAGES, *OTHERS])
+def test_every_path_that_cannot_be_is_one_message(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("")
+    (tmp_path / "plain").write_text("mine")
+    named = list(paths_of(command))
+    assert named
+    for action in named:
+        for bad in ("-", "", "plain/below.png", "x" * 256, "a\0b", str(tmp_path / ("d" * 300) / "a.png")):
+            assert cli.main(arguments(command, tmp_path, action, bad)) == 1, (action.dest, bad)
+            message = capsys.readouterr().err
+            assert message.startswith("refsr: error: "), (action.dest, bad)
+            assert "Traceback" not in message
+    assert (tmp_path / "plain").read_text() == "mine"
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+@pytest.mark.parametrize("bad", ["-", "", "plain/below.yaml"])
+def test_paths_of_the_pipelines(
+    bad: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("synthesize: {}\n")
+    (tmp_path / "plain").write_text("mine")
+    for run, words in (
+        (kubeflow.main, ["compile", "--image", "a:b", "--output", bad]),
+        (kubeflow.main, ["compile", "--image", "a:b", "--output", "out.yaml", "--params", bad]),
+        (kubeflow.main, ["compile", "--image", "a:b", "--output", "out.yaml", "--cluster", bad]),
+        (local.main, ["--output", bad]),
+        (local.main, ["--output", "out", "--params", bad]),
+    ):
+        assert run(words) == 1, words
+        assert capsys.readouterr().err.startswith("refsr: error: ")
+    for path in ("-", ""):
+        assert backup.main(["get", path, "s3://bucket/dumps"]) == 1
+        assert capsys.readouterr().err.startswith("refsr: error: ")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "out") == ["params.yaml", "plain"]
+
+
+def picture(path: Path) -> bytes:
+    Image.fromarray(np.full((8, 8, 3), 99, np.uint8)).save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "way", ["the input", "the reference", "a link", "a link above", "another picture", "the model"]
+)
+def test_upscale_replaces_no_picture_that_it_did_not_write(
+    way: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = {name: picture(tmp_path / name) for name in ("small.png", "ref.png", "other.png")}
+    (tmp_path / "link.png").symlink_to("ref.png")
+    (tmp_path / "here").symlink_to(tmp_path)
+    model = tmp_path / "model.png"
+    save_model(model, CompactRefsr(hr_size=32, scale=4, width=16, blocks=1))
+    kept["model.png"] = model.read_bytes()
+    output = {"the input": "small.png", "the reference": "ref.png", "a link": "link.png", "the model": "model.png"}
+    output |= {"a link above": "here/small.png", "another picture": "other.png"}
+    words = ["upscale", "small.png", "--ref", "ref.png", "--model", "model.png", "-o"]
+    assert cli.main([*words, output[way]]) == 1
+    told = "refsr did not write it" if way == "another picture" else "is the input"
+    assert told in capsys.readouterr().err
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+    for _ in range(2):  # what it wrote itself it may replace, and a link to that stays
+        assert cli.main([*words, "out.png"]) == 0
+    (tmp_path / "to.png").symlink_to("out.png")
+    before = (tmp_path / "out.png").stat().st_ino
+    assert cli.main([*words, "to.png"]) == 0
+    assert (tmp_path / "to.png").is_symlink()
+    assert (tmp_path / "out.png").stat().st_ino != before
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_written_picture_is_known_again(suffix: str, tmp_path: Path) -> None:
+    image = np.full((8, 8, 3), 99, np.uint8)
+    Image.fromarray(image).save(tmp_path / f"mine{suffix}")
+    write_image(tmp_path / f"ours{suffix}", image)
+    (tmp_path / f"text{suffix}").write_text("refsr")
+    assert [is_own_image(tmp_path / f"{name}{suffix}") for name in ("mine", "ours", "text")] == [False, True, False]
+
+
+def test_pages_packages_and_checkpoints_replace_only_their_like(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("params.yaml", "mine.html", "mine.caffemodel", "mine.safetensors"):
+        (tmp_path / name).write_text("synthesize: {}\n")
+    for words in (
+        ["inspect", "-o", "mine.html"],
+        ["import-caffe", "mine.caffemodel", "-o", "mine.safetensors"],
+        ["import-caffe", "mine.caffemodel", "-o", "mine.caffemodel"],
+    ):
+        assert cli.main(words) == 1
+        message = capsys.readouterr().err
+        assert "refsr did not write it" in message or "is the input" in message
+    with pytest.raises(RefsrError, match="refsr did not write it"):
+        compile_package(tmp_path / "params.yaml", None)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"synthesize: {}\n"}
