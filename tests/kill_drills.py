@@ -33,6 +33,7 @@ import torch  # noqa: F401
 
 from refsr import steps
 from refsr.config import SECTIONS, Section
+from refsr.io.marker import MARKER
 from refsr.services.registry import Registry
 from refsr.services.tracking import open_store
 from refsr.steps.register import promote
@@ -121,9 +122,9 @@ def _champions(folder: Path) -> str:
 
 
 def digest(output: Path) -> str:
-    """A line per file: its name and a hash of its bytes, without clocks and dated pages."""
+    """A line per file: its name and a hash of its bytes; clocks, dated pages and the marker, which counts them, aside."""
     lines = []
-    for path in sorted(p for p in output.rglob("*") if p.is_file() and "data_docs" not in p.parts):
+    for path in sorted(p for p in output.rglob("*") if p.is_file() and "data_docs" not in p.parts and p.name != MARKER):
         data = path.read_bytes()
         if path.name == "history.csv":
             data = pd.read_csv(path).drop(columns=list(TIMED)).to_csv().encode()
@@ -265,6 +266,8 @@ def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str,
         folder = root / "drill"
         folder.mkdir()
         shutil.copyfile(store, folder / "mlflow.db")
+        if (root / "whole/mlruns").is_dir():  # a store that is copied looks for its artifacts beside it
+            shutil.copytree(root / "whole/mlruns", folder / "mlruns")
         one = drill(name, root / "whole")
         moments = []
         for _ in range(draw.choice((1, 4, 8))):

@@ -5,6 +5,7 @@ jpeg  hr-00000.jpgs  the JPEGs one after another, quality 95 without chroma subs
       hr-00000.npy   (N + 1,) int64, where each begins in it, and the end of the last
 """
 
+import tokenize
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -64,13 +65,21 @@ def _decoders() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="jpeg")
 
 
+def _open_array(path: Path) -> np.ndarray:
+    """An .npy file, mapped. Raises OSError or ValueError."""
+    try:
+        return open_memmap(path, mode="r")  # np.load would take an archive, too
+    except tokenize.TokenError as error:  # of a damaged header
+        raise ValueError(f"{path}: {error}") from error
+
+
 class Shard:
     """A shard opened for reading: `len`, and pixels by index."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError or ValueError where it is missing or damaged."""
         self.path = path
-        self._array = open_memmap(path, mode="r")  # np.load would take an archive, too
+        self._array = _open_array(path)
         self.is_jpeg: bool = self._array.ndim == 1
         if self.is_jpeg:
             offsets = self._array

@@ -15,7 +15,7 @@ RAW = "data/my 'faces';touch X;$(touch Y)"
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """What `dvc repro curate` needs, without git."""
-    for name in ("refsr", "dvc.yaml", ".dvcignore"):
+    for name in ("refsr", "dvc.yaml", ".dvcignore", "constraints.txt", "weights.txt"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     document = yaml.safe_load((ROOT / "params/tiny.yaml").read_text())

@@ -14,6 +14,14 @@ FRAME = WHOLE.index(b"\xff\xc0")
 HUGE = WHOLE[: FRAME + 5] + (60000).to_bytes(2) * 2 + WHOLE[FRAME + 9 :]
 
 
+def test_a_damaged_header_is_a_value_error(tmp_path: Path) -> None:
+    write_shards(tmp_path, iter([draw(1, 1)] * 2), 2, 120, 2, "raw")
+    path = tmp_path / "hr-00000.npy"
+    path.write_bytes(path.read_bytes().replace(b"'shape': (", b"'sha\xb9+gR9\x05", 1))
+    with pytest.raises(ValueError, match="hr-00000"):
+        Shard(path)
+
+
 @pytest.mark.parametrize("held", [b"", b"no image", WHOLE[:40], HUGE], ids=["empty", "text", "cut", "huge"])
 def test_a_damaged_image_of_a_shard_is_one_message(tmp_path: Path, held: bytes) -> None:
     write_shards(tmp_path, iter([draw(1, 1)] * 2), 2, 120, 2, "jpeg")
