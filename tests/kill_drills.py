@@ -122,7 +122,7 @@ def _champions(folder: Path) -> str:
 
 
 def digest(output: Path) -> str:
-    """A line per file: its name and a hash of its bytes; clocks, dated pages and the marker, which counts them, aside."""
+    """A line per file, its name and a hash of its bytes, without clocks, dated pages and the marker counting them."""
     lines = []
     for path in sorted(p for p in output.rglob("*") if p.is_file() and "data_docs" not in p.parts and p.name != MARKER):
         data = path.read_bytes()

@@ -317,6 +317,15 @@ def test_an_input_that_a_kill_left_aside_is_brought_back(
     assert (tmp_path / "out/file").read_text() == "old"
 
 
+def test_no_half_written_file_of_a_killed_run_is_part_of_an_output(tmp_path: Path) -> None:
+    output = Output("validate", "--validation", tmp_path / "out")
+    with output.open("work"):
+        fill(output.partial, "new")
+        (output.partial / "state.pt.0123abcd.partial").write_text("half")
+        output.put_in_place(output.partial)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"file", ".refsr.json"}
+
+
 def test_an_unfinished_run_of_before_is_never_mixed_with_an_old_output(tmp_path: Path) -> None:
     output = Output("validate", "--validation", tmp_path / "out")
     with output.open("work"):
