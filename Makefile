@@ -9,7 +9,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := False
 
-.PHONY: help setup demo pipeline-local pipeline-docker images push image-base lock audit k8s-check test fuzz drills check format clean
+.PHONY: help setup demo pipeline-local pipeline-docker images push image-base lock audit k8s-check \
+  test fuzz drills check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -ts $$'\t'
@@ -72,13 +73,7 @@ audit: setup  ## known vulnerabilities of what the image (TARGET=gpu) holds; wha
 	sed 's/+cpu//' containers/$(TARGET).lock | grep -o '^[A-Za-z0-9._-]*==[^ ]*' > build/audit.txt
 	uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement build/audit.txt
 
-k8s-fuzz: setup  ## damage files of every kind: SECONDS=300 (600 at most), SEED=0; one line of JSON
-	PYTHONPATH=tests:. python -m fuzzing --seconds $(or $(SECONDS),300) --seed $(or $(SEED),0)
-
-drills: setup  ## kill every stage KILLS=1000 times: what it takes up again ends in the same bytes
-	OMP_NUM_THREADS=1 PYTHONPATH=tests:. python tests/kill_drills.py --kills $(or $(KILLS),1000) --seed $(or $(SEED),0)
-
-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
+k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
 	python -m pipelines.manifests
 
 # Two files at a time, each on a core of its own.

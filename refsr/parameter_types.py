@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, StrictBool
 
-from refsr.paths import checked_path
+from refsr.io.paths import checked_path
 
 MAX_COUNT = 10**9  # of steps and the like: of what costs time alone
 MAX_PEOPLE = 400_000  # identities are numbered n000000 to n999999, some of them with gaps
@@ -53,7 +53,7 @@ def _large_enough(side: int) -> int:
 
 
 def optional_path(value: str) -> str:
-    """A path that passes the rule of refsr.paths, or an empty text. Raises ValueError."""
+    """A path that passes the rule of refsr.io.paths, or an empty text. Raises ValueError."""
     if value:
         _path(value)
     return value

@@ -47,7 +47,7 @@ class Curated:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._sizes: dict[int, int] = {}
+        self._sizes: dict[int, int] = {}  # of the shards looked at so far
         if not (folder / "manifest.parquet").is_file():
             raise RefsrError(f"{folder}: no curated set here (manifest.parquet is missing); run the stage `curate`")
         self.table = read_table(folder / "manifest.parquet", _NEEDED)
@@ -72,33 +72,36 @@ class Curated:
         """Whether pixels went through a JPEG after they were measured."""
         return next(iter(self._shards.values())).is_jpeg
 
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """(shard, index) of all rows."""
+        return self.table["shard"].to_numpy(), self.table["index"].to_numpy()
+
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB."""
-        shard = self.table["shard"].to_numpy()[rows]
-        index = self.table["index"].to_numpy()[rows]
-        self._require_places(shard, index)
+        """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB.
+
+        Raises RefsrError where the manifest names pixels that are not there, or of another size.
+        """
+        shard, index = (places[rows] for places in self._places)
         out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
-        for number in np.unique(shard):
+        for number in np.unique(shard).tolist():
             chosen = np.flatnonzero(shard == number)
-            out[chosen] = self._shards[number].pixels(index[chosen])
+            out[chosen] = self._shard(number, index[chosen]).pixels(index[chosen])
         return out
 
-    def _size_of(self, number: int) -> int:
+    def _shard(self, number: int, index: np.ndarray) -> Shard:
+        """A shard that holds these places."""
+        path = self.folder / f"hr-{number:05d}.npy"
+        shard = self._shards.get(number)
+        if shard is None:
+            raise RefsrError(f"{path}: missing; run the stage `curate` again")
+        if index.min() < 0 or index.max() >= len(shard):
+            raise RefsrError(f"{path}: fewer images than the manifest names; run the stage `curate` again")
         if number not in self._sizes:
-            self._sizes[number] = self._shards[number].size()
-        return self._sizes[number]
-
-    def _require_places(self, shard: np.ndarray, index: np.ndarray) -> None:
-        """Raises RefsrError where the manifest names pixels that are not there, or of another size."""
-        for number in np.unique(shard).tolist():
-            path = self.folder / f"hr-{number:05d}.npy"
-            places = index[shard == number]
-            if number not in self._shards:
-                raise RefsrError(f"{path}: missing; run the stage `curate` again")
-            if places.min() < 0 or places.max() >= len(self._shards[number]):
-                raise RefsrError(f"{path}: fewer images than the manifest names; run the stage `curate` again")
-            if self.hr_size == 0 or self._size_of(number) != self.hr_size:
-                raise RefsrError(f"{path}: its images are not square or of another size; run the stage `curate` again")
+            self._sizes[number] = shard.size()
+        if self._sizes[number] != self.hr_size or self.hr_size == 0:
+            raise RefsrError(f"{path}: its images are not square or of another size; run the stage `curate` again")
+        return shard
 
     def split(self, name: str) -> np.ndarray:
         """Positions in `table` of the rows of one split, "train" or "test"."""

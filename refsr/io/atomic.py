@@ -7,6 +7,7 @@ import ctypes
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from refsr.io.paths import NAME_BYTES
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _AT_CWD = -100  # AT_FDCWD of linux/fcntl.h
+_HALF_WRITTEN = re.compile(r"\.[0-9a-f]{8}\.partial$")  # see `write_file`
 _EACH = 1000  # files; more are flushed by one sync of the disks, which is quicker
 
 
@@ -91,6 +93,13 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_half_written(folder: Path) -> None:
+    """Delete what `write_file` was writing in a folder when its process was killed; the folder has no other writer."""
+    for path in folder.rglob("*.partial"):
+        if _HALF_WRITTEN.search(path.name):
+            remove(path)
 
 
 def flush(path: Path) -> None:

@@ -78,8 +78,6 @@ class Output:
                 atomic.remove(self.partial)
                 atomic.copy(written, self.partial, RESUME_POINTS)
             if self.partial.is_dir():
-                for left in [*self.partial.rglob("*.partial")]:  # of files that a kill left half written
-                    atomic.remove(left)
                 marker.write(self.partial, self.stage)
             atomic.flush(self.partial)
             marker.require_own(self.place, self.stage)

@@ -1,4 +1,7 @@
-"""Paths as a user gives them, and errors of the file system as one message."""
+"""Paths as a user gives them, and errors of the file system as one message.
+
+`~` is refused, with the path it stands for: DVC, Kubeflow and a quoted argument take it as the name of a folder.
+"""
 
 import errno
 import os
@@ -7,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from refsr.errors import RefsrError
-from refsr.paths import checked_path
 
+MAX_PATH = 4096  # characters, of a path or a URI
 NAME_BYTES = 255  # the longest name of a file on Linux
 _WAYS_OUT = {
     errno.EACCES: "change its permissions, or name another path",
@@ -25,11 +28,33 @@ _WAYS_OUT = {
 }
 
 
+def checked_path(text: str) -> str:
+    """`text` itself. Raises ValueError where it cannot be a path or URI, or begins with `~`."""
+    if not text:
+        raise ValueError("is empty; name a file or folder")
+    if len(text) > MAX_PATH:
+        raise ValueError(f"has {len(text)} characters; a path has at most {MAX_PATH}")
+    if "\0" in text:
+        raise ValueError("holds a NUL character, which no path can")
+    if text.partition("/")[0] == "~" or _expanded(text) != text:
+        raise ValueError(f"`~` is not expanded; write {_expanded(text)} (or ./{text} for a folder of that name)")
+    return text
+
+
+def _expanded(text: str) -> str:
+    if not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:  # a user that is not known here: then it is a name like any other
+        return text
+
+
 def path_text(text: str) -> str:
     """A path or URI as an option gives it, unchanged.
 
     Raises:
-        RefsrError: It is `-`, or against the rule of `refsr.paths.checked_path`.
+        RefsrError: It is `-`, or against the rule of `checked_path`.
     """
     if text == "-":
         raise RefsrError("'-': no path; refsr reads and writes files only. Write ./- for a file of this name")

@@ -99,6 +99,8 @@ def run(
     local = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs" and Path(value).exists()}
     with held(outputs, vouched), _state_held(kept, name):
         scratch = {key: kept / out.place.name if kept and resumed[key] else out.partial for key, out in outputs.items()}
+        for folder in scratch.values():
+            atomic.remove_half_written(folder)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
         with start_run(tracking_uri, name, params, local, pipeline, task) as tracker:
             with _as_messages(name, scratch):

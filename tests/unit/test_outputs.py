@@ -317,13 +317,13 @@ def test_an_input_that_a_kill_left_aside_is_brought_back(
     assert (tmp_path / "out/file").read_text() == "old"
 
 
-def test_no_half_written_file_of_a_killed_run_is_part_of_an_output(tmp_path: Path) -> None:
-    output = Output("validate", "--validation", tmp_path / "out")
-    with output.open("work"):
+def test_a_file_of_any_name_that_a_stage_wrote_is_part_of_its_output(tmp_path: Path) -> None:
+    output = Output("fetch", "--raw", tmp_path / "out")
+    with output.open(""):
         fill(output.partial, "new")
-        (output.partial / "state.pt.0123abcd.partial").write_text("half")
+        (output.partial / "notes.partial").write_text("a user's, fetched with the rest")
         output.put_in_place(output.partial)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"file", ".refsr.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"file", "notes.partial", ".refsr.json"}
 
 
 def test_an_unfinished_run_of_before_is_never_mixed_with_an_old_output(tmp_path: Path) -> None:
