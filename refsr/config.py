@@ -7,15 +7,7 @@ booleans and texts are not. Every number has bounds, those of what reads it, or 
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from refsr.parameter_types import (
     BatchSize,

@@ -242,9 +242,8 @@ def check(one: Drill, folder: Path, expected: str) -> list[str]:
         faults.append(f"left behind: {left}")
     with sqlite3.connect(folder / "mlflow.db") as store:
         sound = store.execute("PRAGMA integrity_check").fetchone()[0]
-        running = store.execute("SELECT count(*) FROM runs WHERE status = 'RUNNING' AND name != 'pipeline'").fetchone()[
-            0
-        ]
+        query = "SELECT count(*) FROM runs WHERE status = 'RUNNING' AND name != 'pipeline'"
+        running = store.execute(query).fetchone()[0]
     if sound != "ok":
         faults.append(f"store: {sound}")
     if running and one.name != "promote":  # which opens no run

@@ -87,12 +87,7 @@ def run(
         inputs = _checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
         return _help(step, params, kinds, inputs)
-    fingerprint = ""
-    if "resumable output" in kinds.values():
-        known = {key: [uri] for key, uri in (named or {}).items()}
-        facts = [name, params.model_dump(mode="json"), options]
-        facts += [known.get(key) or _facts(kinds[key], inputs[key]) for key in inputs]
-        fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    fingerprint = _fingerprint(name, params, kinds, inputs, options, named or {})
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
     vouched = {key: fingerprint if resumed[key] and not kept else "" for key in outputs}
@@ -113,6 +108,23 @@ def run(
         if kept:
             atomic.remove(kept)
     return metrics
+
+
+def _fingerprint(
+    name: str,
+    params: Section,
+    kinds: Mapping[str, str],
+    inputs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    named: Mapping[str, str],
+) -> str:
+    """A hash of what a step would do, by which it finds what a killed run of it left; "" where none is kept."""
+    if "resumable output" not in kinds.values():
+        return ""
+    known = {key: [uri] for key, uri in named.items()}
+    facts: list[Any] = [name, params.model_dump(mode="json"), dict(options)]
+    facts += [known.get(key) or _facts(kinds[key], inputs[key]) for key in inputs]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 @contextmanager

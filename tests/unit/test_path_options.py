@@ -48,13 +48,19 @@ def arguments(command: str, folder: Path, bad: argparse.Action, text: str) -> li
     return words
 
 
+@pytest.fixture
+def folder_of_a_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The present folder: a params file, and a file that is nobody's to replace."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("synthesize: {}\n")
+    (tmp_path / "plain").write_text("mine")
+
+
+@pytest.mark.usefixtures("folder_of_a_user")
 @pytest.mark.parametrize("command", [*STAGES, *OTHERS])
 def test_every_path_that_cannot_be_is_one_message(
-    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("")
-    (tmp_path / "plain").write_text("mine")
     named = list(paths_of(command))
     assert named
     for action in named:
@@ -67,13 +73,9 @@ def test_every_path_that_cannot_be_is_one_message(
     assert not list(tmp_path.rglob("*.partial*"))
 
 
+@pytest.mark.usefixtures("folder_of_a_user")
 @pytest.mark.parametrize("bad", ["-", "", "plain/below.yaml"])
-def test_paths_of_the_pipelines(
-    bad: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("synthesize: {}\n")
-    (tmp_path / "plain").write_text("mine")
+def test_paths_of_the_pipelines(bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for run, words in (
         (kubeflow.main, ["compile", "--image", "a:b", "--output", bad]),
         (kubeflow.main, ["compile", "--image", "a:b", "--output", "out.yaml", "--params", bad]),

@@ -113,3 +113,11 @@ def no_file_holds_it(folder: Path) -> None:
     for path in folder.rglob("*"):
         for spelling in SPELLINGS:
             assert not path.is_file() or spelling.encode() not in path.read_bytes(), path
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD"])
+def test_the_folder_of_the_shell_is_no_password(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "/some/folder")
+    assert hide("/some/folder/raw: no such file") == "/some/folder/raw: no such file"
+    monkeypatch.setenv(f"MYSQL_{name}", "c4nary-word")
+    assert hide("refused: c4nary-word") == "refused: ***"

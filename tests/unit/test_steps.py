@@ -170,3 +170,24 @@ def test_a_finished_step_killed_about_the_rename_is_not_done_again(
     assert calls == [False, True], "the second run has the resume point of the first"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {".refsr.json", "whole.txt"}
     assert not list(tmp_path.glob("*.partial*"))
+
+
+def test_what_a_killed_run_left_half_written_is_no_part_of_the_output(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    tries: list[int] = []
+
+    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+        tries.append(len(tries))
+        validation.mkdir(exist_ok=True)
+        if len(tries) == 1:
+            (validation / "model.safetensors.0123abcd.partial").write_text("half")
+            raise KeyboardInterrupt
+        (validation / "model.safetensors").write_text("whole")
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        _run(monkeypatch, tmp_path, step)
+    _run(monkeypatch, tmp_path, step)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".refsr.json", "model.safetensors"}
