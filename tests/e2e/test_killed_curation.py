@@ -18,17 +18,17 @@ from refsr.tracker import NullTracker
 
 ROOT = Path(__file__).parents[2]
 # The command line itself, but that what is measured is put on the disk after every identity.
-CLI = "import sys; from refsr.data import store; store.FLUSH = 1; from refsr.__main__ import main; sys.exit(main())"
+CLI = "import sys; from refsr.curation import feature_store; feature_store.FLUSH = 1; from refsr.__main__ import main; sys.exit(main())"
 # A task of a pipeline: its pod copies the raw set, which is an artifact, anew.
 POD = """
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 import yaml
-from refsr.data import store
+from refsr.curation import feature_store
 from components.shell import run
 
-store.FLUSH = 1
+feature_store.FLUSH = 1
 pod, store_uri = Path(sys.argv[1]), sys.argv[2]
 params = yaml.safe_load((pod.parent / "params.yaml").read_text())["curate"]
 raw, curated = (SimpleNamespace(path=str(pod / name), uri=f"s3://bucket/{name}") for name in ("raw", "curated"))
