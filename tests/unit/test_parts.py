@@ -184,11 +184,11 @@ def test_the_command_line_curates_in_parts_and_merges(
     raw: Path, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
-    monkeypatch.setattr("refsr.curation.face_models.usable_cores", lambda: 1)
+    monkeypatch.setattr("refsr.steps.curate.usable_cores", lambda: 1)
     monkeypatch.setattr("refsr.steps.merge.usable_cores", lambda: 1)
-    monkeypatch.setattr("refsr.curation.face_models.embed_faces", embed_colour)
+    monkeypatch.setattr("refsr.steps.curate.embed_faces", embed_colour)
     monkeypatch.setattr("refsr.steps.merge.embed_faces", embed_colour)
-    monkeypatch.setattr("refsr.curation.face_models.DETECTOR", None)
+    monkeypatch.setattr("refsr.steps.curate.DETECTOR", None)
     monkeypatch.setattr("refsr.steps.merge.DETECTOR", None)
     (tmp_path / "params.yaml").write_text("curate: {hr_size: 32, min_sharpness: 0.2, train_identities: 5}\n")
     for part in ("1/2", "2/2"):
