@@ -37,13 +37,13 @@ pipeline-local: setup  ## the pipeline as Kubeflow gets it, task by task on this
 
 pipeline-docker: setup  ## the same in its image, with S3, PostgreSQL and MLflow around it, as on a cluster
 	folder=$$(mktemp -d) && chmod 755 "$$folder" && \
-	  python -m pipelines.docker --output "$$folder" $(if $(BASE),--base "$(BASE)")
+	  python -m tools.docker --output "$$folder" $(if $(BASE),--base "$(BASE)")
 
 images: setup  ## the image of this commit, with podman or docker (TARGET=gpu, BASE=image to build on)
-	python -m pipelines.images "$(TARGET)" $(if $(BASE),--base "$(BASE)")
+	python -m tools.images "$(TARGET)" $(if $(BASE),--base "$(BASE)")
 
 push: setup  ## build it, and push it to REGISTRY=registry.example/faces
-	python -m pipelines.images "$(TARGET)" $(if $(BASE),--base "$(BASE)") --registry "$${REGISTRY:?say make push REGISTRY=...}"
+	python -m tools.images "$(TARGET)" $(if $(BASE),--base "$(BASE)") --registry "$${REGISTRY:?say make push REGISTRY=...}"
 
 # Debian 12 with its Python, from Debian's packages alone: BASE=localhost/debian:bookworm. Needs root.
 image-base:  ## an image to build on where no registry of images is reached
@@ -74,7 +74,7 @@ audit: setup  ## known vulnerabilities of what the image (TARGET=gpu) holds; wha
 	uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement build/audit.txt
 
 k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
-	python -m pipelines.manifests
+	python -m tools.manifests
 
 # Two files at a time, each on a core of its own.
 test: setup  ## unit, contract and e2e tests

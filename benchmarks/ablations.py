@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from refsr.config import Loss
-from refsr.data.curated import Curated
-from refsr.evaluation.table import cell
+from refsr.dataset.curated import Curated
+from refsr.reporting.summary import cell
 
 ARMS = ("none", "wrong", "right")
 SAMPLES = {"distance": "apart", "ratio": "error/spread", "active": "active"}

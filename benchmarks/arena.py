@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from refsr.config import Training, TrainRefsr, TrainSisr
-from refsr.data.curated import Curated
-from refsr.data.degrade import enlarge, reduce
+from refsr.dataset.curated import Curated
+from refsr.dataset.degradation import enlarge, reduce
 from refsr.evaluation import metrics, samples
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images, load_models, to_8_bits

@@ -5,7 +5,7 @@ size, of which decoding is a small part of the work; one core, processor time; r
 which the median counts. No image is left out on the way, so that everybody does all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
-- `measure`: `refsr.data.measurements.look_at`: the file read, every check, the crop, sharpness, hash, thumbnail.
+- `measure`: `refsr.curation.extraction.look_at`: the file read, every check, the crop, sharpness, hash, thumbnail.
   `share_of_decode` is about it.
 - `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, and read from there
   into shards. Without judging.
@@ -42,14 +42,15 @@ import pandas as pd
 from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
-from refsr.data import curation, measurements, quality
-from refsr.data.killed import Journal
-from refsr.data.measurements import Job, in_processes
-from refsr.data.shards import write_shards
-from refsr.data.storage import Extent
-from refsr.data.store import Store
-from refsr.data.vggface2 import BOX, Tree
-from refsr.steps.curate import embed_faces, face_probability
+from refsr.curation import decoding, extraction, image_stats, pipeline, workers
+from refsr.curation.crash_journal import Journal
+from refsr.curation.extraction import Job
+from refsr.curation.face_models import embed_faces, face_probability
+from refsr.curation.feature_store import Store
+from refsr.curation.workers import in_processes
+from refsr.dataset.pixel_shards import write_shards
+from refsr.io.files import Extent
+from refsr.layouts.vggface2 import BOX, Tree
 from refsr.synthetic.dataset import write_raw
 
 ROUNDS = 15
@@ -89,7 +90,7 @@ class Faces(NamedTuple):
 
 def main() -> None:
     """Measure, and print one JSON object."""
-    measurements.prepare_process()
+    workers.prepare_process()
     result: dict[str, float] = {}
     for suffix, params in SETS.items():
         with tempfile.TemporaryDirectory() as scratch:
@@ -103,11 +104,11 @@ def main() -> None:
 def load(raw: Path) -> Faces:
     """The raw set as measuring is given it, and as bytes and boxes for the others."""
     tree = Tree(raw)
-    images = curation.describe(tree, tree.images)
+    images = pipeline.describe(tree, tree.images)
     extents = tree.source.extents(images["file"].to_numpy())
     files = [(raw / source).read_bytes() for source in images["source"]]
     boxes = images[list(BOX)].to_numpy()
-    pixels = np.mean([math.prod(quality.image_size(data)) for data in files])
+    pixels = np.mean([math.prod(decoding.image_size(data)) for data in files])
     return Faces(images.drop(columns=["root", "file"]), extents, files, boxes, float(pixels) / 1e6)
 
 
@@ -146,7 +147,7 @@ def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     for _ in range(3):
         for workers in (1, 2):
             seconds.setdefault(("workers", workers), []).append(
-                _steady(measurements.measure(jobs, scratch, _no_embedding, PARAMS, workers))
+                _steady(extraction.measure(jobs, scratch, _no_embedding, PARAMS, workers))
             )
             seconds.setdefault(("decoders", workers), []).append(
                 _steady(in_processes(_decode, files, workers, journal))
@@ -191,7 +192,7 @@ def _chips(faces: Faces) -> np.ndarray:
         return _no_embedding(batch)
 
     for job in faces.jobs(IDENTITY):
-        looked, _ = measurements.look_at(job, keep, PARAMS)
+        looked, _ = extraction.look_at(job, keep, PARAMS)
         assert (looked.columns["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
     return seen[0][:CHIPS]
 
@@ -199,14 +200,14 @@ def _chips(faces: Faces) -> np.ndarray:
 def _look_at(jobs: list[Job]) -> None:
     """By this process; the network itself is left out in any case."""
     for job in jobs:
-        measurements.look_at(job, _no_embedding, PARAMS)
+        extraction.look_at(job, _no_embedding, PARAMS)
 
 
 @contextlib.contextmanager
 def _no_chips() -> Iterator[None]:
     with (
-        mock.patch.object(quality, "face_chip", lambda *_: None),
-        mock.patch.object(measurements, "_embed", lambda looks, _: np.zeros((len(looks.thumbs), 1), np.float32)),
+        mock.patch.object(image_stats, "face_chip", lambda *_: None),
+        mock.patch.object(extraction, "_embed", lambda looks, _: np.zeros((len(looks.thumbs), 1), np.float32)),
     ):
         yield
 
@@ -214,7 +215,7 @@ def _no_chips() -> Iterator[None]:
 def _keep_and_write(jobs: list[Job], scratch: Path) -> None:
     shutil.rmtree(scratch / "work", ignore_errors=True)
     store = Store(scratch / "work")
-    for one in measurements.measure(jobs, store.folder, _no_embedding, PARAMS, 1):
+    for one in extraction.measure(jobs, store.folder, _no_embedding, PARAMS, 1):
         store.add(one)
     store.flush()
     table = store.gather([str(job.images["identity"].iloc[0]) for job in jobs]).table

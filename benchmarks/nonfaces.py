@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 
 from refsr.config import Curate, Synthesize
-from refsr.data.measurements import Detector
-from refsr.data.quality import CHIP
-from refsr.steps.curate import embed_faces, face_probability, find_face, write_curated
+from refsr.curation.alignment import CHIP
+from refsr.curation.curated_writer import write_curated
+from refsr.curation.extraction import Detector
+from refsr.curation.face_models import embed_faces, face_probability, find_face
 from refsr.synthetic.dataset import write_raw
 
 Draw = Callable[[np.random.Generator], np.ndarray]  # -> (150, 150, 3) uint8 RGB

@@ -30,9 +30,9 @@ import torch
 from torch import nn
 
 from refsr.config import Training
-from refsr.data.curated import Curated
-from refsr.evaluation.table import cell
+from refsr.dataset.curated import Curated
 from refsr.models import NETWORKS, build, reference_config
+from refsr.reporting.summary import cell
 
 NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
 VARIANTS = {"edsr": "edsr", "release": "release", "figure": "figure", "default": "compact"}

@@ -32,11 +32,12 @@ import torch
 from isal import igzip
 
 from refsr.config import Curate, Synthesize
-from refsr.data import quality
-from refsr.data.curation import draw
-from refsr.data.measuring import Measuring
-from refsr.data.vggface2 import BOX, LANDMARKS, Tree
-from refsr.steps.curate import embed_faces, face_probability, write_curated
+from refsr.curation import alignment
+from refsr.curation.collector import Measuring
+from refsr.curation.curated_writer import write_curated
+from refsr.curation.face_models import embed_faces, face_probability
+from refsr.curation.splits import draw
+from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
 from refsr.synthetic.dataset import write_raw
 
 SIZES = (1_000, 10_000, 100_000)
@@ -102,7 +103,7 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     images = [
         cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR) for row in tree.images["file"]
     ]
-    seen = np.flatnonzero([abs(quality.head_yaw(face)) <= FRONTAL for face in points])
+    seen = np.flatnonzero([abs(alignment.head_yaw(face)) <= FRONTAL for face in points])
     return [(images[row], boxes[row], points[row]) for row in seen]
 
 

@@ -17,7 +17,7 @@ import torch
 from tqdm import tqdm
 
 from refsr.config import Synthesize
-from refsr.data.degrade import enlarge, reduce
+from refsr.dataset.degradation import enlarge, reduce
 from refsr.models.pretrained import identity_embeddings, identity_network
 from refsr.synthetic.people import view
 from refsr.synthetic.plan import Shot, plan

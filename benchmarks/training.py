@@ -30,8 +30,8 @@ import pandas as pd
 import torch
 
 from refsr.config import Curate, Training, TrainRefsr, TrainSisr
-from refsr.data.curated import Curated
-from refsr.data.shards import place, write_shards
+from refsr.dataset.curated import Curated
+from refsr.dataset.pixel_shards import place, write_shards
 from refsr.models import build, reference_config
 from refsr.params import load_section
 from refsr.training.loop import Learner

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from components import handover
+from components.trainjob import controller
 from refsr import steps
 from refsr.errors import RefsrError
+from refsr.integrations.tracking import end_pipeline
 from refsr.params import parse_section
-from refsr.services.tracking import end_pipeline
 
 # What the pod's environment tells, and no parameter may: a value that is another in each run would defeat the cache.
 STATE = "REFSR_STATE"  # a folder that outlives pods
@@ -56,7 +56,7 @@ def run(
         section = parse_section(steps.SIDE_STEPS.get(stage, stage), params)
         state = _state()
         pipeline = os.environ.get(RUN)
-        run_stage = handover.run if handover.TRAINJOB in os.environ else steps.run
+        run_stage = controller.run if controller.TRAINJOB in os.environ else steps.run
         if raw := cast(Artifact | None, given.get("raw")):  # each pod has a copy of its own; the artifact is made once
             paths["named"] = {"raw": raw.uri}
         numbers = run_stage(stage, section, tracking_uri=tracking_uri, state=state, pipeline=pipeline, **paths)

@@ -11,7 +11,7 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
 
-IMAGE = "refsr:unset"  # a package holds the image of one revision instead: see pipelines.training
+IMAGE = "refsr:unset"  # a package holds the image of one revision instead: see pipelines.graphs.training
 
 component = partial(dsl.component, base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
 

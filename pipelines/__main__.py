@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pipelines import runs, submit
+from pipelines import monitor, submit
 from pipelines.cluster import load_cluster
-from pipelines.package import build, compile_package, immutable_image
-from pipelines.target import add_target_options, require, resolve
+from pipelines.compile import build, compile_package, immutable_image
+from pipelines.connection import add_target_options, require, resolve
 from refsr.errors import RefsrError
 from refsr.io.paths import file_errors_as_messages, path_option
 from refsr.redaction import Parser, print_exception
@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         ("submit", submit.submit, "start a run"),
         ("schedule", submit.schedule, "start a run again and again"),
         ("upload", submit.upload, "leave the pipeline as a version on the server"),
-        ("diff", runs.diff, "what would change against the version uploaded last"),
+        ("diff", monitor.diff, "what would change against the version uploaded last"),
     ):
         command = commands.add_parser(name, help=told, description=function.__doc__)
         submit.add_submit_options(command)
@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--cron", required=True, help='six fields, say "0 0 3 * * 0": Sundays at three')
 
     for name, act, told in (
-        ("watch", runs.watch, "the tasks of a run until it ends; exits 0 if it succeeded"),
-        ("cancel", runs.cancel, "end a run"),
+        ("watch", monitor.watch, "the tasks of a run until it ends; exits 0 if it succeeded"),
+        ("cancel", monitor.cancel, "end a run"),
     ):
         command = commands.add_parser(name, help=told)
         command.add_argument("run", metavar="RUN", help="id of the run: the last part of what `submit` prints")

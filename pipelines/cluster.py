@@ -50,7 +50,7 @@ class Secret(Section):
 
 
 class Target(Section):
-    """Where the cluster is. What a flag or the environment says comes before it (see pipelines.target)."""
+    """Where the cluster is. What a flag or the environment says comes before it (see pipelines.connection)."""
 
     endpoint: str | None = None
     namespace: str | None = None

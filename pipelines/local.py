@@ -14,12 +14,12 @@ from kfp import components, local
 
 from components.shell import RUN, STATE
 from pipelines.cluster import Cluster, load_cluster
-from pipelines.package import Work, arguments, build, compile_package
+from pipelines.compile import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
+from refsr.integrations.tracking import open_store
 from refsr.io.paths import file_errors_as_messages, path_option, require_folder
 from refsr.redaction import Parser, print_exception
-from refsr.services.tracking import open_store
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.cluster import Target, load_cluster
-from pipelines.package import (
+from pipelines.compile import (
     GRAPHS,
     Work,
     arguments,
@@ -21,7 +21,7 @@ from pipelines.package import (
     object_name,
     reachable_from_a_cluster,
 )
-from pipelines.target import add_target_options, api, endpoint_of, require, resolve
+from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
 from refsr.config import SECTIONS
 from refsr.io.paths import path_option
 from refsr.params import load_section

@@ -148,7 +148,7 @@ def _run_stage(options: argparse.Namespace) -> None:
 
 
 def _preview(raw: str, params: "Section") -> None:
-    from refsr.steps.curate import preview
+    from refsr.curation.preview import preview
 
     for key, value in preview(cast("Curate", params), raw).items():
         print(f"{key:<28} {value:>14,}" if isinstance(value, int) else f"{key:<28} {value}")
@@ -158,7 +158,7 @@ def _fetched(path: Any, stack: contextlib.ExitStack) -> Any:
     """What is given itself; of a registered version the checkpoint, there until the stack is closed."""
     if not str(path).startswith("models:"):
         return path
-    from refsr.services.registry import checkpoint_of
+    from refsr.integrations.registry import checkpoint_of
 
     return stack.enter_context(checkpoint_of(tracking_uri(), str(path)))
 

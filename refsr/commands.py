@@ -23,7 +23,7 @@ def tracking_uri() -> str:
 
 def inspect(options: argparse.Namespace) -> None:
     """Write the page of a curated set."""
-    from refsr.evaluation import inspection
+    from refsr.reporting import inspection
 
     inspection.write(options.curated, options.output, options.raw)
     print(options.output)
@@ -110,7 +110,7 @@ def promote(options: argparse.Namespace) -> None:
 
 def rollback(options: argparse.Namespace) -> None:
     """Go back to the champion before."""
-    from refsr.services.registry import Registry
+    from refsr.integrations.registry import Registry
 
     name = _register_params(options).name
     left, now = Registry(tracking_uri(), name).rollback()
@@ -137,9 +137,9 @@ def upscale(options: argparse.Namespace) -> None:
     """Upscale one face."""
     from refsr.inference import images
     from refsr.inference.upscaler import fitting_note, upscale
+    from refsr.integrations.registry import checkpoint_of
     from refsr.io.output import check_file
     from refsr.models.checkpoint import load_model
-    from refsr.services.registry import checkpoint_of
 
     images.output_format(options.output)  # what can be refused before the model is fetched
     given = {"SMALL": options.small, "--ref": options.ref, "--model": options.model}

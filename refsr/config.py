@@ -85,12 +85,14 @@ class Curate(Section):
     hr_size: HrSize = 128
     crop: Literal["loose", "aligned"] = "loose"  # a square about the face box, or turned upright by the landmarks
     crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
-    shards: Literal["raw", "jpeg"] = "raw"  # pixels to be memory-mapped, or JPEGs on less disk; see refsr.data.shards
+    shards: Literal["raw", "jpeg"] = (
+        "raw"  # pixels to be memory-mapped, or JPEGs on less disk; see refsr.dataset.pixel_shards
+    )
     shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096
     min_box: Annotated[Whole, Field(ge=1, le=10_000)] = 40  # shorter side of the face box
     max_cut: Share = 0.25  # share of the face box that may lie outside the image
     max_yaw: Annotated[Real, Field(gt=0, le=90)] = 75.0
-    min_sharpness: Share = 0.17  # see refsr.data.quality.sharpness
+    min_sharpness: Share = 0.17  # see refsr.curation.image_stats.sharpness
     # What MTCNN takes a picture for that is cut about the landmarks, or the box; of a hidden face it is near 0.
     min_face_probability: Share = 0.5
     min_reference_probability: Share = 0.95  # the same, of a reference

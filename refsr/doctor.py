@@ -151,7 +151,7 @@ def tracking(uri: str) -> Finding:
     if not _is_made(uri):
         return Finding("mlflow", "ok", f"{uri.removeprefix('sqlite:///')}: not there yet; the first run makes it")
     try:
-        from refsr.services.tracking import open_store
+        from refsr.integrations.tracking import open_store
 
         open_store(uri)
     except RefsrError as error:
@@ -165,7 +165,7 @@ def _is_made(uri: str) -> bool:
 
 def runs(uri: str, *, fix: bool = False) -> Finding:
     """Runs of this machine that are RUNNING in the store though their process is gone; `fix` closes them."""
-    from refsr.services.tracking import left_open
+    from refsr.integrations.tracking import left_open
 
     try:
         count = left_open(uri, close=fix)

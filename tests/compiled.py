@@ -6,10 +6,10 @@ from typing import Any
 import yaml
 
 from pipelines.cluster import load_cluster
-from pipelines.inference import inference
-from pipelines.package import compile_package
-from pipelines.reevaluation import reevaluation
-from pipelines.training import training
+from pipelines.compile import compile_package
+from pipelines.graphs.inference import inference
+from pipelines.graphs.reevaluation import reevaluation
+from pipelines.graphs.training import training
 
 ROOT = Path(__file__).parents[1]
 IMAGE = "registry.example:5000/refsr:0123abc"

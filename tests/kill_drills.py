@@ -33,9 +33,9 @@ import torch  # noqa: F401
 
 from refsr import steps
 from refsr.config import SECTIONS, Section
+from refsr.integrations.registry import Registry
+from refsr.integrations.tracking import open_store
 from refsr.io.marker import MARKER
-from refsr.services.registry import Registry
-from refsr.services.tracking import open_store
 from refsr.steps.register import promote
 
 PARAMS: dict[str, Any] = {

@@ -10,9 +10,9 @@ from helpers import make_curated
 
 from refsr import steps
 from refsr.config import Gate, Register
+from refsr.integrations.registry import CHECKPOINT, METRICS
 from refsr.models import build
 from refsr.models.checkpoint import save_model
-from refsr.services.registry import CHECKPOINT, METRICS
 
 LR, HR = 4, 32
 

@@ -6,7 +6,7 @@ al. (IEEE Access 2019) measured: luminance, with the outer 8 pixels cut off, of 
 
 import torch
 
-from refsr.data.degrade import reduce
+from refsr.dataset.degradation import reduce
 
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03

@@ -1,6 +1,6 @@
 """The protocol: every held-out image restored in every arm, and every result measured against the true HR image.
 
-`refsr.evaluation.arms` says what the arms are, `pairing` who gets whose reference, `judges` what measures. Outputs are
+`refsr.evaluation.conditions` says what the arms are, `pairing` who gets whose reference, `judges` what measures. Outputs are
 clamped and rounded to 8 bits before anything is measured, as a saved file would be.
 """
 
@@ -16,13 +16,13 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from refsr.data.curated import Curated
-from refsr.data.degrade import enlarge, reduce
+from refsr.dataset.curated import Curated
+from refsr.dataset.degradation import enlarge, reduce
 from refsr.errors import RefsrError
-from refsr.evaluation.arms import MAIN, Arm, arms_of
+from refsr.evaluation.conditions import MAIN, Arm, arms_of
 from refsr.evaluation.ensemble import self_ensemble
-from refsr.evaluation.judges import Judge, Scores, Truth
 from refsr.evaluation.pairing import MISSING, add_lookalikes
+from refsr.evaluation.scoring import Judge, Scores, Truth
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from refsr.data.curated import Curated
-from refsr.data.degrade import reduce
+from refsr.dataset.curated import Curated
+from refsr.dataset.degradation import reduce
 from refsr.evaluation import metrics
 from refsr.evaluation.protocol import Models, images, to_8_bits
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 
 FEWEST = 3  # people in a group; fewer say nothing
 YAW = {"under 15": (0.0, 15.0), "15 to 30": (15.0, 30.0), "30 and more": (30.0, 181.0)}  # degrees

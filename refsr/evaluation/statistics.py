@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refsr.evaluation import judges
-from refsr.evaluation.arms import DIFFERENCES, MAIN
+from refsr.evaluation import scoring
+from refsr.evaluation.conditions import DIFFERENCES, MAIN
 
 COMPARED = ("psnr", "identity")
 FLIPS = 10_000  # sign flips drawn, where there are more than can be tried
@@ -23,7 +23,7 @@ def main_arms(table: pd.DataFrame) -> list[str]:
 
 def main_metrics(table: pd.DataFrame) -> list[str]:
     """The metrics of the main arms, in their order; LPIPS where it was measured."""
-    return [name for name in (*judges.MAIN, "lpips") if name in table.columns]
+    return [name for name in (*scoring.MAIN, "lpips") if name in table.columns]
 
 
 def per_person(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -93,9 +93,9 @@ def other_arms(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]
     arms: dict[str, Any] = {}
     pairs: dict[tuple[str, str], np.ndarray] = {}
     for name, rows in table[~table["arm"].isin(MAIN)].groupby("arm", sort=False):
-        means = rows.groupby("person")[list(judges.CHEAP)].mean()
+        means = rows.groupby("person")[list(scoring.CHEAP)].mean()
         arms[str(name)] = {"images": len(rows), "people": len(means)} | {
-            metric: bootstrap(means[metric].to_numpy(), resamples, seed) for metric in judges.CHEAP
+            metric: bootstrap(means[metric].to_numpy(), resamples, seed) for metric in scoring.CHEAP
         }
         same = right.loc[rows["source"]].groupby("person")[list(COMPARED)].mean()
         pairs |= {(str(name), metric): (means[metric] - same[metric]).to_numpy() for metric in COMPARED}

@@ -21,16 +21,16 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.integrations.versioning import file_hash
 from refsr.io import atomic
 from refsr.io import output as io_output
 from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
 from refsr.io.paths import file_errors_as_messages, path_text
-from refsr.services.versioning import file_hash
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
-Raw = Annotated[str, "raw set"]  # a folder or an archive, or the s3:// URI of one; see refsr.data.sources
+Raw = Annotated[str, "raw set"]  # a folder or an archive, or the s3:// URI of one; see refsr.io.sources
 Input = Annotated[Path, "input"]
 OptionalInput = Annotated[Path | None, "input"]  # with the default None: what may be left out
 Inputs = Annotated[Sequence[Path], "inputs"]
@@ -76,8 +76,8 @@ def run(
     for its bytes for ever: then another copy of it is the same, whatever the times of its files.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
-    from refsr.services.orphans import task_key
-    from refsr.services.tracking import start_run
+    from refsr.integrations.dead_runs import task_key
+    from refsr.integrations.tracking import start_run
 
     step = load(name)
     kinds = ports(step)
@@ -214,7 +214,7 @@ def _checked_inputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any
 def _require(name: str, key: str, kind: str, value: Any) -> None:
     option = f"{name}: input {_option(key)}"
     if kind == "raw set":
-        from refsr.data import sources
+        from refsr.io import sources
 
         try:
             sources.check(value)
@@ -234,7 +234,7 @@ def _facts(kind: str, value: Any) -> list[Any]:
     the same artifacts comes to the same. Of a raw set, which may be huge, sizes and times or ETags instead of contents.
     """
     if kind == "raw set":
-        from refsr.data import sources
+        from refsr.io import sources
 
         return [sources.fingerprint(value)]
     facts = []

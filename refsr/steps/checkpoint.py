@@ -3,9 +3,9 @@
 import shutil
 
 from refsr.config import Checkpoint
-from refsr.services.registry import CHECKPOINT, checkpoint_of
-from refsr.services.tracking import MlflowTracker
-from refsr.services.versioning import file_hash
+from refsr.integrations.registry import CHECKPOINT, checkpoint_of
+from refsr.integrations.tracking import MlflowTracker
+from refsr.integrations.versioning import file_hash
 from refsr.steps import Output
 from refsr.tracker import Tracker
 
@@ -16,7 +16,7 @@ def checkpoint(params: Checkpoint, tracker: Tracker, *, refsr: Output) -> dict[s
     Raises RefsrError where the registry has no such version.
     """
     if not isinstance(tracker, MlflowTracker):
-        raise TypeError("the registry belongs to a store: checkpoint needs the tracker of refsr.services.tracking")
+        raise TypeError("the registry belongs to a store: checkpoint needs the tracker of refsr.integrations.tracking")
     refsr.mkdir()
     with checkpoint_of(tracker.uri, params.model) as path:
         shutil.copyfile(path, refsr / CHECKPOINT)

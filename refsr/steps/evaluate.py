@@ -25,13 +25,13 @@ def evaluate(
     """
     import torch
 
-    from refsr.data.curated import Curated
-    from refsr.evaluation.figures import drawn, strips, transfer_grid
-    from refsr.evaluation.judges import Judge
+    from refsr.dataset.curated import Curated
     from refsr.evaluation.pairing import pairs
     from refsr.evaluation.protocol import Bench, load_models, measure
-    from refsr.evaluation.report import Findings, grid_people, ranked, write
+    from refsr.evaluation.scoring import Judge
     from refsr.evaluation.statistics import flatten, gains
+    from refsr.reporting.figures import drawn, strips, transfer_grid
+    from refsr.reporting.report import Findings, grid_people, ranked, write
 
     torch.manual_seed(params.seed)  # some arms draw samples
     faces = Curated(curated)

@@ -1,7 +1,7 @@
 """Step `fetch`: a raw set by its DVC revision. No stage of dvc.yaml, where DVC itself brings the data."""
 
 from refsr.config import Fetch
-from refsr.services.versioning import fetch_data
+from refsr.integrations.versioning import fetch_data
 from refsr.steps import Output
 from refsr.tracker import Tracker
 

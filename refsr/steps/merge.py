@@ -1,8 +1,10 @@
 """Parts of a curation -> identity groups, the same to the byte as if `curate` had done all of it."""
 
 from refsr.config import Curate
+from refsr.curation.curated_writer import write_curated
+from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
 from refsr.steps import Inputs, Raw, ResumableOutput
-from refsr.steps.curate import DETECTOR, embed_faces, record, usable_cores, write_curated
+from refsr.steps.curate import record
 from refsr.tracker import Tracker
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from refsr.config import Gate, Register
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict, judge
+from refsr.integrations.model_card import model_card
+from refsr.integrations.registry import CARD, CHECKPOINT, METRICS, REGISTRATION, Registry
+from refsr.integrations.tracking import MlflowTracker
+from refsr.integrations.versioning import data_hash, file_hash, git_revision
 from refsr.models.checkpoint import read_checkpoint
-from refsr.services.model_card import model_card
-from refsr.services.registry import CARD, CHECKPOINT, METRICS, REGISTRATION, Registry
-from refsr.services.tracking import MlflowTracker
-from refsr.services.versioning import data_hash, file_hash, git_revision
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 
@@ -41,7 +41,7 @@ def register(
     `registration`: registered.json and model_card.md. Raises RefsrError saying which threshold was missed by how much.
     """
     if not isinstance(tracker, MlflowTracker):
-        raise TypeError("a version belongs to a tracked run: register needs the tracker of refsr.services.tracking")
+        raise TypeError("a version belongs to a tracked run: register needs the tracker of refsr.integrations.tracking")
     registry = Registry(tracker.uri, params.name)
     config, _, tensors = read_checkpoint(refsr / CHECKPOINT)
     metrics = _read_metrics(evaluation / METRICS)

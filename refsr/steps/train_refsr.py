@@ -16,10 +16,10 @@ def train_refsr(
 
     import torch
 
-    from refsr.data.curated import Curated
+    from refsr.dataset.curated import Curated
+    from refsr.integrations.versioning import file_hash
     from refsr.models import SuperResolver, build, reference_config
     from refsr.models.checkpoint import load_matching, load_model
-    from refsr.services.versioning import file_hash
     from refsr.training.loop import train
     from refsr.training.objective import Objective
     from refsr.training.pairs import Pairs

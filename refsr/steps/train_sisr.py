@@ -14,9 +14,9 @@ def train_sisr(
     """
     import torch
 
-    from refsr.data.curated import Curated
+    from refsr.dataset.curated import Curated
+    from refsr.integrations.versioning import file_hash
     from refsr.models import build
-    from refsr.services.versioning import file_hash
     from refsr.training.loop import train
     from refsr.training.objective import Objective
     from refsr.training.pairs import Pairs

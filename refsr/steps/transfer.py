@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.integrations.registry import CARD, Registry
+from refsr.integrations.tracking import MlflowTracker, start_run
 from refsr.redaction import hide
-from refsr.services.registry import CARD, Registry
-from refsr.services.tracking import MlflowTracker, start_run
 from refsr.steps.register import against_champion, refusal
 
 MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: what is the same in these is the same version

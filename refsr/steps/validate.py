@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from refsr.config import Validate
-from refsr.data.audit import tables
-from refsr.data.curated import Curated
+from refsr.curation.checks import tables
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
-from refsr.services.expectations import Outcome, check, suites
+from refsr.integrations.expectations import Outcome, check, suites
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 

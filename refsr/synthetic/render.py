@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from refsr.synthetic.accessories import wear
 from refsr.synthetic.background import background
 from refsr.synthetic.canvas import f32
 from refsr.synthetic.expression import paint_view
@@ -14,7 +15,6 @@ from refsr.synthetic.people import person
 from refsr.synthetic.surface import COLOUR, GLOSS, NORMAL, PLACE, TEXTURED, Atlas, Surface, atlas
 from refsr.synthetic.texture import Skin, paint_skin
 from refsr.synthetic.traits import Person, View
-from refsr.synthetic.wear import wear
 
 SUPERSAMPLING = 2
 FAR = 1000.0

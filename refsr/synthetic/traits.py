@@ -109,7 +109,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Glasses:
-    """A frame: outline by name (refsr.synthetic.wear.OUTLINES), half-sizes, thickness of the rim, colour."""
+    """A frame: outline by name (refsr.synthetic.accessories.OUTLINES), half-sizes, thickness of the rim, colour."""
 
     outline: str
     width: float

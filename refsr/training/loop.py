@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from refsr.config import Training
-from refsr.data.degrade import reduce
+from refsr.dataset.degradation import reduce
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.models import SuperResolver, build

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from refsr.config import TrainRefsr
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 
 
 class Batch(NamedTuple):

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from refsr.data.curated import Curated
-from refsr.data.degrade import enlarge, reduce
+from refsr.dataset.curated import Curated
+from refsr.dataset.degradation import enlarge, reduce
 
 
 def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Module], np.ndarray]:

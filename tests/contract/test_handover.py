@@ -15,10 +15,11 @@ import jsonschema
 import pytest
 from trainer_api import TrainerApi, condition, jobs, serving
 
-from components import handover, shell
+from components import shell
+from components.trainjob import controller
 from pipelines.cluster import Cluster, State, load_cluster
-from pipelines.trainjob import trainjob
-from refsr.services.tracking import open_store
+from pipelines.trainjob_spec import trainjob
+from refsr.integrations.tracking import open_store
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((Path(__file__).parent / "trainjob.schema.json").read_text())
@@ -74,11 +75,11 @@ class Task:
     def train(self, job: dict[str, Any]) -> None:
         """What the nodes do, as the argument of their command says."""
         (place,) = map(Path, job["spec"]["trainer"]["args"])
-        order = json.loads((place / handover.ORDER).read_text())
+        order = json.loads((place / controller.ORDER).read_text())
         assert (Path(order["paths"]["curated"]) / "faces.npy").read_bytes() == CURATED
         Path(order["paths"]["sisr"]).mkdir()
         (Path(order["paths"]["sisr"]) / "model.safetensors").write_bytes(WEIGHTS)
-        (place / handover.NUMBERS).write_text('{"loss": 0.5, "psnr": NaN}')
+        (place / controller.NUMBERS).write_text('{"loss": 0.5, "psnr": NaN}')
 
 
 @pytest.fixture
@@ -92,11 +93,11 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerApi]
 def task(api: TrainerApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
     made = Task(tmp_path / "task")
     api.train = made.train
-    monkeypatch.setattr(handover, "EVERY", 0.01)
+    monkeypatch.setattr(controller, "EVERY", 0.01)
     monkeypatch.setattr(shell, "TERMINATION", tmp_path / "termination-log")
     (tmp_path / "termination-log").touch()
-    monkeypatch.setenv(handover.TRAINJOB, json.dumps(trainjob("train_sisr", _cluster(), "refsr:1")))
-    monkeypatch.setenv(handover.NAMESPACE, "faces")
+    monkeypatch.setenv(controller.TRAINJOB, json.dumps(trainjob("train_sisr", _cluster(), "refsr:1")))
+    monkeypatch.setenv(controller.NAMESPACE, "faces")
     monkeypatch.setenv(shell.STATE, str(made.folder / "state"))
     monkeypatch.setenv(shell.RUN, PIPELINE)
     before = signal.getsignal(signal.SIGTERM)
@@ -121,7 +122,7 @@ def test_a_job_is_made_once_waited_for_and_what_it_leaves_is_taken(
     (job,) = api.made
     jsonschema.validate(job, SCHEMA)
     assert job["metadata"] == {"name": JOB, "namespace": "faces"}
-    assert job["spec"]["trainer"]["command"] == ["torchrun", "-m", "components.node"]
+    assert job["spec"]["trainer"]["command"] == ["torchrun", "-m", "components.trainjob.entrypoint"]
     assert [each for each in api.seen if "POST" in each] == ["POST ?fieldValidation=Strict"]
     assert (task.folder / "sisr/model.safetensors").read_bytes() == WEIGHTS
     assert task.metrics.metadata == {"loss": 0.5}
@@ -151,7 +152,7 @@ def test_a_failure_ends_the_task_with_the_jobs_own_reason_and_that_of_the_traini
     api: TrainerApi, task: Task, tracking_uri: str
 ) -> None:
     api.statuses = [jobs(1, 1), condition("Failed", "FailedJobs", "jobset failed due to one or more job failures")]
-    api.train = lambda job: (task.place / handover.ERROR).write_text("the disk is full")
+    api.train = lambda job: (task.place / controller.ERROR).write_text("the disk is full")
     told = _refused(task)
     assert f"TrainJob faces/{JOB} failed: FailedJobs: jobset failed due to" in told
     assert told.endswith("the training said: the disk is full")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import images, manifests
+from tools import images, manifests
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ["cpu.lock", "gpu.lock"]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.handover import JOBS
+from components.trainjob.controller import JOBS
 from pipelines.cluster import load_cluster
-from pipelines.manifests import K8S, folders, problems, render
+from tools.manifests import K8S, folders, problems, render
 
 Manifests = list[dict[str, Any]]
 

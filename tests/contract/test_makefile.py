@@ -15,8 +15,8 @@ PHONY = re.search(r"^\.PHONY:((?:.*\\\n)*.*)", TEXT, re.MULTILINE)
 RECIPES = {
     "demo": "dvc repro register",
     "pipeline-local": "pipelines.local",
-    "pipeline-docker": "pipelines.docker",
-    "k8s-check": "pipelines.manifests",
+    "pipeline-docker": "tools.docker",
+    "k8s-check": "tools.manifests",
     "test": "-m pytest",
     "fuzz": "-m fuzzing",
     "drills": "tests/kill_drills.py",

@@ -10,8 +10,8 @@ import yaml
 from compiled import IMAGE, ROOT, Spec, stages_of
 
 from pipelines.cluster import load_cluster
-from pipelines.package import Work, arguments, build, compile_package
-from pipelines.training import training
+from pipelines.compile import Work, arguments, build, compile_package
+from pipelines.graphs.training import training
 from refsr import steps
 from refsr.params import load_section, parse_section
 
@@ -45,8 +45,8 @@ def test_the_package_in_a_gitops_repository(package: Path, pipeline: Spec, tmp_p
 
 def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from pipelines.package import compile_package\n"
-        "from pipelines.cluster import load_cluster; from pipelines.training import training\n"
+        "import sys; from pathlib import Path; from pipelines.compile import compile_package\n"
+        "from pipelines.cluster import load_cluster; from pipelines.graphs.training import training\n"
         f"compile_package(Path(sys.argv[1]), training({IMAGE!r}, load_cluster(), 'rendered'))"
     )
     again = tmp_path / "again.yaml"

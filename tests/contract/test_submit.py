@@ -13,7 +13,7 @@ import yaml
 from pipelines import submit
 from pipelines.__main__ import main
 from pipelines.cluster import load_cluster
-from pipelines.package import immutable_image
+from pipelines.compile import immutable_image
 from refsr.errors import RefsrError
 
 ROOT = Path(__file__).parents[2]
@@ -250,12 +250,12 @@ def test_an_image_is_named_by_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> 
     assert immutable_image(digest) == digest
     with pytest.raises(RefsrError, match="latest"):
         immutable_image("registry:5000/refsr:latest")
-    monkeypatch.setattr("pipelines.package.git_revision", lambda: ("abc123", False))
+    monkeypatch.setattr("pipelines.compile.git_revision", lambda: ("abc123", False))
     assert immutable_image("registry:5000/refsr") == "registry:5000/refsr:abc123"
-    monkeypatch.setattr("pipelines.package.git_revision", lambda: ("abc123", True))
+    monkeypatch.setattr("pipelines.compile.git_revision", lambda: ("abc123", True))
     with pytest.raises(RefsrError, match="files differ from the last commit"):
         immutable_image("refsr")
-    monkeypatch.setattr("pipelines.package.git_revision", lambda: (None, False))
+    monkeypatch.setattr("pipelines.compile.git_revision", lambda: (None, False))
     with pytest.raises(RefsrError, match="no git checkout"):
         immutable_image("refsr")
 

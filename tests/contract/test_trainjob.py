@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import yaml
 
-from components.handover import NAMESPACE, TRAINJOB, job_name
 from components.shell import STATE
+from components.trainjob.controller import NAMESPACE, TRAINJOB, job_name
 from pipelines.cluster import load_cluster
-from pipelines.package import compile_package
-from pipelines.training import training
+from pipelines.compile import compile_package
+from pipelines.graphs.training import training
 from refsr.errors import RefsrError
 
 IMAGE = "registry.example/refsr:0123abc"

@@ -11,8 +11,8 @@ from pathlib import Path
 from helpers import make_curated
 
 from components.shell import RUN, STATE
-from pipelines.twins import mlflow_server
-from refsr.services.tracking import open_store
+from refsr.integrations.tracking import open_store
+from tools.local_services import mlflow_server
 
 ROOT = Path(__file__).parents[2]
 # The body of the component, as the launcher calls it: artifacts are paths in the pod, and each pod has its own. Numbers

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from helpers import let_others_in
 
-from pipelines import docker, images
-from pipelines.package import immutable_image
+from pipelines.compile import immutable_image
 from refsr.errors import RefsrError
+from tools import docker, images
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +31,7 @@ def image() -> str:
 @pytest.mark.timeout(1200)
 def test_the_pipeline_runs_in_its_image(image: str, tmp_path: Path) -> None:
     let_others_in(tmp_path)
-    command = [sys.executable, "-m", "pipelines.docker", "--image", image, "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "tools.docker", "--image", image, "--output", str(tmp_path / "run")]
     done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == f"{image}: registered as version 1"

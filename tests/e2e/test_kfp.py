@@ -19,8 +19,8 @@ from helpers import run_in
 from components import shell
 from components.shell import RUN
 from refsr import steps
-from refsr.services.tracking import open_store
-from refsr.services.versioning import file_hash
+from refsr.integrations.tracking import open_store
+from refsr.integrations.versioning import file_hash
 
 ROOT = Path(__file__).parents[2]
 

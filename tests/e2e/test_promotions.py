@@ -12,11 +12,11 @@ import pytest
 from helpers import let_others_in
 from registering import Pipeline
 
-from pipelines import twins
 from refsr.errors import RefsrError
-from refsr.services import mutex
-from refsr.services.registry import Registry
-from refsr.services.tracking import open_store
+from refsr.integrations import mlflow_lock
+from refsr.integrations.registry import Registry
+from refsr.integrations.tracking import open_store
+from tools import local_services
 
 ROUNDS = 3
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 RACE = """
 import sys
 from refsr.errors import RefsrError
-from refsr.services.registry import Registry
+from refsr.integrations.registry import Registry
 uri, kind, version = sys.argv[1:]
 registry = Registry(uri, "refsr")
 expected = registry.champion()
@@ -51,13 +51,13 @@ def store(kind: str, folder: Path, empty_store: Path) -> Iterator[str]:
         yield f"sqlite:///{folder}/mlflow.db"
         return
     try:
-        twins.postgres_program("initdb")
+        local_services.postgres_program("initdb")
     except RefsrError as error:
         pytest.skip(f"NOT TESTED, promotions on PostgreSQL: {error}")
     let_others_in(folder)
     with (
-        twins.postgres(folder / "postgres") as database,
-        twins.mlflow_server(folder / "mlflow", database) as server,
+        local_services.postgres(folder / "postgres") as database,
+        local_services.mlflow_server(folder / "mlflow", database) as server,
     ):
         yield server
 
@@ -114,19 +114,19 @@ def test_a_lock_whose_holder_was_killed_is_passed_over(tracking_uri: str) -> Non
     code = "import sys; sys.exit(0)"
     dead = subprocess.Popen([sys.executable, "-c", code])
     dead.wait()
-    holder = {"id": "x", "host": mutex.socket.gethostname(), "pid": dead.pid}
+    holder = {"id": "x", "host": mlflow_lock.socket.gethostname(), "pid": dead.pid}
     client.create_registered_model("refsr.lock-0", description=json.dumps(holder))
-    with mutex.locked(client, "refsr"):
+    with mlflow_lock.locked(client, "refsr"):
         held = [each.name for each in client.search_registered_models()]
     assert held == ["refsr.lock-0", "refsr.lock-1"]
     assert not client.search_registered_models()
 
 
 def test_a_lock_of_another_machine_expires(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mutex, "EXPIRY", 0.5)
+    monkeypatch.setattr(mlflow_lock, "EXPIRY", 0.5)
     client = open_store(tracking_uri).MlflowClient()
     client.create_registered_model("refsr.lock-0", description=json.dumps({"id": "x", "host": "other", "pid": 1}))
-    with mutex.locked(client, "refsr"):
+    with mlflow_lock.locked(client, "refsr"):
         pass
     assert not client.search_registered_models()
 

@@ -16,12 +16,13 @@ import pytest
 from helpers import make_curated
 from trainer_api import condition, serving
 
-from components import handover, shell
+from components import shell
+from components.trainjob import controller
 from pipelines.cluster import Cluster, State, load_cluster
-from pipelines.trainjob import trainjob
+from pipelines.trainjob_spec import trainjob
+from refsr.integrations.tracking import open_store
 from refsr.models.checkpoint import load_model, read_checkpoint
 from refsr.params import load_section
-from refsr.services.tracking import open_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,9 +81,9 @@ def test_a_task_hands_its_training_over_and_gets_it_back(
 
     with serving() as api:
         api.statuses, api.train = [condition("Complete")], train
-        environment = {"KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")), handover.NAMESPACE: "faces"}
+        environment = {"KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")), controller.NAMESPACE: "faces"}
         environment |= {shell.STATE: str(tmp_path / "state"), shell.RUN: "run-1"}
-        environment |= {handover.TRAINJOB: json.dumps(trainjob("train_sisr", cluster, "refsr:1"))}
+        environment |= {controller.TRAINJOB: json.dumps(trainjob("train_sisr", cluster, "refsr:1"))}
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
         metrics = SimpleNamespace(path="", metadata={})

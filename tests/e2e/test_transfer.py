@@ -10,12 +10,12 @@ import pytest
 from helpers import run_in
 from registering import HR, LR, Pipeline
 
-from pipelines.twins import mlflow_server
 from refsr.config import Register
 from refsr.errors import RefsrError
-from refsr.services.registry import CHECKPOINT, Registry
-from refsr.services.tracking import open_store
+from refsr.integrations.registry import CHECKPOINT, Registry
+from refsr.integrations.tracking import open_store
 from refsr.steps.transfer import transfer
+from tools.local_services import mlflow_server
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/cluster.md"
 

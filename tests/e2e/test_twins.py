@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 from helpers import let_others_in
 
-from pipelines import backup, twins
-from pipelines.manifests import Manifest, containers, render
-from pipelines.twins import S3
+from pipelines import backup
 from refsr.errors import RefsrError
-from refsr.services.tracking import open_store
+from refsr.integrations.tracking import open_store
+from tools import local_services
+from tools.local_services import S3
+from tools.manifests import Manifest, containers, render
 
 BUCKET = "mlflow"
 ROOT = Path(__file__).parents[2]
@@ -35,15 +36,15 @@ class Twins(NamedTuple):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
     try:
-        twins.postgres_program("initdb")
+        local_services.postgres_program("initdb")
     except RefsrError as error:
         pytest.skip(f"NOT TESTED, the registry on PostgreSQL: {error}")
     folder = tmp_path_factory.mktemp("twins")
     let_others_in(folder)
     with (
-        twins.s3_server(folder / "s3", BUCKET) as s3,
-        twins.postgres(folder / "postgres") as database,
-        twins.mlflow_server(folder / "mlflow", database, s3, BUCKET) as server,
+        local_services.s3_server(folder / "s3", BUCKET) as s3,
+        local_services.postgres(folder / "postgres") as database,
+        local_services.mlflow_server(folder / "mlflow", database, s3, BUCKET) as server,
     ):
         yield Twins(folder, s3, database, server)
 
@@ -107,7 +108,10 @@ def test_a_bucket_that_is_not_there_fails_the_copy(cluster: Twins, monkeypatch: 
 
 def test_a_server_whose_log_says_why_is_not_waited_for(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo the disk is full; exit 3"]
-    with pytest.raises(RefsrError, match="the disk is full"), twins.serving(command, tmp_path, {}, lambda: False):
+    with (
+        pytest.raises(RefsrError, match="the disk is full"),
+        local_services.serving(command, tmp_path, {}, lambda: False),
+    ):
         pass
 
 
@@ -139,7 +143,7 @@ def _run(container: Manifest, configured: dict[str, str], cluster: Twins) -> str
             "PGHOST": str(database.hostname),
             "PGPORT": str(database.port),
             "PGPASSWORD": str(database.password),
-            "PATH": f"{twins.postgres_program('pg_dump').parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{local_services.postgres_program('pg_dump').parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
     )

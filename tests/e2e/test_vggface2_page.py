@@ -13,10 +13,10 @@ import pytest
 import yaml
 from helpers import run_in
 
-from pipelines.twins import S3, s3_server
 from refsr.config import Synthesize
 from refsr.steps.synthesize import synthesize
 from refsr.tracker import NullTracker
+from tools.local_services import S3, s3_server
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/how-to/vggface2.md"

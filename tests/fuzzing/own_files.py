@@ -12,8 +12,8 @@ from helpers import make_curated
 
 from fuzzing.damage import damaged
 from refsr.config import Curate, TrainSisr
-from refsr.data import parts
-from refsr.data.curated import Curated
+from refsr.curation import partition
+from refsr.dataset.curated import Curated
 from refsr.models import build
 from refsr.models.checkpoint import load_model, save_model
 from refsr.steps.register import _read_metrics
@@ -63,12 +63,12 @@ def read_metrics(path: Path) -> None:
 
 def mutate_part(rng: np.random.Generator) -> tuple[str, bytes]:
     """The facts of a part of a curation."""
-    return f"/{parts.PART}", damaged(_part(), rng)
+    return f"/{partition.PART}", damaged(_part(), rng)
 
 
 def read_part(path: Path) -> None:
     """As `merge` does."""
-    parts.check([path.parent], "signature", Curate())
+    partition.check([path.parent], "signature", Curate())
 
 
 def mutate_state(rng: np.random.Generator) -> tuple[str, bytes]:
@@ -104,8 +104,8 @@ def _state() -> bytes:
 @cache
 def _part() -> bytes:
     folder = Path(tempfile.mkdtemp())
-    parts.write(folder, "signature", Curate(), parts.WHOLE)
-    data = (folder / parts.PART).read_bytes()
+    partition.write(folder, "signature", Curate(), partition.WHOLE)
+    data = (folder / partition.PART).read_bytes()
     shutil.rmtree(folder)
     return data
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fuzzing.damage import damaged
-from refsr.data.quality import decode, image_size
+from refsr.curation.decoding import decode, image_size
 from refsr.inference.images import read_image
 
 FORMATS = {".jpg": ("JPEG", {"progressive": True}), ".jpeg": ("JPEG", {}), ".png": ("PNG", {}), ".webp": ("WEBP", {})}

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from fuzzing.damage import damaged
-from refsr.data.curated import Curated
-from refsr.data.sources import open_source
-from refsr.data.vggface2 import Tree, is_wanted
+from refsr.dataset.curated import Curated
+from refsr.io.sources import open_source
+from refsr.layouts.vggface2 import Tree, is_wanted
 
 CSV = b'NAME_ID,X,Y,W,H\n"n000001/0001_01",60,60,79,109\n"n000002/0001_01",-3.5,0,1e2,9,\n"n000002/0002_01",1,1,9,9\n'
 META = b'Class_ID, Name, Sample_Num, Flag, Gender\nn000001, "A,_B",424,0, m,\nn000002, "C",1,1, f\n'

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fuzzing import archives, own_files, params, pictures, tables
-from refsr.data.quality import Reject
+from refsr.curation.decoding import Reject
 from refsr.errors import RefsrError
 
 ALLOWED = (RefsrError, Reject)  # what a reader may raise

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from refsr.config import Curate
-from refsr.data.curated import Curated
-from refsr.steps.curate import write_curated
+from refsr.curation.curated_writer import write_curated
+from refsr.dataset.curated import Curated
 
 SIZE = 120
 BOX = (30, 25, 60, 70)

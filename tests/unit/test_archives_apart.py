@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refsr.data import spool
-from refsr.data.sources import Source, open_source
+from refsr.io import archive as io_archive
 from refsr.io.marker import MARKER
+from refsr.io.sources import Source, open_source
 
 
 def make_tar(path: Path, files: dict[str, bytes]) -> Path:
@@ -87,10 +87,10 @@ def test_folders_of_archives_by_uri() -> None:
         "s3://bucket/raw/images.tar.gz",
     ]
     places += ["s3://bucket/raw/images.tar", "s3://bucket/raw/images.tgz", "s3://bucket/raw/" + "x" * 250 + ".tar"]
-    names = [spool.folder_name("s3://bucket/raw", place) for place in places]
+    names = [io_archive.folder_name("s3://bucket/raw", place) for place in places]
     assert len(set(names)) == len(places)
     assert max(map(len, names)) < 100
-    assert names[0] == spool.folder_name("/data/raw", "/data/raw/train/images.tar.gz")  # a copy of the set
+    assert names[0] == io_archive.folder_name("/data/raw", "/data/raw/train/images.tar.gz")  # a copy of the set
 
 
 @pytest.mark.parametrize("suffix", ["", ".tar", ".tar.gz"])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from refsr.data import degrade
+from refsr.dataset import degradation
 from refsr.models.blocks import PRIOR_SD, UpBackProjection, enlarge, kl_to_prior
 
 
@@ -43,4 +43,4 @@ def test_an_up_and_back_projection_doubles_the_size() -> None:
 
 def test_the_networks_start_from_the_bicubic_baseline_of_the_data() -> None:
     lr = torch.rand(2, 3, 4, 4)
-    assert torch.equal(enlarge(lr, 32), degrade.enlarge(lr, (32, 32)))
+    assert torch.equal(enlarge(lr, 32), degradation.enlarge(lr, (32, 32)))

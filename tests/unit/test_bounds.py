@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsr.data import spool, storage
-from refsr.data.metadata import read_sexes
-from refsr.data.sources import open_source
-from refsr.data.storage import Extent
-from refsr.data.tar import MAX_FILE
-from refsr.data.vggface2 import Tree
 from refsr.errors import RefsrError
+from refsr.io import archive as io_archive
+from refsr.io import files
+from refsr.io.files import Extent
+from refsr.io.sources import open_source
+from refsr.io.tar import MAX_FILE
+from refsr.layouts.vggface2 import Tree
+from refsr.layouts.vggface2_csv import read_sexes
 
 _META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*', re.ASCII)
 
@@ -78,7 +79,7 @@ def test_bytes_that_are_not_there_are_not_set_aside(tmp_path: Path, span: tuple[
 
     def read() -> None:
         with pytest.raises(RefsrError, match="shorter than it was"):
-            storage.read(Extent(str(path), *span))
+            files.read(Extent(str(path), *span))
 
     assert _peak(read) < 2**20
 
@@ -90,7 +91,7 @@ def test_a_member_of_a_tar_gz_is_copied_in_pieces(tmp_path: Path) -> None:
         info = tarfile.TarInfo("loose_bb_train.csv")
         info.size = size
         tar.addfile(info, io.BytesIO(bytes(size)))
-    peak = _peak(lambda: spool.fill(str(archive), tmp_path / "work", lambda name, size: True))
+    peak = _peak(lambda: io_archive.fill(str(archive), tmp_path / "work", lambda name, size: True))
     assert peak < size / 3
 
 

@@ -7,8 +7,8 @@ import cv2
 import pandas as pd
 from raw_trees import PARAMS, curate_tree, draw, jpeg, make_raw, person, put, write_metadata
 
-from refsr.data.selection import most_candidates
-from refsr.steps.curate import preview
+from refsr.curation.preview import preview
+from refsr.curation.selection import most_candidates
 
 
 def test_no_more_images_and_identities_than_asked_for(tmp_path: Path) -> None:

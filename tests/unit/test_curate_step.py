@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from refsr.config import Curate, Synthesize, Validate
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.steps.curate import curate
 from refsr.steps.synthesize import synthesize
 from refsr.steps.validate import validate

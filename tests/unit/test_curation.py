@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 from raw_trees import PARAMS, SIZE, curate_tree, draw, embed_colour, jpeg, make_raw, person, put, write_metadata
 
-from refsr.data import measure, quality
-from refsr.data.curated import Curated
-from refsr.data.manifest import MANIFEST, REASONS, REJECTS
-from refsr.data.measure import Looks, _see
+from refsr.curation import alignment, image_features, image_stats
+from refsr.curation.curated_writer import write_curated
+from refsr.curation.image_features import Looks, _see
+from refsr.dataset.curated import Curated
+from refsr.dataset.schema import MANIFEST, REASONS, REJECTS
 from refsr.errors import RefsrError
-from refsr.steps.curate import write_curated
 
 
 def reasons(rejects: pd.DataFrame) -> dict[str, str]:
@@ -40,11 +40,11 @@ def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
     for row in (0, 17, 34):
         entry = curated.table.iloc[row]
         image = cv2.imread(str(tmp_path / "raw" / entry["source"]))[..., ::-1]
-        crop = quality.square_crop(image, entry[["x", "y", "w", "h"]].to_numpy(float), PARAMS.crop_factor, 32)
+        crop = alignment.square_crop(image, entry[["x", "y", "w", "h"]].to_numpy(float), PARAMS.crop_factor, 32)
         np.testing.assert_array_equal(curated.pixels(np.array([row]))[0], crop)
-        grey = quality.miniatures(crop[None])
-        assert quality.difference_hash(grey)[0] == entry["dhash"]
-        assert quality.sharpness(grey)[0] == pytest.approx(entry["sharpness"])
+        grey = image_stats.miniatures(crop[None])
+        assert image_stats.difference_hash(grey)[0] == entry["dhash"]
+        assert image_stats.sharpness(grey)[0] == pytest.approx(entry["sharpness"])
 
 
 def test_jpeg_shards_hold_nearly_the_same_pixels_on_less_disk(tmp_path: Path) -> None:
@@ -142,8 +142,8 @@ def test_few_images_are_decoded_at_a_time_whatever_is_left_out_between(
         together.append(len(rows))
         _see(looks, files, rows, *rest)
 
-    monkeypatch.setattr(measure, "_TOGETHER", 3 * SIZE**2)
-    monkeypatch.setattr(measure, "_see", see)
+    monkeypatch.setattr(image_features, "_TOGETHER", 3 * SIZE**2)
+    monkeypatch.setattr(image_features, "_see", see)
     shutil.rmtree(tmp_path / "curated-1")
     pd.testing.assert_frame_equal(curate_tree(raw)[0].table, expected)
     assert max(together) == 3
@@ -244,7 +244,7 @@ def test_aligned_crops_want_landmarks(tmp_path: Path) -> None:
     entry = curated.table.iloc[20]
     image = cv2.imread(str(raw / entry["source"]))[..., ::-1]
     points = entry[[f"p{i}{axis}" for i in range(1, 6) for axis in "xy"]].to_numpy(float).reshape(5, 2)
-    crop = quality.aligned_crop(image, points, PARAMS.crop_factor, 32)
+    crop = alignment.aligned_crop(image, points, PARAMS.crop_factor, 32)
     np.testing.assert_array_equal(curated.pixels(np.array([20]))[0], crop)
 
 

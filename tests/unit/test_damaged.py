@@ -14,15 +14,15 @@ from helpers import make_curated
 from safetensors.torch import save_file
 
 from refsr.config import TrainSisr
-from refsr.data.curated import Curated
-from refsr.data.shards import write_shards
+from refsr.dataset.curated import Curated
+from refsr.dataset.pixel_shards import write_shards
 from refsr.errors import RefsrError
-from refsr.evaluation.charts import curves
-from refsr.evaluation.inspection import _rejects, _summary
-from refsr.evaluation.report import _rendered
 from refsr.models import build
 from refsr.models.checkpoint import load_model, save_model
 from refsr.params import load_section
+from refsr.reporting.charts import curves
+from refsr.reporting.inspection import _rejects, _summary
+from refsr.reporting.report import _rendered
 from refsr.steps.register import _read_metrics
 from refsr.training.loop import Learner
 from refsr.training.objective import Objective

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from refsr.data.degrade import reduce
+from refsr.dataset.degradation import reduce
 
 
 def weights(size: int, scale: int) -> np.ndarray:

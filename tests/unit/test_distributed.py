@@ -7,7 +7,7 @@ import torch
 from helpers import make_curated
 
 from refsr.config import Loss, TrainSisr
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.tracker import NullTracker

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.twins import S3, s3_server
 from refsr import doctor
 from refsr.__main__ import main
+from tools.local_services import S3, s3_server
 
 ROOT = Path(__file__).parents[2]
 NOBODY = "http://127.0.0.1:9"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from raw_trees import draw
 
-from refsr.data import duplicates, quality
-from refsr.data.duplicates import close_hashes, correlate, find_copies, likeness
+from refsr.curation import duplicates, image_stats
+from refsr.curation.duplicates import close_hashes, correlate, find_copies, likeness
 
 
 def test_close_hashes_are_all_pairs_within_the_distance_whatever_the_block() -> None:
@@ -49,15 +49,15 @@ def test_a_reencoded_copy_is_found_and_another_picture_with_the_same_hash_is_not
     original = draw(1, 1)
     copy = cv2.convertScaleAbs(cv2.resize(original[2:-2, 2:-2], (120, 120)), alpha=1.1)
     images = [original, draw(1, 2), copy]
-    thumbs = np.stack([quality.thumbnail(image) for image in images])
-    hashes = quality.difference_hash(quality.miniatures(np.stack([original, original, copy])))
+    thumbs = np.stack([image_stats.thumbnail(image) for image in images])
+    hashes = image_stats.difference_hash(image_stats.miniatures(np.stack([original, original, copy])))
     pairs, alike = find_copies(hashes, thumbs, np.zeros((3, 2)), 12)
     assert pairs.tolist() == [[0, 2]]
     assert 0.88 <= alike[0] <= 1
 
 
 def test_likeness_bears_a_small_shift_but_not_another_picture() -> None:
-    image = cv2.GaussianBlur(quality.luminance(draw(1, 1)), (0, 0), 4)
+    image = cv2.GaussianBlur(image_stats.luminance(draw(1, 1)), (0, 0), 4)
     a, b = (cv2.resize(image[at : at + 100, at : at + 100], (32, 32), interpolation=cv2.INTER_AREA) for at in (2, 6))
     assert correlate(a[None], b[None])[0] < likeness(a[None], b[None])[0]
     assert likeness(a[None], b[None])[0] > 0.9
@@ -66,7 +66,7 @@ def test_likeness_bears_a_small_shift_but_not_another_picture() -> None:
 
 
 def test_pictures_are_copies_only_where_the_faces_are_near() -> None:
-    a = quality.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4))
+    a = image_stats.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4))
     noise = np.random.default_rng(0).normal(0, 1, a.shape)
     b = next(
         thumb
@@ -81,7 +81,7 @@ def test_pictures_are_copies_only_where_the_faces_are_near() -> None:
 
 def test_no_copy_is_missed_for_being_told_by_a_few_numbers_first() -> None:
     rng = np.random.default_rng(0)
-    picture = quality.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4)).astype(int)
+    picture = image_stats.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4)).astype(int)
     thumbs = np.clip(picture + rng.normal(0, 2, (60, *picture.shape)), 0, 255).astype(np.uint8)
     # Distances all around the limit, in far more dimensions than are looked at first.
     embeddings = rng.normal(0, 0.18 / np.sqrt(2 * 128), (60, 128)) * rng.uniform(0.5, 2, (60, 1))

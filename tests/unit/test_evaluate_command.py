@@ -8,10 +8,10 @@ from helpers import make_curated
 
 from refsr.__main__ import main
 from refsr.config import Register
+from refsr.integrations.registry import CHECKPOINT, Registry
+from refsr.integrations.tracking import start_run
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr
-from refsr.services.registry import CHECKPOINT, Registry
-from refsr.services.tracking import start_run
 from refsr.steps.register import example
 
 PARAMS = "evaluate: {bootstrap: 100, strips: 1, grid: 2, batch_size: 8, samples: 2, kid_images: 4}\n"

@@ -13,10 +13,11 @@ from raw_trees import BOX, LANDMARKS, draw, embed_colour, jpeg, make_raw, person
 
 from benchmarks import nonfaces
 from refsr.config import Curate
-from refsr.data import quality, truth
-from refsr.data.measurements import Detector
+from refsr.curation import alignment, planted_defects
+from refsr.curation.curated_writer import write_curated
+from refsr.curation.extraction import Detector
+from refsr.curation.face_models import face_probability
 from refsr.errors import RefsrError
-from refsr.steps.curate import face_probability, write_curated
 from refsr.synthetic.defects import spoil_picture
 from refsr.synthetic.people import view
 from refsr.synthetic.plan import Shot
@@ -104,7 +105,7 @@ def test_a_face_is_told_from_one_behind_a_board_and_from_what_is_beside_it(seed:
     shot = Shot("0001_01", seed, seed, frontal=True, frame=frame, quality=90, kind="occluded")
     hidden = spoil_picture(picture, shot, np.random.default_rng(seed))
     images = [picture.image, hidden.image, np.roll(hidden.image, 90, axis=1)]
-    chips = np.stack([quality.face_chip(image, picture.box, picture.landmarks) for image in images])
+    chips = np.stack([alignment.face_chip(image, picture.box, picture.landmarks) for image in images])
     seen, behind, beside = face_probability(chips)
     assert seen > 0.9
     assert behind < 0.2
@@ -114,4 +115,4 @@ def test_a_face_is_told_from_one_behind_a_board_and_from_what_is_beside_it(seed:
 def test_of_the_planted_truth_a_hidden_face_counts_as_none() -> None:
     planted = pd.DataFrame({"path": ["a", "b", "c"], "kind": ["no_face", "occluded", "occluded"], "detail": ""})
     found = pd.DataFrame({"source": ["a", "b", "d"], "reason": "no_face"})
-    assert truth.score(planted, found) == {"precision.no_face": 2 / 3, "recall.no_face": 2 / 3}
+    assert planted_defects.score(planted, found) == {"precision.no_face": 2 / 3, "recall.no_face": 2 / 3}

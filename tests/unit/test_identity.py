@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from refsr.data import identity, rows
+from refsr.curation import outliers
+from refsr.io import arrays
 
 GROUPS, MEMBERS, SIZE = 12, 6, 32
 
@@ -20,72 +21,72 @@ def people() -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_distance_is_to_the_centre_of_the_others() -> None:
     line = np.array([[0.0], [1.0], [2.0], [9.0]], np.float32)
-    distance, strangeness = identity.fit(line, np.array(["a"] * 4))
+    distance, strangeness = outliers.fit(line, np.array(["a"] * 4))
     # The others of 0 are 1, 2, 9: medoid 2 and the nearest to it 1, so that their centre is 1.5; and so on.
     np.testing.assert_allclose(distance, [1.5, 0.0, 1.5, 8.5])
     assert np.isneginf(strangeness).all()
 
 
 def test_one_alone_is_no_stranger() -> None:
-    distance, strangeness = identity.fit(np.ones((1, 4), np.float32), np.array(["a"]))
+    distance, strangeness = outliers.fit(np.ones((1, 4), np.float32), np.array(["a"]))
     assert distance[0] == 0
     assert np.isneginf(strangeness).all()
-    assert not identity.strangers(np.ones((1, 4), np.float32), np.array(["a"]), 0.6).any()
+    assert not outliers.strangers(np.ones((1, 4), np.float32), np.array(["a"]), 0.6).any()
 
 
 def test_strangeness_is_the_distance_in_deviations_of_those_to_the_others() -> None:
     embeddings = np.array([[0.0], [2], [10], [10], [20], [20], [30], [30], [40], [40]], np.float32)
     groups = np.repeat(list("abcde"), 2)
-    _, strangeness = identity.fit(embeddings, groups)
+    _, strangeness = outliers.fit(embeddings, groups)
     others = np.array([10.0, 20, 30, 40])
     assert strangeness[0] == pytest.approx((2 - others.mean()) / others.std(), rel=1e-4)
 
 
 def test_members_are_kept_and_strangers_found(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
-    assert not identity.strangers(embeddings, groups, 1.0).any()
+    assert not outliers.strangers(embeddings, groups, 1.0).any()
     embeddings[[0, 20]] = embeddings[[20, 0]]
-    assert np.flatnonzero(identity.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
+    assert np.flatnonzero(outliers.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
     few = np.isin(groups, ["n000000", "n000003"])  # too few groups to say what is usual: the distance alone decides
-    assert np.flatnonzero(identity.strangers(embeddings[few], groups[few], 1.0)).tolist() == [0, 8]
-    assert not identity.strangers(embeddings[few], groups[few], 9.0).any()
+    assert np.flatnonzero(outliers.strangers(embeddings[few], groups[few], 1.0)).tolist() == [0, 8]
+    assert not outliers.strangers(embeddings[few], groups[few], 9.0).any()
 
 
 def test_two_strangers_of_six_do_not_take_the_group_with_them(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     embeddings[[0, 1]] = embeddings[[20, 30]]
-    assert np.flatnonzero(identity.strangers(embeddings, groups, 9.0)).tolist() == [0, 1]
+    assert np.flatnonzero(outliers.strangers(embeddings, groups, 9.0)).tolist() == [0, 1]
 
 
 def test_what_varies_in_all_groups_does_not_make_a_stranger(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     pose = np.random.default_rng(2).normal(0, 1, len(groups)).astype(np.float32)
     embeddings[:, 0] += pose
-    _, plain = identity.fit(embeddings, groups)
+    _, plain = outliers.fit(embeddings, groups)
     assert (plain > -1.9).any()
-    assert not identity.strangers(embeddings, groups, 9.0).any()
+    assert not outliers.strangers(embeddings, groups, 9.0).any()
 
 
 def test_the_centres_of_many_rows_are_worked_through_in_blocks(
     people: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = identity.fit(*people)
-    monkeypatch.setattr(rows, "BLOCK", 7)
-    np.testing.assert_allclose(identity.fit(*people)[1], whole[1], rtol=1e-5)
+    whole = outliers.fit(*people)
+    monkeypatch.setattr(arrays, "BLOCK", 7)
+    np.testing.assert_allclose(outliers.fit(*people)[1], whole[1], rtol=1e-5)
 
 
 def test_some_groups_stand_for_all_others(
     people: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embeddings, groups = people
-    monkeypatch.setattr(identity, "_COHORT", 8)
+    monkeypatch.setattr(outliers, "_COHORT", 8)
     embeddings[[0, 20]] = embeddings[[20, 0]]
-    assert np.flatnonzero(identity.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
+    assert np.flatnonzero(outliers.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
 
 
 def test_a_centre_without_one_is_that_of_the_others() -> None:
     group = np.random.default_rng(3).normal(size=(9, 5)).astype(np.float32)
-    distance, centre = identity._among(group)
+    distance, centre = outliers._among(group)
     for row in range(len(group)):
         others = np.delete(group, row, axis=0)
         between = np.linalg.norm(others[:, None] - others[None], axis=2)
@@ -98,11 +99,11 @@ def test_a_centre_without_one_is_that_of_the_others() -> None:
 
 def test_a_group_of_two_people_is_found_and_one_of_many_poses_is_not(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
-    assert identity.mixed(embeddings, groups, 9.0) == []
+    assert outliers.mixed(embeddings, groups, 9.0) == []
     embeddings[[0, 1, 2]] = embeddings[[20, 21, 22]] + 0.01  # half of the first group is of another person
     embeddings[6] = embeddings[30]  # one stranger makes no second person
     embeddings[12:15] += np.float32(0.15)  # two poses of one
-    (found,) = identity.mixed(embeddings, groups, 9.0)
+    (found,) = outliers.mixed(embeddings, groups, 9.0)
     assert found.rows.tolist() == [0, 1, 2, 3, 4, 5]
     assert found.second.tolist() in ([0, 1, 2], [3, 4, 5])
     assert 0.9 < found.apart < 2
@@ -111,5 +112,5 @@ def test_a_group_of_two_people_is_found_and_one_of_many_poses_is_not(people: tup
 def test_among_too_few_groups_only_the_distance_tells_two_people(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = (part[:18] for part in people)
     embeddings[:3] = people[0][20:23]
-    assert identity.mixed(embeddings, groups, 9.0) == []
-    assert [found.rows[0] for found in identity.mixed(embeddings, groups, 0.9)] == [0]
+    assert outliers.mixed(embeddings, groups, 9.0) == []
+    assert [found.rows[0] for found in outliers.mixed(embeddings, groups, 0.9)] == [0]

@@ -15,12 +15,12 @@ from raw_trees import BOX, draw, embed_colour, jpeg, make_raw, put, write_metada
 
 from refsr.__main__ import main
 from refsr.config import Curate
-from refsr.data.curated import Curated
-from refsr.data.manifest import REASONS, VALUES
+from refsr.curation.curated_writer import write_curated
+from refsr.dataset.curated import Curated
+from refsr.dataset.schema import REASONS, VALUES
 from refsr.errors import RefsrError
-from refsr.evaluation import charts, inspection
-from refsr.evaluation.page import jpeg_uri
-from refsr.steps.curate import write_curated
+from refsr.reporting import charts, inspection
+from refsr.reporting.page import jpeg_uri
 
 TOO_SMALL = 20
 

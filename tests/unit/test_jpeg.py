@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from raw_trees import draw, jpeg
 
-from refsr.data import quality
-from refsr.data.quality import Reject
+from refsr.curation import decoding
+from refsr.curation.decoding import Reject
 from refsr.io.jpeg import JpegError, decode
 
 SEEDS = range(25)
@@ -53,11 +53,11 @@ DAMAGES = (cut_and_ended, without_a_restart_segment, with_garbage_before_a_segme
 def test_every_damaged_image_is_refused(damage) -> None:  # type: ignore[no-untyped-def]
     for seed in SEEDS:
         whole = photo(seed, cv2.IMWRITE_JPEG_RST_INTERVAL, 4)
-        quality.decode(whole, 1)
+        decoding.decode(whole, 1)
         data = damage(whole, np.random.default_rng(seed))
         with pytest.raises(Reject) as caught:
-            quality.image_size(data)
-            quality.decode(data, 1)
+            decoding.image_size(data)
+            decoding.decode(data, 1)
         assert caught.value.reason == "truncated", seed
 
 
@@ -96,8 +96,8 @@ def test_no_frame_header_is_hidden_from_the_check_of_sizes(filler: bytes) -> Non
         whole[:2] + filler + frame(30000, 30000) + whole[2:],
     ):
         with pytest.raises(Reject) as caught:
-            quality.image_size(hidden)
-            quality.decode(hidden, 1)
+            decoding.image_size(hidden)
+            decoding.decode(hidden, 1)
         assert caught.value.reason in ("oversized", "truncated")
 
 
@@ -109,9 +109,9 @@ def with_scans(data: bytes, count: int) -> bytes:
 
 def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
     data = photo(1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
-    assert quality.image_size(data) == (131, 157)
+    assert decoding.image_size(data) == (131, 157)
     with pytest.raises(Reject) as caught:
-        quality.image_size(with_scans(data, 4000))
+        decoding.image_size(with_scans(data, 4000))
     assert (caught.value.reason, caught.value.value > 4000) == ("costly", True)
 
 
@@ -119,9 +119,9 @@ def test_few_scans_of_very_many_pixels_are_refused_too() -> None:
     data = photo(1, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     at = data.index(b"\xff\xc2")
     large = data[: at + 5] + (7000).to_bytes(2) * 2 + data[at + 9 :]
-    quality.image_size(large)
+    decoding.image_size(large)
     with pytest.raises(Reject, match="costly"):
-        quality.image_size(with_scans(large, 20))
+        decoding.image_size(with_scans(large, 20))
 
 
 def test_the_error_says_what_the_decoder_said() -> None:

@@ -17,12 +17,12 @@ from registering import Pipeline
 
 from refsr.config import Register, Validate
 from refsr.errors import RefsrError
-from refsr.services.registry import CHECKPOINT, Registry
-from refsr.services.tracking import open_store, start_run
+from refsr.integrations.registry import CHECKPOINT, Registry
+from refsr.integrations.tracking import open_store, start_run
 from refsr.steps.register import promote
 
 ROOT = Path(__file__).parents[2]
-OPEN = "from refsr.services.tracking import start_run; from refsr.config import Validate\n"
+OPEN = "from refsr.integrations.tracking import start_run; from refsr.config import Validate\n"
 OPEN += "with start_run('sqlite:///mlflow.db', 'validate', Validate()): pass"
 
 

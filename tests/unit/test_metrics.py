@@ -8,7 +8,7 @@ import torch
 from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from refsr.data.degrade import reduce
+from refsr.dataset.degradation import reduce
 from refsr.evaluation import metrics
 from refsr.evaluation.ensemble import self_ensemble
 

@@ -11,13 +11,13 @@ import pytest
 
 from refsr import doctor
 from refsr.config import Validate
-from refsr.services import orphans
-from refsr.services.tracking import open_store, start_run
+from refsr.integrations import dead_runs
+from refsr.integrations.tracking import open_store, start_run
 
 OPENED = """
 import os, signal, sys
 from refsr.config import Validate
-from refsr.services.tracking import start_run
+from refsr.integrations.tracking import start_run
 with start_run(sys.argv[1], "validate", Validate()):
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -35,7 +35,7 @@ def _status(uri: str, run: str) -> str:
 
 
 def _ours(**changed: str) -> dict[str, str]:
-    return orphans.process_tags() | {f"process.{key}": value for key, value in changed.items()}
+    return dead_runs.process_tags() | {f"process.{key}": value for key, value in changed.items()}
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_only_a_run_whose_process_is_known_to_be_gone_is_closed(
 
 
 def test_a_retried_task_closes_its_earlier_try_on_another_machine(tracking_uri: str) -> None:
-    task = orphans.task_key("pipeline-1", "validate", "/pod/validation")
+    task = dead_runs.task_key("pipeline-1", "validate", "/pod/validation")
     elsewhere = {"process.host": "another"}
-    before = _run(tracking_uri, **orphans.process_tags(task) | elsewhere)
-    other = _run(tracking_uri, **orphans.process_tags(orphans.task_key("p", "validate", "/b")) | elsewhere)
+    before = _run(tracking_uri, **dead_runs.process_tags(task) | elsewhere)
+    other = _run(tracking_uri, **dead_runs.process_tags(dead_runs.task_key("p", "validate", "/b")) | elsewhere)
     with start_run(tracking_uri, "validate", Validate(), task=task):
         pass
     assert (_status(tracking_uri, before), _status(tracking_uri, other)) == ("KILLED", "RUNNING")
@@ -77,4 +77,4 @@ def test_a_killed_process_is_reported_and_its_run_closed(tracking_uri: str, tmp_
     assert doctor.runs(tracking_uri).state == "ok"
     client: Any = open_store(tracking_uri).MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("refsr").experiment_id])
-    assert (run.info.status, run.data.tags["error"]) == ("KILLED", orphans.ERROR)
+    assert (run.info.status, run.data.tags["error"]) == ("KILLED", dead_runs.ERROR)

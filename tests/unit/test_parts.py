@@ -16,10 +16,11 @@ from raw_trees import embed_colour, make_raw, person, put
 from refsr import steps
 from refsr.__main__ import main
 from refsr.config import KNOWN, Curate
-from refsr.data import store
-from refsr.data.parts import Share, parse_share
+from refsr.curation import feature_store
+from refsr.curation.curated_writer import write_curated, write_part
+from refsr.curation.partition import Share, parse_share
+from refsr.curation.preview import preview
 from refsr.errors import RefsrError
-from refsr.steps.curate import preview, write_curated, write_part
 
 PARAMS = Curate(hr_size=32, min_sharpness=0.2, shard_images=16, train_identities=5, test_identities=2)
 
@@ -93,7 +94,7 @@ def test_a_part_keeps_crops_and_of_a_tar_gz_the_metadata_only(raw: Path, tmp_pat
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     source: Path, whole: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "FLUSH", 1)
+    monkeypatch.setattr(feature_store, "FLUSH", 1)
     calls: list[int] = []
 
     def killed_after(count: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -170,7 +171,7 @@ def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source
 
 
 def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refsr.data.measurements.measure_images", lambda *_: pytest.fail("looked at"))
+    monkeypatch.setattr("refsr.curation.extraction.measure_images", lambda *_: pytest.fail("looked at"))
     told = preview(PARAMS, str(source))
     assert told["identities"] == 13
     assert told["images"] == 39
@@ -183,11 +184,11 @@ def test_the_command_line_curates_in_parts_and_merges(
     raw: Path, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
-    monkeypatch.setattr("refsr.steps.curate.usable_cores", lambda: 1)
+    monkeypatch.setattr("refsr.curation.face_models.usable_cores", lambda: 1)
     monkeypatch.setattr("refsr.steps.merge.usable_cores", lambda: 1)
-    monkeypatch.setattr("refsr.steps.curate.embed_faces", embed_colour)
+    monkeypatch.setattr("refsr.curation.face_models.embed_faces", embed_colour)
     monkeypatch.setattr("refsr.steps.merge.embed_faces", embed_colour)
-    monkeypatch.setattr("refsr.steps.curate.DETECTOR", None)
+    monkeypatch.setattr("refsr.curation.face_models.DETECTOR", None)
     monkeypatch.setattr("refsr.steps.merge.DETECTOR", None)
     (tmp_path / "params.yaml").write_text("curate: {hr_size: 32, min_sharpness: 0.2, train_identities: 5}\n")
     for part in ("1/2", "2/2"):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines import __main__ as kubeflow
 from pipelines import backup, local
-from pipelines.package import compile_package
+from pipelines.compile import compile_package
 from refsr import __main__ as cli
 from refsr import steps
 from refsr.errors import RefsrError

@@ -8,14 +8,14 @@ import pytest
 import torch
 from helpers import make_curated
 
-from refsr.data.curated import Curated
-from refsr.data.degrade import enlarge
+from refsr.dataset.curated import Curated
+from refsr.dataset.degradation import enlarge
 from refsr.errors import RefsrError
 from refsr.evaluation import protocol
-from refsr.evaluation.arms import MAIN, OTHERS, Arm, arms_of
-from refsr.evaluation.judges import CHEAP, Judge
-from refsr.evaluation.judges import MAIN as METRICS
+from refsr.evaluation.conditions import MAIN, OTHERS, Arm, arms_of
 from refsr.evaluation.pairing import pairs
+from refsr.evaluation.scoring import CHEAP, Judge
+from refsr.evaluation.scoring import MAIN as METRICS
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
 

@@ -10,8 +10,8 @@ from registering import Pipeline
 
 from refsr.config import Fetch, Register, Validate
 from refsr.errors import RefsrError
+from refsr.integrations.tracking import start_run
 from refsr.redaction import hide, holds_secret
-from refsr.services.tracking import start_run
 from refsr.steps.transfer import transfer
 
 ROOT = Path(__file__).parents[2]

@@ -14,12 +14,12 @@ from helpers import make_curated
 from registering import HR, LR, Pipeline
 
 from refsr.config import Gate, Register
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
+from refsr.integrations.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
+from refsr.integrations.tracking import start_run
+from refsr.integrations.versioning import file_hash
 from refsr.models.checkpoint import load_model
-from refsr.services.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
-from refsr.services.tracking import start_run
-from refsr.services.versioning import file_hash
 from refsr.steps.register import held_out_hash, promote, register
 from refsr.tracker import NullTracker
 

@@ -14,19 +14,19 @@ from helpers import make_curated
 from pages import pictures
 
 from refsr.config import Evaluate
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
-from refsr.evaluation import charts, figures, report, results
-from refsr.evaluation.arms import DIFFERENCES, OTHERS
-from refsr.evaluation.arms import MAIN as ARMS
-from refsr.evaluation.judges import Judge
-from refsr.evaluation.page import png
+from refsr.evaluation.conditions import DIFFERENCES, OTHERS
+from refsr.evaluation.conditions import MAIN as ARMS
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import Bench, load_models
+from refsr.evaluation.scoring import Judge
 from refsr.evaluation.statistics import flatten
-from refsr.evaluation.table import table_text
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
+from refsr.reporting import charts, figures, report, tables
+from refsr.reporting.page import png
+from refsr.reporting.summary import table_text
 from refsr.steps.evaluate import evaluate
 from refsr.tracker import NullTracker
 
@@ -173,7 +173,7 @@ def test_table_text(done: tuple[Path, dict[str, float], Recorder]) -> None:
 def test_results_are_every_table_and_the_report_has_them_too(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, returned, _ = done
     text, page = (folder / "results.md").read_text(), (folder / "report.html").read_text()
-    made = results.tables(json.loads((folder / "metrics.json").read_text()))
+    made = tables.tables(json.loads((folder / "metrics.json").read_text()))
     assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == [t.title for t in made]
     for table in made:
         assert {len(row) for row in table.rows} == {len(table.header)}, table.title
@@ -198,12 +198,12 @@ def _headers(text: str) -> dict[str, str]:
 
 def test_a_network_that_was_the_loss_is_marked(done: tuple[Path, dict[str, float], Recorder]) -> None:
     metrics = json.loads((done[0] / "metrics.json").read_text())
-    assert results.column(metrics, "efficientnet") == "EfficientNet-Lite0 (lower), was the loss"
-    assert results.column(metrics, "perceptual") == "VGG16-HED (lower)"
+    assert tables.column(metrics, "efficientnet") == "EfficientNet-Lite0 (lower), was the loss"
+    assert tables.column(metrics, "perceptual") == "VGG16-HED (lower)"
     assert "In the training loss: efficientnet_lite0." in (done[0] / "results.md").read_text()
     unknown = metrics | {"loss_networks": "unknown"}
-    assert results.column(unknown, "efficientnet") == "EfficientNet-Lite0 (lower)"
-    assert "The checkpoint does not name its loss." in results.markdown(unknown)
+    assert tables.column(unknown, "efficientnet") == "EfficientNet-Lite0 (lower)"
+    assert "The checkpoint does not name its loss." in tables.markdown(unknown)
 
 
 def test_a_model_alone_is_evaluated_without_sisr_and_beside_another(inputs: dict[str, Path], tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import pytest
 from faulty_proxy import FaultyProxy
 from raw_trees import embed_colour, make_raw
 
-from pipelines.twins import S3, free_port, s3_server
 from refsr.config import Curate
-from refsr.data import s3, sources
-from refsr.data.storage import Extent, read_all
+from refsr.curation.curated_writer import write_curated
 from refsr.errors import RefsrError
-from refsr.steps.curate import write_curated
+from refsr.io import s3, sources
+from refsr.io.files import Extent, read_all
+from tools.local_services import S3, free_port, s3_server
 
 PARAMS = Curate(hr_size=32, min_sharpness=0.2)
 BUCKET = "raw"

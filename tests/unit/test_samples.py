@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import make_curated
 
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.evaluation import protocol, samples
 from refsr.evaluation.pairing import pairs
 from refsr.models import Output

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from refsr.config import Curate
-from refsr.data import curation, selection
+from refsr.curation import selection, splits
 from refsr.errors import RefsrError
 
 PEOPLE = pd.DataFrame(
@@ -96,21 +96,21 @@ def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_should
 
 
 def test_splits_are_the_sets_own_or_drawn() -> None:
-    own = curation.draw(PEOPLE, Curate(train_identities=6, test_identities=3))
+    own = splits.draw(PEOPLE, Curate(train_identities=6, test_identities=3))
     assert (set(own["train"]), set(own["test"])) == (set(PEOPLE["identity"][:8]), set(PEOPLE["identity"][8:]))
-    drawn = curation.draw(PEOPLE, Curate(splits="drawn", train_identities=6, test_identities=3))
+    drawn = splits.draw(PEOPLE, Curate(splits="drawn", train_identities=6, test_identities=3))
     assert len(drawn["test"]) == 3
     assert sorted(drawn["train"] + drawn["test"]) == PEOPLE["identity"].tolist()
     assert set(drawn["test"]) != set(own["test"])
     with pytest.raises(RefsrError, match="splits"):
-        curation.draw(PEOPLE[:8], Curate(splits="own"))
+        splits.draw(PEOPLE[:8], Curate(splits="own"))
     with pytest.raises(RefsrError, match="test_identities"):
-        curation.draw(PEOPLE[:8], Curate(test_identities="all"))
+        splits.draw(PEOPLE[:8], Curate(test_identities="all"))
 
 
 def test_sexes_are_taken_as_asked_for() -> None:
     def sexes(**params: object) -> list[str]:
-        order = curation.draw(PEOPLE, Curate.model_validate({"splits": "drawn", "test_identities": 1} | params))
+        order = splits.draw(PEOPLE, Curate.model_validate({"splits": "drawn", "test_identities": 1} | params))
         return PEOPLE.set_index("identity")["sex"][order["test"] + order["train"]].tolist()
 
     assert sexes(sex="f") == ["f"] * 3
@@ -122,7 +122,7 @@ def test_sexes_are_taken_as_asked_for() -> None:
 
 def test_identities_can_be_listed_and_must_be_there() -> None:
     listed = ["n000009", "n000001", "n000002"]
-    order = curation.draw(PEOPLE, Curate.model_validate({"identities": listed}))
+    order = splits.draw(PEOPLE, Curate.model_validate({"identities": listed}))
     assert sorted(order["train"] + order["test"]) == sorted(listed)
     with pytest.raises(RefsrError, match=r"1 of them .* n000077"):
-        curation.draw(PEOPLE, Curate.model_validate({"identities": [*listed, "n000077"]}))
+        splits.draw(PEOPLE, Curate.model_validate({"identities": [*listed, "n000077"]}))

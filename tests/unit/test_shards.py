@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from raw_trees import draw, jpeg
 
-from refsr.data.shards import Shard, write_shards
+from refsr.dataset.pixel_shards import Shard, write_shards
 from refsr.errors import RefsrError
 
 WHOLE = jpeg(draw(1, 1))

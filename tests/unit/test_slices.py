@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from helpers import make_curated
 
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.evaluation import slices
 from refsr.evaluation.pairing import pairs
 

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_trees import make_raw, person, put
 
-from refsr.data import sources, spool, tar
-from refsr.data.manifest import REASONS
-from refsr.data.sources import open_source
-from refsr.data.vggface2 import Tree, is_wanted
+from refsr.dataset.schema import REASONS
 from refsr.errors import RefsrError
+from refsr.io import archive as io_archive
+from refsr.io import sources, tar
+from refsr.io.sources import open_source
+from refsr.layouts.vggface2 import Tree, is_wanted
 
 ROOTS = (("train", "test"), ("vggface2/train", "vggface2/test"), ("vggface2_train", "vggface2_test"), ("", ""))
 
@@ -140,7 +141,7 @@ def test_hostile_members_are_refused_each_with_its_reason(tmp_path: Path, suffix
 
 
 def test_an_absurdly_large_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refsr.data.vggface2.MAX_FILE", 10)
+    monkeypatch.setattr("refsr.layouts.vggface2.MAX_FILE", 10)
     put(tmp_path, "train", 1, "0001_01", b"x" * 11)
     put(tmp_path, "train", 1, "0002_01", b"x" * 10)
     tree = Tree(tmp_path)
@@ -265,7 +266,7 @@ def test_a_kill_as_the_index_is_written_leaves_no_index_of_another_archive(
             archive.add(tmp_path / name, name)
 
     def names() -> list[str]:
-        spool.fill(str(tmp_path / "a.tar"), tmp_path / "work", lambda name, size: True)
+        io_archive.fill(str(tmp_path / "a.tar"), tmp_path / "work", lambda name, size: True)
         return list(pd.read_parquet(tmp_path / "work" / "index.parquet")["name"])
 
     def save_and_die(table: pd.DataFrame, folder: Path) -> None:
@@ -276,9 +277,9 @@ def test_a_kill_as_the_index_is_written_leaves_no_index_of_another_archive(
     first = (tmp_path / "a.tar").read_bytes()
     assert names() == ["first"]
     pack("second")
-    save = spool.save
+    save = io_archive.save
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(spool, "save", save_and_die)
+        patched.setattr(io_archive, "save", save_and_die)
         names()
     (tmp_path / "a.tar").write_bytes(first)
     assert names() == ["first"]

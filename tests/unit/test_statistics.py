@@ -6,9 +6,9 @@ import pytest
 from scipy import stats
 
 from refsr.evaluation import statistics
-from refsr.evaluation.arms import DIFFERENCES, MAIN
-from refsr.evaluation.judges import CHEAP
-from refsr.evaluation.judges import MAIN as METRICS
+from refsr.evaluation.conditions import DIFFERENCES, MAIN
+from refsr.evaluation.scoring import CHEAP
+from refsr.evaluation.scoring import MAIN as METRICS
 
 
 def toy_table() -> pd.DataFrame:

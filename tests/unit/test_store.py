@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refsr.data.measurements import Measured
-from refsr.data.rows import OnDisk, in_blocks
-from refsr.data.selection import RANKED
-from refsr.data.store import Store
+from refsr.curation.extraction import Measured
+from refsr.curation.feature_store import Store
+from refsr.curation.selection import RANKED
+from refsr.io.arrays import OnDisk, in_blocks
 
 EACH = 500
 

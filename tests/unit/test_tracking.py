@@ -12,9 +12,9 @@ import pytest
 
 from refsr.config import Register, Validate
 from refsr.errors import RefsrError
-from refsr.services import tracking
-from refsr.services.tracking import MlflowTracker, start_run
-from refsr.services.versioning import git_revision
+from refsr.integrations import tracking
+from refsr.integrations.tracking import MlflowTracker, start_run
+from refsr.integrations.versioning import git_revision
 
 
 def _runs(uri: str) -> list[Any]:
@@ -144,7 +144,7 @@ def test_what_the_store_refuses_is_told_with_its_name(tracking_uri: str, monkeyp
 def test_nothing_is_said_on_the_terminal(tmp_path: Path) -> None:
     """A new store, a run, an end: MLflow speaks of its tables, its telemetry and its links, unless told not to."""
     code = (
-        "from refsr.services.tracking import start_run; from refsr.config import Validate\n"
+        "from refsr.integrations.tracking import start_run; from refsr.config import Validate\n"
         "with start_run('sqlite:///mlflow.db', 'validate', Validate()): pass"
     )
     repository = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from helpers import make_curated
 from torch import nn
 
 from refsr.config import Loss, Training, TrainRefsr, TrainSisr
-from refsr.data.curated import Curated
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.checkpoint import load_model, read_checkpoint

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from refsr.data.degrade import reduce
+from refsr.dataset.degradation import reduce
 from refsr.errors import RefsrError
 from refsr.models.upscaling import as_set, hold_to_lr, reduced
 

@@ -11,8 +11,8 @@ import pytest
 from raw_trees import embed_colour, make_raw
 
 from refsr.config import Curate, Validate
+from refsr.curation.curated_writer import write_curated
 from refsr.errors import RefsrError
-from refsr.steps.curate import write_curated
 from refsr.steps.validate import validate
 from refsr.tracker import NullTracker
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.twins import s3_server
 from refsr import steps
 from refsr.errors import RefsrError
+from refsr.integrations.tracking import open_store
+from refsr.integrations.versioning import data_hash, file_hash, git_revision
 from refsr.params import parse_section
-from refsr.services.tracking import open_store
-from refsr.services.versioning import data_hash, file_hash, git_revision
+from tools.local_services import s3_server
 
 LOCK = """
 schema: '2.0'

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from raw_trees import make_raw, person, put
 
-from refsr.data import metadata
-from refsr.data.vggface2 import BOX, LANDMARKS, Tree
 from refsr.errors import RefsrError
+from refsr.layouts import vggface2_csv
+from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
 
 HEADER = "NAME_ID,X,Y,W,H\n"
 
@@ -23,11 +23,11 @@ def write(folder: Path, text: str | bytes, name: str = "loose_bb_train.csv") -> 
 
 
 def read_numbers(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    return metadata.read_numbers(path.open("rb"), str(path), columns)
+    return vggface2_csv.read_numbers(path.open("rb"), str(path), columns)
 
 
 def read_sexes(path: Path) -> dict[str, str]:
-    return metadata.read_sexes(path.open("rb"), str(path))
+    return vggface2_csv.read_sexes(path.open("rb"), str(path))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""From a raw set to identity groups: extraction, filters, selection."""

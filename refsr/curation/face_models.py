@@ -1,0 +1,54 @@
+"""The pretrained networks of curation: face detector, face probability, face embedding."""
+
+import os
+from functools import cache
+
+import numpy as np
+import torch
+
+from refsr.curation import alignment
+from refsr.curation.extraction import Detector
+from refsr.models.pretrained import identity_network
+from refsr.models.pretrained.mtcnn import SMALLEST, Certainty, Detect, face_certainty, face_detector
+
+
+def usable_cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@torch.inference_mode()
+def embed_faces(chips: np.ndarray) -> np.ndarray:
+    """Face chips (N, 150, 150, 3) uint8 RGB -> (N, 128) float32 by dlib's network."""
+    embeddings: np.ndarray = _identity_network()(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
+    return embeddings
+
+
+def find_face(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Box (4,) and landmarks (5, 2), in pixels, of the likeliest face in an image (H, W, 3) uint8 RGB."""
+    faces = _face_detector()(image, SMALLEST)
+    return (faces.boxes[0], faces.points[0]) if len(faces.boxes) else None
+
+
+def face_probability(chips: np.ndarray) -> np.ndarray:
+    """Face chips (N, 150, 150, 3) uint8 RGB -> (N,) how probable it is that each shows a face, by its middle."""
+    margin = round(alignment.CHIP * (1 - 1 / alignment.CHIP_FACTOR) / 2)
+    return _face_certainty()(chips[:, margin:-margin, margin:-margin])
+
+
+DETECTOR = Detector(find_face, face_probability)
+
+
+@cache
+def _face_detector() -> Detect:
+    return face_detector()
+
+
+@cache
+def _face_certainty() -> Certainty:
+    return face_certainty()
+
+
+@cache
+def _identity_network() -> torch.nn.Module:
+    return identity_network()

@@ -1,0 +1,108 @@
+"""A curated set as the later stages read it: the manifest, THE table, and HR pixels in uint8 shards.
+
+curated/
+  manifest.parquet   a row per image kept; columns in refsr.dataset.schema
+  rejects.parquet    a row per image left out, with the reason and the measured value
+  hr-00000.npy ...   (N, H, H, 3) uint8 RGB, memory-mapped; or JPEGs, see refsr.dataset.pixel_shards
+  summary.json       counts, and precision and recall where the planted truth is known
+"""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from refsr.dataset.pixel_shards import Shard
+from refsr.errors import RefsrError
+
+_NEEDED = {
+    "identity": pd.api.types.is_string_dtype,
+    "split": pd.api.types.is_string_dtype,
+    "role": pd.api.types.is_string_dtype,
+    "shard": pd.api.types.is_integer_dtype,
+    "index": pd.api.types.is_integer_dtype,
+}
+
+
+def read_table(path: Path, needed: Mapping[str, Callable[[Any], bool]]) -> pd.DataFrame:
+    """A table that `curate` wrote; `needed` are columns it must have, and what their types must be.
+
+    Raises RefsrError naming the file where it is missing, damaged or another table.
+    """
+    try:
+        table = pd.read_parquet(path)
+    except Exception as error:  # Arrow and pandas raise what they like for a damaged file
+        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+    for name, is_right in needed.items():
+        if name not in table or not is_right(table[name].dtype):
+            raise RefsrError(f"{path}: no table of a curated set ({name} is missing); run the stage `curate` again")
+    return table
+
+
+class Curated:
+    """A curated folder opened for reading. `table` has the manifest's columns and one row per image."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sizes: dict[int, int] = {}  # of the shards looked at so far
+        if not (folder / "manifest.parquet").is_file():
+            raise RefsrError(f"{folder}: no curated set here (manifest.parquet is missing); run the stage `curate`")
+        self.table = read_table(folder / "manifest.parquet", _NEEDED)
+
+    @cached_property
+    def _shards(self) -> dict[int, Shard]:
+        paths = sorted(self.folder.glob("hr-*.npy"))
+        if not paths:
+            raise RefsrError(f"{self.folder}: no pixels here (hr-*.npy is missing); run the stage `curate`")
+        try:
+            return {int(path.stem.removeprefix("hr-")): Shard(path) for path in paths}
+        except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+            raise RefsrError(f"{self.folder}: pixels are damaged ({error}); run the stage `curate` again") from error
+
+    @cached_property
+    def hr_size(self) -> int:
+        """The side of the square HR images, pixels."""
+        return next(iter(self._shards.values())).size()
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether pixels went through a JPEG after they were measured."""
+        return next(iter(self._shards.values())).is_jpeg
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """(shard, index) of all rows."""
+        return self.table["shard"].to_numpy(), self.table["index"].to_numpy()
+
+    def pixels(self, rows: np.ndarray) -> np.ndarray:
+        """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB.
+
+        Raises RefsrError where the manifest names pixels that are not there, or of another size.
+        """
+        shard, index = (places[rows] for places in self._places)
+        out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
+        for number in np.unique(shard).tolist():
+            chosen = np.flatnonzero(shard == number)
+            out[chosen] = self._shard(number, index[chosen]).pixels(index[chosen])
+        return out
+
+    def _shard(self, number: int, index: np.ndarray) -> Shard:
+        """A shard that holds these places."""
+        path = self.folder / f"hr-{number:05d}.npy"
+        shard = self._shards.get(number)
+        if shard is None:
+            raise RefsrError(f"{path}: missing; run the stage `curate` again")
+        if index.min() < 0 or index.max() >= len(shard):
+            raise RefsrError(f"{path}: fewer images than the manifest names; run the stage `curate` again")
+        if number not in self._sizes:
+            self._sizes[number] = shard.size()
+        if self._sizes[number] != self.hr_size or self.hr_size == 0:
+            raise RefsrError(f"{path}: its images are not square or of another size; run the stage `curate` again")
+        return shard
+
+    def split(self, name: str) -> np.ndarray:
+        """Positions in `table` of the rows of one split, "train" or "test"."""
+        return np.flatnonzero((self.table["split"] == name).to_numpy())

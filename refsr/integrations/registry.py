@@ -1,0 +1,284 @@
+"""The model registry: the versions of one registered model, and its aliases `candidate` and `champion`.
+
+`candidate` is the version registered last, `champion` the one in use. The champions before it are kept, newest last, in
+the registered model's tag `former_champions`; the alias alone says who is champion, so a promotion killed between the
+two writes does no harm. The champion changes under a lock, and only if it is still the one that was compared with.
+"""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from refsr.errors import RefsrError
+from refsr.integrations.mlflow_lock import locked
+from refsr.integrations.tracking import MlflowTracker, explained, open_store, quiet
+from refsr.redaction import hide
+
+CANDIDATE, CHAMPION, FORMER = "candidate", "champion", "former_champions"
+CHECKPOINT, METRICS = "model.safetensors", "metrics.json"
+REGISTRATION, CARD = "registration", "model_card.md"  # what the run of a version keeps: a folder, and a file in it
+UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes for a version that is not there
+PACKAGE = Path(__file__).parents[1]
+SERVING_MODULE = "refsr.inference.serving_model"
+DATA = "model"  # the folder of CHECKPOINT and METRICS inside a version's data
+SERVING_NEEDS = ("mlflow", "numpy", "safetensors", "torch")
+
+
+class Registry:
+    """The versions of the model `name` in one store; a version is a number written as a string.
+
+    Every method raises RefsrError where the store fails; those that take a version, where there is no such version.
+    """
+
+    def __init__(self, tracking_uri: str, name: str) -> None:
+        _require_file(tracking_uri)
+        self.uri = tracking_uri
+        self.name = name
+        self._mlflow = open_store(tracking_uri)
+        self._client = self._mlflow.MlflowClient()
+
+    def aliases(self) -> dict[str, str]:
+        """alias -> version; empty where nothing was registered yet."""
+        model = self._model()
+        return {} if model is None else {alias: str(version) for alias, version in model.aliases.items()}
+
+    def champion(self) -> str | None:
+        """The version that is champion, if there is one."""
+        return self.aliases().get(CHAMPION)
+
+    def resolve(self, version: str) -> str:
+        """The number of a version that exists, given as that number or as an alias."""
+        aliases = self.aliases()
+        if version == CHAMPION and CHAMPION not in aliases:
+            raise RefsrError(
+                f"{self._told()} has no champion yet: run the pipeline (`make demo` or `dvc repro`), whose first model "
+                "that passes the gate becomes champion; or promote a version (`python -m refsr promote VERSION`)"
+            )
+        number = aliases.get(version, version)
+        self.tags(number)
+        return number
+
+    def tags(self, version: str) -> dict[str, str]:
+        """The facts a version was registered with."""
+        try:
+            with explained(self.uri):
+                return dict(self._client.get_model_version(self.name, version).tags)
+        except RefsrError as error:
+            if getattr(error.__cause__, "error_code", "") not in UNKNOWN:
+                raise
+            known = ", ".join(self.versions()) or "none, nothing was registered yet (run `make demo` or `dvc repro`)"
+            raise RefsrError(f"{self._told()} has no version {version!r}; there are: {known}") from error
+
+    def versions(self) -> list[str]:
+        """All versions, oldest first."""
+        with explained(self.uri):
+            found = self._client.search_model_versions(f"name = '{self.name}'")
+        return [str(number) for number in sorted(int(each.version) for each in found)]
+
+    def find(self, **tags: str) -> str | None:
+        """The newest version that has these tags."""
+        wanted = " and ".join([f"name = '{self.name}'", *(f"tags.{key} = '{value}'" for key, value in tags.items())])
+        with explained(self.uri):
+            found = self._client.search_model_versions(wanted)
+        return str(max(int(each.version) for each in found)) if found else None
+
+    def metrics(self, version: str) -> dict[str, Any]:
+        """The evaluation a version was registered with."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.fetch(version, METRICS, Path(folder))
+            try:
+                return dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                told = f"{METRICS} of version {version} of {self.name!r} is damaged"
+                raise RefsrError(f"{told}; register the model again") from error
+
+    def fetch(self, version: str, file: str, folder: Path) -> Path:
+        """Copy one file a version carries, its CHECKPOINT or its METRICS, into a folder."""
+        uri = f"models:/{self.name}/{self.resolve(version)}/data/{DATA}/{file}"
+        with explained(self.uri), quiet():
+            return Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
+    def register(
+        self,
+        tracker: MlflowTracker,
+        checkpoint: Path,
+        metrics: Path,
+        example: Mapping[str, np.ndarray],
+        tags: Mapping[str, str],
+    ) -> str:
+        """Store checkpoint, evaluation and serving code as a new version, from the run that is open."""
+        with explained(self.uri), quiet():
+            model = self._log_model({CHECKPOINT: checkpoint, METRICS: metrics}, example)
+            return self._create(model.model_uri, tracker, tags, model.model_id)
+
+    def download(self, version: str, folder: Path) -> tuple[Any, Path, Path]:
+        """Copy all that a version carries into a folder: its MLflow run, its model, and what `register` left."""
+        with explained(self.uri), quiet():
+            run = self._client.get_run(self._client.get_model_version(self.name, version).run_id)
+            uris = f"models:/{self.name}/{version}", f"runs:/{run.info.run_id}/{REGISTRATION}"
+            folders = [
+                Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(number))))
+                for number, uri in enumerate(uris)
+            ]
+        return run, folders[0], folders[1]
+
+    def adopt(self, tracker: MlflowTracker, model: Path, tags: Mapping[str, str]) -> str:
+        """A new version of a model that `download` brought, byte for byte; its run is the one that is open."""
+        description = model / "MLmodel"
+        document = yaml.safe_load(description.read_text(encoding="utf-8")) | {"run_id": tracker.run_id}
+        document.pop("model_id", None)  # of the store it comes from
+        description.write_text(yaml.safe_dump(document), encoding="utf-8")
+        with explained(self.uri), quiet():
+            tracker.artifact(model, DATA)
+            place = self._client.get_run(tracker.run_id).info.artifact_uri
+            return self._create(f"{place}/{DATA}", tracker, tags)
+
+    def _create(self, model: str, tracker: MlflowTracker, tags: Mapping[str, str], model_id: str | None = None) -> str:
+        if self._model() is None:
+            self._client.create_registered_model(self.name, description="Reference-based face super-resolution")
+        facts = {key: hide(value) for key, value in tags.items()}
+        made = self._client.create_model_version(self.name, model, tracker.run_id, facts, model_id=model_id)
+        return str(made.version)
+
+    def make_candidate(self, version: str) -> None:
+        """Point `candidate` at a version; where there is no champion yet, it becomes that too."""
+        with explained(self.uri):
+            self._client.set_registered_model_alias(self.name, CANDIDATE, version)
+            if self.champion() is not None:
+                return
+            with locked(self._client, self.name):
+                if self.champion() is None:
+                    self._client.set_registered_model_alias(self.name, CHAMPION, version)
+
+    def make_champion(self, version: str, expected: str | None) -> None:
+        """Point `champion` at a version, and remember the one before.
+
+        Args:
+            version: The new champion, which passed the gate against `expected`.
+            expected: The champion the gate compared with; None where there was none.
+
+        Raises:
+            RefsrError: Another version has become champion meanwhile; nothing is changed then.
+        """
+        with explained(self.uri), locked(self._client, self.name):
+            self._require_champion(expected)
+            if expected == version:
+                return
+            former = self._former()
+            if expected is not None and former[-1:] != [expected]:  # a killed promotion has remembered it already
+                self._remember([*former, expected])
+            self._client.set_registered_model_alias(self.name, CHAMPION, version)
+
+    def _require_champion(self, expected: str | None) -> None:
+        champion = self.champion()
+        if champion != expected:
+            before, now = (f"version {each}" if each else "none" for each in (expected, champion))
+            raise RefsrError(
+                f"{self._told()}: the champion changed from {before} to {now} meanwhile, and nothing else was changed; "
+                "run the command again, which compares with the present champion"
+            )
+
+    def rollback(self) -> tuple[str, str]:
+        """Make the champion before the present one champion again: (the one left, the one now in use).
+
+        Raises RefsrError where there was none before, and where the champion changes meanwhile.
+        """
+        champion = self.resolve(CHAMPION)
+        with explained(self.uri), locked(self._client, self.name):
+            self._require_champion(champion)
+            return champion, self._go_back(champion)
+
+    def _go_back(self, champion: str) -> str:
+        existing = self.versions()
+        former = [each for each in self._former() if each in existing]
+        while former and former[-1] == champion:  # what a promotion killed half way leaves
+            former.pop()
+        if not former:
+            raise RefsrError(f"{self._told()}: version {champion} is the first champion, there is none to go back to")
+        self._client.set_registered_model_alias(self.name, CHAMPION, former[-1])
+        self._remember(former[:-1])
+        return former[-1]
+
+    def training_run(self, checkpoint: str) -> Any | None:
+        """The newest MLflow run whose tag `checkpoint` is this sha256: the training that made those weights."""
+        with explained(self.uri):
+            experiments = [each.experiment_id for each in self._client.search_experiments()]
+            found = self._client.search_runs(experiments, f"tags.checkpoint = '{checkpoint}'", max_results=1)
+        return found[0] if found else None
+
+    def _log_model(self, files: Mapping[str, Path], example: Mapping[str, np.ndarray]) -> Any:
+        """Log a pyfunc model, without any pickle: SERVING_MODULE of this package loads these files."""
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / DATA
+            data.mkdir()
+            for name, path in files.items():
+                (data / name).symlink_to(path.absolute())  # MLflow copies what they point to
+            return self._mlflow.pyfunc.log_model(
+                name=self.name,
+                loader_module=SERVING_MODULE,
+                data_path=str(data),
+                code_paths=[str(PACKAGE)],
+                pip_requirements=[f"{each}=={installed(each).split('+')[0]}" for each in SERVING_NEEDS],
+                signature=_signature(),
+                input_example=dict(example),
+            )
+
+    def _model(self) -> Any | None:
+        with explained(self.uri):
+            found = self._client.search_registered_models(f"name = '{self.name}'")
+        return found[0] if found else None
+
+    def _former(self) -> list[str]:
+        model = self._model()
+        former: list[str] = json.loads(model.tags.get(FORMER, "[]")) if model else []
+        return former
+
+    def _remember(self, former: list[str]) -> None:
+        self._client.set_registered_model_tag(self.name, FORMER, json.dumps(former))
+
+    def _told(self) -> str:
+        return f"model {self.name!r} in {hide(self.uri)}"
+
+
+@contextlib.contextmanager
+def checkpoint_of(tracking_uri: str, model: str) -> Iterator[Path]:
+    """The checkpoint file of a model while the block runs: a path, "models:/NAME@ALIAS" or "models:/NAME/VERSION"."""
+    if not model.startswith("models:/"):
+        yield Path(model)
+        return
+    name, _, version = model.removeprefix("models:/").replace("@", "/").partition("/")
+    if not name or not version:
+        raise RefsrError(f"{model}: write models:/NAME@ALIAS or models:/NAME/VERSION, say models:/refsr@champion")
+    registry = Registry(tracking_uri, name)
+    with tempfile.TemporaryDirectory() as folder:
+        yield registry.fetch(version, CHECKPOINT, Path(folder))
+
+
+def _require_file(tracking_uri: str) -> None:
+    """Only a tracked run makes a new SQLite file; to look for a model in the wrong folder leaves none behind."""
+    path = Path(tracking_uri.removeprefix("sqlite:///"))
+    if tracking_uri.startswith("sqlite:///") and not path.is_file():
+        raise RefsrError(
+            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "
+            "`dvc repro`), go to the folder where it ran, or set MLFLOW_TRACKING_URI"
+        )
+
+
+def _signature() -> Any:
+    """Batches of RGB photos of any size; a `ref` of no images at all, (0, H, W, 3), means that there is none."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    photos = (-1, -1, -1, 3)
+    kind = np.dtype(np.uint8)
+    return ModelSignature(
+        inputs=Schema([TensorSpec(kind, photos, "lr"), TensorSpec(kind, photos, "ref")]),
+        outputs=Schema([TensorSpec(kind, photos)]),
+    )

@@ -1,0 +1,278 @@
+"""A curated set on one page: what it holds, how it is spread, and what was left out, why, and whether rightly."""
+
+import json
+import tempfile
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from refsr.curation import decoding
+from refsr.dataset.curated import Curated, read_table
+from refsr.dataset.schema import NO_VALUE, REASONS, REJECTS, VALUES
+from refsr.errors import RefsrError
+from refsr.io import sources
+from refsr.io.atomic import write_file
+from refsr.io.output import check_file
+from refsr.layouts.vggface2 import BOX, Tree, identity_of, is_wanted
+from refsr.reporting.charts import histogram
+from refsr.reporting.page import render
+
+IDENTITIES = 12  # of each split on its contact sheet
+IMAGES = 8  # of each identity
+EXAMPLES = 8  # of each reason
+THUMB = 160  # longer side of a thumbnail of a raw image, pixels
+SPLITS = ("train", "test")
+_COPY_OF = "copy of "
+_FRAME = (255, 176, 0)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with its title; where there is none to show, `problem` says why."""
+
+    title: str
+    image: np.ndarray | None  # (H, W, 3) uint8 RGB
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Person:
+    """An identity on the contact sheet; its reference is the first picture."""
+
+    identity: str
+    images: int
+    sex: str
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image left out, and what it is to be compared with: its original, or the reference of its folder."""
+
+    source: str
+    value: float
+    pictures: list[Picture]
+
+
+def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
+    """Write the page of a curated folder; with the raw set it was made from, rejects are shown.
+
+    Raises RefsrError where one of them is not what it should be, or the page cannot be written.
+    """
+    inputs = {"--curated": curated} | ({"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {})
+    check_file(output, inputs, _is_page)
+    page = inspect(Curated(curated), raw)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_file(output, lambda partial: partial.write_text(page, encoding="utf-8"))
+    except OSError as error:
+        raise RefsrError(f"{output}: cannot be written: {error.strerror}; name another file with -o") from error
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of refsr, by its title."""
+    with path.open("rb") as file:
+        return b"<title>refsr: " in file.read(1000)
+
+
+def inspect(curated: Curated, raw: str | Path | None) -> str:
+    """The page, its images inside it."""
+    rejects, summary = _rejects(curated.folder), _summary(curated.folder)
+    manifest = curated.table
+    splits = {name: manifest[manifest["split"] == name] for name in SPLITS}
+    return render(
+        "inspection.html",
+        hr_size=curated.hr_size,
+        kept=len(manifest),
+        left_out=len(rejects),
+        identities=manifest["identity"].nunique(),
+        rendered=summary.get("rendered"),
+        splits={name: _counts(rows) for name, rows in splits.items()},
+        people={name: list(_people(curated, rows)) for name, rows in splits.items()},
+        histograms=_histograms(splits),
+        reasons=_reasons(rejects, summary),
+        examples=_examples(curated, rejects, raw) if raw else {},
+        with_raw=raw is not None,
+        empty=summary.get("empty_identities"),
+    )
+
+
+def _rejects(folder: Path) -> pd.DataFrame:
+    path = folder / "rejects.parquet"
+    return read_table(path, dict.fromkeys(REJECTS, lambda dtype: True))
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    path = folder / "summary.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+
+
+def _counts(rows: pd.DataFrame) -> dict[str, Any]:
+    """What the table of splits says of one of them."""
+    sizes = rows.groupby("identity").size()
+    sexes = rows.drop_duplicates("identity")["sex"].value_counts()
+    return {
+        "identities": len(sizes),
+        "images": len(rows),
+        "least": int(sizes.min()) if len(sizes) else 0,
+        "most": int(sizes.max()) if len(sizes) else 0,
+        "female": int(sexes.get("f", 0)),
+        "male": int(sexes.get("m", 0)),
+    }
+
+
+def _people(curated: Curated, rows: pd.DataFrame) -> Iterator[Person]:
+    """Identities at equal distances in their order, the first and the last among them."""
+    identities = rows["identity"].drop_duplicates().to_numpy()
+    for identity in identities[_evenly(len(identities), IDENTITIES)]:
+        group = rows[rows["identity"] == identity].sort_values("role", ascending=False, kind="stable")
+        shown = group.head(IMAGES)
+        pixels = curated.pixels(shown.index.to_numpy())
+        pictures = [Picture(_facts(row), hr) for row, hr in zip(shown.to_dict("records"), pixels, strict=True)]
+        yield Person(str(identity), len(group), str(group["sex"].iloc[0]), pictures)
+
+
+def _facts(row: dict[Hashable, Any]) -> str:
+    shapes = {
+        "yaw": "yaw {:.0f}°",
+        "sharpness": "sharpness {:.2f}",
+        "identity_distance": "identity distance {:.2f}",
+        "appearance": "appearance {:.2f}",
+    }
+    return ", ".join(
+        [row["source"], *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key])]
+    )
+
+
+def _evenly(total: int, count: int) -> np.ndarray:
+    """At most `count` positions among `total` at equal distances."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+
+
+def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | None]:
+    """Title -> chart, of what was kept."""
+
+    def of(column: str) -> dict[str, Any] | None:
+        return histogram({name: rows[column].to_numpy(float) for name, rows in splits.items()})
+
+    def shorter(*columns: str) -> dict[str, Any] | None:
+        return histogram({name: rows[[*columns]].min(axis=1).to_numpy(float) for name, rows in splits.items()})
+
+    images = {name: rows.groupby("identity").size().to_numpy(float) for name, rows in splits.items()}
+    return {
+        "image, shorter side, px": shorter("width", "height"),
+        "face box, shorter side, px": shorter("w", "h"),
+        "images of an identity": histogram(images),
+        "sharpness": of("sharpness"),
+        "yaw, degrees": of("yaw"),
+        "identity distance": of("identity_distance"),
+        "appearance: how unlike the reference, 0 to 1": histogram(
+            {name: rows.loc[rows["role"] == "image", "appearance"].to_numpy(float) for name, rows in splits.items()}
+        ),
+    }
+
+
+def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row per reason that occurs, in the order in which curation asks; NaN where nothing is measured or known."""
+    groups = dict(list(rejects.groupby("reason")))
+    return [
+        {
+            "name": reason,
+            "meaning": meaning,
+            "count": len(groups[reason]),
+            "measure": VALUES.get(reason, NO_VALUE).name,
+            "unit": VALUES.get(reason, NO_VALUE).unit,
+            "threshold": VALUES.get(reason, NO_VALUE).threshold,
+            "low": float(groups[reason]["value"].min()),
+            "high": float(groups[reason]["value"].max()),
+            "precision": float(summary.get(f"precision.{reason}", np.nan)),
+            "recall": float(summary.get(f"recall.{reason}", np.nan)),
+        }
+        for reason, meaning in REASONS.items()
+        if reason in groups
+    ]
+
+
+class _Raw:
+    """The raw set, of which some files are looked at; a tar.gz is read through for them once."""
+
+    def __init__(self, raw: str | Path, shown: set[str], work: Path) -> None:
+        try:
+            sources.check(raw)
+        except RefsrError as error:
+            raise RefsrError(f"{error}; name the raw set that was curated with --raw, or leave it out") from error
+
+        def wanted(name: str, size: int) -> bool:
+            return is_wanted(name, size) and (name in shown or not identity_of(name))
+
+        tree = Tree(sources.open_source(raw, work, wanted))
+        self.boxes = tree.boxes()
+        self._source = tree.source
+        names = tree.source.files["name"]
+        rows = np.flatnonzero(names.isin(shown))
+        self._rows = dict(zip(names.iloc[rows], rows.tolist(), strict=True))
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of one of the files; None where there is no such file."""
+        return self._source.read(self._rows[name]) if name in self._rows else None
+
+
+def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path) -> dict[str, list[Example]]:
+    """Reason -> images left out for it, from the least to the greatest measured value."""
+    chosen: dict[str, list[dict[Hashable, Any]]] = {}
+    for reason, group in rejects.groupby("reason"):
+        group = group.sort_values(["value", "source"])
+        chosen[str(reason)] = group.iloc[_evenly(len(group), EXAMPLES)].to_dict("records")
+    rows = [row for group in chosen.values() for row in group]
+    shown = {name for row in rows for name in (row["source"], row["detail"].removeprefix(_COPY_OF))}
+    with tempfile.TemporaryDirectory(prefix="refsr-inspect-") as work:
+        opened = _Raw(raw, shown, Path(work))
+        return {reason: [_example(curated, row, opened) for row in group] for reason, group in chosen.items()}
+
+
+def _example(curated: Curated, row: dict[Hashable, Any], raw: _Raw) -> Example:
+    pictures = [_look(raw.read(row["source"]), row["source"], raw.boxes, "left out")]
+    table = curated.table
+    if row["detail"].startswith(_COPY_OF):
+        original = row["detail"].removeprefix(_COPY_OF)
+        pictures.append(_look(raw.read(original), original, raw.boxes, "original"))
+    elif row["reason"] == "wrong_person":
+        reference = np.flatnonzero((table["identity"] == row["identity"]) & (table["role"] == "reference"))
+        pictures += [Picture("reference", hr) for hr in curated.pixels(reference)]
+    return Example(row["source"], row["value"], pictures)
+
+
+def _look(data: bytes | None, source: str, boxes: pd.DataFrame, title: str) -> Picture:
+    """A raw image from its file's bytes, reduced, its face box framed."""
+    if data is None:
+        return Picture(title, None, "not in the raw set")
+    try:
+        width, height = _size(data)
+        image, reduction = decoding.decode(data, max(width, height) / THUMB)
+    except decoding.Reject as fault:
+        return Picture(title, None, fault.detail or REASONS[fault.reason])
+    shrink = min(1.0, THUMB / max(image.shape[:2]))
+    image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    name = f"{Path(source).parent.name}/{Path(source).stem}"
+    if name in boxes.index:
+        x, y, w, h = boxes.loc[name, list(BOX)].to_numpy(float) * shrink / reduction
+        cv2.rectangle(image, (round(x), round(y)), (round(x + w), round(y + h)), _FRAME, 1)
+    return Picture(title, image)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """(width, height) of a whole JPEG that is small enough to be decoded; that it is tiny is no reason not to look."""
+    try:
+        return decoding.image_size(data)
+    except decoding.Reject as fault:
+        if fault.reason != "tiny":
+            raise
+        return decoding.MIN_SIDE, decoding.MIN_SIDE

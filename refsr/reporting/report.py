@@ -1,0 +1,143 @@
+"""What an evaluation leaves behind: numbers, tables, pictures, and one HTML page that opens without a network."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from refsr.errors import RefsrError
+from refsr.evaluation.conditions import DIFFERENCES
+from refsr.evaluation.statistics import main_arms, main_metrics
+from refsr.reporting import page, tables
+from refsr.reporting.charts import calibration, curves, forest, wrong_share
+from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
+from refsr.reporting.summary import COLUMNS, LOWER_IS_BETTER, NAMES, table_text
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report is made from."""
+
+    metrics: dict[str, Any]  # metrics.json
+    table: pd.DataFrame  # a row per image and arm
+    gains: pd.Series  # per person, from least to most
+    strips: dict[str, list[Strip]]  # "best", "median" and "worst"
+    more_strips: list[Strip]  # the arms beside the main ones, of people in the middle
+    samples: list[Strip]  # of the people in the middle; none where the network draws no samples
+    grid: Grid
+    histories: dict[str, Path]  # model -> history.csv, which may be missing
+    summary: Path  # summary.json of the curated set, which may be missing
+
+
+def ranked(gains: pd.Series, count: int) -> dict[str, list[str]]:
+    """The `count` people with the most, the middle and the least gain: the ranking chooses them, not the eye."""
+    people = [str(person) for person in gains.index]
+    count = min(count, len(people))
+    middle = (len(people) - count) // 2
+    return {
+        "best": people[::-1][:count],
+        "median": people[middle : middle + count],
+        "worst": people[:count],
+    }
+
+
+def grid_people(gains: pd.Series, count: int) -> list[str]:
+    """`count` people at equal distances in the ranking, the first and the last among them."""
+    places = np.linspace(0, len(gains) - 1, min(count, len(gains))).round().astype(int)
+    return [str(person) for person in gains.index[places]]
+
+
+def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
+    """Write every file of an evaluation into `folder`; returns its pictures by name, which are files there too."""
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    pictures = {
+        "strips": sheet(findings.strips["median"]),
+        "strips_best": sheet(findings.strips["best"]),
+        "strips_worst": sheet(findings.strips["worst"]),
+        "strips_more_arms": sheet(findings.more_strips),
+        "transfer_grid": grid_sheet(findings.grid),
+    }
+    if findings.samples:
+        pictures["samples"] = sheet(findings.samples)
+        pictures["reliability"] = reliability(findings.metrics["samples"]["calibration"])
+    for name, picture in pictures.items():
+        (folder / f"{name}.png").write_bytes(page.png(picture))
+    (folder / "metrics.json").write_text(json.dumps(findings.metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
+    (folder / "results.md").write_text(tables.markdown(findings.metrics), encoding="utf-8")
+    (folder / "report.html").write_text(render(findings), encoding="utf-8")
+    findings.table.to_parquet(folder / "images.parquet", index=False)
+    _plots(findings.table, folder / "plots")
+    return pictures
+
+
+def _plots(table: pd.DataFrame, folder: Path) -> None:
+    """Tables for `dvc plots`: means by arm, and a row per person and main arm."""
+    metrics = main_metrics(table)
+    chosen = table[table["arm"].isin(main_arms(table))]
+    people = chosen.groupby(["person", "arm"], sort=False)[metrics].mean().reset_index()
+    arms = people.groupby("arm", sort=False)[metrics].mean().reset_index()
+    people.to_csv(folder / "per_identity.csv", index=False, float_format="%.6g")
+    arms.to_csv(folder / "arms.csv", index=False, float_format="%.6g")
+
+
+def render(findings: Findings) -> str:
+    """The page, its images inside it."""
+    metrics = findings.metrics
+    return page.render(
+        "report.html",
+        metrics=metrics,
+        data=metrics["data"],
+        rendered=_rendered(findings.summary),
+        arms=list(metrics["psnr"]),
+        names=NAMES,
+        columns=COLUMNS,
+        lower_is_better=LOWER_IS_BETTER,
+        in_loss=[key for key in COLUMNS if tables.was_the_loss(metrics, key)],
+        differences={name: other for name, other in DIFFERENCES.items() if name in metrics["difference"]},
+        arm_charts={key: _arm_chart(metrics, key) for key in COLUMNS},
+        difference_charts={key: _difference_chart(metrics, key) for key in ("psnr", "identity")},
+        wrong_shares={key: wrong_share(metrics, key) for key in ("psnr", "identity")},
+        calibration=calibration(metrics["samples"]["calibration"]) if "samples" in metrics else None,
+        curves=curves(findings.histories),
+        strips=findings.strips,
+        more_strips=findings.more_strips,
+        samples=findings.samples,
+        scores=_scores(findings),
+        gains=findings.gains,
+        grid=findings.grid,
+        tables=tables.tables(metrics),
+    )
+
+
+def _rendered(summary: Path) -> bool | None:
+    """Whether the faces were drawn by a program; None where the curated set does not say."""
+    if not summary.is_file():
+        return None
+    try:
+        value = json.loads(summary.read_text(encoding="utf-8")).get("rendered")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise RefsrError(f"{summary}: damaged; run the stage `curate` again") from error
+    return None if value is None else bool(value)
+
+
+def _arm_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
+    marks: Sequence[float] = list(metrics["identity_scale"].values()) if key == "identity" else []
+    return forest(metrics[key], marks)
+
+
+def _difference_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
+    return forest({DIFFERENCES[name]: row[key] for name, row in metrics["difference"].items()}, [0.0])
+
+
+def _scores(findings: Findings) -> dict[tuple[str, str], dict[str, float]]:
+    """(source, arm) -> PSNR and identity, for the captions of the strips."""
+    groups = [*findings.strips.values(), findings.more_strips, findings.samples]
+    shown = {strip.source for group in groups for strip in group}
+    rows = findings.table[findings.table["source"].isin(shown)]
+    columns = (rows[key].tolist() for key in ("source", "arm", "psnr", "identity"))
+    return {(source, arm): {"psnr": p, "identity": i} for source, arm, p, i in zip(*columns, strict=True)}

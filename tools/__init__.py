@@ -1,0 +1,1 @@
+"""What only the repository needs: images, manifests, local services."""
