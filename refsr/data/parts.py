@@ -14,7 +14,7 @@ from refsr.config import Curate
 from refsr.errors import RefsrError
 
 PART = "part.json"
-VERSION = "5"  # of what is measured and how it is kept: one that was made by another is of no use
+VERSION = "6"  # of what is measured and how it is kept: one that was made by another is of no use
 
 
 class Share(NamedTuple):

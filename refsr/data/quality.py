@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from refsr.io import jpeg
+from refsr.io.limits import MAX_PIXELS
 
 CHIP = 150  # side of the face chip the identity network takes, pixels
 THUMB = 32  # side of the thumbnail by which copies are confirmed, pixels
 MIN_SIDE = 32
 _MINIATURE = 64  # side of the grey miniatures whose sharpness and hash are taken, pixels
-MAX_PIXELS = 50_000_000
 
 # Eye centres, nose tip and mouth corners on a chip: dlib's mean face with its padding of 0.25 (get_face_chip_details).
 _TEMPLATE = (
