@@ -34,7 +34,7 @@ _note: _Note | None = None  # of this process; none where it keeps no journal
 
 
 def begin(source: str) -> None:
-    """Note the image that this process decodes from now on, and wind up the clock for it; "" for none."""
+    """Note the image that this process decodes from now on, "" for none, and start its clock."""
     if _note is None:
         return
     name = source.encode(errors="surrogateescape")
