@@ -36,12 +36,15 @@ from refsr.data import quality
 from refsr.data.curation import draw
 from refsr.data.measuring import Measuring
 from refsr.data.vggface2 import BOX, LANDMARKS, Tree
+from refsr.parameter_types import MAX_PEOPLE
 from refsr.steps.curate import embed_faces, face_probability, write_curated
 from refsr.synthetic.dataset import write_raw
 
 SIZES = (1_000, 10_000, 100_000)
 VIEWS = 100  # images of an identity
-PARAMS = Curate(train_identities=10**6, test_identities=10**6, train_images={"min": 2, "max": 30}, min_sharpness=0.05)
+PARAMS = Curate(
+    train_identities=MAX_PEOPLE, test_identities=MAX_PEOPLE, train_images={"min": 2, "max": 30}, min_sharpness=0.05
+)
 FRONTAL = 15.0  # degrees; of heads turned further the nose, and the spot on it, is not where it is looked for
 SPOT = 0.14  # radius over the distance of the eyes
 NETWORK_CHIPS, NETWORK_ROUNDS = 32, 5
