@@ -26,7 +26,7 @@ import torch
 
 from refsr.config import Curate
 from refsr.data import killed, quality, storage
-from refsr.data.measure import Find, Looks, measure_images
+from refsr.data.measure import Find, Looks, join, measure_images
 from refsr.data.quality import Reject
 from refsr.data.rows import map_arrays
 from refsr.data.selection import RANKED, candidates
@@ -124,9 +124,13 @@ def look_at(
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
     find = detector.find if detector and not job.boxed else None
     sources = job.images["source"].tolist()
-    refused = [row for row, source in enumerate(sources) if source in deadly]
-    files = storage.read_all(job.extents)
-    looks = measure_images(files, boxes, points, params, find, lambda row: killed.begin(sources[row]), refused)
+    parts = []
+    for rows in storage.portions(job.extents):
+        begin, refused = _note_of(sources[rows], deadly)
+        files = storage.read_all(job.extents[rows])
+        parts.append(measure_images(files, boxes[rows], points[rows], params, find, begin, refused))
+        del files  # before the next are read
+    looks = parts[0] if len(parts) == 1 else join(parts)
     killed.begin("")
     if detector:
         _leave_out_faceless(looks, detector, params.min_face_probability)
@@ -137,6 +141,12 @@ def look_at(
     columns["crop"] = np.full(len(embeddings), -1)
     columns["crop"][chosen] = np.arange(len(chosen))
     return Measured(columns, looks.thumbs, embeddings), [looks.crops[row] for row in chosen.tolist()]
+
+
+def _note_of(sources: list[str], deadly: frozenset[str]) -> tuple[Callable[[int], None], list[int]]:
+    """What is called before each of these images is decoded, and the rows of those to leave out."""
+    refused = [row for row, source in enumerate(sources) if source in deadly]
+    return lambda row: killed.begin(sources[row]), refused
 
 
 def _candidates(columns: dict[str, np.ndarray], embeddings: np.ndarray, params: Curate) -> np.ndarray:
