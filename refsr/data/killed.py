@@ -1,6 +1,6 @@
 """Which image a process was decoding when it was killed, so that it is not met again on every run.
 
-FOLDER/reading/PID         the image that a worker process decodes now; empty between images
+FOLDER/reading/PID         its first line is the image that a worker process decodes now; empty between images
 FOLDER/reading/main        the same of a run that has no workers
 FOLDER/reading/NAME.late   where process NAME was when its time for one image ran out; else empty
 FOLDER/reading/suspect     the image at which the last run without workers was killed
@@ -37,11 +37,9 @@ def begin(source: str) -> None:
     """Note the image that this process decodes from now on, "" for none, and start its clock."""
     if _note is None:
         return
-    name = source.encode(errors="surrogateescape")
-    os.pwrite(_note.descriptor, name, 0)
-    os.ftruncate(_note.descriptor, len(name))
+    os.pwrite(_note.descriptor, f"{source}\n".encode(errors="surrogateescape"), 0)
     # The kernel ends the process, whatever library it hangs in. Processor time is the same on a busy machine.
-    signal.setitimer(signal.ITIMER_PROF, _note.seconds if name else 0)
+    signal.setitimer(signal.ITIMER_PROF, _note.seconds if source else 0)
 
 
 class Blamed(NamedTuple):
@@ -138,7 +136,7 @@ class Journal:
     def _notes(self) -> dict[str, str]:
         """The image that each process noted, where it noted one."""
         names = [path.name for path in self._folder.glob("*") if path.name.isdigit() or path.name == _MAIN]
-        return {name: text for name in names if (text := _text(self._folder / name))}
+        return {name: text for name in names if (text := _text(self._folder / name).partition("\n")[0])}
 
     def _is_late(self, name: str) -> bool:
         return _text(self._folder / f"{name}{_LATE}") != ""
