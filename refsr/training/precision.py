@@ -30,6 +30,6 @@ def choose_precision(wanted: str, device: str) -> str:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether this CPU has an instruction of NATIVE_BFLOAT16, and PyTorch's kernels use it."""
+    """Whether this CPU has an instruction of NATIVE_BFLOAT16."""
     found = torch.cpu.get_capabilities()
-    return torch.backends.mkldnn.is_available() and any(found.get(name, False) for name in NATIVE_BFLOAT16)
+    return any(found.get(name, False) for name in NATIVE_BFLOAT16)
