@@ -18,6 +18,7 @@ from refsr.parameter_types import (
     Identity,
     ModelName,
     Options,
+    OtherModel,
     People,
     Positive,
     Real,
@@ -215,9 +216,7 @@ class Evaluate(Section):
     lpips: FilePath | None = (
         None  # a file of LPIPS weights (refsr.models.pretrained.lpips); without it there is no LPIPS
     )
-    compare: dict[
-        Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=40)], FilePath
-    ] = {}  # name -> checkpoint of another RefSR
+    compare: dict[OtherModel, FilePath] = {}  # name -> checkpoint of another RefSR
 
 
 class Gate(Section):

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from refsr.config import KNOWN, Data, Section
+from refsr.consistency import faults
 from refsr.errors import RefsrError
 from refsr.strict_yaml import read_yaml
 
@@ -14,16 +15,17 @@ _FAULTS = 20  # faults in a message
 
 
 def load_section(path: Path, name: str) -> Section:
-    """The section `name` of a params file, checked; all other sections of the file must be sound too.
+    """The section `name` of a params file, checked; all other sections must be sound too, and fit it.
 
     A fault in the section of a late stage is so found before an early one has run for hours.
     Raises RefsrError naming the file and the key.
     """
     document = _document(path)
-    for other in document:
-        if other in KNOWN and other != name:
-            parse_section(other, _values(document, other), source=str(path))
-    return parse_section(name, _values(document, name), source=str(path))
+    named = [*(other for other in document if other in KNOWN and other != name), name]
+    sections = {each: parse_section(each, _values(document, each), source=str(path)) for each in named}
+    if told := faults(sections | {"data": _data(document, str(path))}):
+        raise RefsrError("\n".join(f"{path}: {line}" for line in told))
+    return sections[name]
 
 
 def load_data(path: Path) -> Data:

@@ -119,7 +119,7 @@ def test_any_value_is_taken_or_refused(field: tuple[str, tuple[str, ...], dict[s
         ("register: {name: a/b}", "register.name: .*leave out /"),
         ("register: {name: 2020-01-01:x}", "register.name: .*leave out :"),
         ("curate: {identities: []}", "names nobody"),
-        ("train_sisr: {model: {width: 100000}}", "option width: a whole number from 1 to 1024"),
+        ("train_sisr: {model: {width: 100000}}", "option width: a whole number from 2 to 1024"),
         ("train_sisr: {model: {blocks: yes}}", "option blocks: a whole number"),
         ("data: {raw: ~/faces}", "`~` is not expanded"),
         ("data: {row: x}", "data.row: unknown parameter; known are: raw"),
