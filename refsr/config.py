@@ -22,6 +22,8 @@ from refsr.parameter_types import (
     People,
     Positive,
     Real,
+    Repository,
+    Revision,
     Seed,
     Share,
     Text,
@@ -244,9 +246,9 @@ class Register(Section):
 class Fetch(Section):
     """A raw set by its revision: what DVC tracks at `path` in a git repository, from the repository's own S3 remote."""
 
-    repository: Text
-    path: Text
-    revision: Text  # branch, tag or commit
+    repository: Repository
+    path: Repository
+    revision: Revision  # branch, tag or commit
     remote: Text | None = None  # by its name in the repository; none: its default
     endpoint: Text | None = None  # URL of the S3 service, where it is another than the repository says
 

@@ -1,5 +1,6 @@
 """The types of parameters: strict numbers with bounds, texts, names and paths."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,6 +63,19 @@ def _path(value: object) -> object:
     return value
 
 
+def _not_an_option(text: str) -> str:
+    """A text that git and DVC take for a place or a revision, and for nothing else."""
+    if text.startswith("-"):
+        raise ValueError(f"{text[:80]!r} begins with -, so that git would take it for an option")
+    if re.match(r"[A-Za-z0-9+.-]+::", text):
+        raise ValueError(f"{text[:80]!r} names a git remote helper, which may run programs; give a URL or a path")
+    return text
+
+
+def _repository(text: str) -> str:
+    return checked_path(_not_an_option(text))
+
+
 def _large_enough(side: int) -> int:
     if side < MIN_HR:
         raise ValueError(f"{side} is too small an image for the networks; at least {MIN_HR} pixels")
@@ -116,6 +130,8 @@ Weight = Annotated[Real, Field(ge=0, le=1e9)]
 Difference = Annotated[Real, Field(ge=-1000, le=1000)]
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+Revision = Annotated[Text, AfterValidator(_not_an_option)]
+Repository = Annotated[Text, AfterValidator(_repository)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), AfterValidator(_model_name)]
 OtherModel = Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=40), AfterValidator(_other_model)]
 Identity = Annotated[str, Field(pattern=r"^n[0-9]{6}$", max_length=7)]
