@@ -1,5 +1,6 @@
 """The params file, read strictly and checked as a whole against the classes of refsr.config."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,13 @@ def load_section(path: Path, name: str) -> Section:
     document = _document(path)
     named = [*(other for other in document if other in KNOWN and other != name), name]
     sections = {each: parse_section(each, _values(document, each), source=str(path)) for each in named}
-    if told := faults(sections | {"data": _data(document, str(path))}):
-        raise RefsrError("\n".join(f"{path}: {line}" for line in told))
+    _require_consistent(sections | {"data": _data(document, str(path))}, str(path))
     return sections[name]
+
+
+def _require_consistent(sections: Mapping[str, Section], source: str) -> None:
+    if told := faults(sections):
+        raise RefsrError("\n".join(f"{source}: {line}" for line in told))
 
 
 def load_data(path: Path) -> Data:
@@ -61,8 +66,13 @@ def _values(document: dict[str, Any], name: str) -> Any:
 
 
 def _data(document: dict[str, Any], source: str) -> Data:
+    return parse_data(_values(document, "data"), source)
+
+
+def parse_data(values: object, source: str = "params") -> Data:
+    """`values` as the section `data`. Raises RefsrError naming `source`, key and value."""
     try:
-        return Data.model_validate(_values(document, "data"))
+        return Data.model_validate(values)
     except ValidationError as error:
         raise RefsrError(_explained(source, "data", Data, error)) from error
     except (UnicodeError, RecursionError) as error:
@@ -72,11 +82,13 @@ def _data(document: dict[str, Any], source: str) -> Data:
 def parse_section(name: str, values: object, source: str = "params") -> Section:
     """`values` as the typed section `name`. Raises RefsrError naming `source`, key and value."""
     try:
-        return KNOWN[name].model_validate(values)
+        section = KNOWN[name].model_validate(values)
     except ValidationError as error:
         raise RefsrError(_explained(source, name, KNOWN[name], error)) from error
     except (UnicodeError, RecursionError) as error:  # pydantic's own, of half a surrogate pair or of deep nesting
         raise RefsrError(f"{source}: {name}: a value that is not UTF-8, or nested too deep") from error
+    _require_consistent({name: section}, source)
+    return section
 
 
 def _explained(source: str, name: str, section: type[BaseModel], error: ValidationError) -> str:
