@@ -259,3 +259,10 @@ def test_a_tilde_on_the_command_line_is_refused_with_the_path_it_means(text: str
     assert path_text("s3://bucket/~") == "s3://bucket/~"
     with pytest.raises(RefsrError, match=f"`~` is not expanded; write {Path.home()}"):
         path_option(text)
+
+
+def test_only_fields_that_are_no_paths_take_a_tilde() -> None:
+    """Of all fields that take text, the paths are those that refuse `~/x`."""
+    taken = {".".join((name, *path)) for name, path, _ in FIELDS if _parsed(name, path, "~/x") is not None}
+    assert taken == {"fetch.revision", "fetch.remote", "fetch.endpoint"}
+    assert _parsed("evaluate", ("compare",), {"other": "~/x"}) is None
