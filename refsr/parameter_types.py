@@ -162,7 +162,7 @@ def check_option(name: str, value: object) -> None:
     if name in FLAGS and not isinstance(value, bool):
         raise ValueError(f"option {name}: true or false is expected, not {str(value)[:80]!r}")
     if name in CHOICES and value not in CHOICES[name]:
-        raise ValueError(f"option {name}: {str(value)[:80]!r} is not one of {', '.join(CHOICES[name])}")
+        raise ValueError(f"option {name} {str(value)[:80]!r} is not one of {', '.join(CHOICES[name])}")
     if name not in MODEL_OPTIONS:
         return
     least, most = MODEL_OPTIONS[name]

@@ -37,7 +37,7 @@ FAULTS = [
     ("train_sisr: {model: {scale: 4}}", "option scale .* set train_sisr.scale"),
     ("train_refsr: {model: {hr_size: 64}}", "option hr_size .* set curate.hr_size"),
     ("train_refsr: {model: {attention: 1}}", "option attention: true or false is expected"),
-    ("train_refsr: {model: {mode: guess}}", "option mode: 'guess' is not one of gaussian, lr, reference"),
+    ("train_refsr: {model: {mode: guess}}", "option mode 'guess' is not one of gaussian, lr, reference"),
     (
         "curate: {train_identities: 3}\nvalidate: {min_train_identities: 4}",
         "curate.train_identities: 3 is less than validate.min_train_identities: 4; set curate.train_identities to 4",
