@@ -37,6 +37,7 @@ from refsr.data.curation import draw
 from refsr.data.measuring import Measuring
 from refsr.data.vggface2 import BOX, LANDMARKS, Tree
 from refsr.parameter_types import MAX_PEOPLE
+from refsr.io.paths import path_option
 from refsr.steps.curate import embed_faces, face_probability, write_curated
 from refsr.synthetic.dataset import write_raw
 
@@ -65,7 +66,7 @@ def main() -> None:
     """Measure each size in its own process, extrapolate, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)")
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--one", type=path_option, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(curate_once(options.one)))

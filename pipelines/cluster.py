@@ -65,7 +65,7 @@ class State(Section):
     """
 
     claim: str
-    path: str = "/state"
+    path: Annotated[str, Field(pattern="^/")] = "/state"
 
 
 class Task(Section):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from refsr import __version__, commands, steps
 from refsr.commands import tracking_uri
 from refsr.errors import RefsrError
+from refsr.io.exhausted import shortage
 from refsr.io.paths import file_errors_as_messages, path_option, path_text
 from refsr.redaction import Parser, print_exception
 
@@ -45,13 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{sys.executable} has no {error.name}; run `make setup` once, then `source .venv/bin/activate`"
         print(f"refsr: error: {message}", file=sys.stderr)
         return 1
-    except MemoryError as error:
-        told = f"not enough memory ({error}); lower batch_size, sizes or widths in the params file"
-        print(f"refsr: error: {told}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("refsr: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not (told := shortage(error)):
+            raise
+        print(f"refsr: error: {told}", file=sys.stderr)
+        return 1
     return 0
 
 

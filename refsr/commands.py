@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -96,8 +97,8 @@ def show(options: argparse.Namespace) -> None:
             print(f"{name:<11} {path}")
     uri = tracking_uri()
     print(f"{'MLflow':<11} {hide(uri)}")
-    given = '"$MLFLOW_TRACKING_URI"' if holds_secret(uri) else uri
-    print(f"{'its UI':<11} {os.path.relpath(sys.executable)} -m mlflow ui --backend-store-uri {given}")
+    given = '"$MLFLOW_TRACKING_URI"' if holds_secret(uri) else shlex.quote(uri)
+    print(f"{'its UI':<11} {shlex.quote(os.path.relpath(sys.executable))} -m mlflow ui --backend-store-uri {given}")
 
 
 def promote(options: argparse.Namespace) -> None:

@@ -83,7 +83,12 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
 
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
-    return str(node.value)
+    """The text; a character that JSON writes as two escapes (\\ud83d\\udca9) is one, half of one stays as it is."""
+    text = str(node.value)
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return text
 
 
 def _list(loader: _Loader, node: yaml.Node) -> list[Any]:

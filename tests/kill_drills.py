@@ -53,7 +53,6 @@ PARAMS: dict[str, Any] = {
         }
     },
 }
-# `precision: auto` measures which is faster, so a busy machine may choose another.
 TRAINING = {
     "precision": "float32",
     "device": "cpu",

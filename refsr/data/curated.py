@@ -17,6 +17,7 @@ import pandas as pd
 
 from refsr.data.shards import Shard
 from refsr.errors import RefsrError
+from refsr.io.exhausted import lacks_memory_for
 
 _NEEDED = {
     "identity": pd.api.types.is_string_dtype,
@@ -35,6 +36,8 @@ def read_table(path: Path, needed: Mapping[str, Callable[[Any], bool]]) -> pd.Da
     try:
         table = pd.read_parquet(path)
     except Exception as error:  # Arrow and pandas raise what they like for a damaged file
+        if path.is_file() and lacks_memory_for(error, path):
+            raise
         raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
     for name, is_right in needed.items():
         if name not in table or not is_right(table[name].dtype):

@@ -12,6 +12,7 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
+from refsr.io.exhausted import out_of_memory
 from refsr.models import build
 
 _SHOWN = 500  # characters of an error in a message
@@ -45,6 +46,8 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
         model = build(config)
         model.load_state_dict(tensors)
     except (RefsrError, RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        if out_of_memory(error):
+            raise
         advice = "train again, or use the version that trained it"
         told = str(error)[:_SHOWN]
         raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({told})") from error

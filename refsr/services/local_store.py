@@ -18,6 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from refsr.errors import RefsrError
+from refsr.io.paths import checked_path
+from refsr.redaction import hide
+
 PREFIX = "sqlite:///"
 ARTIFACTS = "mlruns"  # the folder beside the store
 RECORD = "refsr_store"  # our table: one row, the real path of the store
@@ -37,6 +41,17 @@ def store_file(uri: str) -> Path | None:
     if not uri.startswith(PREFIX) or path in ("", ":memory:") or path.startswith("file:"):
         return None
     return Path(path.partition("?")[0])
+
+
+def require_expanded(uri: str) -> str:
+    """The URI itself. Raises RefsrError where the path of a local store begins with `~`, which no driver expands."""
+    path = uri.removeprefix(PREFIX).removeprefix("file://")
+    if path.startswith("~"):
+        try:
+            checked_path(path)
+        except ValueError as error:
+            raise RefsrError(f"tracking store {hide(uri)}: {error}") from error
+    return uri
 
 
 def artifact_root(path: Path) -> Path:

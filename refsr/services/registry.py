@@ -18,6 +18,7 @@ import yaml
 
 from refsr.errors import RefsrError
 from refsr.redaction import hide
+from refsr.services.local_store import require_expanded
 from refsr.services.mutex import locked
 from refsr.services.tracking import MlflowTracker, explained, open_store, quiet
 
@@ -263,7 +264,7 @@ def checkpoint_of(tracking_uri: str, model: str) -> Iterator[Path]:
 
 def _require_file(tracking_uri: str) -> None:
     """Only a tracked run makes a new SQLite file; to look for a model in the wrong folder leaves none behind."""
-    path = Path(tracking_uri.removeprefix("sqlite:///"))
+    path = Path(require_expanded(tracking_uri).removeprefix("sqlite:///"))
     if tracking_uri.startswith("sqlite:///") and not path.is_file():
         raise RefsrError(
             f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "

@@ -24,7 +24,7 @@ from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.redaction import hide, remember, without_userinfo
 from refsr.services import orphans
-from refsr.services.local_store import artifact_root, is_read_only, prepare, store_file, way_out
+from refsr.services.local_store import artifact_root, is_read_only, prepare, require_expanded, store_file, way_out
 from refsr.services.versioning import data_hash, git_revision
 
 EXPERIMENT = "refsr"
@@ -176,7 +176,7 @@ def open_store(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    remember(tracking_uri)
+    remember(require_expanded(tracking_uri))
     _require_answer(tracking_uri)
     with quiet():
         import mlflow

@@ -17,6 +17,7 @@ from refsr.config import Training
 from refsr.data.degrade import reduce
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
+from refsr.io.exhausted import lacks_memory_for, out_of_memory
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
@@ -116,6 +117,8 @@ class Learner:
             if not 0 <= self.step <= self.params.steps or self.average.keys() != state["model"].keys():
                 raise ValueError(f"step {self.step} of {self.params.steps}")
         except Exception as error:  # PyTorch raises what it likes for a state of another shape
+            if out_of_memory(error):
+                raise
             raise _no_state(path, error) from error
 
 
@@ -123,6 +126,8 @@ def _read_state(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch raises what it likes for a damaged or foreign file
+        if lacks_memory_for(error, path):
+            raise
         raise _no_state(path, error) from error
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines import __main__ as kubeflow
-from pipelines import backup, local
+from pipelines import backup, docker, images, local
 from pipelines.package import compile_package
 from refsr import __main__ as cli
 from refsr import steps
@@ -151,3 +151,79 @@ def test_pages_packages_and_checkpoints_replace_only_their_like(
     with pytest.raises(RefsrError, match="refsr did not write it"):
         compile_package(tmp_path / "params.yaml", None)
     assert {path.read_text() for path in tmp_path.iterdir()} == {"synthesize: {}\n"}
+
+
+# Options and arguments that take text and name no file of this machine.
+NO_PATHS = {
+    *("shard", "variant", "kfp", "s3", "version", "source", "target", "name"),
+    *("endpoint", "namespace", "tracking_uri", "image", "experiment", "run_name", "cron", "run"),
+    *("uri", "registry", "tag", "base"),
+}
+MAINS = (kubeflow.main, local.main, backup.main, docker.main, images.main)
+
+
+class _Made(BaseException):
+    """A parser that is about to be used."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parser, and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from _leaves(each)
+
+
+@pytest.fixture
+def parsers(monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
+    """The parsers of every command of the project."""
+
+    def stop(parser: argparse.ArgumentParser, *given: object) -> None:
+        del given
+        raise _Made(parser)
+
+    found = [leaf for stage in STAGES for leaf in _leaves(cli._parser([stage]))]
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    for run in MAINS:
+        with pytest.raises(_Made) as made:
+            run([])
+        found += _leaves(made.value.parser)
+    return found
+
+
+def test_every_option_that_takes_a_path_refuses_a_tilde(parsers: list[argparse.ArgumentParser]) -> None:
+    texts = [
+        action
+        for parser in parsers
+        for action in parser._actions
+        if action.nargs != 0 and not action.choices and action.type not in (int, float)
+    ]
+    assert {action.dest for action in texts if action.type is None} == NO_PATHS
+    paths = [action for action in texts if action.type is not None]
+    assert len(paths) > 40
+    assert {action.type for action in paths} == {path_option, path_text}
+    for read in (path_option, path_text):
+        for text in ("~", "~/x", "~root/x"):
+            with pytest.raises(RefsrError, match="`~` is not expanded; write /"):
+                read(text)
+
+
+@pytest.mark.parametrize("store", ["sqlite:///~/mlflow.db", "~/mlruns", "file://~/mlruns"])
+def test_a_store_below_a_tilde_is_refused(
+    store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("register: {}\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    for words in (["rollback"], ["promote"], ["transfer", "--to", "sqlite:///b.db"]):
+        assert cli.main(words) == 1
+        assert "`~` is not expanded; write /" in capsys.readouterr().err
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert cli.main(["transfer", "--from", store, "--to", "sqlite:///b.db"]) == 1
+    assert "`~` is not expanded" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
