@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from refsr.config import Curate
 from refsr.errors import RefsrError
+from refsr.io.own_files import damaged, read_json
 
 PART = "part.json"
-VERSION = "5"  # of what is measured and how it is kept: one that was made by another is of no use
+VERSION = "6"  # of what is measured and how it is kept: one that was made by another is of no use
 
 
 class Share(NamedTuple):
@@ -49,12 +50,14 @@ def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
     """Raises RefsrError naming the folder that is no part of this raw set, of these parameters, or of one division."""
     totals: dict[int, Path] = {}
     for folder in folders:
+        if not (folder / PART).exists():
+            raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one")
         try:
-            facts = json.loads((folder / PART).read_text())
+            facts = read_json(folder / PART, "curate --shard")
             version, raw, own = facts["version"], facts["raw"], dict(facts["params"])
             total = int(facts["share"][1])
-        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-            raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one") from error
+        except (ValueError, TypeError, LookupError) as error:
+            raise damaged(folder / PART, "curate --shard", f"no {error}") from error
         if version != VERSION:
             raise RefsrError(f"{folder}: measured by another version of refsr; curate it again by this one")
         if raw != signature:

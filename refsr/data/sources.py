@@ -80,7 +80,7 @@ class Source:
             digest = hashlib.sha256("\n".join(sorted(lost)).encode()).hexdigest()
             folder = work / f"{spool.folder_name(self.uri, archive)}-{digest[:12]}"
             spool.fill(archive, folder, lambda name, size, prefix=prefix: prefix + name in lost)  # type: ignore[misc]
-            index = pd.read_parquet(folder / "index.parquet")
+            index = spool.read_index(folder)
             index = index[index["shard"] >= 0].drop_duplicates("name")
             found = pd.Index(prefix + index["name"]).get_indexer(pd.Index(self.files["name"]))
             taken = (found >= 0) & (places == "").to_numpy()
@@ -174,7 +174,7 @@ def _archive(
     if not filled and work is not None:
         spool.fill(place, work / name, lambda member, size: wanted(prefix + member, size))
         filled = [work / name]
-    tables = [pd.read_parquet(folder / "index.parquet") for folder in filled] or [spool.names_only(place)]
+    tables = [spool.read_index(folder) for folder in filled] or [spool.names_only(place)]
     places = ["" if spool.is_packed(place) else place]
     codes, start = np.zeros(len(tables[0]), np.int32), tables[0]["start"].to_numpy(copy=True)
     for folder, index in zip(filled, tables, strict=False):
