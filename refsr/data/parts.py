@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from refsr.config import Curate
 from refsr.errors import RefsrError
-from refsr.io.own_files import damaged, read_json
+from refsr.io.own_files import damaged, is_sealed, read_json, seal
 
 PART = "part.json"
 VERSION = "6"  # of what is measured and how it is kept: one that was made by another is of no use
@@ -43,7 +43,7 @@ def parse_share(text: str) -> Share:
 def write(folder: Path, signature: str, params: Curate, share: Share) -> None:
     """Say of what raw set and parameters this part is."""
     facts = {"version": VERSION, "raw": signature, "params": params.model_dump(mode="json"), "share": share}
-    (folder / PART).write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / PART).write_text(json.dumps(seal(facts), indent=2) + "\n")
 
 
 def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
@@ -60,6 +60,8 @@ def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
             raise damaged(folder / PART, "curate --shard", f"no {error}") from error
         if version != VERSION:
             raise RefsrError(f"{folder}: measured by another version of refsr; curate it again by this one")
+        if not is_sealed(facts):
+            raise damaged(folder / PART, "curate --shard", "it does not fit its own checksum")
         if raw != signature:
             raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
         changed = [key for key, value in params.model_dump(mode="json").items() if own.get(key) != value]

@@ -167,10 +167,9 @@ def _archive(
 ) -> pd.DataFrame:
     """The entries of an archive of the set at `uri`, its members' names after `prefix`."""
     name = spool.folder_name(uri, place)
-    filled = [folder / name for folder in known if (folder / name / "index.parquet").is_file()]
+    filled = [folder / name for folder in known if (folder / name / "index.parquet").exists()]
     for folder in filled:
-        if not spool.is_of(place, folder):
-            raise RefsrError(f"{folder}: not of {place}, but of another archive of this name; measure that part again")
+        spool.require_whole(place, folder)
     if not filled and work is not None:
         spool.fill(place, work / name, lambda member, size: wanted(prefix + member, size))
         filled = [work / name]

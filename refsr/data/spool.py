@@ -28,7 +28,7 @@ from refsr.data.storage import Extent
 from refsr.errors import RefsrError
 from refsr.io import atomic, marker
 from refsr.io.atomic import write_file
-from refsr.io.own_files import Checksum, checksum, is_whole, read_sealed, read_table, seal
+from refsr.io.own_files import Checksum, checksum, damaged, is_whole, read_sealed, read_table, seal
 
 SHARD = 2**30
 COLUMNS = {
@@ -46,6 +46,7 @@ _CHECKS = {
     "bool": pd.api.types.is_bool_dtype,
 }
 _STAMP = ("bytes", "ends_sha256")
+_PART = "curate --shard"  # the command that writes what is only read
 _BATCH = 2**12  # rows that are Python objects at a time
 _PIECE = 2**20  # bytes
 _END = 2**16  # bytes of each end of an archive that are hashed
@@ -115,6 +116,21 @@ def _vouched(folder: Path) -> dict[str, Any] | None:
         return read_sealed(folder / "archive.json", "curate")
     except RefsrError:
         return None
+
+
+def require_whole(place: str, folder: Path) -> None:
+    """Check what a part of a curation holds of the archive at `place`.
+
+    Raises:
+        RefsrError: It is of another archive, or damaged.
+    """
+    if (known := _vouched(folder)) is None:
+        raise damaged(folder / "archive.json", _PART, "nothing vouches for the files beside it")
+    if not is_of(place, folder):
+        raise RefsrError(f"{folder}: not of {place}, but of another archive of this name; measure that part again")
+    for name, value in known.get("files", {}).items():
+        if not is_whole(folder / name, value):
+            raise damaged(folder / name, _PART, "its checksum is another")
 
 
 def _is_whole(folder: Path) -> bool:

@@ -27,7 +27,7 @@ from refsr.data.rows import OnDisk, Rows
 from refsr.data.selection import RANKED
 from refsr.errors import RefsrError
 from refsr.io import atomic
-from refsr.io.own_files import Checksum, checksum, is_whole, read_sealed, reading, seal
+from refsr.io.own_files import Checksum, checksum, damaged, is_whole, read_sealed, reading, seal
 
 FLUSH = 1024  # images that may be lost to a kill
 JUDGED = ("source", "reason", "value", "detail", "dhash", "crop")  # the others wait on the disk
@@ -63,10 +63,13 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         for place in (*others, folder):
             for path in sorted(place.glob("[0-9]*.json")):
-                if place == folder and not _is_whole(path):
-                    atomic.remove(path)
-                    continue
-                self._know(path.with_suffix(""), _read_members(path))
+                bad = _damaged_files(path)
+                if bad and place != folder:
+                    raise damaged(bad[0], _STAGE, "its checksum is another")
+                for file in [*bad, path] if bad else []:
+                    atomic.remove(file)
+                if not bad:
+                    self._know(path.with_suffix(""), _read_members(path))
         self._chunks = 1 + max((int(path.stem) for path in folder.glob("[0-9]*.json")), default=-1)
 
     def __contains__(self, identity: str) -> bool:
@@ -182,20 +185,18 @@ def _read_members(path: Path) -> list[tuple[str, int]]:
         return members
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a chunk's list and all files it names are as they were written; such as are not are removed."""
+def _damaged_files(path: Path) -> list[Path]:
+    """The files of a chunk that are not as they were written: its list `path`, or such as it names."""
     try:
         files = dict(read_sealed(path, _STAGE)["files"])
         known = {f"{path.stem}.{suffix}" for suffix in _SUFFIXES}
         known |= {crops_file(Path(), identity).name for identity, _ in _read_members(path)}
     except (RefsrError, LookupError, TypeError, ValueError):
-        return False
+        return [path]
     if files.keys() != known:
-        return False
-    bad = [name for name, known in files.items() if known is not None and not is_whole(path.with_name(name), known)]
-    for name in bad:
-        atomic.remove(path.with_name(name))
-    return not bad
+        return [path]
+    checked = {path.with_name(name): checksum for name, checksum in files.items() if checksum is not None}
+    return [file for file, checksum in checked.items() if not is_whole(file, checksum)]
 
 
 def _read_columns(chunk: Path, columns: list[str]) -> pd.DataFrame:
