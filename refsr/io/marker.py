@@ -40,7 +40,7 @@ def require_whole(path: Path) -> None:
     Raises:
         RefsrError: A file differs; the text names it and the stage to run again.
     """
-    folder = path if path.is_dir() else path.parent
+    folder = path if (path / MARKER).is_file() else path.parent
     document = read(folder) or {}
     checksums = document.get("checksums")
     if not isinstance(checksums, dict):

@@ -177,6 +177,7 @@ def open_store(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     remember(tracking_uri)
+    _require_file(tracking_uri)
     _require_answer(tracking_uri)
     with quiet():
         import mlflow
@@ -221,6 +222,15 @@ def explained(tracking_uri: str) -> Iterator[None]:
                 "MLFLOW_TRACKING_URI to another"
             ) from error
         raise RefsrError(f"tracking store {hide(tracking_uri)}: {error.message}") from error
+
+
+def _require_file(uri: str) -> None:
+    """Raises RefsrError where a local store is no file, which MLflow would try to open for minutes."""
+    path = store_file(uri)
+    if path is not None and path.exists() and not path.is_file():
+        raise RefsrError(
+            f"tracking store {hide(uri)}: {path} is no file; move it, or set MLFLOW_TRACKING_URI to another"
+        )
 
 
 def _require_answer(uri: str) -> None:
