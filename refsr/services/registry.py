@@ -19,6 +19,7 @@ import yaml
 from refsr.errors import RefsrError
 from refsr.io.own_files import read_json, reading
 from refsr.redaction import hide
+from refsr.services.local_store import require_existing
 from refsr.services.mutex import locked
 from refsr.services.tracking import MlflowTracker, explained, open_store, quiet
 from refsr.services.versioning import file_hash
@@ -41,7 +42,7 @@ class Registry:
     """
 
     def __init__(self, tracking_uri: str, name: str) -> None:
-        _require_file(tracking_uri)
+        require_existing(tracking_uri)
         self.uri = tracking_uri
         self.name = name
         self._mlflow = open_store(tracking_uri)
@@ -102,27 +103,18 @@ class Registry:
         number = self.resolve(version)
         uri = f"models:/{self.name}/{number}/data/{DATA}/{file}"
         with explained(self.uri), quiet():
-            try:
-                path = Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-            except (OSError, ValueError, yaml.YAMLError) as error:
-                raise self._damaged(number, file, str(error)) from error
+            path = Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
         self._require_same(number, file, path)
         return path
 
     def _require_same(self, version: str, file: str, path: Path) -> None:
         """Raises RefsrError where a file is not the one that the version was registered with."""
         known = self.tags(version).get(_HASHES[file])
-        if not path.is_file():
-            raise self._damaged(version, file, "no file")
-        if known is not None and file_hash(path) != known:
-            raise self._damaged(version, file, "its sha256 is another than at its registration")
-
-    def _damaged(self, version: str, file: str, why: str) -> RefsrError:
-        reason = next(iter(why.splitlines()), "no file")[:200]
-        return RefsrError(
-            f"{file} of version {version} of {self._told()} is missing or damaged ({reason}); restore the store from "
-            "a back-up, or train and run the stage `register` again"
-        )
+        if not path.is_file() or (known is not None and file_hash(path) != known):
+            raise RefsrError(
+                f"{file} of version {version} of {self._told()} is damaged; restore the store from a back-up, or run "
+                "the stage `register` again"
+            )
 
     def register(
         self,
@@ -286,16 +278,6 @@ def checkpoint_of(tracking_uri: str, model: str) -> Iterator[Path]:
     registry = Registry(tracking_uri, name)
     with tempfile.TemporaryDirectory() as folder:
         yield registry.fetch(version, CHECKPOINT, Path(folder))
-
-
-def _require_file(tracking_uri: str) -> None:
-    """Only a tracked run makes a new SQLite file; to look for a model in the wrong folder leaves none behind."""
-    path = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:///") and not path.is_file():
-        raise RefsrError(
-            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "
-            "`dvc repro`), go to the folder where it ran, or set MLFLOW_TRACKING_URI"
-        )
 
 
 def _signature() -> Any:

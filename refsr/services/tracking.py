@@ -24,7 +24,7 @@ from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.redaction import hide, remember, without_userinfo
 from refsr.services import orphans
-from refsr.services.local_store import artifact_root, is_read_only, prepare, store_file, way_out
+from refsr.services.local_store import artifact_root, is_read_only, prepare, require_file, store_file, way_out
 from refsr.services.versioning import data_hash, git_revision
 
 EXPERIMENT = "refsr"
@@ -177,7 +177,7 @@ def open_store(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     remember(tracking_uri)
-    _require_file(tracking_uri)
+    require_file(tracking_uri)
     _require_answer(tracking_uri)
     with quiet():
         import mlflow
@@ -222,15 +222,6 @@ def explained(tracking_uri: str) -> Iterator[None]:
                 "MLFLOW_TRACKING_URI to another"
             ) from error
         raise RefsrError(f"tracking store {hide(tracking_uri)}: {error.message}") from error
-
-
-def _require_file(uri: str) -> None:
-    """Raises RefsrError where a local store is no file, which MLflow would try to open for minutes."""
-    path = store_file(uri)
-    if path is not None and path.exists() and not path.is_file():
-        raise RefsrError(
-            f"tracking store {hide(uri)}: {path} is no file; move it, or set MLFLOW_TRACKING_URI to another"
-        )
 
 
 def _require_answer(uri: str) -> None:
