@@ -29,9 +29,8 @@ from refsr.services.versioning import data_hash, git_revision
 
 EXPERIMENT = "refsr"
 FLUSH_COUNT, FLUSH_SECONDS = 200, 5.0  # a write to the store takes tens of milliseconds, so metrics go in batches
-ERROR_LENGTH = 2000
 PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
-PATIENCE = 5.0  # seconds
+ERROR_LENGTH, PATIENCE = 2000, 5.0  # characters; seconds
 PORTS = {"postgresql": 5432, "mysql": 3306}  # where databases listen unless the URI says so
 
 
