@@ -49,7 +49,8 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curate_step, "DETECTOR", None)
     monkeypatch.setattr(curate_step, "usable_cores", lambda: 1)
     monkeypatch.setattr(store, "FLUSH", 12)
-    monkeypatch.setattr(atomic, "flush", lambda path: None)  # which takes longer than all else
+    for name in ("flush", "flush_folder"):  # which take longer than all else
+        monkeypatch.setattr(atomic, name, lambda path: None)
 
 
 @pytest.fixture
