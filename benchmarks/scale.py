@@ -36,8 +36,8 @@ from refsr.data import quality
 from refsr.data.curation import draw
 from refsr.data.measuring import Measuring
 from refsr.data.vggface2 import BOX, LANDMARKS, Tree
-from refsr.parameter_types import MAX_PEOPLE
 from refsr.io.paths import path_option
+from refsr.parameter_types import MAX_PEOPLE
 from refsr.steps.curate import embed_faces, face_probability, write_curated
 from refsr.synthetic.dataset import write_raw
 

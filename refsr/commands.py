@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from refsr.errors import RefsrError
+from refsr.io import marker, own_files
 from refsr.redaction import hide, holds_secret
 
 if TYPE_CHECKING:
@@ -76,13 +77,11 @@ def doctor(options: argparse.Namespace) -> None:
 def show(options: argparse.Namespace) -> None:
     """Print the table of the last evaluation and where its pages are."""
     evaluation = options.reports / "evaluation"
-    if not (evaluation / "table.txt").is_file():
+    if not (evaluation / "table.txt").exists():
         raise RefsrError(f"{evaluation}: no evaluation here yet; `make demo` or `dvc repro` makes one")
     shown = evaluation / ("results.md" if options.markdown else "table.txt")
-    try:
-        text = shown.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise RefsrError(f"{shown}: missing or damaged; run the stage `evaluate` again") from error
+    marker.require_whole(shown)
+    text = own_files.read_text(shown, "evaluate")
     if options.markdown:
         print(text, end="")
         return
@@ -149,6 +148,7 @@ def upscale(options: argparse.Namespace) -> None:
     small = images.read_image(options.small)
     ref = images.read_image(options.ref) if options.ref else None
     with checkpoint_of(tracking_uri(), options.model) as checkpoint:
+        marker.require_whole(checkpoint)
         model = load_model(checkpoint)
     result = upscale(model, small, ref)
     images.write_image(options.output, result)

@@ -9,13 +9,14 @@ import multiprocessing
 import os
 import signal
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,6 +34,7 @@ from refsr.data.selection import RANKED, candidates
 from refsr.data.storage import Extent
 from refsr.data.vggface2 import BOX, LANDMARKS
 from refsr.errors import RefsrError
+from refsr.io.own_files import Checksum
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
 
@@ -68,6 +70,7 @@ class Measured:
     columns: dict[str, np.ndarray]  # what was told of the images, and `Looks.facts`; crop: place in the file, or -1
     thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
+    crops: Checksum | None = None  # of the file of its crops; None where there is none
 
     def __len__(self) -> int:
         return len(self.thumbs)
@@ -104,7 +107,8 @@ def measure_identity(
     measured, crops = look_at(job, embed, params, detector, deadly)
     with crops_file(folder, str(job.images["identity"].iloc[0])).open("wb") as file:
         file.writelines(crop.data for crop in crops)
-    return measured
+    code = reduce(lambda before, crop: zlib.crc32(crop.data, before), crops, 0)
+    return replace(measured, crops=[sum(crop.nbytes for crop in crops), code])
 
 
 def crops_file(folder: Path, identity: str) -> Path:

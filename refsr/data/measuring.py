@@ -17,6 +17,7 @@ from refsr.data.rows import give_back, map_arrays
 from refsr.data.sources import open_source
 from refsr.data.store import Gathered, Store
 from refsr.data.vggface2 import Tree, identity_of, is_wanted
+from refsr.io import atomic
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
 FINISHED = "work.finished"  # its name in a whole set, which is not in place yet: refsr.steps removes it then
@@ -110,13 +111,20 @@ def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
     return np.split(rows, ends[np.flatnonzero(np.diff(ends // _SLICE, prepend=0))])
 
 
+def _is_of_this_version(version: Path) -> bool:
+    try:
+        return version.read_text(encoding="utf-8") == parts.VERSION
+    except (OSError, ValueError):
+        return False
+
+
 def _work_folder(output: Path) -> Path:
     """Where an output keeps what is measured, empty if another version of refsr began it."""
     work, version = output / WORK, output / WORK / "version"
     if (output / FINISHED).exists() and not work.exists():
         (output / FINISHED).rename(work)
-    if work.exists() and not (version.exists() and version.read_text() == parts.VERSION):
-        shutil.rmtree(work)
+    if not _is_of_this_version(version):
+        atomic.remove(work)
     work.mkdir(parents=True, exist_ok=True)
     version.write_text(parts.VERSION)
     return work

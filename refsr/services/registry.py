@@ -17,10 +17,12 @@ import numpy as np
 import yaml
 
 from refsr.errors import RefsrError
+from refsr.io.own_files import read_json, reading
 from refsr.redaction import hide
-from refsr.services.local_store import require_expanded
+from refsr.services.local_store import require_existing
 from refsr.services.mutex import locked
 from refsr.services.tracking import MlflowTracker, explained, open_store, quiet
+from refsr.services.versioning import file_hash
 
 CANDIDATE, CHAMPION, FORMER = "candidate", "champion", "former_champions"
 CHECKPOINT, METRICS = "model.safetensors", "metrics.json"
@@ -29,6 +31,7 @@ UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's cod
 PACKAGE = Path(__file__).parents[1]
 SERVING_MODULE = "refsr.inference.serving_model"
 DATA = "model"  # the folder of CHECKPOINT and METRICS inside a version's data
+_HASHES = {CHECKPOINT: "checkpoint", METRICS: "evaluation"}  # the tag that tells the sha256 of each
 SERVING_NEEDS = ("mlflow", "numpy", "safetensors", "torch")
 
 
@@ -39,7 +42,7 @@ class Registry:
     """
 
     def __init__(self, tracking_uri: str, name: str) -> None:
-        _require_file(tracking_uri)
+        require_existing(tracking_uri)
         self.uri = tracking_uri
         self.name = name
         self._mlflow = open_store(tracking_uri)
@@ -93,18 +96,25 @@ class Registry:
     def metrics(self, version: str) -> dict[str, Any]:
         """The evaluation a version was registered with."""
         with tempfile.TemporaryDirectory() as folder:
-            path = self.fetch(version, METRICS, Path(folder))
-            try:
-                return dict(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError, RecursionError) as error:
-                told = f"{METRICS} of version {version} of {self.name!r} is damaged"
-                raise RefsrError(f"{told}; register the model again") from error
+            return read_json(self.fetch(version, METRICS, Path(folder)), "register")
 
     def fetch(self, version: str, file: str, folder: Path) -> Path:
         """Copy one file a version carries, its CHECKPOINT or its METRICS, into a folder."""
-        uri = f"models:/{self.name}/{self.resolve(version)}/data/{DATA}/{file}"
+        number = self.resolve(version)
+        uri = f"models:/{self.name}/{number}/data/{DATA}/{file}"
         with explained(self.uri), quiet():
-            return Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+            path = Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        self._require_same(number, file, path)
+        return path
+
+    def _require_same(self, version: str, file: str, path: Path) -> None:
+        """Raises RefsrError where a file is not the one that the version was registered with."""
+        known = self.tags(version).get(_HASHES[file])
+        if not path.is_file() or (known is not None and file_hash(path) != known):
+            raise RefsrError(
+                f"{file} of version {version} of {self._told()} is damaged; restore the store from a back-up, or run "
+                "the stage `register` again"
+            )
 
     def register(
         self,
@@ -128,12 +138,15 @@ class Registry:
                 Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(number))))
                 for number, uri in enumerate(uris)
             ]
+        for file in _HASHES:
+            self._require_same(version, file, folders[0] / "data" / DATA / file)
         return run, folders[0], folders[1]
 
     def adopt(self, tracker: MlflowTracker, model: Path, tags: Mapping[str, str]) -> str:
         """A new version of a model that `download` brought, byte for byte; its run is the one that is open."""
         description = model / "MLmodel"
-        document = yaml.safe_load(description.read_text(encoding="utf-8")) | {"run_id": tracker.run_id}
+        with reading(description, "register"):
+            document = yaml.safe_load(description.read_text(encoding="utf-8")) | {"run_id": tracker.run_id}
         document.pop("model_id", None)  # of the store it comes from
         description.write_text(yaml.safe_dump(document), encoding="utf-8")
         with explained(self.uri), quiet():
@@ -238,7 +251,12 @@ class Registry:
 
     def _former(self) -> list[str]:
         model = self._model()
-        former: list[str] = json.loads(model.tags.get(FORMER, "[]")) if model else []
+        try:
+            former = json.loads(model.tags.get(FORMER, "[]")) if model else []
+        except (ValueError, RecursionError):
+            former = None
+        if not isinstance(former, list) or not all(isinstance(each, str) for each in former):
+            raise RefsrError(f"{self._told()}: its tag {FORMER} is damaged; set it to the JSON list of versions, or []")
         return former
 
     def _remember(self, former: list[str]) -> None:
@@ -260,16 +278,6 @@ def checkpoint_of(tracking_uri: str, model: str) -> Iterator[Path]:
     registry = Registry(tracking_uri, name)
     with tempfile.TemporaryDirectory() as folder:
         yield registry.fetch(version, CHECKPOINT, Path(folder))
-
-
-def _require_file(tracking_uri: str) -> None:
-    """Only a tracked run makes a new SQLite file; to look for a model in the wrong folder leaves none behind."""
-    path = Path(require_expanded(tracking_uri).removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:///") and not path.is_file():
-        raise RefsrError(
-            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "
-            "`dvc repro`), go to the folder where it ran, or set MLFLOW_TRACKING_URI"
-        )
 
 
 def _signature() -> Any:

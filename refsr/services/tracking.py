@@ -24,14 +24,21 @@ from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.redaction import hide, remember, without_userinfo
 from refsr.services import orphans
-from refsr.services.local_store import artifact_root, is_read_only, prepare, require_expanded, store_file, way_out
+from refsr.services.local_store import (
+    artifact_root,
+    is_read_only,
+    prepare,
+    require_expanded,
+    require_file,
+    store_file,
+    way_out,
+)
 from refsr.services.versioning import data_hash, git_revision
 
 EXPERIMENT = "refsr"
 FLUSH_COUNT, FLUSH_SECONDS = 200, 5.0  # a write to the store takes tens of milliseconds, so metrics go in batches
-ERROR_LENGTH = 2000
 PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
-PATIENCE = 5.0  # seconds
+ERROR_LENGTH, PATIENCE = 2000, 5.0  # characters; seconds
 PORTS = {"postgresql": 5432, "mysql": 3306}  # where databases listen unless the URI says so
 
 
@@ -177,6 +184,7 @@ def open_store(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     remember(require_expanded(tracking_uri))
+    require_file(tracking_uri)
     _require_answer(tracking_uri)
     with quiet():
         import mlflow

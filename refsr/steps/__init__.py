@@ -19,7 +19,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from refsr.config import Section
 from refsr.errors import RefsrError
-from refsr.io import atomic
+from refsr.io import atomic, marker
 from refsr.io import output as io_output
 from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
@@ -87,6 +87,8 @@ def run(
         inputs = _checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
         return _help(name, step, params, kinds, inputs)
+    with file_errors_as_messages(f"{name}: "):
+        _require_whole(kinds, inputs)
     fingerprint = _fingerprint(name, params, kinds, inputs, options, named or {})
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
@@ -218,6 +220,15 @@ def _checked_inputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any
     for key, value in inputs.items():
         _require(name, key, kinds[key], value)
     return inputs
+
+
+def _require_whole(kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
+    """Raises RefsrError where a file of an input is not as its stage left it; a raw set is the user's to change."""
+    for key, value in inputs.items():
+        if kinds[key] == "raw set":
+            continue
+        for path in value if kinds[key] == "inputs" else [value]:
+            marker.require_whole(Path(path))
 
 
 def _require(name: str, key: str, kind: str, value: Any) -> None:

@@ -13,6 +13,7 @@ from refsr.config import Gate, Register
 from refsr.data.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict, judge
+from refsr.io.own_files import read_json
 from refsr.models.checkpoint import read_checkpoint
 from refsr.services.model_card import model_card
 from refsr.services.registry import CARD, CHECKPOINT, METRICS, REGISTRATION, Registry
@@ -142,20 +143,7 @@ def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> 
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RefsrError(f"{path}: cannot be read ({error}); run the stage `evaluate` again") from error
-    if not isinstance(metrics, dict):
-        raise RefsrError(f"{path}: no metrics in it; run the stage `evaluate` again")
-    return metrics
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise RefsrError(f"{path}: damaged; run the stage `curate` again") from error
+    return read_json(path, "evaluate")
 
 
 def _counts(curated: Path) -> dict[str, Any]:
@@ -165,7 +153,7 @@ def _counts(curated: Path) -> dict[str, Any]:
     tested = (table["split"] == "test") & (table["role"] == "image")
     summary = curated / "summary.json"
     return {
-        "rendered": summary.is_file() and bool(_read_summary(summary).get("rendered")),
+        "rendered": summary.is_file() and bool(read_json(summary, "curate").get("rendered")),
         "train_identities": int(identities.get("train", 0)),
         "test_identities": int(identities.get("test", 0)),
         "test_images": int(tested.sum()),

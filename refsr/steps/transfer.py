@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.io.own_files import read_text
 from refsr.redaction import hide
 from refsr.services.registry import CARD, Registry
 from refsr.services.tracking import MlflowTracker, start_run
@@ -76,7 +77,7 @@ def _put(registry: Registry, tracker: MlflowTracker, package: Package) -> str:
     version = registry.adopt(tracker, package.model, package.tags | {ORIGIN: package.origin})
     card = package.registration / CARD
     note = f"\n\nTransferred from {package.origin}; version {version} here. Runs it names are those of that store.\n\n"
-    title, _, rest = card.read_text(encoding="utf-8").partition("\n")
+    title, _, rest = read_text(card, "register").partition("\n")
     card.write_text(title + note + rest.lstrip("\n"), encoding="utf-8")
     tracker.artifact(package.registration, package.registration.name)
     return version
