@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 from refsr.config import Register
 from refsr.errors import RefsrError
 from refsr.redaction import hide
-from refsr.services.registry import CARD, Registry
+from refsr.services.registry import CARD, MADE_OF, Registry
 from refsr.services.tracking import MlflowTracker, start_run
 from refsr.steps.register import against_champion, refusal
 
-MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: what is the same in these is the same version
 ORIGIN = "transferred_from"  # tag of what was transferred
 KEPT = 5000  # characters of a tag
 
@@ -43,16 +42,16 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
         there = Registry(target, name or params.name)
         _require_of_this_project(there)
         found = there.find(**{key: package.tags[key] for key in MADE_OF})
-        verdict = against_champion(
-            there, package.metrics, package.tags["test_set"], params.gate, found, there.champion()
-        )
+        champion = there.champion()
+        verdict = against_champion(there, package.metrics, package.tags["test_set"], params.gate, found, champion)
         if not verdict.passed:
             raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))
         if found is None:
             with start_run(target, "transfer", params) as tracker:
-                found = _put(there, tracker, package)
+                found = _put(there, tracker, package, champion)
                 tracker.metrics({"version": float(found)})
-        there.make_candidate(found)
+        else:
+            there.make_candidate(found)
     return found, number
 
 
@@ -66,14 +65,15 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
     return number, Package(origin, model, registration, registry.metrics(number), tags, run)
 
 
-def _put(registry: Registry, tracker: MlflowTracker, package: Package) -> str:
+def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion: str | None) -> str:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
     own = {key: value for key, value in package.run.data.tags.items() if not key.startswith("mlflow.")}
     tracker.tags(origin | {f"source.{key}": value[:KEPT] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)
-    version = registry.adopt(tracker, package.model, package.tags | {ORIGIN: package.origin})
+    tags = package.tags | {ORIGIN: package.origin}
+    version = registry.adopt(tracker, package.model, tags, champion)
     card = package.registration / CARD
     note = f"\n\nTransferred from {package.origin}; version {version} here. Runs it names are those of that store.\n\n"
     title, _, rest = card.read_text(encoding="utf-8").partition("\n")
