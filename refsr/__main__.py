@@ -134,6 +134,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     if getattr(options, "dry_run", False):
         return _preview(options.raw, section)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}
+    steps.checked_outputs(options.stage, kinds, named)  # before a model is fetched
     with contextlib.ExitStack() as stack:
         found = {key: _fetched(value, stack) for key, value in named.items()}
         metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **found)

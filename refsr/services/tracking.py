@@ -22,6 +22,7 @@ import numpy as np
 
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.io.paths import require_folder, require_writable
 from refsr.redaction import hide, remember, without_userinfo
 from refsr.services import orphans
 from refsr.services.local_store import artifact_root, is_read_only, prepare, store_file, way_out
@@ -32,6 +33,7 @@ FLUSH_COUNT, FLUSH_SECONDS = 200, 5.0  # a write to the store takes tens of mill
 ERROR_LENGTH = 2000
 PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
 PATIENCE = 5.0  # seconds
+_READ_ONLY = "it may not be written to; copy its folder and run there, or set MLFLOW_TRACKING_URI to another"
 PORTS = {"postgresql": 5432, "mysql": 3306}  # where databases listen unless the URI says so
 
 
@@ -198,6 +200,28 @@ def open_store(tracking_uri: str) -> Any:
     return mlflow
 
 
+def require_store(tracking_uri: str) -> None:
+    """Check, without opening it, that a store can be written to.
+
+    Raises:
+        RefsrError: No server answers, or the file or folder of a local store is read-only or missing.
+    """
+    remember(tracking_uri)
+    _require_answer(tracking_uri)
+    path = store_file(tracking_uri)
+    if path is None:
+        return
+    try:
+        require_folder(path.absolute().parent)
+        if not path.absolute().parent.is_dir():
+            raise RefsrError(f"cannot be opened: {path.absolute().parent}: no such folder; make it, or name another")
+        if path.exists() and is_read_only(path):
+            raise RefsrError(_READ_ONLY)
+        require_writable(path if path.exists() else path.absolute().parent)
+    except RefsrError as error:
+        raise RefsrError(f"tracking store {hide(tracking_uri)}: {error}") from error
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hold back the deprecation warnings of MLflow's own libraries: nothing its user could act on."""
@@ -216,10 +240,7 @@ def explained(tracking_uri: str) -> Iterator[None]:
     except MlflowException as error:
         path = store_file(tracking_uri)
         if path is not None and path.is_file() and is_read_only(path) and "readonly" in str(error):
-            raise RefsrError(
-                f"tracking store {hide(tracking_uri)}: it may not be written to; copy its folder and run there, or set "
-                "MLFLOW_TRACKING_URI to another"
-            ) from error
+            raise RefsrError(f"tracking store {hide(tracking_uri)}: {_READ_ONLY}") from error
         raise RefsrError(f"tracking store {hide(tracking_uri)}: {error.message}") from error
 
 
