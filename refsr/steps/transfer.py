@@ -8,6 +8,7 @@ from refsr.config import Register
 from refsr.errors import RefsrError
 from refsr.redaction import hide
 from refsr.services.registry import CARD, MADE_OF, Registry
+from refsr.services.same_store import is_same_store
 from refsr.services.tracking import MlflowTracker, start_run
 from refsr.steps.register import against_champion, refusal
 
@@ -31,10 +32,12 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
 
     There it becomes the candidate if it passes the gate of `params` against the champion of `target`; the first is
     champion too. What `target` has already is not copied again. Returns the numbers there and in `source`.
-    Raises RefsrError where a store cannot be reached, there is no such version, the gate fails, or `target` keeps
-    something else by that name.
+
+    Raises:
+        RefsrError: Both are one store, one cannot be reached, there is no such version, the gate fails, or `target`
+            keeps something else by that name.
     """
-    if source == target:
+    if is_same_store(source, target):
         raise RefsrError(f"--to {hide(target)}: the same store as --from; name another")
     with tempfile.TemporaryDirectory() as folder:
         # MLflow has one store at a time in a process: the first is done with before the second is opened.
