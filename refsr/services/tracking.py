@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -109,7 +109,9 @@ def start_run(
     with explained(tracking_uri):
         client = mlflow.MlflowClient()
         experiment = _experiment(client)
-        orphans.close(client, orphans.orphans(client, [experiment], task))
+        dead = orphans.orphans(client, [experiment], task)
+        orphans.close(client, dead)
+        orphans.fail_models(client, orphans.unfinished_models(client, [experiment], dead))
         run = mlflow.start_run(run_name=name, experiment_id=experiment, tags=orphans.process_tags(task))
         tracker = MlflowTracker(client, tracking_uri, run.info.run_id)
         try:
@@ -129,18 +131,27 @@ def start_run(
         mlflow.end_run()
 
 
-def left_open(tracking_uri: str, *, close: bool = False) -> int:
-    """How many runs dead processes of this machine left RUNNING; with `close` they are set KILLED.
+class LeftOpen(NamedTuple):
+    """How much dead processes of this machine left open in a store."""
+
+    runs: int  # that are RUNNING
+    models: int  # that are PENDING
+
+
+def left_open(tracking_uri: str, *, close: bool = False) -> LeftOpen:
+    """Count what dead processes left open; with `close` runs are set KILLED and models FAILED.
 
     Raises RefsrError where the store cannot be opened, or fails.
     """
     client = open_store(tracking_uri).MlflowClient()
     with explained(tracking_uri):
         experiments = [str(each.experiment_id) for each in client.search_experiments()]
-        found = orphans.orphans(client, experiments)
+        runs = orphans.orphans(client, experiments)
+        models = orphans.unfinished_models(client, experiments, runs)
         if close:
-            orphans.close(client, found)
-    return len(found)
+            orphans.close(client, runs)
+            orphans.fail_models(client, models)
+    return LeftOpen(len(runs), len(models))
 
 
 def end_pipeline(tracking_uri: str, pipeline: str, status: str, tags: Mapping[str, str]) -> None:
