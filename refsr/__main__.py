@@ -86,6 +86,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     doctor.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
     doctor.add_argument("--kfp", default=os.environ.get("KFP_ENDPOINT"), metavar="URL", help="API (KFP_ENDPOINT)")
     doctor.add_argument("--fix", action="store_true", help="close runs in MLflow whose process is gone")
+    doctor.add_argument("--dvc", action="store_true", help="only fail if another DVC command is at work here")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
     doctor.set_defaults(command=commands.doctor)
     caffe = subparsers.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")

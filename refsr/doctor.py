@@ -53,6 +53,7 @@ def _examine(tracking_uri: str, kfp: str | None, bucket: str | None, fix: bool) 
     yield store
     if store.state == "ok" and _is_made(tracking_uri):
         yield runs(tracking_uri, fix=fix)
+    yield from dvc(Path.cwd())
     if bucket:
         yield s3(bucket)
     if kfp:
@@ -183,6 +184,17 @@ def runs(uri: str, *, fix: bool = False) -> Finding:
         return Finding("runs", "ok", "; ".join(told))
     todo = "the next run closes them, and so does `python -m refsr doctor --fix`"
     return Finding("runs", "warn", "; ".join(told), todo)
+
+
+def dvc(folder: Path) -> Iterator[Finding]:
+    """Whether another DVC command is at work in the repository of a folder; nothing where there is no repository."""
+    from refsr.services.dvc_lock import busy, repository
+
+    top = repository(folder)
+    if top is None:
+        return
+    told, _, todo = busy(folder).partition("; ")
+    yield Finding("dvc", "warn" if told else "ok", told or f"no other DVC command is at work in {top}", todo)
 
 
 def s3(bucket: str) -> Finding:
