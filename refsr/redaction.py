@@ -40,14 +40,19 @@ def hide(text: str) -> str:
     return text
 
 
+def names_secret(text: str) -> bool:
+    """Whether a key or a line names a secret: `password`, `api_key`, `secrets`, ..."""
+    return _SECRET_KEY.search(text) is not None
+
+
 def shown(value: object, *keys: object) -> str:
     """A value of a file of the user's for a message: *** where one of the keys above it, or in it, names a secret."""
-    return MASK if any(_SECRET_KEY.search(str(key)) for key in keys) else hide(repr(_without_secrets(value)))
+    return MASK if any(names_secret(str(key)) for key in keys) else hide(repr(_without_secrets(value)))
 
 
 def _without_secrets(value: object) -> object:
     if isinstance(value, dict):
-        return {key: MASK if _SECRET_KEY.search(str(key)) else _without_secrets(each) for key, each in value.items()}
+        return {key: MASK if names_secret(str(key)) else _without_secrets(each) for key, each in value.items()}
     return [_without_secrets(each) for each in value] if isinstance(value, list) else value
 
 

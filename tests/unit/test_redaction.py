@@ -127,6 +127,12 @@ CLUSTERS = (
     "target: {endpoint: {password: c4nary-word}}\n",
     "tasks: {curate: {cpu: {secret: [c4nary-word]}}}\n",
     "tasks: {curate: [{secret: c4nary-word}]}\n",
+    "secrets:\n  - {name: s3, password: c4nary-word: x]\n",
+    "password: c4nary-word\npassword: c4nary-word\n",
+    "password: *c4nary\n",
+    "password: !c4nary word\n",
+    "password: !!int c4nary\n",
+    "password: c4nary-\x00word\n",
 )
 
 
