@@ -43,6 +43,7 @@ setup: .venv/ready  ## a virtual environment with everything pinned (a second ca
 	@touch .venv/ready
 
 demo: setup  ## render, curate, validate, train, evaluate, register: then look at the report
+	@python -m refsr doctor --dvc
 	python -m dvc repro register
 	@python -m refsr show
 

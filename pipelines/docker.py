@@ -19,7 +19,7 @@ from pipelines.local import without_retries
 from pipelines.package import Work, arguments, build, compile_package, immutable_image
 from refsr.config import Register
 from refsr.errors import RefsrError
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
 from refsr.params import load_section
 from refsr.services.registry import CANDIDATE, Registry
 
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with file_errors_as_messages():
             options = parser.parse_args(argv)
             require_folder(options.output.absolute())
+            require_writable(options.output.absolute())
             image = options.image or _of_this_revision(options.base)
             print(f"{image}: registered as version {run(options.output.absolute(), options.params, image)}")
     except RefsrError as error:

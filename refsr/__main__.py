@@ -88,6 +88,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     doctor.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
     doctor.add_argument("--kfp", default=os.environ.get("KFP_ENDPOINT"), metavar="URL", help="API (KFP_ENDPOINT)")
     doctor.add_argument("--fix", action="store_true", help="close runs in MLflow whose process is gone")
+    doctor.add_argument("--dvc", action="store_true", help="only fail if another DVC command is at work here")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
     doctor.set_defaults(command=commands.doctor)
     caffe = subparsers.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")
@@ -136,6 +137,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     if getattr(options, "dry_run", False):
         return _preview(options.raw, section)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}
+    steps.checked_outputs(options.stage, kinds, named)  # before a model is fetched
     with contextlib.ExitStack() as stack:
         found = {key: _fetched(value, stack) for key, value in named.items()}
         metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **found)

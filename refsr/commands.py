@@ -59,6 +59,8 @@ def import_caffe(options: argparse.Namespace) -> None:
 
 def doctor(options: argparse.Namespace) -> None:
     """Print what this machine has and lacks."""
+    if options.dvc:
+        return _require_no_dvc_command()
     from refsr.doctor import examine
 
     findings = []
@@ -72,6 +74,14 @@ def doctor(options: argparse.Namespace) -> None:
     failed = [finding.check for finding in findings if finding.state == "fail"]
     if failed:
         raise RefsrError(f"doctor: {', '.join(failed)}: see what to do above")
+    return None
+
+
+def _require_no_dvc_command() -> None:
+    from refsr.services.dvc_lock import busy
+
+    if message := busy(Path.cwd()):
+        raise RefsrError(message)
 
 
 def show(options: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from refsr.config import KNOWN, Data, Section
 from refsr.consistency import faults
 from refsr.errors import RefsrError
+from refsr.redaction import shown
 from refsr.strict_yaml import read_yaml
 
 _SHOWN = 120  # characters of a value in a message
@@ -102,7 +103,7 @@ def _explained(source: str, name: str, section: type[BaseModel], error: Validati
         elif fault["type"] == "value_error":  # ours: it says what is to be said of the value
             lines.append(f"{source}: {key}: {fault['msg']}")
         else:
-            lines.append(f"{source}: {key}: {fault['msg']}, not {_shown(fault['input'])}")
+            lines.append(f"{source}: {key}: {fault['msg']}, not {_shown(fault['input'], *fault['loc'])}")
     if len(faults) > _FAULTS:
         lines.append(f"{source}: and {len(faults) - _FAULTS} faults more")
     return "\n".join(lines)
@@ -116,8 +117,8 @@ def _owner(section: type[BaseModel], location: tuple[int | str, ...]) -> type[Ba
     return owner
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, *keys: object) -> str:
     if isinstance(value, int) and value.bit_length() > 1000:  # too long for Python to write in digits
         return "an integer of more than 300 digits"
-    text = repr(value)
+    text = shown(value, *keys)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -24,7 +24,7 @@ from refsr.io import output as io_output
 from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
-from refsr.io.paths import file_errors_as_messages, path_text
+from refsr.io.paths import file_errors_as_messages, path_text, require_folder, require_writable
 from refsr.services.versioning import file_hash
 from refsr.steps.shortage import disk_message, memory_message
 from refsr.tracker import NullTracker
@@ -77,12 +77,19 @@ def run(
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.services.orphans import task_key
-    from refsr.services.tracking import start_run
+    from refsr.services.tracking import require_store, start_run
 
     step = load(name)
     kinds = ports(step)
     options = {key: value for key, value in paths.items() if key not in kinds}
-    outputs = {} if distributed.rank() > 0 else checked_outputs(name, kinds, paths)
+    outputs = {}
+    if distributed.rank() == 0:  # what can be refused before an input is read
+        outputs = checked_outputs(name, kinds, paths)
+        with file_errors_as_messages(f"{name}: "):
+            if state:
+                require_folder(state)
+                require_writable(state)
+            require_store(tracking_uri)
     with file_errors_as_messages(f"{name}: "):
         inputs = _checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:

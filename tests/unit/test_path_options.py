@@ -116,9 +116,10 @@ def test_upscale_replaces_no_picture_that_it_did_not_write(
     told = "refsr did not write it" if way == "another picture" else "is the input"
     assert told in capsys.readouterr().err
     assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
-    for _ in range(2):  # what it wrote itself it may replace, and a link to that stays
-        assert cli.main([*words, "out.png"]) == 0
-    (tmp_path / "to.png").symlink_to("out.png")
+    longest = f"{'é' * 125}x.png"
+    for name in ("out.png", "out.png", longest, longest):  # what it wrote itself it may replace
+        assert cli.main([*words, name]) == 0
+    (tmp_path / "to.png").symlink_to("out.png")  # and a link to that stays
     before = (tmp_path / "out.png").stat().st_ino
     assert cli.main([*words, "to.png"]) == 0
     assert (tmp_path / "to.png").is_symlink()
