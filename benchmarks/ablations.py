@@ -23,6 +23,7 @@ import torch
 
 from refsr.config import Loss
 from refsr.dataset.curated import Curated
+from refsr.io.paths import path_option
 from refsr.reporting.summary import cell
 
 ARMS = ("none", "wrong", "right")
@@ -41,8 +42,10 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
 def main() -> None:
     """Train, measure, print the table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curated", type=Path, default=Path("data/curated"))
-    parser.add_argument("--output", type=Path, default=Path("data/ablations"), help="checkpoints and results, kept")
+    parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
+    parser.add_argument(
+        "--output", type=path_option, default=Path("data/ablations"), help="checkpoints and results, kept"
+    )
     parser.add_argument("--steps", type=int, required=True, help="SISR and RefSR together")
     options = parser.parse_args()
     torch.set_num_threads(1)

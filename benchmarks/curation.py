@@ -22,6 +22,7 @@ free, and neither number means anything.
     python benchmarks/curation.py
 """
 
+import argparse
 import contextlib
 import hashlib
 import io
@@ -90,6 +91,7 @@ class Faces(NamedTuple):
 
 def main() -> None:
     """Measure, and print one JSON object."""
+    _parse_options()
     prepare_process()
     result: dict[str, float] = {}
     for suffix, params in SETS.items():
@@ -99,6 +101,12 @@ def main() -> None:
             numbers = one_core(faces, Path(scratch)) | two_cores(faces, Path(scratch))
             result |= {f"{key}{suffix}": round(value, 3) for key, value in numbers.items()}
     print(json.dumps(result))
+
+
+def _parse_options() -> None:
+    """There are none but --help; anything else is refused before minutes are spent."""
+    raw = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=raw).parse_args()
 
 
 def load(raw: Path) -> Faces:

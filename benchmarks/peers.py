@@ -31,6 +31,7 @@ from torch import nn
 
 from refsr.config import Training
 from refsr.dataset.curated import Curated
+from refsr.io.paths import path_option
 from refsr.models import NETWORKS, build, reference_config
 from refsr.reporting.summary import cell
 
@@ -45,8 +46,8 @@ COLUMNS = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "identity": ("identity",
 def main() -> None:
     """Train, measure, print the table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--curated", type=Path, default=Path("data/curated"))
-    parser.add_argument("--output", type=Path, default=Path("data/peers"), help="checkpoints and results, kept")
+    parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
+    parser.add_argument("--output", type=path_option, default=Path("data/peers"), help="checkpoints and results, kept")
     parser.add_argument("--models", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="of each model, SISR and RefSR together")

@@ -37,12 +37,16 @@ from refsr.curation.collector import Measuring
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.face_models import embed_faces, face_probability
 from refsr.curation.splits import draw
+from refsr.io.paths import path_option
 from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
+from refsr.parameter_types import MAX_PEOPLE
 from refsr.synthetic.dataset import write_raw
 
 SIZES = (1_000, 10_000, 100_000)
 VIEWS = 100  # images of an identity
-PARAMS = Curate(train_identities=10**6, test_identities=10**6, train_images={"min": 2, "max": 30}, min_sharpness=0.05)
+PARAMS = Curate(
+    train_identities=MAX_PEOPLE, test_identities=MAX_PEOPLE, train_images={"min": 2, "max": 30}, min_sharpness=0.05
+)
 FRONTAL = 15.0  # degrees; of heads turned further the nose, and the spot on it, is not where it is looked for
 SPOT = 0.14  # radius over the distance of the eyes
 NETWORK_CHIPS, NETWORK_ROUNDS = 32, 5
@@ -63,7 +67,7 @@ def main() -> None:
     """Measure each size in its own process, extrapolate, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)")
-    parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--one", type=path_option, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(curate_once(options.one)))

@@ -8,6 +8,7 @@ Speed is processor time of one core, the building of the people included as in a
     python benchmarks/synthetic.py
 """
 
+import argparse
 import json
 import time
 
@@ -28,6 +29,7 @@ PEOPLE, VIEWS, HELD_OUT_SEED = 50, 8, 7
 
 def main() -> None:
     """Measure, and print one JSON object."""
+    _parse_options()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     params = Synthesize(seed=HELD_OUT_SEED, train_identities=1, test_identities=PEOPLE - 1, defects=0, views=VIEWS)
@@ -51,6 +53,12 @@ def main() -> None:
             off = distance[~torch.eye(PEOPLE, dtype=torch.bool)]
             result[f"other_distance{name}"] = float(off.mean())
     print(json.dumps({key: round(value, 3) for key, value in result.items()}))
+
+
+def _parse_options() -> None:
+    """There are none but --help; anything else is refused before minutes are spent."""
+    raw = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=raw).parse_args()
 
 
 def _timed(person: int, shots: list[Shot]) -> tuple[list[Picture], float]:

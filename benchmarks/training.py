@@ -32,6 +32,7 @@ import torch
 from refsr.config import Curate, Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.dataset.pixel_shards import place, write_shards
+from refsr.io.paths import path_option
 from refsr.models import build, reference_config
 from refsr.params import load_section
 from refsr.training.loop import Learner
@@ -46,7 +47,7 @@ Row = dict[str, float]
 def main() -> None:
     """Measure each network, print a line for each, then one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--params", type=path_option, default=Path("params.yaml"))
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
     parser.add_argument("--batch-size", type=int, help="another than the params file names")
     options = parser.parse_args()

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -17,6 +18,7 @@ from refsr import steps
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import end_pipeline
 from refsr.params import parse_section
+from refsr.redaction import print_exception
 
 # What the pod's environment tells, and no parameter may: a value that is another in each run would defeat the cache.
 STATE = "REFSR_STATE"  # a folder that outlives pods
@@ -101,7 +103,11 @@ def finish(status: Any, tracking_uri: str, image: str) -> None:
 
 @contextlib.contextmanager
 def ending_as_the_command_line_does() -> Iterator[None]:
-    """End with the message of a RefsrError, without a traceback, where Kubeflow and the person at the log see it."""
+    """End with the message of a RefsrError, without a traceback, where Kubeflow and the person at the log see it.
+
+    Passwords are masked in the traceback of any other exception.
+    """
+    sys.excepthook = print_exception
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a pod: end the run as KILLED
     try:
         yield

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
-from refsr.io.paths import file_errors_as_messages, path_option
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
 from refsr.redaction import Parser, hide, print_exception
 
 DUMPS = "*.dump"  # their names are times, so the last by name is the newest
@@ -62,6 +62,8 @@ def get(folder: Path, uri: str, name: str = "") -> Path:
     """Copy a dump into the folder, the newest unless one is named. Raises RefsrError where there is none."""
     from botocore.exceptions import BotoCoreError, ClientError
 
+    require_folder(folder.absolute())
+    require_writable(folder)
     bucket, prefix = _split(uri)
     try:
         client = _client()

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.parameter_types import Positive
+from refsr.redaction import shown
 from refsr.strict_yaml import read_yaml
 
 Cpu = Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$")]  # cores, or thousandths as "500m"
@@ -65,7 +66,7 @@ class State(Section):
     """
 
     claim: str
-    path: str = "/state"
+    path: Annotated[str, Field(pattern="^/")] = "/state"
 
 
 class Task(Section):
@@ -129,7 +130,7 @@ def load_cluster(path: Path | None = None) -> Cluster:
         if name not in TASKS:
             raise RefsrError(f"{path}: tasks.{name}: unknown task; known are: {', '.join(TASKS)}")
         if not isinstance(changed, dict):
-            raise RefsrError(f"{path}: tasks.{name}: a mapping is expected, not {changed!r}")
+            raise RefsrError(f"{path}: tasks.{name}: a mapping is expected, not {shown(changed, name)}")
     merged = {name: default | tasks.get(name, {}) for name, default in TASKS.items()}
     try:
         return Cluster.model_validate(changes | {"tasks": merged})
@@ -141,7 +142,7 @@ def _told(fault: Any) -> str:
     """A fault that pydantic found; one of `Cluster` itself names its keys."""
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {fault['input']!r}"
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {shown(fault['input'], *fault['loc'])}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-from pipelines.cluster import Cluster
+from pipelines.cluster import TRAININGS, Cluster
 from pipelines.graphs.inference import inference
 from pipelines.graphs.reevaluation import reevaluation
 from pipelines.graphs.training import Source, training
-from refsr.config import KNOWN, Fetch
+from refsr.config import KNOWN, Fetch, Training
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import git_revision
 from refsr.io.atomic import write_file
@@ -54,7 +54,24 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
         load_section(work.params, "fetch")
         return reevaluation(image, _for_fetch(cluster, work.params), with_sisr=bool(work.sisr))
     source = source_of(work.params, work.raw)
+    _require_shared_batches(cluster, work.params)
     return training(image, _for_fetch(cluster, work.params) if source == "fetched" else cluster, source)
+
+
+def _require_shared_batches(cluster: Cluster, params: Path) -> None:
+    """Raises RefsrError where the processes of a training on several nodes cannot share its batches evenly."""
+    for name in TRAININGS:
+        task = cluster.tasks[name]
+        if task.nodes == 1:
+            continue
+        each = task.gpus or 1
+        processes, size = task.nodes * each, cast(Training, load_section(params, name)).batch_size
+        if size % processes:
+            raise RefsrError(
+                f"{params}: {name}.batch_size: {size} cannot be shared by the {processes} processes of tasks.{name} in "
+                f"the cluster file (nodes: {task.nodes}, {each} on each); set {name}.batch_size to "
+                f"{-(-size // processes) * processes}, or other nodes or gpus"
+            )
 
 
 def _for_fetch(cluster: Cluster, params: Path) -> Cluster:

@@ -18,7 +18,7 @@ from pipelines.compile import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import open_store
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
 from refsr.redaction import Parser, print_exception
 
 
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with file_errors_as_messages():
             options = parser.parse_args(argv)
             require_folder(options.output.absolute())
+            require_writable(options.output.absolute())
             print(run(options.output.absolute(), work_of(options), load_cluster(options.cluster)))
     except RefsrError as error:
         print(f"refsr: error: {error}", file=sys.stderr)

@@ -23,7 +23,7 @@ from pipelines.compile import (
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
 from refsr.config import SECTIONS
-from refsr.io.paths import path_option
+from refsr.io.paths import path_option, path_text
 from refsr.params import load_section
 from refsr.redaction import hide, print_exception
 
@@ -51,9 +51,15 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--params", type=path_option, default=Path("params.yaml"), help="params file (default: params.yaml)"
     )
     parser.add_argument("--graph", choices=GRAPHS, default="training", help="what is run (default: training)")
-    parser.add_argument("--raw", help="training: URI of the raw set (default: fetch or synthesize, as the params say)")
-    parser.add_argument("--sisr", help="reevaluation: URI of the artifact `sisr` of a training run, to be measured too")
-    parser.add_argument("--pairs", help="inference: URI of a folder with small/NAME.png and ref/NAME.png")
+    parser.add_argument(
+        "--raw", type=path_text, help="training: URI of the raw set (default: fetch or synthesize, as the params say)"
+    )
+    parser.add_argument(
+        "--sisr", type=path_text, help="reevaluation: URI of the artifact `sisr` of a training run, to be measured too"
+    )
+    parser.add_argument(
+        "--pairs", type=path_text, help="inference: URI of a folder with small/NAME.png and ref/NAME.png"
+    )
 
 
 def work_of(options: argparse.Namespace) -> Work:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from refsr import __version__, commands, steps
 from refsr.commands import tracking_uri
 from refsr.errors import RefsrError
+from refsr.io.exhausted import shortage
 from refsr.io.paths import file_errors_as_messages, path_option, path_text
 from refsr.redaction import Parser, print_exception
 
@@ -45,13 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{sys.executable} has no {error.name}; run `make setup` once, then `source .venv/bin/activate`"
         print(f"refsr: error: {message}", file=sys.stderr)
         return 1
-    except MemoryError as error:
-        told = f"not enough memory ({error}); lower batch_size, sizes or widths in the params file"
-        print(f"refsr: error: {told}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print("refsr: interrupted", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not (told := shortage(error)):
+            raise
+        print(f"refsr: error: {told}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -86,6 +88,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     doctor.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
     doctor.add_argument("--kfp", default=os.environ.get("KFP_ENDPOINT"), metavar="URL", help="API (KFP_ENDPOINT)")
     doctor.add_argument("--fix", action="store_true", help="close runs in MLflow whose process is gone")
+    doctor.add_argument("--dvc", action="store_true", help="only fail if another DVC command is at work here")
     doctor.add_argument("--json", action="store_true", help="the findings as JSON")
     doctor.set_defaults(command=commands.doctor)
     caffe = subparsers.add_parser("import-caffe", help="the authors' weights -> a checkpoint of the variant release")
@@ -134,6 +137,7 @@ def _run_stage(options: argparse.Namespace) -> None:
     if getattr(options, "dry_run", False):
         return _preview(options.raw, section)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}
+    steps.checked_outputs(options.stage, kinds, named)  # before a model is fetched
     with contextlib.ExitStack() as stack:
         found = {key: _fetched(value, stack) for key, value in named.items()}
         metrics = steps.run(options.stage, section, tracking_uri=tracking_uri(), **found)

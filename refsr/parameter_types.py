@@ -1,5 +1,6 @@
 """The types of parameters: strict numbers with bounds, texts, names and paths."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +12,32 @@ MAX_COUNT = 10**9  # of steps and the like: of what costs time alone
 MAX_PEOPLE = 400_000  # identities are numbered n000000 to n999999, some of them with gaps
 MAX_BATCH = 8192
 MIN_HR = 16  # pixels: 16x leaves one of LR
+MAX_HR = 1024
+MIN_MEASURED = 32  # HR side in pixels: SSIM's window must fit after the 8-pixel border of `ssim_y` is cut
 MAX_LIST = 2**23  # bytes of a file of identities
 # Options of networks by name, the least and the most of each; see the classes in refsr.models.
 MODEL_OPTIONS = {
     "hr_size": (1, 4096),
     "scale": (1, 64),
-    "width": (1, 1024),
+    "width": (2, 1024),
     "blocks": (0, 64),
     "latent": (0, 1024),
     "heads": (1, 64),
 }
+FLAGS = ("attention",)
+CHOICES = {"mode": ("gaussian", "lr", "reference"), "deployed_sd": ("constant", "normal")}
+SET_ELSEWHERE = ("model", "variant", "hr_size", "scale")  # options that are no `model` options: the flow knows them
+_COMPACT = ("width", "blocks", "latent")
+# (model, variant) -> the options that `train_*.model` may name.
+VARIANT_OPTIONS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("sisr", "compact"): _COMPACT,
+    ("refsr", "compact"): (*_COMPACT, "heads", "attention"),
+    ("sisr", "release"): ("deployed_sd",),
+    ("refsr", "release"): ("mode",),
+    ("sisr", "figure"): ("deployed_sd",),
+    ("refsr", "figure"): ("mode",),
+}
+MATCH_CHANNELS = 48  # features that attention of the compact variant compares
 
 
 def _whole(value: object) -> object:
@@ -46,6 +63,19 @@ def _path(value: object) -> object:
     return value
 
 
+def _not_an_option(text: str) -> str:
+    """A text that git and DVC take for a place or a revision, and for nothing else."""
+    if text.startswith("-"):
+        raise ValueError(f"{text[:80]!r} begins with -, so that git would take it for an option")
+    if re.match(r"[A-Za-z0-9+.-]+::", text):
+        raise ValueError(f"{text[:80]!r} names a git remote helper, which may run programs; give a URL or a path")
+    return text
+
+
+def _repository(text: str) -> str:
+    return checked_path(_not_an_option(text))
+
+
 def _large_enough(side: int) -> int:
     if side < MIN_HR:
         raise ValueError(f"{side} is too small an image for the networks; at least {MIN_HR} pixels")
@@ -64,6 +94,13 @@ def _model_name(name: str) -> str:
     taken = [character for character in "/:@%?#\\" if character in name]
     if taken or name in (".", ".."):
         raise ValueError(f"{name!r} cannot be a model's name: leave out {' '.join(taken) or name}")
+    return name
+
+
+def _other_model(name: str) -> str:
+    """A name that `evaluate` can give another model: none of its own models, and no arm of theirs begins with it."""
+    if name in ("bicubic", "sisr", "refsr", "ref"):
+        raise ValueError(f"{name} is a model or arm of the protocol itself; give the other model another name")
     return name
 
 
@@ -87,13 +124,16 @@ Positive = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
 Count = Annotated[Whole, Field(ge=0, le=MAX_COUNT)]
 People = Annotated[Whole, Field(ge=1, le=MAX_PEOPLE)]
 BatchSize = Annotated[Whole, Field(ge=1, le=MAX_BATCH)]
-HrSize = Annotated[Whole, Field(ge=1, le=1024), AfterValidator(_large_enough)]
+HrSize = Annotated[Whole, Field(ge=1, le=MAX_HR), AfterValidator(_large_enough)]
 Share = Annotated[Real, Field(ge=0, le=1)]
 Weight = Annotated[Real, Field(ge=0, le=1e9)]
 Difference = Annotated[Real, Field(ge=-1000, le=1000)]
 Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
+Revision = Annotated[Text, AfterValidator(_not_an_option)]
+Repository = Annotated[Text, AfterValidator(_repository)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), AfterValidator(_model_name)]
+OtherModel = Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=40), AfterValidator(_other_model)]
 Identity = Annotated[str, Field(pattern=r"^n[0-9]{6}$", max_length=7)]
 Option = Annotated[
     StrictBool | Whole | Real | Annotated[str, Field(max_length=100), AfterValidator(_printable)],
@@ -101,19 +141,44 @@ Option = Annotated[
 ]
 
 
+_OWNER = {
+    "model": "the stage names it; leave it out",
+    "variant": "set train_sisr.variant",
+    "hr_size": "set curate.hr_size",
+    "scale": "set train_sisr.scale",
+}
+
+
 def _bounded_options(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
+        if name in SET_ELSEWHERE:
+            raise ValueError(f"option {name} is no option of `model`: {_OWNER[name]}")
         check_option(name, value)
     return options
 
 
 def check_option(name: str, value: object) -> None:
-    """Raises ValueError where a number of MODEL_OPTIONS is none or lies outside its bounds."""
+    """Raises ValueError where an option of a network is none of its values, or lies outside its bounds."""
+    if name in FLAGS and not isinstance(value, bool):
+        raise ValueError(f"option {name}: true or false is expected, not {str(value)[:80]!r}")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise ValueError(f"option {name} {str(value)[:80]!r} is not one of {', '.join(CHOICES[name])}")
     if name not in MODEL_OPTIONS:
         return
     least, most = MODEL_OPTIONS[name]
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ValueError(f"option {name}: a whole number from {least} to {most} is expected, not {str(value)[:80]}")
+
+
+def heads_fault(width: int, heads: int) -> str:
+    """Why the attention of the compact variant cannot have so many heads at this width; "" where it can."""
+    carried = width + 4 * (width * 3 // 4)
+    divisors = [
+        count for count in range(1, MODEL_OPTIONS["heads"][1] + 1) if not (MATCH_CHANNELS % count or carried % count)
+    ]
+    if heads in divisors:
+        return ""
+    return f"{heads} heads do not fit width {width}; set heads to one of {', '.join(map(str, divisors))}"
 
 
 Options = Annotated[  # 16.0 is taken for 16 here too

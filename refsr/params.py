@@ -1,12 +1,15 @@
 """The params file, read strictly and checked as a whole against the classes of refsr.config."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from refsr.config import KNOWN, Data, Section
+from refsr.consistency import faults
 from refsr.errors import RefsrError
+from refsr.redaction import shown
 from refsr.strict_yaml import read_yaml
 
 _SHOWN = 120  # characters of a value in a message
@@ -14,16 +17,21 @@ _FAULTS = 20  # faults in a message
 
 
 def load_section(path: Path, name: str) -> Section:
-    """The section `name` of a params file, checked; all other sections of the file must be sound too.
+    """The section `name` of a params file, checked; all other sections must be sound too, and fit it.
 
     A fault in the section of a late stage is so found before an early one has run for hours.
     Raises RefsrError naming the file and the key.
     """
     document = _document(path)
-    for other in document:
-        if other in KNOWN and other != name:
-            parse_section(other, _values(document, other), source=str(path))
-    return parse_section(name, _values(document, name), source=str(path))
+    named = [*(other for other in document if other in KNOWN and other != name), name]
+    sections = {each: parse_section(each, _values(document, each), source=str(path)) for each in named}
+    _require_consistent(sections | {"data": _data(document, str(path))}, str(path))
+    return sections[name]
+
+
+def _require_consistent(sections: Mapping[str, Section], source: str) -> None:
+    if told := faults(sections):
+        raise RefsrError("\n".join(f"{source}: {line}" for line in told))
 
 
 def load_data(path: Path) -> Data:
@@ -59,8 +67,13 @@ def _values(document: dict[str, Any], name: str) -> Any:
 
 
 def _data(document: dict[str, Any], source: str) -> Data:
+    return parse_data(_values(document, "data"), source)
+
+
+def parse_data(values: object, source: str = "params") -> Data:
+    """`values` as the section `data`. Raises RefsrError naming `source`, key and value."""
     try:
-        return Data.model_validate(_values(document, "data"))
+        return Data.model_validate(values)
     except ValidationError as error:
         raise RefsrError(_explained(source, "data", Data, error)) from error
     except (UnicodeError, RecursionError) as error:
@@ -70,11 +83,13 @@ def _data(document: dict[str, Any], source: str) -> Data:
 def parse_section(name: str, values: object, source: str = "params") -> Section:
     """`values` as the typed section `name`. Raises RefsrError naming `source`, key and value."""
     try:
-        return KNOWN[name].model_validate(values)
+        section = KNOWN[name].model_validate(values)
     except ValidationError as error:
         raise RefsrError(_explained(source, name, KNOWN[name], error)) from error
     except (UnicodeError, RecursionError) as error:  # pydantic's own, of half a surrogate pair or of deep nesting
         raise RefsrError(f"{source}: {name}: a value that is not UTF-8, or nested too deep") from error
+    _require_consistent({name: section}, source)
+    return section
 
 
 def _explained(source: str, name: str, section: type[BaseModel], error: ValidationError) -> str:
@@ -88,7 +103,7 @@ def _explained(source: str, name: str, section: type[BaseModel], error: Validati
         elif fault["type"] == "value_error":  # ours: it says what is to be said of the value
             lines.append(f"{source}: {key}: {fault['msg']}")
         else:
-            lines.append(f"{source}: {key}: {fault['msg']}, not {_shown(fault['input'])}")
+            lines.append(f"{source}: {key}: {fault['msg']}, not {_shown(fault['input'], *fault['loc'])}")
     if len(faults) > _FAULTS:
         lines.append(f"{source}: and {len(faults) - _FAULTS} faults more")
     return "\n".join(lines)
@@ -102,8 +117,8 @@ def _owner(section: type[BaseModel], location: tuple[int | str, ...]) -> type[Ba
     return owner
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, *keys: object) -> str:
     if isinstance(value, int) and value.bit_length() > 1000:  # too long for Python to write in digits
         return "an integer of more than 300 digits"
-    text = repr(value)
+    text = shown(value, *keys)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -17,6 +17,7 @@ _USERINFO = re.compile(r"((?:\b[a-z][a-z0-9+.-]*:)?//)([^\s\"<>]*)@", re.IGNOREC
 _ASSIGNED = re.compile(rf"(?<![a-z])([\w.%-]*{_WORD}[\w.%-]*=)([^&\s'\"#;,)]+)", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(rf"{_WORD}$", re.IGNORECASE)
+_SECRET_KEY = re.compile(_WORD, re.IGNORECASE)  # of a mapping
 _FOLDERS = ("PWD", "OLDPWD")  # variables of the shell that only look like passwords
 _HOST_AND_PATH = re.compile(r"[^:/?#]*(?::\d+)?[/?#]")
 _LOCAL = ("sqlite://", "file://")
@@ -37,6 +38,22 @@ def hide(text: str) -> str:
         if secret in text:
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
     return text
+
+
+def names_secret(text: str) -> bool:
+    """Whether a key or a line names a secret: `password`, `api_key`, `secrets`, ..."""
+    return _SECRET_KEY.search(text) is not None
+
+
+def shown(value: object, *keys: object) -> str:
+    """A value of a file of the user's for a message: *** where one of the keys above it, or in it, names a secret."""
+    return MASK if any(names_secret(str(key)) for key in keys) else hide(repr(_without_secrets(value)))
+
+
+def _without_secrets(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: MASK if names_secret(str(key)) else _without_secrets(each) for key, each in value.items()}
+    return [_without_secrets(each) for each in value] if isinstance(value, list) else value
 
 
 def holds_secret(uri: str) -> bool:

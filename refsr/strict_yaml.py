@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import yaml
 
 from refsr.errors import RefsrError
+from refsr.redaction import names_secret
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 32
@@ -83,7 +84,12 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
 
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
-    return str(node.value)
+    """The text; a character that JSON writes as two escapes (\\ud83d\\udca9) is one, half of one stays as it is."""
+    text = str(node.value)
+    try:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return text
 
 
 def _list(loader: _Loader, node: yaml.Node) -> list[Any]:
@@ -112,6 +118,7 @@ def read_yaml(path: Path) -> Any:
 
     Raises FileNotFoundError where there is no such file, and RefsrError naming the file and the line at fault.
     """
+    text = ""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -130,8 +137,22 @@ def read_yaml(path: Path) -> Any:
             loader.dispose()
     except FileNotFoundError:
         raise
+    except yaml.MarkedYAMLError as error:
+        raise RefsrError(f"{path}: cannot be read as YAML: {_explained(error, text)}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RefsrError(f"{path}: cannot be read as YAML: {error}") from error
+
+
+def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What is wrong and where, without the lines themselves: they may hold a secret."""
+    mark = error.problem_mark or error.context_mark
+    what = ", ".join(each for each in (error.context, error.problem) if each)
+    if mark is None:
+        return what
+    lines = text.splitlines()
+    if mark.line < len(lines) and names_secret(lines[mark.line]):
+        what = "a fault in a line that names a secret, which is not shown"
+    return f"{what}: line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _require_flat(text: str, path: Path) -> None:

@@ -19,7 +19,7 @@ from pipelines.local import without_retries
 from refsr.config import Register
 from refsr.errors import RefsrError
 from refsr.integrations.registry import CANDIDATE, Registry
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
 from refsr.params import load_section
 from tools import images, local_services
 
@@ -41,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with file_errors_as_messages():
             options = parser.parse_args(argv)
             require_folder(options.output.absolute())
+            require_writable(options.output.absolute())
             image = options.image or _of_this_revision(options.base)
             print(f"{image}: registered as version {run(options.output.absolute(), options.params, image)}")
     except RefsrError as error:

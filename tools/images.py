@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from pipelines.compile import immutable_image
 from refsr.errors import RefsrError
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder
+from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
 from tools.manifests import write_image
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with file_errors_as_messages():
             options = parser.parse_args(argv)
             require_folder(options.sbom.absolute())
+            require_writable(options.sbom.absolute())
             image = build(options.target, options.tag, options.base)
             took = time.monotonic() - started
             size = _checked_size(image, options.target)

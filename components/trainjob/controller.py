@@ -20,9 +20,13 @@ from typing import Any
 from refsr import steps
 from refsr.config import Section
 from refsr.errors import RefsrError
+from refsr.io.atomic import remove
+from refsr.io.marker import require_whole
+from refsr.io.own_files import damaged, read_json
 
 TRAINJOB, NAMESPACE = "REFSR_TRAINJOB", "REFSR_NAMESPACE"  # variables: the job as JSON, and where it is to be
 ORDER, NUMBERS, ERROR = "order.json", "numbers.json", "error.txt"  # what the nodes read, and what they leave
+ORDERED = {"stage": str, "params": dict, "tracking_uri": str, "state": str, "pipeline": str, "paths": dict}
 JOBS: dict[str, Any] = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
 JOBS |= {"_request_timeout": 30.0}
 EVERY = 10.0  # seconds between two looks at the job
@@ -48,18 +52,50 @@ def run(
     folder = state / job.name
     kinds = steps.ports(steps.load(name))
     outputs = [key for key, kind in kinds.items() if kind.endswith("output")]
-    if not (folder / NUMBERS).exists():  # else a try before this one has waited to the end
+    if not _read_numbers(folder):  # else a try before this one has waited to the end
+        if os.path.lexists(folder / NUMBERS):  # damaged: the training is done again
+            remove(folder / NUMBERS)
+            job.delete()
         _lay_out(folder, {key: path for key, path in paths.items() if key not in outputs})
         order = {"stage": name, "params": params.model_dump(mode="json"), "tracking_uri": tracking_uri}
         order |= {"state": str(state), "pipeline": pipeline, "paths": {key: str(folder / key) for key in paths}}
         (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
         _train(job, folder)
+    numbers = _read_numbers(folder)
+    if not numbers:
+        raise damaged(folder / NUMBERS, name, "no numbers in it")
     job.delete()
     for key in outputs:
+        require_whole(folder / key)
         shutil.copytree(folder / key, paths[key], dirs_exist_ok=True)
-    numbers: dict[str, float] = json.loads((folder / NUMBERS).read_text(encoding="utf-8"))
     shutil.rmtree(folder)
     return numbers
+
+
+def _read_numbers(folder: Path) -> dict[str, float]:
+    """What the nodes say of a training that has ended well; nothing where there is none, or it is damaged."""
+    try:
+        numbers = read_json(folder / NUMBERS, "")
+    except RefsrError:
+        return {}
+    are_sound = all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers.values())
+    return numbers if are_sound else {}
+
+
+def read_order(folder: Path) -> dict[str, Any]:
+    """What the task has ordered. Raises RefsrError where it is missing or damaged."""
+    path = folder / ORDER
+    way_out = "the task writes it when it is tried again"
+    try:
+        order = read_json(path, "")
+    except RefsrError as error:
+        raise RefsrError(f"{path}: missing or damaged; {way_out}") from error
+    for key, kind in ORDERED.items():
+        if not isinstance(order.get(key), kind):
+            raise RefsrError(f"{path}: damaged: {key} is missing or of another type; {way_out}")
+    if order["stage"] not in steps.STEPS or not all(isinstance(each, str) for each in order["paths"].values()):
+        raise RefsrError(f"{path}: damaged: no stage or paths; {way_out}")
+    return order
 
 
 def job_name(stage: str, pipeline: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shell import ending_as_the_command_line_does
-from components.trainjob.controller import ERROR, NUMBERS, ORDER
+from components.trainjob.controller import ERROR, NUMBERS, read_order
 from refsr import steps
 from refsr.errors import RefsrError
 from refsr.params import parse_section
@@ -19,10 +19,10 @@ from refsr.training import distributed
 def main(folder: Path) -> None:
     """Run the stage. Its outputs are in place before NUMBERS is, so NUMBERS says that all is there."""
     first = distributed.rank() == 0
-    order = json.loads((folder / ORDER).read_text(encoding="utf-8"))
-    paths: dict[str, Any] = {key: Path(path) for key, path in order["paths"].items()}
     with ending_as_the_command_line_does():
         try:
+            order = read_order(folder)
+            paths: dict[str, Any] = {key: Path(path) for key, path in order["paths"].items()}
             section = parse_section(order["stage"], order["params"])
             numbers = steps.run(
                 order["stage"],

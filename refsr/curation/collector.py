@@ -15,7 +15,7 @@ from refsr.curation.feature_store import Gathered, Store
 from refsr.curation.partition import WHOLE, Share
 from refsr.curation.pipeline import describe
 from refsr.curation.workers import DECODED
-from refsr.io import archive
+from refsr.io import archive, atomic
 from refsr.io.arrays import give_back, map_arrays
 from refsr.io.sources import open_source
 from refsr.layouts.vggface2 import Tree, identity_of, is_wanted
@@ -112,13 +112,20 @@ def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
     return np.split(rows, ends[np.flatnonzero(np.diff(ends // _SLICE, prepend=0))])
 
 
+def _is_of_this_version(version: Path) -> bool:
+    try:
+        return version.read_text(encoding="utf-8") == partition.VERSION
+    except (OSError, ValueError):
+        return False
+
+
 def _work_folder(output: Path) -> Path:
     """Where an output keeps what is measured, empty if another version of refsr began it."""
     work, version = output / WORK, output / WORK / "version"
     if (output / FINISHED).exists() and not work.exists():
         (output / FINISHED).rename(work)
-    if work.exists() and not (version.exists() and version.read_text() == partition.VERSION):
-        shutil.rmtree(work)
+    if not _is_of_this_version(version):
+        atomic.remove(work)
     work.mkdir(parents=True, exist_ok=True)
     version.write_text(partition.VERSION)
     return work

@@ -3,9 +3,9 @@
 import numpy as np
 
 from refsr.io import jpeg
+from refsr.io.limits import MAX_PIXELS
 
 MIN_SIDE = 32
-MAX_PIXELS = 50_000_000
 
 
 class Reject(Exception):  # noqa: N818 - a verdict, not an error

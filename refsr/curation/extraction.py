@@ -5,9 +5,10 @@ bit whoever measures it, after whom, and beside how many others. Pixels stay in 
 go to the disk.
 """
 
+import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import partial, reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,12 @@ import pandas as pd
 from refsr.config import Curate
 from refsr.curation import alignment, crash_journal
 from refsr.curation.decoding import Reject
-from refsr.curation.image_features import Find, Looks, measure_images
+from refsr.curation.image_features import Find, Looks, join, measure_images
 from refsr.curation.selection import RANKED, candidates
 from refsr.curation.workers import in_processes
 from refsr.io import files as io_files
 from refsr.io.files import Extent
+from refsr.io.own_files import Checksum
 from refsr.layouts.vggface2 import BOX, LANDMARKS
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
@@ -53,6 +55,7 @@ class Measured:
     columns: dict[str, np.ndarray]  # what was told of the images, and `Looks.facts`; crop: place in the file, or -1
     thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
+    crops: Checksum | None = None  # of the file of its crops; None where there is none
 
     def __len__(self) -> int:
         return len(self.thumbs)
@@ -67,6 +70,7 @@ def measure(
     are. It and `embed` can be pickled if `workers` is above 1.
     """
     journal = crash_journal.Journal(folder)
+    journal.recover()
     look = partial(
         measure_identity, folder=folder, embed=embed, params=params, detector=detector, deadly=journal.deadly()
     )
@@ -88,7 +92,8 @@ def measure_identity(
     measured, crops = look_at(job, embed, params, detector, deadly)
     with crops_file(folder, str(job.images["identity"].iloc[0])).open("wb") as file:
         file.writelines(crop.data for crop in crops)
-    return measured
+    code = reduce(lambda before, crop: zlib.crc32(crop.data, before), crops, 0)
+    return replace(measured, crops=[sum(crop.nbytes for crop in crops), code])
 
 
 def crops_file(folder: Path, identity: str) -> Path:
@@ -108,9 +113,13 @@ def look_at(
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
     find = detector.find if detector and not job.boxed else None
     sources = job.images["source"].tolist()
-    refused = [row for row, source in enumerate(sources) if source in deadly]
-    files = io_files.read_all(job.extents)
-    looks = measure_images(files, boxes, points, params, find, lambda row: crash_journal.begin(sources[row]), refused)
+    parts = []
+    for rows in io_files.portions(job.extents):
+        begin, refused = _note_of(sources[rows], deadly)
+        files = io_files.read_all(job.extents[rows])
+        parts.append(measure_images(files, boxes[rows], points[rows], params, find, begin, refused))
+        del files  # before the next are read
+    looks = parts[0] if len(parts) == 1 else join(parts)
     crash_journal.begin("")
     if detector:
         _leave_out_faceless(looks, detector, params.min_face_probability)
@@ -121,6 +130,12 @@ def look_at(
     columns["crop"] = np.full(len(embeddings), -1)
     columns["crop"][chosen] = np.arange(len(chosen))
     return Measured(columns, looks.thumbs, embeddings), [looks.crops[row] for row in chosen.tolist()]
+
+
+def _note_of(sources: list[str], deadly: frozenset[str]) -> tuple[Callable[[int], None], list[int]]:
+    """What is called before each of these images is decoded, and the rows of those to leave out."""
+    refused = [row for row, source in enumerate(sources) if source in deadly]
+    return lambda row: crash_journal.begin(sources[row]), refused
 
 
 def _candidates(columns: dict[str, np.ndarray], embeddings: np.ndarray, params: Curate) -> np.ndarray:

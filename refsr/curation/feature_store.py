@@ -1,7 +1,8 @@
 """What was measured, on disk: finished identities are added, found again by a later run, and read in pieces.
 
 FOLDER/n000001.crops  the pixels of the identity's crops; see measurements.crops_file
-FOLDER/00000.json     [identity, images] of each identity in this chunk; written last, vouches for all
+FOLDER/00000.json     members: [identity, images] of each identity in this chunk; files: the checksum of each file
+                      written last, it vouches for all: a chunk of which a file is damaged is measured again
 FOLDER/00000.parquet  Measured.columns, FOLDER/00000.{thumbs,embeddings}.npy its arrays
 FOLDER/00000.ranked.npy  (N,) of those columns by which images are ranked, a field for each
 """
@@ -17,18 +18,22 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
+from numpy.lib.format import header_data_from_array_1_0, open_memmap, write_array_header_1_0
 
 from refsr.curation.extraction import Measured, crops_file
 from refsr.curation.selection import RANKED
 from refsr.dataset.schema import MANIFEST, REASONS, conform
 from refsr.errors import RefsrError
-from refsr.io import files
+from refsr.io import atomic
+from refsr.io import files as io_files
 from refsr.io.arrays import OnDisk, Rows
+from refsr.io.own_files import Checksum, checksum, damaged, is_whole, read_sealed, reading, seal
 
 FLUSH = 1024  # images that may be lost to a kill
 JUDGED = ("source", "reason", "value", "detail", "dhash", "crop")  # the others wait on the disk
 _ARRAYS = ("thumbs", "embeddings")
+_SUFFIXES = ("parquet", "ranked.npy", "thumbs.npy", "embeddings.npy")
+_STAGE = "curate --shard"  # wrote what is read of others
 
 
 class _Home(NamedTuple):
@@ -57,10 +62,15 @@ class Store:
         self._waiting: list[Measured] = []
         folder.mkdir(parents=True, exist_ok=True)
         for place in (*others, folder):
-            finished = sorted(place.glob("[0-9]*.json"))
-            for path in finished:
-                self._know(path.with_suffix(""), _members(path))
-        self._chunks = len(finished)  # of `folder`, the last
+            for path in sorted(place.glob("[0-9]*.json")):
+                bad = _damaged_files(path)
+                if bad and place != folder:
+                    raise damaged(bad[0], _STAGE, "its checksum is another")
+                for file in [*bad, path] if bad else []:
+                    atomic.remove(file)
+                if not bad:
+                    self._know(path.with_suffix(""), _read_members(path))
+        self._chunks = 1 + max((int(path.stem) for path in folder.glob("[0-9]*.json")), default=-1)
 
     def __contains__(self, identity: str) -> bool:
         return identity in self._homes
@@ -83,8 +93,11 @@ class Store:
         for name in _ARRAYS:
             np.save(f"{chunk}.{name}.npy", np.concatenate([getattr(one, name) for one in waiting]))
         members = [(str(one.columns["identity"][0]), len(one)) for one in waiting]
+        files: dict[str, Checksum | None] = {}
+        files |= {f"{chunk.name}.{suffix}": checksum(Path(f"{chunk}.{suffix}")) for suffix in _SUFFIXES}
+        files |= {crops_file(Path(), key).name: one.crops for (key, _), one in zip(members, waiting, strict=True)}
         partial = chunk.with_suffix(".partial")
-        partial.write_text(json.dumps(members))
+        partial.write_text(json.dumps(seal({"members": members, "files": files})))
         partial.replace(chunk.with_suffix(".json"))
         self._know(chunk, members)
         self._waiting = []
@@ -96,7 +109,7 @@ class Store:
         rows = images[["identity", "crop"]].itertuples(index=False, name=None)
         for identity, run in groupby(rows, itemgetter(0)):
             file = str(crops_file(self._homes[identity].chunk.parent, identity))
-            for data in files.read_each(file, ((at * size, size) for _, at in run)):
+            for data in io_files.read_each(file, ((at * size, size) for _, at in run)):
                 yield np.frombuffer(data, np.uint8).reshape(side, side, 3)
 
     def gather(self, identities: Sequence[str]) -> Gathered:
@@ -144,35 +157,63 @@ class Store:
             chunks.setdefault(self._homes[identity].chunk, []).append(identity)
         rest = []
         for chunk, identities in chunks.items():
-            table = pd.read_parquet(f"{chunk}.parquet", columns=["source", *others])
+            table = _read_columns(chunk, ["source", *others])
             rest.append(table[table["source"].isin(images.loc[images["identity"].isin(identities), "source"])])
         return conform(images[own].merge(pd.concat(rest), on="source", how="left", validate="1:1"), MANIFEST)
 
     def _array(self, name: str, homes: list[_Home], rows: list[slice]) -> OnDisk:
         """The rows of all, in their order, in a file of their own."""
         path = self.folder / f"{name}.npy"
-        first = np.load(f"{homes[0].chunk}.{name}.npy", mmap_mode="r")
+        first = _read_array(homes[0].chunk, name)
         length = sum(part.stop - part.start for part in rows)
         header = header_data_from_array_1_0(first) | {"shape": (length, *first.shape[1:])}
-        path.unlink(missing_ok=True)
+        atomic.remove(path)
         with path.open("wb") as file:
             write_array_header_1_0(file, header)
             for home, part in zip(homes, rows, strict=True):
-                file.write(np.load(f"{home.chunk}.{name}.npy", mmap_mode="r")[part].tobytes())
+                file.write(_read_array(home.chunk, name)[part].tobytes())
         return OnDisk(path)
 
 
-def _members(path: Path) -> list[tuple[str, int]]:
+def _read_members(path: Path) -> list[tuple[str, int]]:
     """(identity, images) of each identity in a chunk. Raises RefsrError where the list is damaged."""
+    document = read_sealed(path, _STAGE)
+    with reading(path, _STAGE):
+        members = [(str(identity), int(count)) for identity, count in document["members"]]
+        if any(count < 0 for _, count in members):
+            raise ValueError("a negative count")
+        return members
+
+
+def _damaged_files(path: Path) -> list[Path]:
+    """The files of a chunk that are not as they were written: its list `path`, or such as it names."""
     try:
-        return [(str(identity), int(count)) for identity, count in json.loads(path.read_text())]
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise RefsrError(f"{path}: damaged; delete {path.parent} and run the stage `curate` again") from error
+        files = dict(read_sealed(path, _STAGE)["files"])
+        known = {f"{path.stem}.{suffix}" for suffix in _SUFFIXES}
+        known |= {crops_file(Path(), identity).name for identity, _ in _read_members(path)}
+    except (RefsrError, LookupError, TypeError, ValueError):
+        return [path]
+    if files.keys() != known:
+        return [path]
+    checked = {path.with_name(name): checksum for name, checksum in files.items() if checksum is not None}
+    return [file for file, checksum in checked.items() if not is_whole(file, checksum)]
+
+
+def _read_columns(chunk: Path, columns: list[str]) -> pd.DataFrame:
+    path = Path(f"{chunk}.parquet")
+    with reading(path, _STAGE):
+        return pd.read_parquet(path, columns=columns)
+
+
+def _read_array(chunk: Path, name: str) -> np.ndarray:
+    path = Path(f"{chunk}.{name}.npy")
+    with reading(path, _STAGE):
+        return open_memmap(path, mode="r")
 
 
 def _some(chunk: Path, homes: list[_Home]) -> pd.DataFrame:
     """The rows of these identities in a chunk's table, in few bytes each."""
-    table = pd.read_parquet(f"{chunk}.parquet", columns=[*JUDGED])
+    table = _read_columns(chunk, [*JUDGED])
     table["reason"] = pd.Categorical(table["reason"], ["", *REASONS])
     table["detail"] = pd.Series([sys.intern(detail) for detail in table["detail"]], dtype=object)
     table["crop"] = table["crop"].astype(np.int32)

@@ -63,6 +63,19 @@ class Looks:
         self.crops.pop(row, None)
 
 
+def join(parts: Sequence[Looks]) -> Looks:
+    """What images show that were measured in parts, in their order, as if all had been measured at once."""
+    whole = Looks(np.concatenate([part.boxes for part in parts]), np.concatenate([part.points for part in parts]))
+    whole.facts = {name: np.concatenate([part.facts[name] for part in parts]) for name in parts[0].facts}
+    whole.thumbs = np.concatenate([part.thumbs for part in parts])
+    start = 0
+    for part in parts:
+        whole.chips |= {start + row: chip for row, chip in part.chips.items()}
+        whole.crops |= {start + row: crop for row, crop in part.crops.items()}
+        start += len(part.thumbs)
+    return whole
+
+
 def measure_images(
     files: Sequence[bytes],
     boxes: np.ndarray,

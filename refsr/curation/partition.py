@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from refsr.config import Curate
 from refsr.errors import RefsrError
+from refsr.io.own_files import damaged, is_sealed, read_json, seal
 
 PART = "part.json"
-VERSION = "5"  # of what is measured and how it is kept: one that was made by another is of no use
+VERSION = "6"  # of what is measured and how it is kept: one that was made by another is of no use
 
 
 class Share(NamedTuple):
@@ -42,21 +43,25 @@ def parse_share(text: str) -> Share:
 def write(folder: Path, signature: str, params: Curate, share: Share) -> None:
     """Say of what raw set and parameters this part is."""
     facts = {"version": VERSION, "raw": signature, "params": params.model_dump(mode="json"), "share": share}
-    (folder / PART).write_text(json.dumps(facts, indent=2) + "\n")
+    (folder / PART).write_text(json.dumps(seal(facts), indent=2) + "\n")
 
 
 def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
     """Raises RefsrError naming the folder that is no part of this raw set, of these parameters, or of one division."""
     totals: dict[int, Path] = {}
     for folder in folders:
+        if not (folder / PART).exists():
+            raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one")
         try:
-            facts = json.loads((folder / PART).read_text())
+            facts = read_json(folder / PART, "curate --shard")
             version, raw, own = facts["version"], facts["raw"], dict(facts["params"])
             total = int(facts["share"][1])
-        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-            raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one") from error
+        except (ValueError, TypeError, LookupError) as error:
+            raise damaged(folder / PART, "curate --shard", f"no {error}") from error
         if version != VERSION:
             raise RefsrError(f"{folder}: measured by another version of refsr; curate it again by this one")
+        if not is_sealed(facts):
+            raise damaged(folder / PART, "curate --shard", "it does not fit its own checksum")
         if raw != signature:
             raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
         changed = [key for key, value in params.model_dump(mode="json").items() if own.get(key) != value]

@@ -34,8 +34,11 @@ def in_processes(
     RefsrError where one of them is killed, and names the image that it decoded then, which is left out from then on.
     """
     if workers == 1:
-        with _single_threaded():
-            yield from map(function, items)
+        try:
+            with _single_threaded(), journal.kept_here():
+                yield from map(function, items)
+        finally:
+            journal.clear()
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(journal,))
@@ -43,15 +46,23 @@ def in_processes(
         yield from _ahead(pool, function, items, workers)
     except BrokenProcessPool as error:
         pool.shutdown(cancel_futures=True)  # the others end, and take back what they noted
-        images = journal.blame()
-        told = f" while it decoded {', '.join(images)}, left out when you run again" if images else ""
-        raise RefsrError(
-            f"a worker process was killed{told}, most likely for want of memory; run again with fewer cores (taskset) "
-            "or more memory: what was measured is kept"
-        ) from error
+        raise RefsrError(_death(*journal.blame(), journal.seconds)) from error
     finally:
         pool.shutdown(cancel_futures=True)
         journal.clear()
+
+
+def _death(images: list[str], late: bool, seconds: float) -> str:
+    told = f" while it decoded {', '.join(images)}, left out when you run again" if images else ""
+    if late:
+        return (
+            f"a worker process was killed{told}: it took more than {seconds:g} s of processor time; run again: what "
+            "was measured is kept"
+        )
+    return (
+        f"a worker process was killed{told}, most likely for want of memory; run again with fewer cores (taskset) "
+        "or more memory: what was measured is kept"
+    )
 
 
 def _ahead(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:

@@ -7,16 +7,15 @@ curated/
   summary.json       counts, and precision and recall where the planted truth is known
 """
 
-from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from refsr.dataset.pixel_shards import Shard
 from refsr.errors import RefsrError
+from refsr.io import own_files
 
 _NEEDED = {
     "identity": pd.api.types.is_string_dtype,
@@ -27,21 +26,6 @@ _NEEDED = {
 }
 
 
-def read_table(path: Path, needed: Mapping[str, Callable[[Any], bool]]) -> pd.DataFrame:
-    """A table that `curate` wrote; `needed` are columns it must have, and what their types must be.
-
-    Raises RefsrError naming the file where it is missing, damaged or another table.
-    """
-    try:
-        table = pd.read_parquet(path)
-    except Exception as error:  # Arrow and pandas raise what they like for a damaged file
-        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
-    for name, is_right in needed.items():
-        if name not in table or not is_right(table[name].dtype):
-            raise RefsrError(f"{path}: no table of a curated set ({name} is missing); run the stage `curate` again")
-    return table
-
-
 class Curated:
     """A curated folder opened for reading. `table` has the manifest's columns and one row per image."""
 
@@ -50,7 +34,7 @@ class Curated:
         self._sizes: dict[int, int] = {}  # of the shards looked at so far
         if not (folder / "manifest.parquet").is_file():
             raise RefsrError(f"{folder}: no curated set here (manifest.parquet is missing); run the stage `curate`")
-        self.table = read_table(folder / "manifest.parquet", _NEEDED)
+        self.table = own_files.read_table(folder / "manifest.parquet", _NEEDED, "curate")
 
     @cached_property
     def _shards(self) -> dict[int, Shard]:

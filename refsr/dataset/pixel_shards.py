@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.format import open_memmap, write_array_header_1_0
 
 from refsr.errors import RefsrError
+from refsr.io.exhausted import out_of_memory
 
 _QUALITY = (
     *(cv2.IMWRITE_JPEG_QUALITY, 95),
@@ -112,7 +113,9 @@ class Shard:
         data = self._jpegs[self._array[at] : self._array[at + 1]]
         try:
             image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
-        except cv2.error:
+        except cv2.error as error:
+            if out_of_memory(error):
+                raise MemoryError("OpenCV: not enough memory to decode an image") from error
             image = None
         if image is None:
             raise RefsrError(f"{self.path.with_suffix('.jpgs')}: image {at} is damaged; run the stage `curate` again")

@@ -15,7 +15,7 @@ def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     `right` is the person's own. `wrong` is another's: persons are put in a random order by `seed`, once, and each gets
     the reference of the next, so that nobody gets his own and every reference is the wrong one exactly once. `second`,
     `third` and `fourth` are the person's other images, never the held-out one itself; MISSING where there are too few.
-    Raises RefsrError for fewer than two persons.
+    Raises RefsrError for fewer than two persons, or no image to restore.
     """
     test = table.reset_index(drop=True).query("split == 'test'")
     references = test[test["role"] == "reference"]
@@ -25,6 +25,10 @@ def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
         raise RefsrError(f"the test split has {len(persons)} identities with a reference; two are needed: curate more")
     following = pd.Series(np.roll(persons, -1), index=persons)
     images = test[(test["role"] == "image") & test["identity"].isin(right.index)]
+    if images.empty:
+        raise RefsrError(
+            "the test split has no image beside the references; set curate.test_images.min and curate again"
+        )
     person = images["identity"].to_numpy()
     wrong_person = following[person].to_numpy()
     fixed = {

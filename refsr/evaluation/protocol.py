@@ -25,8 +25,8 @@ from refsr.evaluation.pairing import MISSING, add_lookalikes
 from refsr.evaluation.scoring import Judge, Scores, Truth
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
+from refsr.parameter_types import MIN_MEASURED
 
-SMALLEST = 32  # HR side in pixels: SSIM's window must fit after the 8-pixel border of `ssim_y` is cut
 CHUNK = 32  # references embedded at a time
 
 
@@ -61,8 +61,10 @@ class Measured:
 
 def load_models(paths: Mapping[str, Path], hr_size: int) -> Models:
     """These checkpoints by name. Raises RefsrError where one is missing, or does not fit the others or the images."""
-    if hr_size < SMALLEST:
-        raise RefsrError(f"HR images of {hr_size} pixels cannot be measured; curate with hr_size {SMALLEST} or more")
+    if hr_size < MIN_MEASURED:
+        raise RefsrError(
+            f"HR images of {hr_size} pixels cannot be measured; curate with hr_size {MIN_MEASURED} or more"
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = {name: cast(SuperResolver, load_model(path, device)) for name, path in paths.items()}
     for name, path in paths.items():

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from refsr.errors import RefsrError
-from refsr.io import jpeg
+from refsr.io import jpeg, limits
 from refsr.io.atomic import write_file
+from refsr.io.colour import to_srgb
+from refsr.io.limits import MAX_PIXELS
 from refsr.io.paths import explain
+from refsr.io.timed import OvertimeError, within
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
-MAX_PIXELS = 64_000_000
 MAX_BYTES = 256 * 2**20  # of a file
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -36,6 +38,7 @@ _TURNS = {
 _PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that pixels, transparency, colours and orientation need; texts and all else are left unread.
 _CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf"}
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 _WRITTEN_BY = "refsr"
 _SOFTWARE = 0x0131  # the EXIF tag of that name
 
@@ -43,26 +46,37 @@ _SOFTWARE = 0x0131  # the EXIF tag of that name
 def read_image(path: Path) -> np.ndarray:
     """A photo as (H, W, 3) uint8 sRGB: upright by its EXIF, transparency on white, 16 bits made 8.
 
-    Raises RefsrError where the file is missing, no JPEG, PNG or WebP, damaged, or larger than
-    MAX_PIXELS or MAX_BYTES.
+    Raises RefsrError where the file is missing, no JPEG, PNG or WebP, damaged, larger than MAX_PIXELS
+    or MAX_BYTES, or takes more than `limits.SECONDS` of processor time.
     """
     data = _read(path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes and metadata; the bounds are ours
-            image = _decode_jpeg(path, data) if data.startswith(b"\xff\xd8") else _decode(path, data)
-            image = _upright(image, _metadata(data))
-            return _to_rgb(image, data)
+            warnings.simplefilter("ignore")  # of metadata; the bounds are ours
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return within(limits.SECONDS, lambda: _pixels(path, data))
     except UnidentifiedImageError as error:
         raise RefsrError(f"{path}: not a JPEG, PNG or WebP image") from error
-    except Image.DecompressionBombError as error:
-        raise RefsrError(f"{path}: too large: {error}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RefsrError(f"{path}: too large; at most {MAX_PIXELS:,} pixels") from error
+    except OvertimeError as error:
+        raise RefsrError(f"{path}: too long to decode: {error}") from error
     except RefsrError:
         raise
     except MemoryError as error:
         raise RefsrError(f"{path}: there is not enough memory to decode this image") from error
     except Exception as error:  # decoders raise what they like for broken content
         raise RefsrError(f"{path}: cannot be read as an image: {error}") from error
+
+
+def _pixels(path: Path, data: bytes) -> np.ndarray:
+    metadata = _metadata(data)
+    if data.startswith(b"\xff\xd8"):
+        image = _decode_jpeg(path, data)
+    else:
+        profile = metadata.info.get("icc_profile") if metadata else None
+        image = _to_rgb(_decode(path, data), data, profile)
+    return np.array(_upright(image, metadata))
 
 
 def _read(path: Path) -> bytes:
@@ -131,34 +145,12 @@ def _metadata(data: bytes) -> Image.Image | None:
 
 
 def _upright(image: Image.Image, metadata: Image.Image | None) -> Image.Image:
-    """Turned as EXIF says, and in sRGB as the ICC profile says, as far as either can be read."""
-    if metadata is None:
-        return image
-    with suppress(Exception):
-        profile = metadata.info.get("icc_profile")
-        if profile and image.mode in ("RGB", "RGBA"):
-            image = _to_srgb(image, profile)
-    with suppress(Exception):
-        turn = _TURNS.get(metadata.getexif().get(_ORIENTATION, 1))
-        if turn is not None:
-            transparency = image.info.get("transparency")
-            image = image.transpose(turn)
-            if transparency is not None:
-                image.info["transparency"] = transparency
+    """Turned as EXIF says, as far as it can be read."""
+    if metadata is not None:
+        with suppress(Exception):
+            turn = _TURNS.get(metadata.getexif().get(_ORIENTATION, 1))
+            return image if turn is None else image.transpose(turn)
     return image
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if source.profile.xcolor_space.strip() != "RGB":
-        return image
-    target = ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(image, source, target, outputMode=image.mode)
-    if converted is None:
-        return image
-    if "transparency" in image.info:
-        converted.info["transparency"] = image.info["transparency"]
-    return converted
 
 
 def output_format(path: Path) -> str:
@@ -207,18 +199,28 @@ def _mark(kind: str) -> dict[str, Any]:
     return {"exif": exif}
 
 
-def _to_rgb(image: Image.Image, data: bytes) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, what is transparent on white."""
+def _to_rgb(image: Image.Image, data: bytes, profile: bytes | None) -> Image.Image:
+    """Mode RGB, in sRGB by the profile if there is one, what is transparent on white."""
+    colours, alpha = _apart(image, data)
+    converted = to_srgb(colours, profile) if profile else None
+    rgb = colours.convert("RGB") if converted is None else converted
+    if alpha is None:
+        return rgb
+    rgb.putalpha(alpha)
+    return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
+
+
+def _apart(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | None]:
+    """Colours of 8 bits (mode RGB or L), and opacity (mode L) where something is transparent."""
     transparent = image.info.get("transparency")
     if image.mode.startswith("I"):  # 16-bit grey: Pillow itself would clip, not scale
         grey = np.asarray(image).astype(np.uint32)
-        eight = (grey // 257).astype(np.uint8)
-        if isinstance(transparent, int):
-            eight[grey == transparent] = 255
-        return np.repeat(eight[..., None], 3, axis=2)
+        eight = Image.fromarray((grey // 257).astype(np.uint8))
+        if not isinstance(transparent, int):
+            return eight, None
+        return eight, Image.fromarray(np.where(grey == transparent, 0, 255).astype(np.uint8))
     if image.mode == "RGB" and isinstance(transparent, tuple) and data[24:25] == b"\x10":
         image.info["transparency"] = tuple(value >> 8 for value in transparent)  # 16 bits of each colour
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    image.info.pop("transparency", None)
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"), alpha

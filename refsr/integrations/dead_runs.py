@@ -2,6 +2,7 @@
 
 Each run carries the tags of `process_tags`. A run that is still RUNNING is an orphan where its
 machine is this one and its process is gone, or where this very task of a pipeline is tried again.
+A model that such a run was logging is PENDING for ever: it is set FAILED.
 What cannot be known (a process of another machine, or of another PID namespace) is left alone.
 """
 
@@ -10,6 +11,7 @@ import hashlib
 import os
 import socket
 import uuid
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,50 @@ def close(client: Any, runs: list[str]) -> None:
     for run in runs:
         client.set_tag(run, "error", ERROR)
         client.set_terminated(run, "KILLED")
+
+
+def unfinished_models(client: Any, experiments: list[str], dead: list[str]) -> list[str]:
+    """Ids of the PENDING models whose run has ended, or is one of `dead`."""
+    found = []
+    for model in _pending(client, experiments):
+        run = model.source_run_id
+        if run and (run in dead or _has_ended(client, run)):
+            found.append(model.model_id)
+    return found
+
+
+def fail_models(client: Any, models: list[str]) -> None:
+    """Set these models FAILED."""
+    for model in models:
+        client.finalize_logged_model(model, "FAILED")
+
+
+def _pending(client: Any, experiments: list[str]) -> Iterator[Any]:
+    from mlflow import MlflowException
+
+    token = None
+    while experiments:
+        try:
+            page = client.search_logged_models(experiments, page_token=token)
+        except MlflowException as error:
+            if error.error_code != "ENDPOINT_NOT_FOUND":  # a server older than such models
+                raise
+            return
+        yield from (model for model in page if str(model.status) == "PENDING")
+        token = page.token
+        if not token:
+            return
+
+
+def _has_ended(client: Any, run: str) -> bool:
+    from mlflow import MlflowException
+
+    try:
+        return str(client.get_run(run).info.status) in ("FINISHED", "FAILED", "KILLED")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
 
 
 def _running(client: Any, experiments: list[str], tag: str, value: str) -> list[Any]:

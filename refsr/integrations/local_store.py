@@ -18,6 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from refsr.errors import RefsrError
+from refsr.io.paths import checked_path
+from refsr.redaction import hide
+
 PREFIX = "sqlite:///"
 ARTIFACTS = "mlruns"  # the folder beside the store
 RECORD = "refsr_store"  # our table: one row, the real path of the store
@@ -39,9 +43,38 @@ def store_file(uri: str) -> Path | None:
     return Path(path.partition("?")[0])
 
 
+def require_expanded(uri: str) -> str:
+    """The URI itself. Raises RefsrError where the path of a local store begins with `~`, which no driver expands."""
+    path = uri.removeprefix(PREFIX).removeprefix("file://")
+    if path.startswith("~"):
+        try:
+            checked_path(path)
+        except ValueError as error:
+            raise RefsrError(f"tracking store {hide(uri)}: {error}") from error
+    return uri
+
+
 def artifact_root(path: Path) -> Path:
     """Where artifacts of new experiments go: beside the store."""
     return Path(os.path.realpath(path)).parent / ARTIFACTS
+
+
+def require_file(uri: str) -> None:
+    """Raises RefsrError where a local store is no file, which MLflow would try to open for minutes."""
+    path = store_file(uri)
+    if path is not None and path.exists() and not path.is_file():
+        raise RefsrError(f"tracking store {path}: no file; move it, or set MLFLOW_TRACKING_URI to another")
+
+
+def require_existing(uri: str) -> None:
+    """Only a tracked run makes a new SQLite file; to look for a model in the wrong folder leaves none behind."""
+    require_file(require_expanded(uri))
+    path = Path(uri.removeprefix(PREFIX))
+    if uri.startswith(PREFIX) and not path.is_file():
+        raise RefsrError(
+            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "
+            "`dvc repro`), go to the folder where it ran, or set MLFLOW_TRACKING_URI"
+        )
 
 
 def prepare(uri: str) -> str:
@@ -83,7 +116,7 @@ def way_out(uri: str) -> str:
                 return ""
             held = [table for table in ("runs", "registered_models") if table in tables and _rows(store, table)]
     except sqlite3.DatabaseError:
-        return ""
+        return f"restore {path} from a back-up, or move it away: the next stage makes a new, empty one"
     if held:
         return f"it holds runs or models: back up {path}, then run `mlflow db upgrade {uri}`"
     return f"it was left unfinished when it was made, and holds no run: `mv {path} {path}.broken`, then run again"

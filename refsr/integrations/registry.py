@@ -9,7 +9,6 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,24 @@ import numpy as np
 import yaml
 
 from refsr.errors import RefsrError
-from refsr.integrations.mlflow_lock import locked
+from refsr.integrations.local_store import require_existing
+from refsr.integrations.mlflow_lock import Held, locked
+from refsr.integrations.served_model import DATA, log_model
 from refsr.integrations.tracking import MlflowTracker, explained, open_store, quiet
+from refsr.integrations.versioning import file_hash
+from refsr.io.own_files import read_json, reading
 from refsr.redaction import hide
 
 CANDIDATE, CHAMPION, FORMER = "candidate", "champion", "former_champions"
 CHECKPOINT, METRICS = "model.safetensors", "metrics.json"
+MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: what is the same in these is the same version
 REGISTRATION, CARD = "registration", "model_card.md"  # what the run of a version keeps: a folder, and a file in it
 UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # MLflow's codes for a version that is not there
-PACKAGE = Path(__file__).parents[1]
-SERVING_MODULE = "refsr.inference.serving_model"
-DATA = "model"  # the folder of CHECKPOINT and METRICS inside a version's data
-SERVING_NEEDS = ("mlflow", "numpy", "safetensors", "torch")
+_HASHES = {CHECKPOINT: "checkpoint", METRICS: "evaluation"}  # the tag that holds the sha256 of each
+
+
+class ChampionChangedError(RefsrError):
+    """The champion is no longer the one that was compared with."""
 
 
 class Registry:
@@ -38,7 +43,7 @@ class Registry:
     """
 
     def __init__(self, tracking_uri: str, name: str) -> None:
-        _require_file(tracking_uri)
+        require_existing(tracking_uri)
         self.uri = tracking_uri
         self.name = name
         self._mlflow = open_store(tracking_uri)
@@ -92,31 +97,49 @@ class Registry:
     def metrics(self, version: str) -> dict[str, Any]:
         """The evaluation a version was registered with."""
         with tempfile.TemporaryDirectory() as folder:
-            path = self.fetch(version, METRICS, Path(folder))
-            try:
-                return dict(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError, RecursionError) as error:
-                told = f"{METRICS} of version {version} of {self.name!r} is damaged"
-                raise RefsrError(f"{told}; register the model again") from error
+            return read_json(self.fetch(version, METRICS, Path(folder)), "register")
 
     def fetch(self, version: str, file: str, folder: Path) -> Path:
         """Copy one file a version carries, its CHECKPOINT or its METRICS, into a folder."""
-        uri = f"models:/{self.name}/{self.resolve(version)}/data/{DATA}/{file}"
+        number = self.resolve(version)
+        uri = f"models:/{self.name}/{number}/data/{DATA}/{file}"
         with explained(self.uri), quiet():
-            return Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+            path = Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+        self._require_same(number, file, path)
+        return path
 
-    def register(
-        self,
-        tracker: MlflowTracker,
-        checkpoint: Path,
-        metrics: Path,
-        example: Mapping[str, np.ndarray],
-        tags: Mapping[str, str],
-    ) -> str:
-        """Store checkpoint, evaluation and serving code as a new version, from the run that is open."""
+    def _require_same(self, version: str, file: str, path: Path) -> None:
+        """Raises RefsrError where a file is not the one that the version was registered with."""
+        known = self.tags(version).get(_HASHES[file])
+        if not path.is_file() or (known is not None and file_hash(path) != known):
+            raise RefsrError(
+                f"{file} of version {version} of {self._told()} is damaged; restore the store from a back-up, or run "
+                "the stage `register` again"
+            )
+
+    def log(self, checkpoint: Path, metrics: Path, example: Mapping[str, np.ndarray]) -> Any:
+        """Store checkpoint, evaluation and serving code as a model of the run that is open; MLflow's description."""
         with explained(self.uri), quiet():
-            model = self._log_model({CHECKPOINT: checkpoint, METRICS: metrics}, example)
-            return self._create(model.model_uri, tracker, tags, model.model_id)
+            return log_model(self._mlflow, self.name, {CHECKPOINT: checkpoint, METRICS: metrics}, example)
+
+    def add(self, tracker: MlflowTracker, model: Any, tags: Mapping[str, str], expected: str | None) -> str:
+        """Make what `log` returned a version, and that the candidate; the first is champion too.
+
+        What another process registered meanwhile with the same MADE_OF is that version.
+
+        Args:
+            tracker: The run that is open.
+            model: What `log` returned.
+            tags: The facts of the version.
+            expected: The champion the gate compared with; None where there was none.
+
+        Returns:
+            The version.
+
+        Raises:
+            ChampionChangedError: Another version has become champion meanwhile; nothing is changed then.
+        """
+        return self._add(tracker, model.model_uri, tags, expected, model.model_id)
 
     def download(self, version: str, folder: Path) -> tuple[Any, Path, Path]:
         """Copy all that a version carries into a folder: its MLflow run, its model, and what `register` left."""
@@ -127,35 +150,55 @@ class Registry:
                 Path(self._mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder / str(number))))
                 for number, uri in enumerate(uris)
             ]
+        for file in _HASHES:
+            self._require_same(version, file, folders[0] / "data" / DATA / file)
         return run, folders[0], folders[1]
 
-    def adopt(self, tracker: MlflowTracker, model: Path, tags: Mapping[str, str]) -> str:
-        """A new version of a model that `download` brought, byte for byte; its run is the one that is open."""
+    def adopt(self, tracker: MlflowTracker, model: Path, tags: Mapping[str, str], expected: str | None) -> str:
+        """A new version of a model that `download` brought, byte for byte; see `add`."""
         description = model / "MLmodel"
-        document = yaml.safe_load(description.read_text(encoding="utf-8")) | {"run_id": tracker.run_id}
+        with reading(description, "register"):
+            document = yaml.safe_load(description.read_text(encoding="utf-8")) | {"run_id": tracker.run_id}
         document.pop("model_id", None)  # of the store it comes from
         description.write_text(yaml.safe_dump(document), encoding="utf-8")
         with explained(self.uri), quiet():
             tracker.artifact(model, DATA)
             place = self._client.get_run(tracker.run_id).info.artifact_uri
-            return self._create(f"{place}/{DATA}", tracker, tags)
+        return self._add(tracker, f"{place}/{DATA}", tags, expected)
 
-    def _create(self, model: str, tracker: MlflowTracker, tags: Mapping[str, str], model_id: str | None = None) -> str:
-        if self._model() is None:
-            self._client.create_registered_model(self.name, description="Reference-based face super-resolution")
+    def _add(
+        self,
+        tracker: MlflowTracker,
+        model: str,
+        tags: Mapping[str, str],
+        expected: str | None,
+        model_id: str | None = None,
+    ) -> str:
+        made_of = {key: tags[key] for key in MADE_OF if key in tags}
         facts = {key: hide(value) for key, value in tags.items()}
-        made = self._client.create_model_version(self.name, model, tracker.run_id, facts, model_id=model_id)
-        return str(made.version)
+        with explained(self.uri), quiet(), locked(self._client, self.name) as held:
+            self._require_champion(expected)
+            version = self.find(**made_of) if len(made_of) == len(MADE_OF) else None
+            held.require()
+            if self._model() is None:
+                self._client.create_registered_model(self.name, description="Reference-based face super-resolution")
+            if version is None:
+                made = self._client.create_model_version(self.name, model, tracker.run_id, facts, model_id=model_id)
+                version = str(made.version)
+            self._set_candidate(version, held)
+        return version
 
     def make_candidate(self, version: str) -> None:
         """Point `candidate` at a version; where there is no champion yet, it becomes that too."""
-        with explained(self.uri):
-            self._client.set_registered_model_alias(self.name, CANDIDATE, version)
-            if self.champion() is not None:
-                return
-            with locked(self._client, self.name):
-                if self.champion() is None:
-                    self._client.set_registered_model_alias(self.name, CHAMPION, version)
+        with explained(self.uri), locked(self._client, self.name) as held:
+            self._set_candidate(version, held)
+
+    def _set_candidate(self, version: str, held: Held) -> None:
+        held.require()
+        self._client.set_registered_model_alias(self.name, CANDIDATE, version)
+        if self.champion() is None:
+            held.require()
+            self._client.set_registered_model_alias(self.name, CHAMPION, version)
 
     def make_champion(self, version: str, expected: str | None) -> None:
         """Point `champion` at a version, and remember the one before.
@@ -165,22 +208,24 @@ class Registry:
             expected: The champion the gate compared with; None where there was none.
 
         Raises:
-            RefsrError: Another version has become champion meanwhile; nothing is changed then.
+            ChampionChangedError: Another version has become champion meanwhile; nothing is changed then.
         """
-        with explained(self.uri), locked(self._client, self.name):
+        with explained(self.uri), locked(self._client, self.name) as held:
             self._require_champion(expected)
             if expected == version:
                 return
             former = self._former()
             if expected is not None and former[-1:] != [expected]:  # a killed promotion has remembered it already
+                held.require()
                 self._remember([*former, expected])
+            held.require()
             self._client.set_registered_model_alias(self.name, CHAMPION, version)
 
     def _require_champion(self, expected: str | None) -> None:
         champion = self.champion()
         if champion != expected:
             before, now = (f"version {each}" if each else "none" for each in (expected, champion))
-            raise RefsrError(
+            raise ChampionChangedError(
                 f"{self._told()}: the champion changed from {before} to {now} meanwhile, and nothing else was changed; "
                 "run the command again, which compares with the present champion"
             )
@@ -191,18 +236,20 @@ class Registry:
         Raises RefsrError where there was none before, and where the champion changes meanwhile.
         """
         champion = self.resolve(CHAMPION)
-        with explained(self.uri), locked(self._client, self.name):
+        with explained(self.uri), locked(self._client, self.name) as held:
             self._require_champion(champion)
-            return champion, self._go_back(champion)
+            return champion, self._go_back(champion, held)
 
-    def _go_back(self, champion: str) -> str:
+    def _go_back(self, champion: str, held: Held) -> str:
         existing = self.versions()
         former = [each for each in self._former() if each in existing]
         while former and former[-1] == champion:  # what a promotion killed half way leaves
             former.pop()
         if not former:
             raise RefsrError(f"{self._told()}: version {champion} is the first champion, there is none to go back to")
+        held.require()
         self._client.set_registered_model_alias(self.name, CHAMPION, former[-1])
+        held.require()
         self._remember(former[:-1])
         return former[-1]
 
@@ -213,23 +260,6 @@ class Registry:
             found = self._client.search_runs(experiments, f"tags.checkpoint = '{checkpoint}'", max_results=1)
         return found[0] if found else None
 
-    def _log_model(self, files: Mapping[str, Path], example: Mapping[str, np.ndarray]) -> Any:
-        """Log a pyfunc model, without any pickle: SERVING_MODULE of this package loads these files."""
-        with tempfile.TemporaryDirectory() as folder:
-            data = Path(folder) / DATA
-            data.mkdir()
-            for name, path in files.items():
-                (data / name).symlink_to(path.absolute())  # MLflow copies what they point to
-            return self._mlflow.pyfunc.log_model(
-                name=self.name,
-                loader_module=SERVING_MODULE,
-                data_path=str(data),
-                code_paths=[str(PACKAGE)],
-                pip_requirements=[f"{each}=={installed(each).split('+')[0]}" for each in SERVING_NEEDS],
-                signature=_signature(),
-                input_example=dict(example),
-            )
-
     def _model(self) -> Any | None:
         with explained(self.uri):
             found = self._client.search_registered_models(f"name = '{self.name}'")
@@ -237,7 +267,12 @@ class Registry:
 
     def _former(self) -> list[str]:
         model = self._model()
-        former: list[str] = json.loads(model.tags.get(FORMER, "[]")) if model else []
+        try:
+            former = json.loads(model.tags.get(FORMER, "[]")) if model else []
+        except (ValueError, RecursionError):
+            former = None
+        if not isinstance(former, list) or not all(isinstance(each, str) for each in former):
+            raise RefsrError(f"{self._told()}: its tag {FORMER} is damaged; set it to the JSON list of versions, or []")
         return former
 
     def _remember(self, former: list[str]) -> None:
@@ -259,26 +294,3 @@ def checkpoint_of(tracking_uri: str, model: str) -> Iterator[Path]:
     registry = Registry(tracking_uri, name)
     with tempfile.TemporaryDirectory() as folder:
         yield registry.fetch(version, CHECKPOINT, Path(folder))
-
-
-def _require_file(tracking_uri: str) -> None:
-    """Only a tracked run makes a new SQLite file; to look for a model in the wrong folder leaves none behind."""
-    path = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:///") and not path.is_file():
-        raise RefsrError(
-            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "
-            "`dvc repro`), go to the folder where it ran, or set MLFLOW_TRACKING_URI"
-        )
-
-
-def _signature() -> Any:
-    """Batches of RGB photos of any size; a `ref` of no images at all, (0, H, W, 3), means that there is none."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
-
-    photos = (-1, -1, -1, 3)
-    kind = np.dtype(np.uint8)
-    return ModelSignature(
-        inputs=Schema([TensorSpec(kind, photos, "lr"), TensorSpec(kind, photos, "ref")]),
-        outputs=Schema([TensorSpec(kind, photos)]),
-    )

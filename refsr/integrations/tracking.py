@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -23,15 +23,24 @@ import numpy as np
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.integrations import dead_runs
-from refsr.integrations.local_store import artifact_root, is_read_only, prepare, store_file, way_out
+from refsr.integrations.local_store import (
+    artifact_root,
+    is_read_only,
+    prepare,
+    require_expanded,
+    require_file,
+    store_file,
+    way_out,
+)
 from refsr.integrations.versioning import data_hash, git_revision
+from refsr.io.paths import require_folder, require_writable
 from refsr.redaction import hide, remember, without_userinfo
 
 EXPERIMENT = "refsr"
 FLUSH_COUNT, FLUSH_SECONDS = 200, 5.0  # a write to the store takes tens of milliseconds, so metrics go in batches
-ERROR_LENGTH = 2000
 PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
-PATIENCE = 5.0  # seconds
+ERROR_LENGTH, PATIENCE = 2000, 5.0  # characters; seconds
+_READ_ONLY = "it may not be written to; copy its folder and run there, or set MLFLOW_TRACKING_URI to another"
 PORTS = {"postgresql": 5432, "mysql": 3306}  # where databases listen unless the URI says so
 
 
@@ -107,7 +116,9 @@ def start_run(
     with explained(tracking_uri):
         client = mlflow.MlflowClient()
         experiment = _experiment(client)
-        dead_runs.close(client, dead_runs.orphans(client, [experiment], task))
+        dead = dead_runs.orphans(client, [experiment], task)
+        dead_runs.close(client, dead)
+        dead_runs.fail_models(client, dead_runs.unfinished_models(client, [experiment], dead))
         run = mlflow.start_run(run_name=name, experiment_id=experiment, tags=dead_runs.process_tags(task))
         tracker = MlflowTracker(client, tracking_uri, run.info.run_id)
         try:
@@ -127,18 +138,27 @@ def start_run(
         mlflow.end_run()
 
 
-def left_open(tracking_uri: str, *, close: bool = False) -> int:
-    """How many runs dead processes of this machine left RUNNING; with `close` they are set KILLED.
+class LeftOpen(NamedTuple):
+    """How much dead processes of this machine left open in a store."""
+
+    runs: int  # that are RUNNING
+    models: int  # that are PENDING
+
+
+def left_open(tracking_uri: str, *, close: bool = False) -> LeftOpen:
+    """Count what dead processes left open; with `close` runs are set KILLED and models FAILED.
 
     Raises RefsrError where the store cannot be opened, or fails.
     """
     client = open_store(tracking_uri).MlflowClient()
     with explained(tracking_uri):
         experiments = [str(each.experiment_id) for each in client.search_experiments()]
-        found = dead_runs.orphans(client, experiments)
+        runs = dead_runs.orphans(client, experiments)
+        models = dead_runs.unfinished_models(client, experiments, runs)
         if close:
-            dead_runs.close(client, found)
-    return len(found)
+            dead_runs.close(client, runs)
+            dead_runs.fail_models(client, models)
+    return LeftOpen(len(runs), len(models))
 
 
 def end_pipeline(tracking_uri: str, pipeline: str, status: str, tags: Mapping[str, str]) -> None:
@@ -176,7 +196,8 @@ def open_store(tracking_uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    remember(tracking_uri)
+    remember(require_expanded(tracking_uri))
+    require_file(tracking_uri)
     _require_answer(tracking_uri)
     with quiet():
         import mlflow
@@ -198,6 +219,28 @@ def open_store(tracking_uri: str) -> Any:
     return mlflow
 
 
+def require_store(tracking_uri: str) -> None:
+    """Check, without opening it, that a store can be written to.
+
+    Raises:
+        RefsrError: No server answers, or the file or folder of a local store is read-only or missing.
+    """
+    remember(tracking_uri)
+    _require_answer(tracking_uri)
+    path = store_file(tracking_uri)
+    if path is None:
+        return
+    try:
+        require_folder(path.absolute().parent)
+        if not path.absolute().parent.is_dir():
+            raise RefsrError(f"cannot be opened: {path.absolute().parent}: no such folder; make it, or name another")
+        if path.exists() and is_read_only(path):
+            raise RefsrError(_READ_ONLY)
+        require_writable(path if path.exists() else path.absolute().parent)
+    except RefsrError as error:
+        raise RefsrError(f"tracking store {hide(tracking_uri)}: {error}") from error
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Hold back the deprecation warnings of MLflow's own libraries: nothing its user could act on."""
@@ -216,10 +259,7 @@ def explained(tracking_uri: str) -> Iterator[None]:
     except MlflowException as error:
         path = store_file(tracking_uri)
         if path is not None and path.is_file() and is_read_only(path) and "readonly" in str(error):
-            raise RefsrError(
-                f"tracking store {hide(tracking_uri)}: it may not be written to; copy its folder and run there, or set "
-                "MLFLOW_TRACKING_URI to another"
-            ) from error
+            raise RefsrError(f"tracking store {hide(tracking_uri)}: {_READ_ONLY}") from error
         raise RefsrError(f"tracking store {hide(tracking_uri)}: {error.message}") from error
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from refsr.config import Fetch
 from refsr.errors import RefsrError
+from refsr.integrations.dvc_lock import busy
 from refsr.redaction import remember
 
 
@@ -70,10 +71,8 @@ def fetch_data(wanted: Fetch, target: Path) -> Fetched:
             source.get(wanted.path, str(target), recursive=True)
             return Fetched(source.repo.get_rev(), md5)
     except LockError as error:
-        told = " ".join(str(error).split())
-        raise RefsrError(
-            f"fetch: {wanted.repository}: another DVC process is at work there; wait for it ({told})"
-        ) from error
+        reason = busy(Path(wanted.repository.removeprefix("file://"))) or " ".join(str(error).split())
+        raise RefsrError(f"fetch: {wanted.repository}: DVC is locked there: {reason}") from error
     except Exception as error:  # DVC, git and S3 raise what they like
         raise RefsrError(
             f"fetch: {wanted.path} of {wanted.repository} at {wanted.revision}: {_innermost(error)}; check the "

@@ -1,7 +1,8 @@
 """What an archive holds, read once: an index of its members and, of a tar.gz, the bytes that are wanted.
 
 FOLDER/               its name is made from the archive's place in the raw set, see `folder_name`
-  archive.json    the archive this is of: its size and a hash of its two ends
+  archive.json    the archive this is of (its size, a hash of its two ends), and a checksum of each file below;
+                  written last, it vouches for all
   index.parquet   a row per member; columns in COLUMNS
   00000.bin ...   bytes of the members of a tar.gz that are kept, one after another, some SHARD bytes to a file
 """
@@ -11,18 +12,23 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from refsr.io import files, marker, tar
+from refsr.errors import RefsrError
+from refsr.io import atomic, marker, tar
+from refsr.io import files as io_files
+from refsr.io.atomic import write_file
 from refsr.io.files import Extent
+from refsr.io.own_files import Checksum, checksum, damaged, is_whole, read_sealed, read_table, seal
 
 SHARD = 2**30
 COLUMNS = {
@@ -34,6 +40,13 @@ COLUMNS = {
     "shard": "int32",  # -1: not kept here
     "start": "int64",  # of its bytes, in the shard or in the tar
 }
+_CHECKS = {
+    "int64": pd.api.types.is_integer_dtype,
+    "int32": pd.api.types.is_integer_dtype,
+    "bool": pd.api.types.is_bool_dtype,
+}
+_STAMP = ("bytes", "ends_sha256")
+_PART = "curate --shard"  # the command that writes what is only read
 _BATCH = 2**12  # rows that are Python objects at a time
 _PIECE = 2**20  # bytes
 _END = 2**16  # bytes of each end of an archive that are hashed
@@ -59,33 +72,71 @@ def folder_name(uri: str, place: str) -> str:
 
 def stamp(place: str) -> dict[str, int | str]:
     """What tells an archive from another and survives its being copied: its size and a hash of its two ends."""
-    size = files.size_of(place)
-    ends = [files.read(Extent(place, start, min(_END, size))) for start in (0, max(0, size - _END))]
+    size = io_files.size_of(place)
+    ends = [io_files.read(Extent(place, start, min(_END, size))) for start in (0, max(0, size - _END))]
     return {"bytes": size, "ends_sha256": hashlib.sha256(b"".join(ends)).hexdigest()}
 
 
 def is_of(place: str, folder: Path) -> bool:
     """Whether `folder` holds the index of this very archive."""
-    try:
-        return bool(json.loads((folder / "archive.json").read_text()) == stamp(place))
-    except (OSError, ValueError):
-        return False
+    known = _vouched(folder)
+    return known is not None and {key: known.get(key) for key in _STAMP} == stamp(place)
 
 
 def fill(place: str, folder: Path, wanted: Wanted) -> None:
-    """Read the archive at `place` into `folder`, unless it was before; the index, written last, vouches for all."""
-    index = folder / "index.parquet"
-    if not (index.is_file() and is_of(place, folder)):
-        folder.mkdir(parents=True, exist_ok=True)
-        index.unlink(missing_ok=True)
-        (folder / "archive.json").write_text(json.dumps(stamp(place)))
-        save(frame(_members(place, folder, wanted)), folder)
+    """Read the archive at `place` into `folder`, unless it was before, and no file of it is damaged since."""
+    if is_of(place, folder) and _is_whole(folder):
+        return
+    atomic.remove(folder)
+    folder.mkdir(parents=True)
+    checksums: dict[str, Checksum] = {}
+    table = frame(_members(place, folder, wanted, checksums))
+    save(table, folder, stamp(place), checksums)
 
 
-def save(table: pd.DataFrame, folder: Path) -> None:
-    """Write an index, whole or not at all."""
-    table.to_parquet(folder / "index.partial", index=False)
-    (folder / "index.partial").replace(folder / "index.parquet")
+def read_index(folder: Path) -> pd.DataFrame:
+    """The index in a folder. Raises RefsrError where it is damaged."""
+    needed = {name: _CHECKS.get(kind, pd.api.types.is_string_dtype) for name, kind in COLUMNS.items()}
+    return read_table(folder / "index.parquet", needed, "curate")
+
+
+def save(
+    table: pd.DataFrame, folder: Path, archive: Mapping[str, int | str], checksums: Mapping[str, Checksum]
+) -> None:
+    """Write an index, and last what vouches for it and the shards."""
+    index, vouching = folder / "index.parquet", folder / "archive.json"
+    table.to_parquet(index, index=False)
+    document = {**archive, "files": {**checksums, index.name: checksum(index)}}
+    write_file(vouching, lambda partial: partial.write_text(json.dumps(seal(document)), encoding="utf-8"))
+
+
+def _vouched(folder: Path) -> dict[str, Any] | None:
+    """What archive.json says; None where it is missing or damaged."""
+    try:
+        return read_sealed(folder / "archive.json", "curate")
+    except RefsrError:
+        return None
+
+
+def require_whole(place: str, folder: Path) -> None:
+    """Check what a part of a curation holds of the archive at `place`.
+
+    Raises:
+        RefsrError: It is of another archive, or damaged.
+    """
+    if (known := _vouched(folder)) is None:
+        raise damaged(folder / "archive.json", _PART, "nothing vouches for the files beside it")
+    if not is_of(place, folder):
+        raise RefsrError(f"{folder}: not of {place}, but of another archive of this name; measure that part again")
+    for name, value in known.get("files", {}).items():
+        if not is_whole(folder / name, value):
+            raise damaged(folder / name, _PART, "its checksum is another")
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all files are there as they were written."""
+    files = (_vouched(folder) or {}).get("files", {})
+    return "index.parquet" in files and all(is_whole(folder / name, value) for name, value in files.items())
 
 
 def names_only(place: str) -> pd.DataFrame:
@@ -109,27 +160,30 @@ def shard_path(folder: Path, shard: int) -> str:
 
 def slim(folder: Path, kept: Callable[[str], bool]) -> None:
     """Of the bytes in `folder` keep those of the members whose names are `kept`; the index tells of all, as before."""
-    table, slimmer = pd.read_parquet(folder / "index.parquet"), folder.with_name(folder.name + ".slim")
+    table, slimmer = read_index(folder), folder.with_name(folder.name + ".slim")
     shutil.rmtree(slimmer, ignore_errors=True)
     slimmer.mkdir()
     rows = np.flatnonzero((table["shard"] >= 0) & table["name"].map(kept).astype(bool))
-    with Shards(slimmer) as shards:
+    checksums: dict[str, Checksum] = {}
+    with Shards(slimmer, checksums) as shards:
         moved = [
-            shards.append(_pieces(files.open_extent(Extent(shard_path(folder, shard), start, size)), size))
+            shards.append(_pieces(io_files.open_extent(Extent(shard_path(folder, shard), start, size)), size))
             for shard, start, size in table.loc[rows, ["shard", "start", "size"]].itertuples(index=False)
         ]
     shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
     shard[rows], start[rows] = np.array(moved, np.int64).reshape(-1, 2).T
-    (slimmer / "archive.json").write_bytes((folder / "archive.json").read_bytes())
-    save(table.assign(shard=shard, start=start).astype(COLUMNS), slimmer)
+    archive = {key: (_vouched(folder) or {}).get(key, "") for key in _STAMP}
+    save(table.assign(shard=shard, start=start).astype(COLUMNS), slimmer, archive, checksums)
     shutil.rmtree(folder)
     slimmer.rename(folder)
 
 
-def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
-    length = files.size_of(place)
+def _members(
+    place: str, folder: Path | None, wanted: Wanted, checksums: dict[str, Checksum] | None = None
+) -> Iterator[Row]:
+    length = io_files.size_of(place)
     with ExitStack() as stack:
-        file = stack.enter_context(files.open_extent(Extent(place, 0, length)))
+        file = stack.enter_context(io_files.open_extent(Extent(place, 0, length)))
         bar = stack.enter_context(
             tqdm(total=length, desc=f"curate: read {Path(place).name}", unit="B", unit_scale=True)
         )
@@ -141,7 +195,7 @@ def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
                 bar.update(member.start + member.size - bar.n)
             return
         stream = tar.Gunzip(file, place)
-        shards = stack.enter_context(Shards(folder)) if folder else None
+        shards = stack.enter_context(Shards(folder, {} if checksums is None else checksums)) if folder else None
         for member in tar.walk(stream, place):
             if marker.is_marker(member.name):
                 continue
@@ -161,9 +215,10 @@ def _pieces(file: io.BufferedIOBase, size: int) -> Iterator[bytes]:
 
 
 class Shards:
-    """Plain files in a folder that are appended to, one after another."""
+    """Plain files in a folder that are appended to, one after another; `checksums` is kept up with them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, checksums: dict[str, Checksum]) -> None:
+        self._checksums = checksums
         self._folder, self._number, self._at = folder, -1, SHARD
         self._files = ExitStack()
         self._file: BinaryIO
@@ -182,6 +237,10 @@ class Shards:
             path = Path(shard_path(self._folder, self._number))
             self._file = self._files.enter_context(path.open("wb"))
         start = self._at
+        name = Path(shard_path(self._folder, self._number)).name
+        code = self._checksums.get(name, [0, 0])[1]
         for data in pieces:
             self._at += self._file.write(data)
+            code = zlib.crc32(data, code)
+        self._checksums[name] = [self._at, code]
         return self._number, start

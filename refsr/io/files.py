@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refsr.errors import RefsrError
+from refsr.io.tar import MAX_FILE
 
+MOST_HELD = 256 * 2**20  # bytes of files that are held in memory at a time
 _REMOTE_BUFFER, _LOCAL_BUFFER = 8 * 2**20, 2**18
 _GAP = 2**18  # bytes that are read over rather than asking once more
 _MOST = 16 * 2**20  # bytes asked for at once
@@ -67,8 +69,27 @@ def read_each(place: str, spans: Iterable[tuple[int, int]]) -> Iterator[bytes]:
         raise RefsrError(f"{place}: cannot be read: {error.strerror}; run again: what was measured is kept") from error
 
 
+def portions(extents: Sequence[Extent]) -> Iterator[slice]:
+    """These in order, so many at a time that their bytes may be held: MOST_HELD, or one of more."""
+    start, held = 0, 0
+    for at, extent in enumerate(extents):
+        if at > start and held + extent.length > MOST_HELD:
+            yield slice(start, at)
+            start, held = at, 0
+        held += extent.length
+    if start < len(extents):
+        yield slice(start, len(extents))
+
+
 def read_all(extents: Sequence[Extent]) -> list[bytes]:
-    """The bytes of each extent; of S3 objects several at a time, and neighbours in one request."""
+    """The bytes of each extent; of S3 objects several at a time, and neighbours in one request.
+
+    Raises RefsrError, before anything is read, where one is longer than an image can be. All are held
+    in memory: see `portions`.
+    """
+    for place, _, length in extents:
+        if length > MAX_FILE:
+            raise RefsrError(f"{place}: {length} bytes; more than {MAX_FILE} are not read at once")
     if not any(is_remote(extent.place) for extent in extents):
         runs = groupby(extents, attrgetter("place"))
         return [data for place, run in runs for data in read_each(place, ((start, size) for _, start, size in run))]

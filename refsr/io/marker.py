@@ -1,7 +1,8 @@
 """The file that says which stage wrote a folder: `.refsr.json` in it.
 
-It holds the stage and how many files the stage left in each folder, so the same output has the same marker. A folder
-without one, or with more files than it tells, holds something of the user's.
+It holds the stage, how many files the stage left in each folder, and a checksum of each, so the same output has the
+same marker. A folder without one, or with more files than it tells, holds something of the user's. A file that no
+longer has its checksum is damaged, or was changed by hand.
 """
 
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from refsr.errors import RefsrError
+from refsr.io import own_files
 
 MARKER = ".refsr.json"
 # Names in an output that a killed run goes on from: kept until it is in place, never part of it.
@@ -26,7 +28,28 @@ def write(folder: Path, stage: str) -> None:
     """Mark a finished folder as written by `stage`."""
     (folder / MARKER).unlink(missing_ok=True)
     document = {"written_by": "refsr", "stage": stage, "files": dict(_counts(folder))}
-    (folder / MARKER).write_text(json.dumps(document, sort_keys=True) + "\n", encoding="utf-8")
+    document["checksums"] = {name: own_files.checksum(folder / name) for name in sorted(_names(folder))}
+    (folder / MARKER).write_text(json.dumps(own_files.seal(document), sort_keys=True) + "\n", encoding="utf-8")
+
+
+def require_whole(path: Path) -> None:
+    """Check that a file of an output, or all files of an output folder, are as their stage left them.
+
+    What has no marker, or one without checksums, is not checked; nor is a file that is gone.
+
+    Raises:
+        RefsrError: A file differs; the text names it and the stage to run again.
+    """
+    folder = path if (path / MARKER).is_file() else path.parent
+    document = read(folder) or {}
+    checksums = document.get("checksums")
+    if not isinstance(checksums, dict):
+        return
+    names = checksums if folder == path else [path.name]
+    for name in names:
+        file = folder / name
+        if name in checksums and os.path.lexists(file) and not own_files.is_whole(file, checksums[name]):
+            raise own_files.damaged(file, document["stage"], f"its checksum is not the one in {MARKER}")
 
 
 def require_own(path: Path, stage: str) -> None:
@@ -72,8 +95,20 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(document, dict) or document.get("written_by") != "refsr":
         return None
+    if "checksums" in document and not own_files.is_sealed(document):
+        return None
     sound = isinstance(document.get("stage"), str) and isinstance(document.get("files"), dict)
     return document if sound else None
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The files that a stage left, relative to `folder`; not the links, the marker and the resume points."""
+    for root, folders, files in os.walk(folder):
+        if Path(root) == folder:
+            folders[:] = [each for each in folders if each not in RESUME_POINTS]
+            files = [each for each in files if each not in (MARKER, *RESUME_POINTS)]
+        paths = [Path(root) / each for each in files]
+        yield from (str(path.relative_to(folder)) for path in paths if path.is_file() and not path.is_symlink())
 
 
 def _counts(folder: Path) -> Iterator[tuple[str, int]]:

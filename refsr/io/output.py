@@ -9,7 +9,15 @@ from refsr.errors import RefsrError
 from refsr.io import atomic, marker
 from refsr.io.lock import Lock, read_key
 from refsr.io.marker import RESUME_POINTS
-from refsr.io.paths import file_errors_as_messages, path_text, real, require_folder, require_short_names
+from refsr.io.paths import (
+    file_errors_as_messages,
+    path_text,
+    real,
+    require_folder,
+    require_short_names,
+    require_writable,
+    require_writable_tree,
+)
 
 SCRATCH, KEY, ASIDE = ".partial", ".partial-key", ".partial-old"
 
@@ -47,6 +55,10 @@ class Output:
             for path in (self.partial, self.aside):
                 if os.path.lexists(path) and not known:
                     raise RefsrError(f"{path}: not a file of refsr; move it, or name another output")
+            require_writable_tree(self.place)
+            require_writable_tree(self.partial)
+            if os.path.lexists(self._lock.key):
+                require_writable(self._lock.key)
 
     @contextmanager
     def open(self, fingerprint: str) -> Iterator[None]:
@@ -190,6 +202,7 @@ def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], 
     with file_errors_as_messages():
         if place.exists() and place.stat().st_size and not (place.is_file() and is_own(place)):
             raise RefsrError(f"{path}: exists, and refsr did not write it; remove it yourself, or name another file")
+        require_writable(place.parent)
 
 
 def _overlap(one: Path, other: Path) -> bool:

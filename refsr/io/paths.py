@@ -108,6 +108,34 @@ def require_folder(path: Path) -> None:
                 raise RefsrError(f"{place}: not a folder; move it, or name another path")
 
 
+def require_writable(path: Path) -> None:
+    """Check that something can be written at `path`: into that folder, or into the nearest folder above that exists.
+
+    Nothing is changed.
+
+    Raises:
+        RefsrError: Permissions or the disk do not allow it.
+    """
+    place = next(each for each in (path, *path.absolute().parents) if each.exists())
+    effective = os.access in os.supports_effective_ids
+    if not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0), effective_ids=effective):
+        raise RefsrError(f"{place}: may not be written to; change its permissions, or name another path")
+    if not place.is_dir():
+        return
+    try:  # a file without a name, which permissions alone do not vouch for
+        os.close(os.open(place, os.O_TMPFILE | os.O_WRONLY))
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOSPC):
+            raise RefsrError(explain(error)) from error
+
+
+def require_writable_tree(path: Path) -> None:
+    """Like `require_writable`, and for every folder in `path`, which is to be replaced as a whole."""
+    require_writable(path.parent)
+    for folder, _, _ in os.walk(path):
+        require_writable(Path(folder))
+
+
 def real(path: Path) -> Path:
     """Where a path leads after all links; the last parts of it need not exist.
 

@@ -81,7 +81,7 @@ class Source:
             digest = hashlib.sha256("\n".join(sorted(lost)).encode()).hexdigest()
             folder = work / f"{io_archive.folder_name(self.uri, archive)}-{digest[:12]}"
             io_archive.fill(archive, folder, lambda name, size, prefix=prefix: prefix + name in lost)  # type: ignore[misc]
-            index = pd.read_parquet(folder / "index.parquet")
+            index = io_archive.read_index(folder)
             index = index[index["shard"] >= 0].drop_duplicates("name")
             found = pd.Index(prefix + index["name"]).get_indexer(pd.Index(self.files["name"]))
             taken = (found >= 0) & (places == "").to_numpy()
@@ -168,14 +168,13 @@ def _archive(
 ) -> pd.DataFrame:
     """The entries of an archive of the set at `uri`, its members' names after `prefix`."""
     name = io_archive.folder_name(uri, place)
-    filled = [folder / name for folder in known if (folder / name / "index.parquet").is_file()]
+    filled = [folder / name for folder in known if (folder / name / "index.parquet").exists()]
     for folder in filled:
-        if not io_archive.is_of(place, folder):
-            raise RefsrError(f"{folder}: not of {place}, but of another archive of this name; measure that part again")
+        io_archive.require_whole(place, folder)
     if not filled and work is not None:
         io_archive.fill(place, work / name, lambda member, size: wanted(prefix + member, size))
         filled = [work / name]
-    tables = [pd.read_parquet(folder / "index.parquet") for folder in filled] or [io_archive.names_only(place)]
+    tables = [io_archive.read_index(folder) for folder in filled] or [io_archive.names_only(place)]
     places = ["" if io_archive.is_packed(place) else place]
     codes, start = np.zeros(len(tables[0]), np.int32), tables[0]["start"].to_numpy(copy=True)
     for folder, index in zip(filled, tables, strict=False):

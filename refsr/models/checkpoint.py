@@ -12,6 +12,7 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
+from refsr.io.exhausted import out_of_memory
 from refsr.models import build
 
 _SHOWN = 500  # characters of an error in a message
@@ -44,11 +45,21 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
         _require_same_shapes(config, tensors)
         model = build(config)
         model.load_state_dict(tensors)
+        _require_numbers(tensors)
     except (RefsrError, RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        if out_of_memory(error):
+            raise
         advice = "train again, or use the version that trained it"
         told = str(error)[:_SHOWN]
         raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({told})") from error
     return model.to(device).eval()
+
+
+def _require_numbers(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raises RefsrError where a weight is NaN or infinite."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise RefsrError(f"{name}: not all of it are numbers")
 
 
 def _require_same_shapes(config: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -70,12 +81,22 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
             config, facts = header["config"], header["facts"]
             if not isinstance(config, dict) or not isinstance(facts, dict):
                 raise TypeError("its header is no configuration")
+            _require_facts(facts)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         return config, facts, tensors
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RefsrError(f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew") from error
+
+
+def _require_facts(facts: Mapping[str, Any]) -> None:
+    """Raises ValueError where what a checkpoint says of its training cannot be."""
+    step, networks = facts.get("step", 0), facts.get("loss_networks", [])
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise ValueError(f"step {step!r} in its header")
+    if not isinstance(networks, list) or not all(isinstance(name, str) for name in networks):
+        raise ValueError(f"loss_networks {networks!r} in its header")
 
 
 def load_matching(target: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[list[str], dict[str, str]]:

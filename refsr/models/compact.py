@@ -18,6 +18,7 @@ from refsr.models import Output
 from refsr.models.attention import ReferenceAttention
 from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
 from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
+from refsr.parameter_types import MATCH_CHANNELS, heads_fault
 
 SHARE = 4  # one in so many images of a training batch teaches the modes too: all would make a step much longer
 Fine = Callable[[torch.Tensor], torch.Tensor]
@@ -165,12 +166,14 @@ class CompactRefsr(CompactSisr):
     ) -> None:
         super().__init__(hr_size, scale, width, blocks, latent)
         self.config |= {"model": "refsr", "heads": heads, "attention": attention}
+        if attention and (told := heads_fault(width, heads)):
+            raise ValueError(told)
         half = width * 3 // 4
         self.see = nn.Sequential(
             nn.Conv2d(6 * 4, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, half, 3, padding=1), nn.ReLU()
         )
         self.see_coarse = nn.Conv2d(4 * half, width, 1)
-        self.attention = ReferenceAttention(width, 48, heads) if attention else None
+        self.attention = ReferenceAttention(width, MATCH_CHANNELS, heads) if attention else None
         self.fuse = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), ResidualBlock(width))
         self.fuse_fine = nn.Conv2d(2 * half, half, 3, padding=1)
         self.gate = nn.Parameter(torch.full((1, width, 1, 1), 0.5))

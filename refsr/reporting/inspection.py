@@ -1,6 +1,5 @@
 """A curated set on one page: what it holds, how it is spread, and what was left out, why, and whether rightly."""
 
-import json
 import tempfile
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from refsr.curation import decoding
-from refsr.dataset.curated import Curated, read_table
+from refsr.dataset.curated import Curated
 from refsr.dataset.schema import NO_VALUE, REASONS, REJECTS, VALUES
 from refsr.errors import RefsrError
-from refsr.io import sources
+from refsr.io import marker, own_files, sources
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.layouts.vggface2 import BOX, Tree, identity_of, is_wanted
@@ -66,6 +65,7 @@ def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
     """
     inputs = {"--curated": curated} | ({"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {})
     check_file(output, inputs, _is_page)
+    marker.require_whole(curated)
     page = inspect(Curated(curated), raw)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -104,15 +104,11 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
 
 def _rejects(folder: Path) -> pd.DataFrame:
     path = folder / "rejects.parquet"
-    return read_table(path, dict.fromkeys(REJECTS, lambda dtype: True))
+    return own_files.read_table(path, dict.fromkeys(REJECTS, lambda dtype: True), "curate")
 
 
 def _summary(folder: Path) -> dict[str, Any]:
-    path = folder / "summary.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise RefsrError(f"{path}: missing or damaged; run the stage `curate` again") from error
+    return own_files.read_json(folder / "summary.json", "curate")
 
 
 def _counts(rows: pd.DataFrame) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refsr.errors import RefsrError
 from refsr.evaluation.conditions import DIFFERENCES
 from refsr.evaluation.statistics import main_arms, main_metrics
+from refsr.io import own_files
 from refsr.reporting import page, tables
 from refsr.reporting.charts import calibration, curves, forest, wrong_share
 from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
@@ -118,10 +118,7 @@ def _rendered(summary: Path) -> bool | None:
     """Whether the faces were drawn by a program; None where the curated set does not say."""
     if not summary.is_file():
         return None
-    try:
-        value = json.loads(summary.read_text(encoding="utf-8")).get("rendered")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise RefsrError(f"{summary}: damaged; run the stage `curate` again") from error
+    value = own_files.read_json(summary, "curate").get("rendered")
     return None if value is None else bool(value)
 
 

@@ -6,12 +6,10 @@ A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named p
 nothing that looks whole. An output replaces only what the same stage wrote; see refsr.io.output.
 """
 
-import errno
 import hashlib
 import importlib
 import inspect
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
@@ -22,11 +20,13 @@ from typing import Annotated, Any, get_args, get_type_hints
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import file_hash
-from refsr.io import atomic
+from refsr.io import atomic, marker
 from refsr.io import output as io_output
+from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
-from refsr.io.paths import file_errors_as_messages, path_text
+from refsr.io.paths import file_errors_as_messages, path_text, require_folder, require_writable
+from refsr.steps.shortage import disk_message, memory_message
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
@@ -77,16 +77,25 @@ def run(
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.integrations.dead_runs import task_key
-    from refsr.integrations.tracking import start_run
+    from refsr.integrations.tracking import require_store, start_run
 
     step = load(name)
     kinds = ports(step)
     options = {key: value for key, value in paths.items() if key not in kinds}
-    outputs = {} if distributed.rank() > 0 else checked_outputs(name, kinds, paths)
+    outputs = {}
+    if distributed.rank() == 0:  # what can be refused before an input is read
+        outputs = checked_outputs(name, kinds, paths)
+        with file_errors_as_messages(f"{name}: "):
+            if state:
+                require_folder(state)
+                require_writable(state)
+            require_store(tracking_uri)
     with file_errors_as_messages(f"{name}: "):
         inputs = _checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
-        return _help(step, params, kinds, inputs)
+        return _help(name, step, params, kinds, inputs)
+    with file_errors_as_messages(f"{name}: "):
+        _require_whole(kinds, inputs)
     fingerprint = _fingerprint(name, params, kinds, inputs, options, named or {})
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
@@ -97,9 +106,11 @@ def run(
         for folder in scratch.values():
             atomic.remove_half_written(folder)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
-        with start_run(tracking_uri, name, params, local, pipeline, task) as tracker:
-            with _as_messages(name, scratch):
-                metrics = step(params, tracker, **inputs, **scratch, **options)
+        with (
+            start_run(tracking_uri, name, params, local, pipeline, task) as tracker,
+            _as_messages(name, params, scratch),
+        ):
+            metrics = step(params, tracker, **inputs, **scratch, **options)
             tracker.metrics(metrics)
         for key, written in scratch.items():
             if not written.exists():
@@ -146,15 +157,19 @@ def _state_held(kept: Path | None, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _as_messages(name: str, scratch: Mapping[str, Path]) -> Iterator[None]:
-    """Errors of a disk, and a worker process that was killed, as one message each."""
+def _as_messages(name: str, params: Section, scratch: Mapping[str, Path]) -> Iterator[None]:
+    """A want of memory or disk, other errors of a disk, and a worker process that was killed, as one message each."""
     try:
         with file_errors_as_messages(f"{name}: "):
             try:
                 yield
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise RefsrError(_disk_full(name, error, scratch)) from error
+            except Exception as error:
+                if isinstance(error, RefsrError):
+                    raise
+                if out_of_memory(error):
+                    raise RefsrError(memory_message(name, params, error)) from error
+                if scratch and disk_full(error):
+                    raise RefsrError(disk_message(name, error, scratch)) from error
                 raise
     except BrokenExecutor as error:
         raise RefsrError(
@@ -163,11 +178,14 @@ def _as_messages(name: str, scratch: Mapping[str, Path]) -> Iterator[None]:
         ) from error
 
 
-def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, float]:
+def _help(
+    name: str, step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Any]
+) -> dict[str, float]:
     """What a process beside the first of a distributed training does: the same, and nothing of it is kept."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}
-        return step(params, NullTracker(), **inputs, **outputs)
+        with _as_messages(name, params, outputs):
+            return step(params, NullTracker(), **inputs, **outputs)
 
 
 def checked_outputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]) -> dict[str, io_output.Output]:
@@ -211,6 +229,15 @@ def _checked_inputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any
     return inputs
 
 
+def _require_whole(kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
+    """Raises RefsrError where a file of an input is not as its stage left it; a raw set is the user's to change."""
+    for key, value in inputs.items():
+        if kinds[key] == "raw set":
+            continue
+        for path in value if kinds[key] == "inputs" else [value]:
+            marker.require_whole(Path(path))
+
+
 def _require(name: str, key: str, kind: str, value: Any) -> None:
     option = f"{name}: input {_option(key)}"
     if kind == "raw set":
@@ -242,13 +269,3 @@ def _facts(kind: str, value: Any) -> list[Any]:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         facts += [(str(p.relative_to(path)), file_hash(p)) for p in files]
     return facts
-
-
-def _disk_full(name: str, error: OSError, scratch: Mapping[str, Path]) -> str:
-    where = error.filename or ", ".join(map(str, scratch.values()))
-    folder = next(iter(scratch.values())).parent
-    free = shutil.disk_usage(folder).free / 2**20
-    return (
-        f"{name}: {where}: {error.strerror} ({free:.0f} MiB free in {folder}); make room and run the stage again: "
-        "the unfinished output stands under *.partial and no later stage reads it"
-    )

@@ -1,6 +1,7 @@
 """Stage `train_refsr`: the reference conditional VAE, started from the single-image one."""
 
 from refsr.config import TrainRefsr
+from refsr.errors import RefsrError
 from refsr.steps import Input, ResumableOutput
 from refsr.tracker import Tracker
 
@@ -10,7 +11,8 @@ def train_refsr(
 ) -> dict[str, float]:
     """Train on pairs of image and reference; variant, sizes and the first weights are those of sisr/warm.safetensors.
 
-    Leaves in `refsr`: model.safetensors and history.csv. Raises RefsrError where the snapshot is not of this version.
+    Leaves in `refsr`: model.safetensors and history.csv. Raises RefsrError where the snapshot is not of this version,
+    or was trained for images of another size.
     """
     from typing import cast
 
@@ -28,6 +30,11 @@ def train_refsr(
     faces = Curated(curated)
     before = load_model(sisr / "warm.safetensors")
     config = cast(SuperResolver, before).config
+    if config["hr_size"] != faces.hr_size:
+        raise RefsrError(
+            f"{sisr / 'warm.safetensors'}: trained for HR images of {config['hr_size']} pixels, and {curated} has "
+            f"{faces.hr_size} (curate.hr_size); run the stage `train_sisr` again"
+        )
     torch.manual_seed(params.seed)  # the first weights
     model = build(reference_config(config) | params.model)
     loaded, skipped = load_matching(model, before.state_dict())

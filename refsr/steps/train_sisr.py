@@ -1,6 +1,7 @@
 """Stage `train_sisr`: the single-image conditional VAE."""
 
 from refsr.config import TrainSisr
+from refsr.errors import RefsrError
 from refsr.steps import Input, ResumableOutput
 from refsr.tracker import Tracker
 
@@ -11,6 +12,7 @@ def train_sisr(
     """Train on the curated set that `validation` has passed.
 
     Leaves in `sisr`: model.safetensors, warm.safetensors (the snapshot RefSR starts from) and history.csv.
+    Raises RefsrError where the images do not fit the scale or the network.
     """
     import torch
 
@@ -23,6 +25,11 @@ def train_sisr(
     from refsr.training.pictures import fixed_batch
 
     faces = Curated(curated)
+    if faces.hr_size % params.scale:
+        raise RefsrError(
+            f"{curated}: its HR images of {faces.hr_size} pixels (curate.hr_size) are no multiple of train_sisr.scale: "
+            f"{params.scale}; set train_sisr.scale to another, or curate.hr_size to a multiple and curate again"
+        )
     torch.manual_seed(params.seed)  # the first weights
     model = build(
         {"model": "sisr", "variant": params.variant, "hr_size": faces.hr_size, "scale": params.scale} | params.model

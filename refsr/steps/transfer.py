@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 from refsr.config import Register
 from refsr.errors import RefsrError
-from refsr.integrations.registry import CARD, Registry
+from refsr.integrations.registry import CARD, MADE_OF, Registry
+from refsr.integrations.same_store import is_same_store
 from refsr.integrations.tracking import MlflowTracker, start_run
+from refsr.io.own_files import read_text
 from refsr.redaction import hide
 from refsr.steps.register import against_champion, refusal
 
-MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: what is the same in these is the same version
 ORIGIN = "transferred_from"  # tag of what was transferred
 KEPT = 5000  # characters of a tag
 
@@ -32,10 +33,12 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
 
     There it becomes the candidate if it passes the gate of `params` against the champion of `target`; the first is
     champion too. What `target` has already is not copied again. Returns the numbers there and in `source`.
-    Raises RefsrError where a store cannot be reached, there is no such version, the gate fails, or `target` keeps
-    something else by that name.
+
+    Raises:
+        RefsrError: Both are one store, one cannot be reached, there is no such version, the gate fails, or `target`
+            keeps something else by that name.
     """
-    if source == target:
+    if is_same_store(source, target):
         raise RefsrError(f"--to {hide(target)}: the same store as --from; name another")
     with tempfile.TemporaryDirectory() as folder:
         # MLflow has one store at a time in a process: the first is done with before the second is opened.
@@ -43,16 +46,16 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
         there = Registry(target, name or params.name)
         _require_of_this_project(there)
         found = there.find(**{key: package.tags[key] for key in MADE_OF})
-        verdict = against_champion(
-            there, package.metrics, package.tags["test_set"], params.gate, found, there.champion()
-        )
+        champion = there.champion()
+        verdict = against_champion(there, package.metrics, package.tags["test_set"], params.gate, found, champion)
         if not verdict.passed:
             raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))
         if found is None:
             with start_run(target, "transfer", params) as tracker:
-                found = _put(there, tracker, package)
+                found = _put(there, tracker, package, champion)
                 tracker.metrics({"version": float(found)})
-        there.make_candidate(found)
+        else:
+            there.make_candidate(found)
     return found, number
 
 
@@ -66,17 +69,18 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
     return number, Package(origin, model, registration, registry.metrics(number), tags, run)
 
 
-def _put(registry: Registry, tracker: MlflowTracker, package: Package) -> str:
+def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion: str | None) -> str:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
     own = {key: value for key, value in package.run.data.tags.items() if not key.startswith("mlflow.")}
     tracker.tags(origin | {f"source.{key}": value[:KEPT] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)
-    version = registry.adopt(tracker, package.model, package.tags | {ORIGIN: package.origin})
+    tags = package.tags | {ORIGIN: package.origin}
+    version = registry.adopt(tracker, package.model, tags, champion)
     card = package.registration / CARD
     note = f"\n\nTransferred from {package.origin}; version {version} here. Runs it names are those of that store.\n\n"
-    title, _, rest = card.read_text(encoding="utf-8").partition("\n")
+    title, _, rest = read_text(card, "register").partition("\n")
     card.write_text(title + note + rest.lstrip("\n"), encoding="utf-8")
     tracker.artifact(package.registration, package.registration.name)
     return version

@@ -17,6 +17,8 @@ from refsr.config import Training
 from refsr.dataset.degradation import reduce
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
+from refsr.io.exhausted import lacks_memory_for, out_of_memory
+from refsr.io.own_files import Checksum, checksum, is_whole
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.tracker import Tracker
@@ -47,6 +49,7 @@ class Learner:
         )
         self.step = 0
         self.history: list[dict[str, float]] = []
+        self.snapshots: dict[str, Checksum] = {}  # of the checkpoints exported on the way, by name
 
     def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """One update from one batch; returns the loss and its parts of this process's share, still on the device."""
@@ -99,12 +102,14 @@ class Learner:
             "step": self.step,
             "history": self.history,
             "precision": self.precision,
+            "snapshots": self.snapshots,
         }
         write_file(path, lambda partial: torch.save(state, partial))
 
     def resume(self, path: Path) -> None:
         """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
-        state = _read_state(path) if path.exists() else None
+        model = self.config["model"]
+        state = _read_state(path, model) if path.exists() else None
         state = self.processes.from_first(state)
         if state is None:
             return
@@ -113,22 +118,48 @@ class Learner:
             self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+            self.snapshots = state.get("snapshots", {})
             if not 0 <= self.step <= self.params.steps or self.average.keys() != state["model"].keys():
                 raise ValueError(f"step {self.step} of {self.params.steps}")
+            _require_sound_history(self.history, self.step)
+            _require_numbers({**state["model"], **state["average"]})
         except Exception as error:  # PyTorch raises what it likes for a state of another shape
-            raise _no_state(path, error) from error
+            if out_of_memory(error):
+                raise
+            raise _no_state(path, model, error) from error
 
 
-def _read_state(path: Path) -> Any:
+def _require_sound_history(history: list[dict[str, float]], last: int) -> None:
+    """Raises ValueError where a row cannot be one of a training that has come to step `last`."""
+    for row in history:
+        if not all(math.isfinite(value) for value in row.values()) or not 0 < row["step"] <= last:
+            raise ValueError(f"its history has a row {row}")
+
+
+def _require_numbers(tensors: dict[str, torch.Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} is not all numbers")
+
+
+def _read_state(path: Path, model: str) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for name, known in state.get("snapshots", {}).items():
+            if not is_whole(path.with_name(name), known):
+                raise ValueError(f"{name} beside it is damaged")
+        return state
     except Exception as error:  # PyTorch raises what it likes for a damaged or foreign file
-        raise _no_state(path, error) from error
+        if lacks_memory_for(error, path):
+            raise
+        raise _no_state(path, model, error) from error
 
 
-def _no_state(path: Path, error: Exception) -> RefsrError:
+def _no_state(path: Path, model: str, error: Exception) -> RefsrError:
     told = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-    return RefsrError(f"{path}: damaged, or of another training ({told}); delete it and run the training stage again")
+    return RefsrError(
+        f"{path}: damaged, or of another training ({told}); delete it and run the stage `train_{model}` again"
+    )
 
 
 def _placed(model: nn.Module, device: str) -> nn.Module:
@@ -204,6 +235,7 @@ def _steps(
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
                 learner.export(folder / "warm.safetensors")
+                learner.snapshots["warm.safetensors"] = checksum(folder / "warm.safetensors")
             if _due(step, params.save_every, params.steps):
                 learner.save(folder / "state.pt")
 

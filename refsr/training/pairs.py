@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from refsr.config import TrainRefsr
 from refsr.dataset.curated import Curated
+from refsr.errors import RefsrError
 
 
 class Batch(NamedTuple):
@@ -21,13 +22,21 @@ class Pairs:
     """Batches of the training split. `references` None gives single images, for the single-image model.
 
     Batch `step` is a function of (seed, step) alone: a resumed training sees what the uninterrupted one would.
+    Raises RefsrError where there is no training image, or where one has no other image of its person for a reference.
     """
 
     def __init__(self, curated: Curated, seed: int, batch_size: int, references: TrainRefsr | None = None) -> None:
         rows = curated.split("train")
+        if not len(rows):
+            raise RefsrError(f"{curated.folder}: no image is for training; run the stage `curate` again")
         identities = curated.table["identity"].to_numpy()[rows]
         order = np.argsort(identities, kind="stable")
-        _, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
+        names, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
+        if references is not None and counts.min() < 2:
+            raise RefsrError(
+                f"{curated.folder}: {names[counts.argmin()]} has 1 training image, and its reference must be another; "
+                "set curate.train_images: {min: 2, max: 30} and run the stage `curate` again"
+            )
         self._curated = curated
         self._rows = rows[order]  # one identity after the other
         self._first = np.repeat(first, counts)  # where the identity of a row begins, and how many rows it has

@@ -1,11 +1,10 @@
-"""Where and how precisely to compute: chosen by measuring, since the fast choice differs from machine to machine."""
-
-import time
+"""Where and how precisely to compute: a rule of the device, so that the same machine always chooses the same."""
 
 import torch
-from torch import nn
 
 from refsr.errors import RefsrError
+
+NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # x86 instructions that multiply bfloat16 without widening it first
 
 
 def choose_device(wanted: str) -> str:
@@ -18,24 +17,19 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """ "float32" or "bfloat16"; "auto" is bfloat16 on a GPU that has it, and on a CPU where it measures faster.
+    """ "float32" or "bfloat16"; "auto" is bfloat16 on a GPU or CPU that has instructions for it, else float32.
 
-    A CPU flag does not tell: on some processors with bfloat16 instructions it is the slower of the two.
+    Nothing is timed: a busy machine must not train other weights than an idle one
+    (docs/decisions/0009-precision-by-rule.md).
     """
     if wanted != "auto":
         return wanted
     if device == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    return "bfloat16" if _seconds(torch.bfloat16) < 0.75 * _seconds(torch.float32) else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if _cpu_has_bfloat16() else "float32"
 
 
-def _seconds(dtype: torch.dtype) -> float:
-    """The least time of five for one forward and backward of a typical convolution on the CPU."""
-    conv = nn.Conv2d(64, 64, 3, padding=1, dtype=dtype)
-    image = torch.rand(16, 64, 16, 16, dtype=dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        conv(image).float().sum().backward()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def _cpu_has_bfloat16() -> bool:
+    """Whether this CPU has an instruction of NATIVE_BFLOAT16."""
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in NATIVE_BFLOAT16)

@@ -10,7 +10,7 @@ import yaml
 from components.shell import STATE
 from components.trainjob.controller import NAMESPACE, TRAINJOB, job_name
 from pipelines.cluster import load_cluster
-from pipelines.compile import compile_package
+from pipelines.compile import Work, build, compile_package
 from pipelines.graphs.training import training
 from refsr.errors import RefsrError
 
@@ -102,3 +102,15 @@ def test_what_could_not_run_is_refused_with_the_cluster_file(text: str, told: st
     with pytest.raises(RefsrError) as refused:
         load_cluster(tmp_path / "cluster.yaml")
     assert str(refused.value).startswith(f"{tmp_path}/cluster.yaml: {told}")
+
+
+@pytest.mark.parametrize(("batch_size", "told"), [(12, "set train_sisr.batch_size to 16"), (16, ""), (8, "")])
+def test_a_batch_that_the_processes_cannot_share_is_refused_at_once(tmp_path: Path, batch_size: int, told: str) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER)
+    (tmp_path / "params.yaml").write_text(f"synthesize: {{}}\ntrain_sisr: {{batch_size: {batch_size}}}\n")
+    work, cluster = Work(tmp_path / "params.yaml"), load_cluster(tmp_path / "cluster.yaml")
+    if not told:
+        build(work, IMAGE, cluster)
+        return
+    with pytest.raises(RefsrError, match=rf"batch_size: 12 cannot be shared by the 8 processes .*nodes: 2.*; {told}"):
+        build(work, IMAGE, cluster)

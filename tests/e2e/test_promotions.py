@@ -1,8 +1,10 @@
-"""Two processes change the champion at once: one wins, the other is told, and the history is complete."""
+"""Two processes register or change the champion at once: both end well or one is told; the history is complete."""
 
 import contextlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from refsr.integrations.registry import Registry
 from refsr.integrations.tracking import open_store
 from tools import local_services
 
-ROUNDS = 3
+ROUNDS = 2
 ROOT = Path(__file__).parents[2]
 # Each reads the champion, says so, and goes on only when both have.
 RACE = """
@@ -43,6 +45,56 @@ except RefsrError as error:
     sys.exit(str(error))
 """
 
+# One registers, another registers or promotes; each waits where the gate has passed and nothing is written yet.
+REGISTRATION = """
+import sys
+from pathlib import Path
+from refsr import steps
+from refsr.config import Register
+from refsr.errors import RefsrError
+from refsr.integrations.registry import Registry
+uri, folder = sys.argv[1:]
+log = Registry.log
+def paused(self, *given):
+    model = log(self, *given)
+    print("ready", flush=True); sys.stdin.readline()
+    return model
+Registry.log = paused
+paths = {name: Path(folder) / name for name in ("curated", "sisr", "refsr", "evaluation", "registration")}
+try:
+    steps.run("register", Register(), tracking_uri=uri, **paths)
+except RefsrError as error:
+    sys.exit(str(error))
+"""
+# Passes the check before its last write, is stopped there, and goes on when its lease is over.
+STOPPED = """
+import os, signal, sys
+from refsr.errors import RefsrError
+from refsr.integrations import mutex
+from refsr.integrations.registry import Registry
+uri, stop = sys.argv[1:]
+mutex.EXPIRY = 3.0
+registry = Registry(uri, "refsr")
+count = 0
+def stopped(which):
+    def call(self, *given):
+        global count
+        count += 1
+        if which == "before" and count == int(stop):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        require(self, *given)
+        if which == "after" and count == int(stop):
+            os.kill(os.getpid(), signal.SIGSTOP)
+    return call
+require = mutex.Held.require
+mutex.Held.require = stopped("before" if stop[0] == "b" else "after")
+stop = stop[1:]
+try:
+    registry.make_champion("2", "1")
+except RefsrError as error:
+    sys.exit(str(error))
+"""
+
 
 @contextlib.contextmanager
 def store(kind: str, folder: Path, empty_store: Path) -> Iterator[str]:
@@ -62,16 +114,20 @@ def store(kind: str, folder: Path, empty_store: Path) -> Iterator[str]:
         yield server
 
 
-def race(uri: str, *jobs: tuple[str, str]) -> list[str]:
-    """Run these at once; what each complained of, "" where it did not."""
+def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE, uri, *job], env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe
-        )
-        for job in jobs
-    ]
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def race(uri: str, *jobs: tuple[str, str]) -> list[str]:
+    """Run these at once; what each complained of, "" where it did not."""
+    return together([start(RACE, uri, *job) for job in jobs])
+
+
+def together(running: "list[subprocess.Popen[str]]") -> list[str]:
+    """Let all go on when all are ready; what each complained of."""
     for process in running:
         assert process.stdout
         assert process.stdout.readline() == "ready\n", process.communicate()
@@ -86,10 +142,10 @@ def race(uri: str, *jobs: tuple[str, str]) -> list[str]:
 def test_one_of_two_wins(kind: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with store(kind, tmp_path, empty_store) as uri:
+        register_first(uri, tmp_path)
         pipeline = Pipeline(uri, tmp_path)
-        for seed in range(1, 4):
-            pipeline.train(seed)
-            pipeline.register()
+        pipeline.train(3)
+        pipeline.register()
         registry = Registry(uri, "refsr")
         history = ["1"]
         for _ in range(ROUNDS):
@@ -107,6 +163,76 @@ def test_one_of_two_wins(kind: str, tmp_path: Path, empty_store: Path, monkeypat
         assert registry.champion() == history[-2]
         assert former(registry) == history[:-2]
         assert [each.name for each in open_store(uri).MlflowClient().search_registered_models()] == ["refsr"]
+        register_the_same(uri, tmp_path)
+
+
+def trained(uri: str, folder: Path, seed: int) -> str:
+    folder.mkdir()
+    Pipeline(uri, folder).train(seed)
+    return str(folder)
+
+
+def register_first(uri: str, folder: Path) -> None:
+    """Two register at once where nothing is registered: the second is compared with the first."""
+    places = [trained(uri, folder / f"first-{seed}", seed) for seed in (1, 2)]
+    assert together([start(REGISTRATION, uri, place) for place in places]) == ["", ""]
+    registry = Registry(uri, "refsr")
+    assert registry.versions() == ["1", "2"]
+    assert registry.aliases() == {"candidate": "2", "champion": "1"}
+    compared = [registry.tags(version)["gate.champion"] for version in ("1", "2")]
+    assert compared == ["none yet", "version 1, on the same test images"]
+
+
+def register_the_same(uri: str, folder: Path) -> None:
+    """Two register the same files while another is promoted: one version, and the promotion is complete."""
+    registry = Registry(uri, "refsr")
+    champion, history = registry.champion(), former(registry)
+    assert champion
+    other = next(version for version in ("1", "2", "3") if version != champion)
+    places = [trained(uri, folder / f"same-{each}", 4) for each in range(2)]
+    running = [start(REGISTRATION, uri, place) for place in places]
+    assert together([*running, start(RACE, uri, "promote", other)]) == [""] * 3
+    assert registry.versions() == ["1", "2", "3", "4"]
+    assert registry.aliases() == {"candidate": "4", "champion": other}
+    assert former(registry) == [*history, champion]
+
+
+@pytest.fixture(scope="module")
+def three(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with three versions, the first of them champion."""
+    folder = tmp_path_factory.mktemp("three") / "project"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    pipeline = Pipeline(f"sqlite:///{folder}/mlflow.db", folder)
+    for seed in range(1, 4):
+        pipeline.train(seed)
+        pipeline.register()
+    return folder
+
+
+@pytest.mark.parametrize("moment", ["before 2", "before 3", "after 2"])
+def test_a_promotion_that_outlives_its_lease_never_ends_as_if_it_had_won(
+    moment: str, three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_lock, "EXPIRY", 3.0)
+    shutil.copytree(three, tmp_path / "project")
+    tracking_uri = f"sqlite:///{tmp_path}/project/mlflow.db"
+    which, number = moment.split()
+    stopped = start(STOPPED, tracking_uri, f"{which[0]}{number}")
+    assert os.waitid(os.P_PID, stopped.pid, os.WSTOPPED)
+    registry = Registry(tracking_uri, "refsr")
+    champion = registry.champion()  # "2" where only the last check is left to do
+    registry.make_champion("3", champion)
+    stopped.send_signal(signal.SIGCONT)
+    message = stopped.communicate(timeout=60)[1]
+    assert stopped.returncode == 1
+    assert "was paused for too long while it changed 'refsr'" in message
+    if which == "before":
+        assert registry.champion() == "3"
+        assert former(registry)[-1] == champion
+    else:  # no store can refuse a request that was on its way; it says so
+        assert "look which version is champion now" in message
+    assert registry.rollback()
 
 
 def test_a_lock_whose_holder_was_killed_is_passed_over(tracking_uri: str) -> None:

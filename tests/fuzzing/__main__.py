@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fuzzing.runner import fuzz
 from fuzzing.targets import TARGETS
+from refsr.io.paths import path_option
 
 MAX_SECONDS = 600
 
@@ -25,7 +26,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=10**9, help="at most so many of each target")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(TARGETS), default=list(TARGETS))
-    parser.add_argument("--keep", type=Path, help="folder for the bytes of crashes and hangs")
+    parser.add_argument("--keep", type=path_option, help="folder for the bytes of crashes and hangs")
     options = parser.parse_args()
     keep = options.keep or Path(tempfile.gettempdir()) / "refsr-fuzz"
     seconds = min(options.seconds, MAX_SECONDS)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fuzzing import archives, own_files, params, pictures, tables
+from fuzzing import archives, own_files, params, pictures, tables, work_files
 from refsr.curation.decoding import Reject
 from refsr.errors import RefsrError
 
@@ -33,4 +33,6 @@ TARGETS = {
     "metrics.json": Target(own_files.mutate_metrics, own_files.read_metrics),
     "part.json": Target(own_files.mutate_part, own_files.read_part),
     "state.pt": Target(own_files.mutate_state, own_files.read_state),
+    "work": Target(work_files.mutate_work, work_files.read_work),
+    "outputs": Target(work_files.mutate_output, work_files.read_output),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,8 +54,9 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: str) -> Run:
             return {"rows": 1.0}
 
         monkeypatch.setattr(steps, "load", lambda name: step)
-        named = {"curated": fill(tmp_path / "in"), "raw": str(fill(tmp_path / "raw"))}
+        named: dict[str, Any] = {"curated": fill(tmp_path / "in"), "raw": str(fill(tmp_path / "raw"))}
         named |= {"validation": tmp_path / "out", "more": tmp_path / "more"}
-        return steps.run("validate", Validate(), tracking_uri=store, **(named | paths))
+        named |= {"tracking_uri": store}
+        return steps.run("validate", Validate(), **(named | paths))
 
     return run

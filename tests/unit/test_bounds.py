@@ -6,17 +6,22 @@ import tarfile
 import tracemalloc
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from raw_trees import PARAMS, embed_colour, make_raw, put
 
+from refsr.config import Curate
+from refsr.curation.curated_writer import write_curated
+from refsr.curation.extraction import Job, look_at
 from refsr.errors import RefsrError
 from refsr.io import archive as io_archive
 from refsr.io import files
 from refsr.io.files import Extent
 from refsr.io.sources import open_source
 from refsr.io.tar import MAX_FILE
-from refsr.layouts.vggface2 import Tree
+from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
 from refsr.layouts.vggface2_csv import read_sexes
 
 _META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*', re.ASCII)
@@ -108,3 +113,66 @@ def test_a_file_too_large_is_not_read(tmp_path: Path, name: str) -> None:
             source.read(int(source.files.index[source.files["name"] == name][0]))
 
     assert _peak(read) < 2**24
+
+
+def _images(folder: Path, sizes: list[int]) -> list[Extent]:
+    extents = []
+    for number, size in enumerate(sizes):
+        path = folder / f"{number:04d}.jpg"
+        with path.open("wb") as file:
+            file.truncate(size)
+        extents.append(Extent(str(path), 0, size))
+    return extents
+
+
+def test_an_image_too_large_is_not_read_with_the_others(tmp_path: Path) -> None:
+    extents = _images(tmp_path, [10, MAX_FILE + 1])
+
+    def read() -> None:
+        with pytest.raises(RefsrError, match=rf"0001.jpg: {MAX_FILE + 1} bytes; more than {MAX_FILE}"):
+            files.read_all(extents)
+
+    assert _peak(read) < 2**20
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ends"),
+    [
+        ([], []),
+        ([3], [1]),
+        ([30], [1]),
+        ([4, 4, 4], [2, 3]),
+        ([10, 1, 9, 1], [1, 3, 4]),
+        ([0, 0, 30, 0], [2, 3, 4]),
+        ([5, 5], [2]),
+    ],
+)
+def test_portions_hold_no_more_than_they_may(
+    sizes: list[int], ends: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "MOST_HELD", 10)
+    portions = [*files.portions([Extent("a", 0, size) for size in sizes])]
+    assert [part.stop for part in portions] == ends
+    assert [part.start for part in portions] == [0, *ends][: len(ends)]
+
+
+def test_an_identity_of_any_size_is_measured_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_HELD", 2**23)
+    extents = _images(tmp_path, [2**22] * 12)
+    places = dict.fromkeys([*BOX, *LANDMARKS], 1.0)
+    images = pd.DataFrame({"identity": "n000001", "source": [f"{n}.jpg" for n in range(12)], "sex": "m", **places})
+    results = []
+    peak = _peak(lambda: results.append(look_at(Job(images, extents, True), embed_colour, Curate())[0]))
+    assert set(results[0].columns["reason"]) == {"not_jpeg"}
+    assert peak < 2**24
+
+
+def test_measured_in_portions_a_set_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make_raw(tmp_path / "raw")
+    put(raw, "train", 1, "0003_01", b"no image")
+    for name, most in (("whole", files.MOST_HELD), ("portions", 20_000), ("single", 1)):
+        monkeypatch.setattr(files, "MOST_HELD", most)
+        write_curated(PARAMS, raw, tmp_path / name, embed_colour, 1)
+    for path in (tmp_path / "whole").iterdir():
+        for name in ("portions", "single"):
+            assert (tmp_path / name / path.name).read_bytes() == path.read_bytes(), path.name

@@ -30,8 +30,8 @@ def registered(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     with start_run(tracking_uri, "register", Register()) as tracker:
         registry = Registry(tracking_uri, "refsr")
         made_for = example({"hr_size": 32, "scale": 4})
-        version = registry.register(tracker, folder / CHECKPOINT, folder / "metrics.json", made_for, {})
-        registry.make_candidate(version)
+        model = registry.log(folder / CHECKPOINT, folder / "metrics.json", made_for)
+        assert registry.add(tracker, model, {}, None) == "1"
     return folder
 
 

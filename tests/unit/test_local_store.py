@@ -68,7 +68,7 @@ def use(folder: Path) -> None:
     assert list(folder.glob(f"mlruns/*/{run}/artifacts/note.txt"))
 
 
-@pytest.mark.parametrize("how", ["copied", "moved", "legacy copied"])
+@pytest.mark.parametrize("how", ["copied", "moved", "legacy copied", "read-only copied"])
 def test_a_project_goes_with_its_folder(how: str, project: Path, tmp_path: Path) -> None:
     if how == "legacy copied":
         with sqlite3.connect(project / "mlflow.db") as store:
@@ -77,13 +77,20 @@ def test_a_project_goes_with_its_folder(how: str, project: Path, tmp_path: Path)
     there = tmp_path / "elsewhere" / "of the same #1 100%"
     there.parent.mkdir()
     before = files(project)
+    if how == "read-only copied":  # the original can be read only, the copy can be written to
+        (project / "mlflow.db").chmod(0o444)
+        project.chmod(0o555)
     if how == "moved":
         project.rename(there)
     else:
         shutil.copytree(project, there)
+        for path in (there, there / "mlflow.db"):
+            path.chmod(0o755)
     use(there)
     if how != "moved":
         assert files(project) == before
+        for path in (project, project / "mlflow.db"):
+            path.chmod(0o755)
         use(project)
 
 
@@ -109,10 +116,41 @@ def test_a_read_only_project_is_read_and_not_written_to(project: Path, tmp_path:
     assert files(there) == before
 
 
+FORKED = """
+import os, random, signal, sys, threading, time
+from pathlib import Path
+from refsr.integrations import local_store
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # imported once, for all
+draw = random.Random(11)
+began = time.monotonic()
+local_store.prepare("sqlite:///whole.db")
+lasts = time.monotonic() - began
+os.unlink("whole.db")
+for _ in range(8):
+    delay = draw.uniform(0, lasts)
+    child = os.fork()
+    if not child:
+        threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        local_store.prepare("sqlite:///mlflow.db")
+        time.sleep(60)
+    os.waitpid(child, 0)
+    if Path("mlflow.db").exists():
+        tables = local_store._recorded(Path("mlflow.db"))
+        assert tables == os.path.realpath("mlflow.db"), tables
+        os.unlink("mlflow.db")
+"""
+
+
+def test_kills_at_random_moments_leave_a_whole_store_or_none(tmp_path: Path) -> None:
+    run_in(tmp_path, "env", f"PYTHONPATH={ROOT}", sys.executable, "-c", FORKED)
+    open_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
+
+
 def test_kills_while_a_store_is_made_leave_it_usable(tmp_path: Path) -> None:
     draw = random.Random(7)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for _ in range(4):
+    for _ in range(2):
         process = subprocess.Popen([sys.executable, "-c", OPEN], cwd=tmp_path, env=environment)
         until = time.monotonic() + 60
         while not list(tmp_path.glob("*mlflow.db*")) and process.poll() is None and time.monotonic() < until:

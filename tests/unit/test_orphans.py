@@ -14,12 +14,25 @@ from refsr.config import Validate
 from refsr.integrations import dead_runs
 from refsr.integrations.tracking import open_store, start_run
 
+ROOT = Path(__file__).parents[2]
 OPENED = """
 import os, signal, sys
 from refsr.config import Validate
 from refsr.integrations.tracking import start_run
 with start_run(sys.argv[1], "validate", Validate()):
     os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+LOGGED = """
+import os, signal, sys
+from pathlib import Path
+import mlflow
+from registering import Pipeline
+kill = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+mlflow.MlflowClient.log_model_artifacts = kill  # the model is made, its files are not there yet
+pipeline = Pipeline(sys.argv[1], Path("project"))
+pipeline.train(1)
+pipeline.register()
 """
 
 
@@ -78,3 +91,29 @@ def test_a_killed_process_is_reported_and_its_run_closed(tracking_uri: str, tmp_
     client: Any = open_store(tracking_uri).MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("refsr").experiment_id])
     assert (run.info.status, run.data.tags["error"]) == ("KILLED", dead_runs.ERROR)
+
+
+@pytest.mark.parametrize("way", ["doctor", "the next run"])
+def test_a_model_that_a_killed_process_was_logging_is_failed(tracking_uri: str, tmp_path: Path, way: str) -> None:
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    killed = subprocess.run([sys.executable, "-c", LOGGED, tracking_uri], env=environment, cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    client: Any = open_store(tracking_uri).MlflowClient()
+    experiment = client.get_experiment_by_name("refsr").experiment_id
+    living = client.create_run(experiment, tags=dead_runs.process_tags()).info.run_id
+    client.create_logged_model(experiment, "living", source_run_id=living)
+    ended = client.create_run(experiment).info.run_id
+    client.create_logged_model(experiment, "ended", source_run_id=ended)
+    client.set_terminated(ended, "KILLED")
+    client.create_logged_model(experiment, "of no run")
+    before = doctor.runs(tracking_uri)
+    assert (before.state, before.told.partition("; ")[2]) == ("warn", "2 models never finished: still PENDING")
+    if way == "doctor":
+        fixed = "1 left open by dead processes: closed as KILLED; 2 models never finished: closed as FAILED"
+        assert doctor.runs(tracking_uri, fix=True).told == fixed
+    else:
+        with start_run(tracking_uri, "validate", Validate()):
+            pass
+    assert doctor.runs(tracking_uri).state == "ok"
+    states = {model.name: str(model.status) for model in client.search_logged_models([experiment])}
+    assert states == {"refsr": "FAILED", "ended": "FAILED", "living": "PENDING", "of no run": "PENDING"}

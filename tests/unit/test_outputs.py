@@ -1,13 +1,22 @@
 """What an output may replace: what the same stage wrote, and nothing else."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from helpers import let_others_in
 from output_stage import Run, fill, stage, store, tree
 
+from pipelines import backup, local
+from pipelines.compile import compile_package
+from refsr import steps
+from refsr.__main__ import main
 from refsr.errors import RefsrError
 from refsr.io import marker
+from tools import docker
+
+NOBODY = 65534
 
 __all__ = ["stage", "store"]  # fixtures
 
@@ -146,3 +155,94 @@ def test_a_path_that_cannot_be_is_one_message(stage: Run, tmp_path: Path, case: 
         stage(**{port: given})
     assert (tmp_path / "plain").read_text() == "mine"
     assert not list(tmp_path.glob("*.partial*"))
+
+
+@pytest.fixture
+def somebody(tmp_path: Path) -> Iterator[None]:
+    """The test runs as a user whom permissions hold, also where it was started by root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    let_others_in(tmp_path)
+    os.chown(tmp_path, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    yield
+    os.seteuid(0)
+
+
+READ_ONLY = ("the folder above", "far above", "the output", "in the output", "scratch", "key")
+
+
+@pytest.mark.usefixtures("somebody")
+@pytest.mark.parametrize("what", READ_ONLY)
+def test_a_read_only_place_is_refused_before_an_input_is_read(
+    stage: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def read(*_: object) -> str:
+        raise AssertionError("an input was read")
+
+    monkeypatch.setattr(steps, "_fingerprint", read)
+    top = tmp_path / "top"
+    place = top / "a" / "b" if what == "far above" else top / "out"
+    top.mkdir()
+    closed = {"the folder above": top, "far above": top, "the output": place, "in the output": place / "deep"}
+    closed |= {"scratch": top / "out.partial", "key": top / "out.partial-key"}
+    if what in ("the output", "in the output"):
+        fill(place), fill(place / "deep")
+        marker.write(place, "validate")
+    if what in ("scratch", "key"):
+        closed["key"].write_text('{"refsr": "scratch"}')
+        fill(closed["scratch"])
+    closed[what].chmod(0o444 if what == "key" else 0o555)
+    before = tree(top)
+    with pytest.raises(RefsrError, match=f"output --validation .*: {closed[what]}: may not be written to"):
+        stage(validation=place)
+    assert tree(top) == before
+    closed[what].chmod(0o755)
+
+
+@pytest.mark.usefixtures("somebody")
+def test_a_read_only_file_of_a_command_is_refused_before_an_input_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0o555)
+    for words in (
+        ["upscale", "no.png", "-o", "closed/out.png", "--model", "no.safetensors"],
+        ["inspect", "--curated", "no", "-o", "closed/more/page.html"],
+        ["import-caffe", "no.caffemodel", "-o", "closed/out.safetensors"],
+    ):
+        assert main(words) == 1
+        assert capsys.readouterr().err.startswith(f"refsr: error: {closed}: may not be written to"), words
+    with pytest.raises(RefsrError, match="closed: may not be written to"):
+        compile_package(closed / "package.yaml", None)
+    with pytest.raises(RefsrError, match="closed: may not be written to"):
+        backup.get(closed / "dumps", "s3://nobody/dumps")
+    for run in (local.main, docker.main):
+        assert run(["--output", "closed/out", "--params", "no.yaml"]) == 1
+        assert "closed: may not be written to" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("somebody")
+@pytest.mark.parametrize("what", ["state", "store", "folder of the store", "no folder of the store"])
+def test_a_read_only_state_or_store_is_refused_before_an_input_is_read(
+    stage: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def read(*_: object) -> str:
+        raise AssertionError("an input was read")
+
+    monkeypatch.setattr(steps, "_fingerprint", read)
+    place = tmp_path / "place"
+    place.mkdir()
+    uri = f"sqlite:///{place}/{'no/' if what.startswith('no ') else ''}mlflow.db"
+    if what == "store":
+        (place / "mlflow.db").touch(0o444)
+    elif not what.startswith("no "):
+        place.chmod(0o555)
+    given = {"state": place} if what == "state" else {"tracking_uri": uri}
+    with pytest.raises(RefsrError, match=r"may not be written to|cannot be opened: .*/place/no: no such folder"):
+        stage(**given)
+    place.chmod(0o755)
+    assert [path.name for path in place.iterdir()] == ["mlflow.db"] * (what == "store")

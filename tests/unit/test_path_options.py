@@ -18,6 +18,7 @@ from refsr.inference.images import FORMATS, is_own_image, write_image
 from refsr.io.paths import path_option, path_text
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr
+from tools import docker, images
 
 STAGES = (*steps.STEPS, *steps.SIDE_STEPS)
 OTHERS = ("inspect", "show", "import-caffe", "promote", "rollback", "transfer", "upscale")
@@ -116,9 +117,10 @@ def test_upscale_replaces_no_picture_that_it_did_not_write(
     told = "refsr did not write it" if way == "another picture" else "is the input"
     assert told in capsys.readouterr().err
     assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
-    for _ in range(2):  # what it wrote itself it may replace, and a link to that stays
-        assert cli.main([*words, "out.png"]) == 0
-    (tmp_path / "to.png").symlink_to("out.png")
+    longest = f"{'é' * 125}x.png"
+    for name in ("out.png", "out.png", longest, longest):  # what it wrote itself it may replace
+        assert cli.main([*words, name]) == 0
+    (tmp_path / "to.png").symlink_to("out.png")  # and a link to that stays
     before = (tmp_path / "out.png").stat().st_ino
     assert cli.main([*words, "to.png"]) == 0
     assert (tmp_path / "to.png").is_symlink()
@@ -151,3 +153,79 @@ def test_pages_packages_and_checkpoints_replace_only_their_like(
     with pytest.raises(RefsrError, match="refsr did not write it"):
         compile_package(tmp_path / "params.yaml", None)
     assert {path.read_text() for path in tmp_path.iterdir()} == {"synthesize: {}\n"}
+
+
+# Options and arguments that take text and name no file of this machine.
+NO_PATHS = {
+    *("shard", "variant", "kfp", "s3", "version", "source", "target", "name"),
+    *("endpoint", "namespace", "tracking_uri", "image", "experiment", "run_name", "cron", "run"),
+    *("uri", "registry", "tag", "base"),
+}
+MAINS = (kubeflow.main, local.main, backup.main, docker.main, images.main)
+
+
+class _Made(BaseException):
+    """A parser that is about to be used."""
+
+    def __init__(self, parser: argparse.ArgumentParser) -> None:
+        super().__init__()
+        self.parser = parser
+
+
+def _leaves(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parser, and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield from _leaves(each)
+
+
+@pytest.fixture
+def parsers(monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
+    """The parsers of every command of the project."""
+
+    def stop(parser: argparse.ArgumentParser, *given: object) -> None:
+        del given
+        raise _Made(parser)
+
+    found = [leaf for stage in STAGES for leaf in _leaves(cli._parser([stage]))]
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    for run in MAINS:
+        with pytest.raises(_Made) as made:
+            run([])
+        found += _leaves(made.value.parser)
+    return found
+
+
+def test_every_option_that_takes_a_path_refuses_a_tilde(parsers: list[argparse.ArgumentParser]) -> None:
+    texts = [
+        action
+        for parser in parsers
+        for action in parser._actions
+        if action.nargs != 0 and not action.choices and action.type not in (int, float)
+    ]
+    assert {action.dest for action in texts if action.type is None} == NO_PATHS
+    paths = [action for action in texts if action.type is not None]
+    assert len(paths) > 40
+    assert {action.type for action in paths} == {path_option, path_text}
+    for read in (path_option, path_text):
+        for text in ("~", "~/x", "~root/x"):
+            with pytest.raises(RefsrError, match="`~` is not expanded; write /"):
+                read(text)
+
+
+@pytest.mark.parametrize("store", ["sqlite:///~/mlflow.db", "~/mlruns", "file://~/mlruns"])
+def test_a_store_below_a_tilde_is_refused(
+    store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("register: {}\n")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    for words in (["rollback"], ["promote"], ["transfer", "--to", "sqlite:///b.db"]):
+        assert cli.main(words) == 1
+        assert "`~` is not expanded; write /" in capsys.readouterr().err
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert cli.main(["transfer", "--from", store, "--to", "sqlite:///b.db"]) == 1
+    assert "`~` is not expanded" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from raw_trees import draw
 
 from refsr.errors import RefsrError
 from refsr.inference.images import read_image
+from refsr.io.jpeg import JpegError, decode
 
 PIXELS = np.ascontiguousarray(draw(1, 1)[..., ::-1])[:90]  # (90, 120, 3)
 NAN = struct.pack("<d", float("nan"))
@@ -170,3 +173,34 @@ def test_texts_of_many_megabytes_do_not_fill_the_memory(tmp_path: Path) -> None:
     for number in range(80):
         texts.add_text(f"note {number}", "x" * 900_000, zip=True)
     np.testing.assert_array_equal(read(tmp_path, saved("PNG", pnginfo=texts)), PIXELS)
+
+
+def claiming(kind: str, side: int) -> bytes:
+    """A small file whose header says that it is square, with this side."""
+    data = bytearray(saved(kind))
+    if kind == "PNG":
+        return bytes(data[:8]) + chunk(b"IHDR", struct.pack(">II", side, side) + bytes(data[24:29])) + bytes(data[33:])
+    if kind == "JPEG":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = struct.pack(">HH", side, side)
+        return bytes(data)
+    moving = {"save_all": True, "append_images": [Image.fromarray(255 - PIXELS)]}  # frames less than the canvas
+    data = bytearray(saved(kind, **moving))
+    data[24:30] = (side - 1).to_bytes(3, "little") * 2
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, kind: str) -> None:
+    for side in (8001, 16383):
+        with pytest.raises(RefsrError, match=r"photo: .*too large; at most 64,000,000 pixels"):
+            read(tmp_path, claiming(kind, side))
+
+
+def test_the_decoders_refuse_too_many_pixels_themselves(tmp_path: Path) -> None:
+    with pytest.raises(JpegError, match="at most 64,000,000"):
+        decode(claiming("JPEG", 8001))
+    (tmp_path / "photo.png").write_bytes(claiming("PNG", 8001))
+    script = "import refsr, sys, cv2; cv2.imread(sys.argv[1])"
+    opened = subprocess.run([sys.executable, "-c", script, tmp_path / "photo.png"], capture_output=True, text=True)
+    assert "CV_IO_MAX_IMAGE_PIXELS" in opened.stderr

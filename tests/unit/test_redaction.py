@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from registering import Pipeline
 
+from pipelines.cluster import load_cluster
 from refsr.config import Fetch, Register, Validate
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import start_run
+from refsr.params import parse_section
 from refsr.redaction import hide, holds_secret
 from refsr.steps.transfer import transfer
 
@@ -113,6 +115,51 @@ def no_file_holds_it(folder: Path) -> None:
     for path in folder.rglob("*"):
         for spelling in SPELLINGS:
             assert not path.is_file() or spelling.encode() not in path.read_bytes(), path
+
+
+CLUSTERS = (
+    "secrets: [{name: s3, env: {}, password: c4nary-word}]\n",
+    "secrets: [c4nary-word]\n",
+    "secrets: c4nary-word\n",
+    "secrets: {name: {token: c4nary-word}}\n",
+    "secret: {value: c4nary-word}\n",
+    "state: {api_key: c4nary-word}\n",
+    "target: {endpoint: {password: c4nary-word}}\n",
+    "tasks: {curate: {cpu: {secret: [c4nary-word]}}}\n",
+    "tasks: {curate: [{secret: c4nary-word}]}\n",
+    "secrets:\n  - {name: s3, password: c4nary-word: x]\n",
+    "password: c4nary-word\npassword: c4nary-word\n",
+    "password: *c4nary\n",
+    "password: !c4nary word\n",
+    "password: !!int c4nary\n",
+    "password: c4nary-\x00word\n",
+)
+
+
+@pytest.mark.parametrize("text", CLUSTERS)
+def test_a_fault_in_a_cluster_file_does_not_show_a_secret(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(text)
+    with pytest.raises(RefsrError) as caught:
+        load_cluster(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "c4nary" not in str(caught.value)
+
+
+def test_a_fault_in_a_params_file_does_not_show_a_secret() -> None:
+    for values in (
+        {"password": "c4nary-word"},
+        {"repository": {"password": "c4nary-word"}},
+        [{"token": "c4nary-word"}],
+    ):
+        with pytest.raises(RefsrError) as caught:
+            parse_section("fetch", values)
+        assert "c4nary" not in str(caught.value)
+
+
+def test_a_value_that_is_no_secret_is_shown() -> None:
+    with pytest.raises(RefsrError, match=r"train_sisr\.steps: .*, not 'many'"):
+        parse_section("train_sisr", {"steps": "many"})
 
 
 @pytest.mark.parametrize("name", ["PWD", "OLDPWD"])

@@ -6,6 +6,7 @@ import os
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -269,8 +270,8 @@ def test_a_kill_as_the_index_is_written_leaves_no_index_of_another_archive(
         io_archive.fill(str(tmp_path / "a.tar"), tmp_path / "work", lambda name, size: True)
         return list(pd.read_parquet(tmp_path / "work" / "index.parquet")["name"])
 
-    def save_and_die(table: pd.DataFrame, folder: Path) -> None:
-        save(table, folder)
+    def save_and_die(table: pd.DataFrame, folder: Path, *known: Any) -> None:
+        save(table, folder, *known)
         raise KeyboardInterrupt
 
     pack("first")

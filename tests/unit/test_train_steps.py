@@ -8,7 +8,9 @@ import torch
 from helpers import make_curated
 
 from refsr.config import Loss, Section, Training
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
+from refsr.evaluation.pairing import pairs
 from refsr.models import build
 from refsr.models.checkpoint import read_checkpoint, save_model
 from refsr.params import load_section
@@ -17,7 +19,7 @@ from refsr.steps.train_sisr import train_sisr
 from refsr.tracker import NullTracker
 from refsr.training.loop import Learner
 from refsr.training.objective import Objective
-from refsr.training.pairs import Batch
+from refsr.training.pairs import Batch, Pairs
 
 PROFILES = Path(__file__).parents[2] / "params"
 
@@ -74,3 +76,48 @@ def test_the_papers_variants_learn_at_64_pixels(variant: str, model: str) -> Non
     parts = learner.train_step(Batch(*torch.rand(2, 1, 3, 64, 64)))
     assert parts["loss"] > 3 * 64 * 64 * parts["l1"]
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in network.parameters())
+
+
+def test_images_that_the_scale_does_not_divide_end_the_stage_at_once(tmp_path: Path) -> None:
+    curated = make_curated(tmp_path / "curated", identities=4, images=2, train=2, size=36)
+    sisr = _section("tiny", "train_sisr", warm_start_step=1)
+    with pytest.raises(RefsrError, match=r"36 pixels \(curate.hr_size\) are no multiple of train_sisr.scale: 8; set"):
+        train_sisr(sisr, NullTracker(), curated=curated, validation=tmp_path, sisr=tmp_path / "sisr")  # type: ignore[arg-type]
+    assert not (tmp_path / "sisr").exists()
+
+
+def _snapshot(folder: Path, hr_size: int) -> Path:
+    folder.mkdir()
+    config = {"model": "sisr", "variant": "compact", "hr_size": hr_size, "scale": 8, "width": 16, "blocks": 1}
+    save_model(folder / "warm.safetensors", build(config), {})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("hr_size", "images", "told"),
+    [
+        (64, 2, "trained for HR images of 64 pixels, and .*curated has 32 .* run the stage `train_sisr` again"),
+        (32, 0, "n000000 has 1 training image, and its reference must be another; set curate.train_images"),
+    ],
+)
+def test_what_refsr_cannot_train_on_ends_the_stage_at_once(
+    tmp_path: Path, hr_size: int, images: int, told: str
+) -> None:
+    curated = make_curated(tmp_path / "curated", identities=4, images=images, train=2)
+    sisr = _snapshot(tmp_path / "sisr", hr_size)
+    refsr = _section("tiny", "train_refsr")
+    with pytest.raises(RefsrError, match=told):
+        train_refsr(refsr, NullTracker(), curated=curated, sisr=sisr, refsr=tmp_path / "refsr")  # type: ignore[arg-type]
+    assert not (tmp_path / "refsr").exists()
+
+
+def test_a_set_without_training_images_ends_the_stage_at_once(tmp_path: Path) -> None:
+    curated = make_curated(tmp_path / "curated", identities=4, images=2, train=0)
+    with pytest.raises(RefsrError, match="no image is for training"):
+        Pairs(Curated(curated), 0, 2)
+
+
+def test_a_test_split_of_references_alone_is_refused(tmp_path: Path) -> None:
+    curated = make_curated(tmp_path / "curated", identities=4, images=0)
+    with pytest.raises(RefsrError, match="no image beside the references"):
+        pairs(Curated(curated).table, 0)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from refsr.errors import RefsrError
+from refsr.io.exhausted import lacks_memory_for
 
 # index of each convolution in torchvision's VGG16 and its channels, in the five slices after which LPIPS looks
 SLICES = (((0, 64), (2, 64)), ((5, 128), (7, 128)), ((10, 256), (12, 256), (14, 256)),
@@ -72,6 +73,8 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such file of LPIPS weights; {hint}") from error
     except Exception as error:  # torch.load raises what it likes for a damaged or foreign file
+        if lacks_memory_for(error, path):
+            raise
         raise RefsrError(f"{path}: cannot be read as LPIPS weights ({error}); {hint}") from error
     needed = [f"net.slice{number}.{index}.weight" for number, layers in enumerate(SLICES, 1) for index, _ in layers]
     needed += [name.replace("weight", "bias") for name in needed]

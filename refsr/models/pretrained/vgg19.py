@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from refsr.errors import RefsrError
+from refsr.io.exhausted import lacks_memory_for
 from refsr.models.pretrained.vgg import VggFeatures, rgb_convolution
 
 CONVOLUTIONS = (2, 2, 4, 4, 4)  # in each of the five blocks
@@ -46,6 +47,8 @@ def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
             "torchvision), or choose perceptual: hed or efficientnet, whose weights are installed"
         ) from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        if lacks_memory_for(error, path):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RefsrError(f"vgg19_weights: {path}: cannot be read as a state dict: {reason}") from error
 

@@ -1,0 +1,117 @@
+"""Files that one stage leaves for another: a damaged one is one message with the stage to run again.
+
+A checksum is [bytes, CRC-32]. It finds damage, not forgery.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from refsr.errors import RefsrError
+from refsr.io.exhausted import lacks_memory_for
+
+_PIECE = 2**20  # bytes read at a time
+_SHOWN = 200  # characters of a reason
+_SEAL = "crc32"  # the key of a document's own checksum
+
+Checksum = list[int]
+Columns = Mapping[str, Callable[[Any], bool]]
+
+
+def damaged(path: Path, stage: str, why: str) -> RefsrError:
+    """The error for a file that `stage`, a command, has to write again."""
+    reason = next(iter(why.splitlines()), "")[:_SHOWN]
+    return RefsrError(f"{path}: missing or damaged ({reason}); run the stage `{stage}` again")
+
+
+@contextmanager
+def reading(path: Path, stage: str) -> Iterator[None]:
+    """Raise RefsrError, naming file and stage, for whatever a reader raises in the block."""
+    try:
+        yield
+    except RefsrError:
+        raise
+    except Exception as error:  # readers raise what they like for a damaged file
+        if path.is_file() and lacks_memory_for(error, path):
+            raise
+        raise damaged(path, stage, str(error) or type(error).__name__) from error
+
+
+def read_text(path: Path, stage: str) -> str:
+    """The text of a UTF-8 file that `stage` wrote. Raises RefsrError where it is missing or damaged."""
+    with reading(path, stage):
+        return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path, stage: str) -> dict[str, Any]:
+    """The JSON object in a file that `stage` wrote. Raises RefsrError where there is none."""
+    with reading(path, stage):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            raise TypeError("no JSON object in it")
+        return document
+
+
+def seal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with a checksum of itself."""
+    return {**document, _SEAL: _code(document)}
+
+
+def is_sealed(document: Mapping[str, Any]) -> bool:
+    """Whether a document is as it was when it was sealed; one without a seal is not."""
+    return bool(document.get(_SEAL) == _code({key: value for key, value in document.items() if key != _SEAL}))
+
+
+def read_sealed(path: Path, stage: str) -> dict[str, Any]:
+    """As `read_json`, of a sealed document. Raises RefsrError also where the seal does not fit."""
+    document = read_json(path, stage)
+    if not is_sealed(document):
+        raise damaged(path, stage, "it does not fit its own checksum")
+    return document
+
+
+def _code(document: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(document, sort_keys=True).encode())
+
+
+def read_table(path: Path, needed: Columns, stage: str) -> pd.DataFrame:
+    """A Parquet table that `stage` wrote.
+
+    Args:
+        path: The file.
+        needed: Columns it must have, and what their types must be.
+        stage: The command that writes it.
+
+    Raises:
+        RefsrError: It is missing, damaged or another table.
+    """
+    with reading(path, stage):
+        table = pd.read_parquet(path)
+        for name, is_right in needed.items():
+            if name not in table or not is_right(table[name].dtype):
+                raise TypeError(f"column {name} is missing or of another type")
+        return table
+
+
+def checksum(path: Path) -> Checksum:
+    """The checksum of a file. Raises OSError where it is no readable file."""
+    size, code = 0, 0
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(_PIECE):
+            size, code = size + len(data), zlib.crc32(data, code)
+    return [size, code]
+
+
+def is_whole(path: Path, known: object) -> bool:
+    """Whether a file has this checksum; one of another length is not read. Raises PermissionError."""
+    try:
+        return [path.stat().st_size] == list(known)[:1] and checksum(path) == known  # type: ignore[call-overload]
+    except PermissionError:
+        raise
+    except (OSError, TypeError):
+        return False
