@@ -10,7 +10,7 @@ import numpy as np
 from refsr.config import Curate
 from refsr.curation import alignment, decoding, image_stats
 from refsr.curation.decoding import Reject
-from refsr.layouts.vggface2 import BOX, LANDMARKS
+from refsr.layouts.base import BOX, LANDMARKS
 
 COLOUR = ("red", "green", "blue")  # means over the crop
 MEASURES = (

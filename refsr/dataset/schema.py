@@ -14,7 +14,7 @@ class Column(NamedTuple):
 
 
 MANIFEST: dict[str, Column] = {
-    "identity": Column("str", "VGGFace2's class, nXXXXXX"),
+    "identity": Column("str", "name of its folder: VGGFace2's class, nXXXXXX, or the person's name"),
     "split": Column("str", "train or test; an identity is in one of them only"),
     "role": Column("str", "reference or image; each identity has exactly one reference"),
     "source": Column("str", "the raw file, relative to the raw folder"),

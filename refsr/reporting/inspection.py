@@ -18,7 +18,9 @@ from refsr.errors import RefsrError
 from refsr.io import sources
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
-from refsr.layouts.vggface2 import BOX, Tree, identity_of, is_wanted
+from refsr.layouts.base import BOX
+from refsr.layouts.registry import needed
+from refsr.layouts.tree import Tree
 from refsr.reporting.charts import histogram
 from refsr.reporting.page import render
 
@@ -83,6 +85,7 @@ def _is_page(path: Path) -> bool:
 def inspect(curated: Curated, raw: str | Path | None) -> str:
     """The page, its images inside it."""
     rejects, summary = _rejects(curated.folder), _summary(curated.folder)
+    layout = str(summary.get("layout", "vggface2"))
     manifest = curated.table
     splits = {name: manifest[manifest["split"] == name] for name in SPLITS}
     return render(
@@ -96,7 +99,9 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
         people={name: list(_people(curated, rows)) for name, rows in splits.items()},
         histograms=_histograms(splits),
         reasons=_reasons(rejects, summary),
-        examples=_examples(curated, rejects, raw) if raw else {},
+        examples=_examples(curated, rejects, raw, layout) if raw else {},
+        layout=layout,
+        outside=summary.get("images_outside"),
         with_raw=raw is not None,
         empty=summary.get("empty_identities"),
     )
@@ -204,17 +209,19 @@ def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, A
 class _Raw:
     """The raw set, of which some files are looked at; a tar.gz is read through for them once."""
 
-    def __init__(self, raw: str | Path, shown: set[str], work: Path) -> None:
+    def __init__(self, raw: str | Path, shown: set[str], work: Path, layout: str) -> None:
         try:
             sources.check(raw)
         except RefsrError as error:
             raise RefsrError(f"{error}; name the raw set that was curated with --raw, or leave it out") from error
 
-        def wanted(name: str, size: int) -> bool:
-            return is_wanted(name, size) and (name in shown or not identity_of(name))
+        is_needed, is_metadata = needed(layout), needed(layout, lambda identity: False)
 
-        tree = Tree(sources.open_source(raw, work, wanted))
-        self.boxes = tree.boxes()
+        def wanted(name: str, size: int) -> bool:
+            return is_needed(name, size) and (name in shown or is_metadata(name, size))
+
+        tree = Tree(sources.open_source(raw, work, wanted), layout)
+        self.boxes = tree.metadata.boxes()
         self._source = tree.source
         names = tree.source.files["name"]
         rows = np.flatnonzero(names.isin(shown))
@@ -225,7 +232,7 @@ class _Raw:
         return self._source.read(self._rows[name]) if name in self._rows else None
 
 
-def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path) -> dict[str, list[Example]]:
+def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path, layout: str) -> dict[str, list[Example]]:
     """Reason -> images left out for it, from the least to the greatest measured value."""
     chosen: dict[str, list[dict[Hashable, Any]]] = {}
     for reason, group in rejects.groupby("reason"):
@@ -234,7 +241,7 @@ def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path) -> dict[
     rows = [row for group in chosen.values() for row in group]
     shown = {name for row in rows for name in (row["source"], row["detail"].removeprefix(_COPY_OF))}
     with tempfile.TemporaryDirectory(prefix="refsr-inspect-") as work:
-        opened = _Raw(raw, shown, Path(work))
+        opened = _Raw(raw, shown, Path(work), layout)
         return {reason: [_example(curated, row, opened) for row in group] for reason, group in chosen.items()}
 
 
