@@ -74,13 +74,17 @@ def choose(name: str, source: Source) -> str:
 
 
 def image_folders(source: Source) -> set[str]:
-    """The folders that hold what any layout takes for an image."""
+    """The folders that hold what any layout takes for an image of an identity."""
     folders: set[str] = set()
     for name in source.files["name"]:
         folder = name.rpartition("/")[0]
-        if folder and folder not in folders and _is_image(name):
+        if folder not in folders and _is_of_an_identity(name):
             folders.add(folder)
     return folders
+
+
+def _is_of_an_identity(name: str) -> bool:
+    return any(layout.identity_of(name) and layout.is_image(name) for layout in LAYOUTS.values())
 
 
 def _is_image(name: str) -> bool:
