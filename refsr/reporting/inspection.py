@@ -221,7 +221,7 @@ class _Raw:
             return is_needed(name, size) and (name in shown or is_metadata(name, size))
 
         tree = Tree(sources.open_source(raw, work, wanted), layout)
-        self.boxes = tree.metadata.boxes()
+        self.boxes = tree.metadata.boxes() if tree.metadata.has_boxes else None
         self._source = tree.source
         names = tree.source.files["name"]
         rows = np.flatnonzero(names.isin(shown))
@@ -257,28 +257,29 @@ def _example(curated: Curated, row: dict[Hashable, Any], raw: _Raw) -> Example:
     return Example(row["source"], row["value"], pictures)
 
 
-def _look(data: bytes | None, source: str, boxes: pd.DataFrame, title: str) -> Picture:
+def _look(data: bytes | None, source: str, boxes: pd.DataFrame | None, title: str) -> Picture:
     """A raw image from its file's bytes, reduced, its face box framed."""
+    any_format = boxes is None  # as in curation: a set with box files is of JPEGs
     if data is None:
         return Picture(title, None, "not in the raw set")
     try:
-        width, height = _size(data)
+        width, height = _size(data, any_format)
         image, reduction = decoding.decode(data, max(width, height) / THUMB)
     except decoding.Reject as fault:
         return Picture(title, None, fault.detail or REASONS[fault.reason])
     shrink = min(1.0, THUMB / max(image.shape[:2]))
     image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     name = f"{Path(source).parent.name}/{Path(source).stem}"
-    if name in boxes.index:
+    if boxes is not None and name in boxes.index:
         x, y, w, h = boxes.loc[name, list(BOX)].to_numpy(float) * shrink / reduction
         cv2.rectangle(image, (round(x), round(y)), (round(x + w), round(y + h)), _FRAME, 1)
     return Picture(title, image)
 
 
-def _size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a whole JPEG that is small enough to be decoded; that it is tiny is no reason not to look."""
+def _size(data: bytes, any_format: bool) -> tuple[int, int]:
+    """(width, height) of a whole image that is small enough to be decoded; that it is tiny is no reason not to look."""
     try:
-        return decoding.image_size(data)
+        return decoding.image_size(data, any_format=any_format)
     except decoding.Reject as fault:
         if fault.reason != "tiny":
             raise
