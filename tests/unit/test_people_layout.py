@@ -2,10 +2,8 @@
 
 import json
 import shutil
-import struct
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +12,6 @@ from raw_trees import draw, embed_colour, make_raw
 
 from refsr.__main__ import main
 from refsr.config import Curate, Synthesize, Validate
-from refsr.curation import alignment, decoding
 from refsr.curation.curated_writer import write_curated, write_part
 from refsr.curation.extraction import crops_file
 from refsr.curation.partition import Share
@@ -52,10 +49,6 @@ def put(raw: Path, *names: str) -> Path:
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_bytes(b"")
     return raw
-
-
-def encoded_as(suffix: str, image: np.ndarray) -> bytes:
-    return bytes(cv2.imencode(suffix, image)[1])
 
 
 def tables(folder: Path) -> dict[str, bytes]:
@@ -110,55 +103,6 @@ def test_a_part_read_by_another_layout_is_refused(tmp_path: Path) -> None:
     write_part(PARAMS, raw, tmp_path / "part", embed_colour, 1, Share(1, 2), DETECTOR, "vggface2")
     with pytest.raises(RefsrError, match=r"part: read by data\.layout vggface2, not people"):
         write_curated(PARAMS, raw, tmp_path / "whole", embed_colour, 1, [tmp_path / "part"], DETECTOR, layout="people")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".webp", ".bmp", ".jpg"])
-def test_other_formats_are_read_by_their_content(tmp_path: Path, suffix: str) -> None:
-    """Whatever the name; the pixels are those of a JPEG without its losses."""
-    raw = make_people(tmp_path / "raw", NAMES[:5], views=3)
-    encoded = cv2.imencode(".png" if suffix == ".jpg" else suffix, draw(1, 9), [cv2.IMWRITE_WEBP_QUALITY, 101])[1]
-    (raw / NAMES[0] / f"other{suffix}").write_bytes(encoded.tobytes())
-    write_curated(PARAMS, raw, tmp_path / "curated", embed_colour, 1, detector=DETECTOR)
-    curated = Curated(tmp_path / "curated")
-    (row,) = np.flatnonzero(curated.table["source"] == f"{NAMES[0]}/other{suffix}")
-    box = curated.table.iloc[row]
-    expected = alignment.square_crop(
-        np.ascontiguousarray(draw(1, 9)[..., ::-1]), box[["x", "y", "w", "h"]].to_numpy(float), PARAMS.crop_factor, 32
-    )
-    np.testing.assert_array_equal(curated.pixels(np.array([row]))[0], expected)
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"", "zero_byte"),
-        (b"<html>", "not_jpeg"),
-        (b"GIF89a" + bytes(40), "not_jpeg"),
-        (encoded_as(".png", draw(1, 1))[:2000], "truncated"),
-        (encoded_as(".webp", draw(1, 1))[:2000], "truncated"),
-        (encoded_as(".bmp", draw(1, 1))[:2000], "truncated"),
-        (encoded_as(".png", draw(1, 1)[:20, :20]), "tiny"),
-        (struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54, 0, 0, 54, 40, 9000, 9000, 1, 24, 0, 0, 0, 0, 0, 0), "oversized"),
-        (
-            struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54, 0, 0, 54, 40, 90000, 90000, 1, 24, 0, 0, 0, 0, 0, 0),
-            "oversized",
-        ),
-    ],
-)
-def test_what_is_no_sound_image_has_its_reason(data: bytes, reason: str) -> None:
-    with pytest.raises(decoding.Reject) as caught:
-        decoding.image_size(data, any_format=True)
-        decoding.decode(data, 1)
-    assert caught.value.reason == reason
-
-
-def test_colours_are_eight_bits_and_what_is_transparent_is_white() -> None:
-    deep = np.full((40, 40), 257 * 100, np.uint16)
-    assert np.unique(decoding.decode(encoded_as(".png", deep), 1)[0]).tolist() == [100]
-    clear = np.zeros((40, 40, 4), np.uint8)
-    assert np.unique(decoding.decode(encoded_as(".png", clear), 1)[0]).tolist() == [255]
-    large, reduction = decoding.decode(encoded_as(".png", np.full((101, 90, 3), 7, np.uint8)), 4)
-    assert (large.shape, reduction, np.unique(large).tolist()) == ((26, 23, 3), 4, [7])
 
 
 def test_names_of_work_files_are_plain_short_and_apart_where_case_does_not_count(tmp_path: Path) -> None:
