@@ -117,8 +117,8 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
             command.add_argument(*options, type=path_option, metavar="PATH", help=_HELP.get(key, kind), **needed)
     command.set_defaults(command=_run_stage, stage=name, options=[])
     if name in ("curate", "merge"):
-        told = "vggface2, people (a folder per person) or auto (default: data.layout of params)"
-        command.add_argument("--layout", metavar="NAME", help=told)
+        text = "vggface2, people (a folder per person) or auto (default: data.layout of params)"
+        command.add_argument("--layout", metavar="NAME", help=text)
         command.set_defaults(options=["layout"])
     if name == "curate":
         command.add_argument("--shard", metavar="I/N", help="measure the I-th of N parts only, for `merge`")

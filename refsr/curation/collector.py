@@ -51,13 +51,13 @@ class Measuring:
 
         is_needed = needed(layout, taken)
 
-        def wanted(name: str, size: int) -> bool:
+        def is_kept(name: str, size: int) -> bool:
             return is_needed(name, size) or name.rpartition("/")[2] == PLANTED
 
         self.count = 0  # images measured by this very run
         self._work = _work_folder(folder)
         known = [part / WORK / "spool" for part in joined]
-        self.tree = Tree(open_source(raw, self._work / "spool", wanted, known), layout)
+        self.tree = Tree(open_source(raw, self._work / "spool", is_kept, known), layout)
         if joined:
             partition.check(joined, self.tree.source.signature, params, self.tree.layout)
         self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])

@@ -1,7 +1,8 @@
 """What a raw set looks like: the protocol of a layout, and of what is known beside its images.
 
-A layout is a module of this package with the functions of `Layout`; refsr.layouts.registry has its name. It reads
-names only. Names are those of refsr.io.sources: relative to the set, an archive as if unpacked beside it.
+A layout is a module of this package with the functions of `Layout`; refsr.layouts.registry has its
+A layout is a module of this package with the functions of `Layout`; refsr.layouts.registry has its
+unpacked beside it.
 """
 
 from collections.abc import Collection
@@ -39,7 +40,7 @@ class Metadata(Protocol):
 
 
 class Layout(Protocol):
-    """How identities, images and metadata are found in a raw set; a module with these functions is one."""
+    """Which files of a raw set are identities, images and metadata; a module implements it."""
 
     def expected(self) -> str:
         """In words, what a set of this layout has; it ends a message."""
@@ -57,10 +58,17 @@ class Layout(Protocol):
         """Whether it is metadata by which identities are chosen, read before any image."""
 
     def split_of(self, folder: str) -> str:
-        """The split ("train", "test" or "") of the identity in a folder, whose path begins with the set's own name."""
+        """The split ("train", "test" or "") of the identity in a folder.
+
+        The path of the folder begins with the name of the set itself.
+        """
 
     def identity_folders(self, uri: str, folders: set[str]) -> set[str]:
-        """Those of the folders with images that are an identity's. Raises RefsrError where they contradict."""
+        """Those of the folders with images that are an identity's.
+
+        Raises:
+            RefsrError: The folders contradict each other.
+        """
 
     def metadata(self, source: Source) -> Metadata:
         """What the set says of its images."""

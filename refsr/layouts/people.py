@@ -1,7 +1,7 @@
-"""A folder per person: any folder name, any image suffix, no metadata (LFW, CASIA, one's own photos).
+"""A folder per person: any folder name, any image suffix, no metadata (LFW, CASIA, own photos).
 
-PERSON/IMAGE, with any folders above: dataset/train/PERSON/IMAGE. A folder `train` or `test` above persons, or one whose
-name ends so (`photos_train`), gives their split.
+PERSON/IMAGE, with any folders above: dataset/train/PERSON/IMAGE. A folder `train` or `test` above
+persons, or one whose name ends so (`photos_train`), gives their split.
 """
 
 import re
@@ -26,7 +26,7 @@ def expected() -> str:
 
 
 def identity_of(name: str) -> str:
-    """The folder a file stands in, which has the person's name; "" for hidden files and those in no folder."""
+    """The person's name, that of the file's folder; "" for hidden files and those in no folder."""
     folders = name.split("/")[:-1]
     return "" if not folders or _is_hidden(name) else folders[-1]
 
@@ -61,7 +61,8 @@ def split_of(folder: str) -> str:
 def identity_folders(uri: str, folders: set[str]) -> set[str]:
     """All but `train`, `test` and those above all others, whose own images belong to nobody.
 
-    Raises RefsrError where another folder holds images and folders with images: either may be the person.
+    Raises:
+        RefsrError: Another folder holds images and folders with images: either may be the person.
     """
     above = {str(parent) for folder in folders for parent in PurePosixPath(folder).parents}
     roots = {folder for folder in folders if folder.rpartition("/")[2].lower() in SPLITS}

@@ -1,4 +1,7 @@
-"""The layouts by name, and which of them a raw set has. A new layout is a line in LAYOUTS and a module beside this."""
+"""The layouts by name, and which of them a raw set has.
+
+A new layout is a line in LAYOUTS and a module beside this one with the functions of `base.Layout`.
+"""
 
 from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
@@ -27,7 +30,10 @@ def check(name: str) -> str:
 
 
 def needed(name: str, taken: Callable[[str], bool] = lambda identity: True) -> Wanted:
-    """Whether a file may be needed, by its name and size: metadata, or an image of an identity that is `taken`."""
+    """Whether a file may be needed, by its name and size.
+
+    That is metadata, or an image of an identity that is `taken`.
+    """
     layouts = _candidates(name)
 
     def is_needed(file: str, size: int) -> bool:
@@ -55,7 +61,8 @@ def _candidates(name: str) -> list[Layout]:
 def choose(name: str, source: Source) -> str:
     """The name of the layout that a set has; `auto`: what its folders with images say.
 
-    Raises RefsrError where they say nothing, or contradict each other.
+    Raises:
+        RefsrError: They say nothing, or contradict each other.
     """
     if check(name) != AUTO:
         return name
@@ -65,8 +72,9 @@ def choose(name: str, source: Source) -> str:
         others = _apart(folders - own, own)
         if own and others:
             raise RefsrError(
-                f"{source.uri}: {_shown(own)} are of the layout {known}, and beside them {_shown(others)} are not; set "
-                f"data.layout to {known} to read the former alone, or to another of {', '.join(LAYOUTS)}"
+                f"{source.uri}: {_shown(own)} are of the layout {known}, and beside them "
+                f"{_shown(others)} are not; set data.layout to {known} to read the former alone, "
+                f"or to another of {', '.join(LAYOUTS)}"
             )
         if own:
             return known

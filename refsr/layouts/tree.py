@@ -22,15 +22,16 @@ class Tree:
     """A raw set of identities.
 
     layout: its name in refsr.layouts.registry.
-    images: a row per image, sorted by identity and name: identity, root ("train", "test" or ""), sex ("m", "f" or "?"),
-        file (its row in `source.files`, which has its name).
+    images: a row per image, sorted by identity and name: identity, root ("train", "test" or ""),
+        sex ("m", "f" or "?"), file (its row in `source.files`, which has its name).
     identities: all that have a folder.
     empty: identities that have a folder and no image.
     strays: how many images stand in no identity's folder; they are not read.
     refused: what is never read; columns name, identity, reason, value, detail.
     metadata: what the set says of its images.
 
-    Raises RefsrError where there are no images of identities, or one identity stands in two places.
+    Raises:
+        RefsrError: There are no images of identities, or one identity stands in two places.
     """
 
     def __init__(self, raw: Source | Path | str, layout: str = AUTO) -> None:
@@ -69,7 +70,7 @@ class Tree:
         return images.iloc[order].reset_index(drop=True), own, int(np.sum(~kept))
 
     def _image_rows(self) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """(folders, and of each image its folder's place among these and its row in `source.files`)."""
+        """(folders, place of each image's folder among these, its row in `source.files`)."""
         folders: dict[str, int] = {}
         codes, rows = array("i"), array("q")
         files = self.source.files
@@ -83,7 +84,8 @@ class Tree:
     def _by_folder(self, folders: list[str]) -> tuple[list[str], list[str]]:
         """(identity, root) of each folder; no identity where it is nobody's."""
         uri, rules = self.source.uri, self._rules
-        named = {folder: identity for folder in folders if (identity := rules.identity_of(f"{folder}/"))}
+        every = {folder: rules.identity_of(f"{folder}/") for folder in folders}
+        named = {folder: identity for folder, identity in every.items() if identity}
         own = rules.identity_folders(uri, {*named})
         homes: dict[str, str] = {}
         for folder, identity in named.items():

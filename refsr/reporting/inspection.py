@@ -217,10 +217,10 @@ class _Raw:
 
         is_needed, is_metadata = needed(layout), needed(layout, lambda identity: False)
 
-        def wanted(name: str, size: int) -> bool:
+        def is_kept(name: str, size: int) -> bool:
             return is_needed(name, size) and (name in shown or is_metadata(name, size))
 
-        tree = Tree(sources.open_source(raw, work, wanted), layout)
+        tree = Tree(sources.open_source(raw, work, is_kept), layout)
         self.boxes = tree.metadata.boxes() if tree.metadata.has_boxes else None
         self._source = tree.source
         names = tree.source.files["name"]

@@ -167,8 +167,8 @@ def test_what_is_hidden_or_stands_in_no_persons_folder_is_passed_over(tmp_path: 
         names = tree.with_names(tree.images)["source"]
         assert [name.removeprefix("raw/") for name in names] == ["photos/Anna/1.jpg", "photos/Carl/1.jpg"]
         assert tree.strays == 2
-    told = preview(PARAMS, str(raw))
-    assert (told["layout"], told["images"], told["in no identity's folder"]) == ("people", 2, 2)
+    shown = preview(PARAMS, str(raw))
+    assert (shown["layout"], shown["images"], shown["in no identity's folder"]) == ("people", 2, 2)
 
 
 def test_images_in_a_person_and_in_folders_of_the_person_are_refused(tmp_path: Path) -> None:
