@@ -1,7 +1,7 @@
 """What a raw set looks like: the protocol of a layout, and of what is known beside its images.
 
 A layout is a module of this package with the functions of `Layout`; refsr.layouts.registry has its
-A layout is a module of this package with the functions of `Layout`; refsr.layouts.registry has its
+name. It reads names only. Names are those of refsr.io.sources: relative to the set, archives as if
 unpacked beside it.
 """
 
