@@ -1,8 +1,8 @@
-"""The quality gate: what an evaluation must show before a model is registered, and again before it is promoted.
+"""The quality gate: the thresholds an evaluation must reach before a model is registered or promoted.
 
-Every threshold of refsr.config.Gate is named `<measure>_over_<other>`. Against the arms of the same evaluation it is
-the lower end of the 95% interval of the paired difference that counts; against the champion, the plain difference of
-the two means, which is fair only if both were measured on the same test images.
+Every threshold of refsr.config.Gate is named `<metric>_over_<other>`. Against a condition of the
+same evaluation, the lower end of the 95% interval of the paired difference is compared; against the
+champion, the difference of the two means, which is fair only on the same test images.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from typing import Any
 
 from refsr.config import Gate
 from refsr.errors import RefsrError
-
-UNITS = {"psnr": "dB", "identity": "cosine"}
+from refsr.evaluation.conditions import RIGHT
+from refsr.evaluation.metrics import METRICS
 
 
 @dataclass(frozen=True)
 class Check:
-    """One threshold and the value it was held against."""
+    """One threshold and the value it is compared with."""
 
     name: str
     value: float
@@ -29,17 +29,19 @@ class Check:
         return self.value >= self.threshold
 
     def __str__(self) -> str:
-        measure, other = self.name.split("_over_")
-        kind = "difference of means" if other == "champion" else "lower end of the 95% interval"
-        told = f"{self.name}: {self.value:+.4f} {UNITS[measure]} ({kind})"
+        metric, other = self.name.split("_over_")
+        champion = other == "champion"
+        kind = "difference of means" if champion else "lower end of the 95% interval"
+        value = f"{self.name}: {self.value:+.4f} {METRICS[metric].unit} ({kind})"
+        threshold = f"the threshold, {self.threshold:+.4f}"
         if self.passed:
-            return f"{told}, at least {self.threshold:+.4f} wanted: passed"
-        return f"{told} is {self.threshold - self.value:.4f} below the least wanted, {self.threshold:+.4f}"
+            return f"{value} reaches {threshold}: passed"
+        return f"{value} is {self.threshold - self.value:.4f} below {threshold}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found. `champion` says which model was compared with, or why none was."""
+    """The result of the gate. `champion` says which model was compared with, or why none was."""
 
     checks: tuple[Check, ...]
     champion: str
@@ -60,23 +62,33 @@ class Verdict:
         return {"passed": self.passed, "champion": self.champion, "checks": checks}
 
 
-def judge(
+def check_gate(
     metrics: Mapping[str, Any],
     thresholds: Gate,
     champion: Mapping[str, Any] | None = None,
     champion_note: str = "none yet",
 ) -> Verdict:
-    """Hold the metrics of one evaluation against the thresholds, and against the champion's metrics where given.
+    """Compare the metrics of one evaluation with the thresholds.
 
-    Raises RefsrError where the evaluation lacks a number the gate needs.
+    Args:
+        metrics: Of the evaluation, as metrics.json has them.
+        thresholds: The section `register.gate` of the parameters.
+        champion: The metrics of the champion, where they are comparable.
+        champion_note: Which model the champion is, or why none was compared with.
+
+    Returns:
+        Every check, passed or not.
+
+    Raises:
+        RefsrError: The evaluation lacks a number the gate needs.
     """
     checks = []
     for name, threshold in thresholds.model_dump().items():
-        measure, other = name.split("_over_")
+        metric, other = name.split("_over_")
         if other != "champion":
-            value = _number(metrics, "difference", f"right_minus_{other}", measure, "low")
+            value = _number(metrics, "difference", f"right_minus_{other}", metric, "low")
         elif champion is not None:
-            path = (measure, "ref_right", "mean")
+            path = (metric, RIGHT, "mean")
             value = _number(metrics, *path) - _number(champion, *path)
         else:
             continue

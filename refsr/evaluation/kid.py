@@ -13,9 +13,15 @@ SUBSETS = 100
 LARGEST = 100  # images in a subset
 
 
-def kernel_distances(sets: Mapping[str, np.ndarray], reference: np.ndarray, name: str, seed: int) -> dict[str, Any]:
-    """{"reference_set": name, arm: {mean, sd}}: the features (N, D) of each arm against those of the reference set."""
-    return {"reference_set": name} | {arm: kernel_distance(each, reference, seed) for arm, each in sets.items()}
+def kernel_distances(
+    sets: Mapping[str, np.ndarray],
+    reference: np.ndarray,
+    name: str,
+    seed: int,
+) -> dict[str, Any]:
+    """{"reference_set": name, condition: {mean, sd}}: features (N, D) against the reference set."""
+    distances: dict[str, Any] = {key: kernel_distance(each, reference, seed) for key, each in sets.items()}
+    return {"reference_set": name} | distances
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]:

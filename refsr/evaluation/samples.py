@@ -8,7 +8,7 @@ import torch
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
-from refsr.evaluation import metrics
+from refsr.evaluation import image_quality
 from refsr.evaluation.protocol import Models, images, to_8_bits
 
 MOST_PEOPLE = 64  # whose first image is sampled
@@ -33,7 +33,7 @@ def diversity(curated: Curated, models: Models, test: pd.DataFrame, count: int, 
         lr = reduce(hr, models.scale)
         drawn = torch.stack([to_8_bits(models.refsr.upscale(lr, ref, temperature=1.0)) for _ in range(count)])
         distance.append(pairwise(drawn))
-        psnr.append(torch.stack([metrics.psnr(each, hr) for each in drawn], 1))
+        psnr.append(torch.stack([image_quality.psnr(each, hr) for each in drawn], 1))
         predicted.append(drawn.var(0) * (1 + 1 / count))  # of HR around the mean of the samples, were HR one of them
         actual.append((drawn.mean(0) - hr).square())
     scores = torch.cat(psnr)

@@ -89,7 +89,14 @@ def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | No
     steps = everything[:, 0].max()
     log = bool(low > 0 and high / low > LOG_FROM)
     drawn = {model: _path(points, steps, low, high, log) for model, points in lines.items()}
-    return {"name": name, "low": float(low), "high": float(high), "log": log, "steps": int(steps), "lines": drawn}
+    return {
+        "name": name,
+        "low": float(low),
+        "high": float(high),
+        "log": log,
+        "steps": int(steps),
+        "lines": drawn,
+    }
 
 
 def _points(table: pd.DataFrame, name: str) -> np.ndarray:

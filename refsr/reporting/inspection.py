@@ -148,7 +148,10 @@ def _facts(row: dict[Hashable, Any]) -> str:
         "appearance": "appearance {:.2f}",
     }
     return ", ".join(
-        [row["source"], *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key])]
+        [
+            row["source"],
+            *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key]),
+        ]
     )
 
 
