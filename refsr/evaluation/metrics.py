@@ -4,16 +4,20 @@ A metric takes `Outputs` and returns a number per image, (N,). Its docstring is 
 of it. Formulas of pixels stand in `refsr.evaluation.image_quality`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from refsr.evaluation import image_quality
-from refsr.evaluation.outputs import Outputs
 
-Measure = Callable[[Outputs], torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+
+    from refsr.evaluation.outputs import Outputs
+
+Measure = Callable[["Outputs"], "torch.Tensor"]
 
 
 @dataclass(frozen=True)

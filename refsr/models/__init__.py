@@ -9,6 +9,7 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.parameter_types import check_option
+from refsr.variants import VARIANTS
 
 
 class Output(NamedTuple):
@@ -44,7 +45,12 @@ class SuperResolver(Protocol):
         """One forward in training, with HR at hand for the posterior."""
 
     def upscale(
-        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+        self,
+        lr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+        *,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
     ) -> torch.Tensor:
         """SR, not clamped.
 
@@ -54,14 +60,11 @@ class SuperResolver(Protocol):
         """
 
 
-# (model, variant) -> where it is; a module is imported only when one of its networks is asked for
+# (model, variant) -> module and class; a module is imported when one of its networks is built
 NETWORKS = {
-    ("sisr", "compact"): ("refsr.models.compact", "CompactSisr"),
-    ("refsr", "compact"): ("refsr.models.compact", "CompactRefsr"),
-    ("sisr", "release"): ("refsr.models.release", "ReleaseSisr"),
-    ("refsr", "release"): ("refsr.models.release", "ReleaseRefsr"),
-    ("sisr", "figure"): ("refsr.models.figure", "FigureSisr"),
-    ("refsr", "figure"): ("refsr.models.figure", "FigureRefsr"),
+    (model, name): (variant.module, getattr(variant, model))
+    for name, variant in VARIANTS.items()
+    for model in ("sisr", "refsr")
 }
 
 

@@ -7,10 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from refsr.errors import RefsrError
-from refsr.models import NETWORKS, SuperResolver, build
-
-VARIANTS = ("default", "release", "figure")
-DEFAULT = "compact"
+from refsr.models import SuperResolver, build
+from refsr.variants import DEFAULT, VARIANTS
 
 
 def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
@@ -18,11 +16,11 @@ def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
 
     Of each: `parameters`, those in training; `parameters_deployed`, those that `upscale` depends on; `macs`, the
     multiply-accumulates of convolutions and matrix products in one upscaled image; `layers`, the shape of each weight
-    by layer. "default" is the compact variant. Raises RefsrError for a variant that is not known, or a size that is
-    not a multiple of 8 and of `scale`.
+    by layer. "default" is another name of the compact variant. Raises RefsrError for a variant that is not known, or a
+    size that is not a multiple of 8 and of `scale`.
     """
     known = DEFAULT if variant == "default" else variant
-    if ("sisr", known) not in NETWORKS:
+    if known not in VARIANTS:
         raise RefsrError(f"no variant {variant!r}; known are: {', '.join(VARIANTS)}")
     if scale < 1 or hr_size < 1 or hr_size % 8 or hr_size % scale:
         raise RefsrError(f"HR of {hr_size} pixels at {scale}x: the size must be a multiple of 8 and of the scale")

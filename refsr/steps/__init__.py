@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from refsr.config import Section
+from refsr.config import SECTIONS, SIDE_SECTIONS, Section
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import file_hash
 from refsr.io import atomic
@@ -38,9 +38,9 @@ Output = Annotated[Path, "output"]
 # Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are the same.
 ResumableOutput = Annotated[Path, "resumable output"]
 
-STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
+STEPS = tuple(SECTIONS)
 # Steps that are no stage of the flow, and the section whose parameters they take.
-SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
+SIDE_STEPS = {"merge": "curate"} | {name: name for name in SIDE_SECTIONS}
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]

@@ -117,7 +117,7 @@ def _dvc(folder: Path, *arguments: str) -> str:
         ("refsr/config.py", {*steps.STEPS}),
         ("refsr/dataset/degradation.py", {*steps.STEPS}),
         ("refsr/models/compact.py", {"curate", "train_sisr", "train_refsr", "evaluate", "register"}),
-        ("refsr/evaluation/report.html", {"evaluate", "register"}),
+        ("refsr/reporting/report.html", {"evaluate", "register"}),
         ("refsr/synthetic/hair.py", {"synthesize", "register"}),
         ("weights.txt", {"curate", "train_sisr", "train_refsr", "evaluate"}),
     ],
