@@ -35,6 +35,11 @@ class Metric:
     compared: bool = False  # paired differences, their tests, and the quality gate
     tables: tuple[str, ...] = ("summary", "main")  # of summary, main, more, paper
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where a metric is compared but not of every condition."""
+        if self.compared and not self.every_condition:
+            raise ValueError(f"{self.title}: compared=True needs every_condition=True")
+
     @property
     def short_title(self) -> str:
         """The title where there is little room."""
