@@ -1,4 +1,6 @@
-"""The conditions: every way in which a held-out image is restored. To add one, add it to CONDITIONS.
+"""The conditions: every way in which a held-out image is restored.
+
+To add one, add it to CONDITIONS.
 
 `references` names columns of `refsr.evaluation.pairing.pairs`, or "lr" for the enlarged LR image
 itself. An image that lacks one of them (few people have five photos) is left out of that condition.
@@ -33,12 +35,27 @@ CONDITIONS: dict[str, Condition] = {
     "ref_none": Condition("RefSR, no reference", "refsr", main=True, short="RefSR none"),
     "ref_wrong": Condition("RefSR, wrong reference", "refsr", ("wrong",), main=True, short="RefSR wrong"),
     RIGHT: Condition("RefSR, right reference", "refsr", ("right",), main=True, short="RefSR right"),
-    "ref_nearest": Condition("RefSR, the stranger nearest in identity", "refsr", ("nearest",), short="nearest"),
-    "ref_farthest": Condition("RefSR, the stranger farthest in identity", "refsr", ("farthest",), short="farthest"),
+    "ref_nearest": Condition(
+        "RefSR, the stranger nearest in identity",
+        "refsr",
+        ("nearest",),
+        short="nearest",
+    ),
+    "ref_farthest": Condition(
+        "RefSR, the stranger farthest in identity",
+        "refsr",
+        ("farthest",),
+        short="farthest",
+    ),
     "ref_lr": Condition("RefSR, LR as its own reference", "refsr", ("lr",), short="LR as ref."),
     "ref_gaussian": Condition("RefSR, no reference, z drawn (Gaussian)", "refsr", drawn=True, short="Gaussian"),
     "refs_2": Condition("RefSR, 2 right references", "refsr", ("right", "second"), short="2 refs"),
-    "refs_3": Condition("RefSR, 3 right references", "refsr", ("right", "second", "third"), short="3 refs"),
+    "refs_3": Condition(
+        "RefSR, 3 right references",
+        "refsr",
+        ("right", "second", "third"),
+        short="3 refs",
+    ),
     "refs_4": Condition(
         "RefSR, 4 right references",
         "refsr",

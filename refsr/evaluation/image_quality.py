@@ -1,7 +1,8 @@
 """Image quality as pure functions of tensors: (N, 3, H, W) in [0, 1], RGB, twice -> (N,).
 
-Two protocols: "plain" is `psnr` and `ssim`, all pixels of all channels. "paper" is `psnr_y` and `ssim_y`, what Liu et
-al. (IEEE Access 2019) measured: luminance, with the outer 8 pixels cut off, of the self-ensemble's output.
+Two protocols: "plain" is `psnr` and `ssim`, all pixels of all channels. "paper" is `psnr_y` and
+`ssim_y`, what Liu et al. (IEEE Access 2019) measured: luminance, with the outer 8 pixels cut off,
+of the self-ensemble's output.
 """
 
 import torch
@@ -21,7 +22,8 @@ def psnr(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
 
 
 def ssim(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    """Structural similarity (Wang et al., IEEE TIP 2004): Gaussian window 11x11, sigma 1.5, where it fits wholly.
+    """Structural similarity (Wang et al., IEEE TIP 2004): Gaussian window 11x11, sigma 1.5, where
+    it fits wholly.
 
     The mean over places and channels. Raises ValueError for images smaller than the window.
     """
@@ -29,7 +31,11 @@ def ssim(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
         raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {tuple(hr.shape[-2:])}")
     x, y = sr.double(), hr.double()
     mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
-    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    variance_x, variance_y, covariance = (
+        xx - mean_x**2,
+        yy - mean_y**2,
+        xy - mean_x * mean_y,
+    )
     luminance = (2 * mean_x * mean_y + K1**2) / (mean_x**2 + mean_y**2 + K1**2)
     structure = (2 * covariance + K2**2) / (variance_x + variance_y + K2**2)
     return (luminance * structure).mean((1, 2, 3))
@@ -46,7 +52,10 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
 
 
 def lr_psnr(sr: torch.Tensor, lr: torch.Tensor, scale: int) -> torch.Tensor:
-    """LR consistency: PSNR of the reduced SR against LR, dB; both are 8-bit, so it ends at 58.9, that of rounding."""
+    """LR consistency: PSNR of the reduced SR against LR, dB.
+
+    Both are 8-bit, so it ends at 58.9, that of rounding.
+    """
     error = (reduce(sr, scale).double() - lr.double()).square().mean((1, 2, 3))
     return -10 * error.clamp_min(ROUNDING).log10()
 

@@ -108,7 +108,13 @@ def identity(outputs: Outputs) -> torch.Tensor:
     return outputs.identity_similarity(outputs.truth.identity)
 
 
-@metric("identity to the reference", 4, network="dlib", every_condition=True, tables=("more",))
+@metric(
+    "identity to the reference",
+    4,
+    network="dlib",
+    every_condition=True,
+    tables=("more",),
+)
 def identity_ref(outputs: Outputs) -> torch.Tensor:
     """Cosine between the embeddings of the output and of the right reference."""
     return outputs.identity_similarity(outputs.truth.reference)

@@ -33,7 +33,10 @@ CHUNK = 32  # references embedded at a time
 
 @dataclass(frozen=True)
 class Models:
-    """The networks under test by name, "refsr" among them; the scale they share, and the device they are on."""
+    """The networks under test by name, "refsr" among them.
+
+    The scale they share, and the device they are on.
+    """
 
     networks: dict[str, SuperResolver]
     scale: int
@@ -147,7 +150,9 @@ def restore(
 
 
 def can_draw(network: SuperResolver) -> bool:
-    """Whether a network can take its code from the prior: by a temperature, or by a mode of its own."""
+    """Whether a network can take its code from the prior: by a temperature, or by a mode of its
+    own.
+    """
     return network.draws_samples or _draws_by_mode(network)
 
 

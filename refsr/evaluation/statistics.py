@@ -38,7 +38,9 @@ def per_person(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """{mean, low, high}: the mean of (I,) values, and its 95% percentile bootstrap interval (Efron, 1979)."""
+    """{mean, low, high}: the mean of (I,) values, and its 95% percentile bootstrap interval (Efron,
+    1979).
+    """
     chosen = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
     low, high = np.percentile(values[chosen].mean(1), [2.5, 97.5])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
@@ -47,8 +49,8 @@ def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]
 def sign_flip(differences: np.ndarray, seed: int, flips: int = FLIPS) -> float:
     """The two-sided p-value of paired differences (I,) having mean 0, by flipping their signs.
 
-    Up to ALL_FLIPS identities all 2^I sign patterns are tried, and the test is exact. Beyond, `flips` are drawn, and
-    the observed one counts among them: p is at least 1 / (flips + 1).
+    Up to ALL_FLIPS identities all 2^I sign patterns are tried, and the test is exact. Beyond,
+    `flips` are drawn, and the observed one counts among them: p is at least 1 / (flips + 1).
     """
     count = len(differences)
     if count <= ALL_FLIPS:

@@ -13,7 +13,9 @@ from refsr.variants import VARIANTS
 
 
 class Output(NamedTuple):
-    """What a network gives in training. D is the number of latent dimensions, 0 where there is no latent variable.
+    """What a network gives in training.
+
+    D is the number of latent dimensions, 0 where there is no latent variable.
 
     A network may look at the first B' images of the batch alone for its posterior.
     """
@@ -33,9 +35,12 @@ class Output(NamedTuple):
 
 
 class SuperResolver(Protocol):
-    """What every variant offers. Images are RGB in [0, 1]: lr (B, 3, h, w); hr, ref and sr (B, 3, H, W).
+    """What every variant offers. Images are RGB in [0, 1]: lr (B, 3, h, w).
 
-    `ref` None means that there is no reference, (B, R, 3, H, W) that there are R. A single-image model ignores `ref`.
+    Hr, ref and sr (B, 3, H, W).
+
+    `ref` None means that there is no reference, (B, R, 3, H, W) that there are R. A single-image
+    model ignores `ref`.
     """
 
     config: dict[str, Any]  # JSON-able; `build(config)` gives a network of the same shape
@@ -54,9 +59,10 @@ class SuperResolver(Protocol):
     ) -> torch.Tensor:
         """SR, not clamped.
 
-        `temperature` 0 draws nothing, 1 draws from the prior, anything between lies nearer to what 0 gives;
-        RefsrError where the variant draws no samples. `fidelity` in [0, 1] is the share of what the reduced SR misses
-        of LR that is put back (see `refsr.models.upscaling.hold_to_lr`); 0 is the network's own output.
+        `temperature` 0 draws nothing, 1 draws from the prior, anything between lies nearer to what
+        0 gives; RefsrError where the variant draws no samples. `fidelity` in [0, 1] is the share of
+        what the reduced SR misses of LR that is put back (see `refsr.models.upscaling.hold_to_lr`);
+        0 is the network's own output.
         """
 
 
@@ -69,9 +75,11 @@ NETWORKS = {
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The network a configuration describes: {"model": "sisr" or "refsr", "variant": ..., options...}.
+    """The network a configuration describes: {"model": "sisr" or "refsr", "variant": ...,
+    options...}.
 
-    Raises ValueError for a model or variant that is not known, RefsrError for an option or a size it cannot have.
+    Raises ValueError for a model or variant that is not known, RefsrError for an option or a size
+    it cannot have.
     """
     if not isinstance(config.get("model"), str) or not isinstance(config.get("variant"), str):
         raise ValueError("a configuration names a model and a variant")
@@ -91,7 +99,9 @@ def build(config: dict[str, Any]) -> nn.Module:
 
 
 def reference_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the RefSR that starts from the SISR of this configuration: all that both can have."""
+    """The configuration of the RefSR that starts from the SISR of this configuration: all that both
+    can have.
+    """
     config = config | {"model": "refsr"}
     known = inspect.signature(_network(config)).parameters
     return {key: value for key, value in config.items() if key in ("model", "variant", *known)}

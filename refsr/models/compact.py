@@ -1,10 +1,11 @@
 """The compact variant: conditional VAEs, convolutional throughout, for any size and for 4x to 16x.
 
-Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The single-image network predicts
-what bicubic enlargement misses. The reference network runs that same trunk on the LR image AND on the reduced
-reference, so that both have features of one kind and attention can match them; what attention carries over is made
-of the reference itself and of what bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why.
-SR takes nothing that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
+Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The
+single-image network predicts what bicubic enlargement misses. The reference network runs that same
+trunk on the LR image AND on the reduced reference, so that both have features of one kind and
+attention can match them; what attention carries over is made of the reference itself and of what
+bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why. SR takes nothing
+that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
 """
 
 from collections.abc import Callable
@@ -32,15 +33,20 @@ class Restored(NamedTuple):
 
 
 class Context(nn.Module):
-    """x and what the whole image adds to it: a code of 16 channels in 4x4 cells, to which training adds noise.
+    """x and what the whole image adds to it: a code of 16 channels in 4x4 cells, to which training
+    adds noise.
 
-    The noise is worth some hundredths of a dB to what comes of it without (docs/decisions/0006-latent-variable.md).
+    The noise is worth some hundredths of a dB to what comes of it without
+    (docs/decisions/0006-latent-variable.md).
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.code = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 16, 1)
+            nn.AdaptiveAvgPool2d(4),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 16, 1),
         )
         self.spread = nn.Conv2d(16, width, 1)
 
@@ -52,7 +58,9 @@ class Context(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features on the base grid -> the residual over bicubic; `fine` may add to the features half way, at HR / 2.
+    """Features on the base grid -> the residual over bicubic.
+
+    `fine` may add to the features half way, at HR / 2.
 
     No convolution runs on the HR grid itself: it would cost as much as all others together.
     """
@@ -74,9 +82,12 @@ class Decoder(nn.Module):
 
 
 class CompactSisr(nn.Module):
-    """The single-image conditional VAE. Images are RGB in [0, 1], of any size and shape that `scale` divides.
+    """The single-image conditional VAE.
 
-    Option `latent`: the units of the latent variable, which are the ways in which samples differ; 0 for none at all.
+    Images are RGB in [0, 1], of any size and shape that `scale` divides.
+
+    Option `latent`: the units of the latent variable, which are the ways in which samples differ; 0
+    for none at all.
     """
 
     def __init__(
@@ -108,7 +119,10 @@ class CompactSisr(nn.Module):
         return features
 
     def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
-        """One forward in training. The latent variable learns from what SR missed, and SR nothing from it."""
+        """One forward in training.
+
+        The latent variable learns from what SR missed, and SR nothing from it.
+        """
         restored = self.restore(lr, ref)
         if self.modes is None:
             none = lr.new_zeros(len(lr), 0)
@@ -117,10 +131,21 @@ class CompactSisr(nn.Module):
         sr, x, fine = (part[:count].detach() for part in restored)
         lr, hr = lr[:count], hr[:count]
         found = infer(self.modes(x, fine, lr), left_open(hr - sr, lr))
-        return Output(restored.sr, found.kl_each, found.mean, torch.zeros_like(found.mean), found.unexplained)
+        return Output(
+            restored.sr,
+            found.kl_each,
+            found.mean,
+            torch.zeros_like(found.mean),
+            found.unexplained,
+        )
 
     def upscale(
-        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+        self,
+        lr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+        *,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
     ) -> torch.Tensor:
         """SR (B, 3, H, W), not clamped; see `SuperResolver.upscale`."""
         if self.modes is None:
@@ -150,7 +175,8 @@ def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
 class CompactRefsr(CompactSisr):
     """The single-image network, and beside it what brings one or several references in.
 
-    Option `attention`: without it each cell takes what the references show at its own place, their mean.
+    Option `attention`: without it each cell takes what the references show at its own place, their
+    mean.
     """
 
     def __init__(
@@ -167,7 +193,10 @@ class CompactRefsr(CompactSisr):
         self.config |= {"model": "refsr", "heads": heads, "attention": attention}
         half = width * 3 // 4
         self.see = nn.Sequential(
-            nn.Conv2d(6 * 4, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, half, 3, padding=1), nn.ReLU()
+            nn.Conv2d(6 * 4, half, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(half, half, 3, padding=1),
+            nn.ReLU(),
         )
         self.see_coarse = nn.Conv2d(4 * half, width, 1)
         self.attention = ReferenceAttention(width, 48, heads) if attention else None
@@ -191,7 +220,9 @@ class CompactRefsr(CompactSisr):
         return self._decode(lr, x, add_fine)
 
     def _carry_over(self, x: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of references (B, R, 3, H', W') what x (B, C, h, w) needs: on the base grid (B, C, h, w), and at HR / 2."""
+        """Of references (B, R, 3, H', W') what x (B, C, h, w) needs: on the base grid (B, C, h, w),
+        and at HR / 2.
+        """
         ref = ref.flatten(0, 1)
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
         missed = ref - _resize(reduced, self.scale)

@@ -1,4 +1,6 @@
-"""What a variant is made of, counted on tensors without data: nothing is allocated, whatever the size."""
+"""What a variant is made of, counted on tensors without data: nothing is allocated, whatever the
+size.
+"""
 
 from typing import Any, cast
 
@@ -12,12 +14,14 @@ from refsr.variants import DEFAULT, VARIANTS
 
 
 def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
-    """Both networks of a variant at `hr_size` pixels: {"variant", "hr_size", "scale", "sisr": {...}, "refsr": {...}}.
+    """Both networks of a variant at `hr_size` pixels: {"variant", "hr_size", "scale", "sisr":
+    {...}, "refsr": {...}}.
 
-    Of each: `parameters`, those in training; `parameters_deployed`, those that `upscale` depends on; `macs`, the
-    multiply-accumulates of convolutions and matrix products in one upscaled image; `layers`, the shape of each weight
-    by layer. "default" is another name of the compact variant. Raises RefsrError for a variant that is not known, or a
-    size that is not a multiple of 8 and of `scale`.
+    Of each: `parameters`, those in training; `parameters_deployed`, those that `upscale` depends
+    on; `macs`, the multiply-accumulates of convolutions and matrix products in one upscaled image;
+    `layers`, the shape of each weight by layer. "default" is another name of the compact variant.
+    Raises RefsrError for a variant that is not known, or a size that is not a multiple of 8 and of
+    `scale`.
     """
     known = DEFAULT if variant == "default" else variant
     if known not in VARIANTS:
@@ -46,7 +50,10 @@ def _describe_network(model: str, variant: str, hr_size: int, scale: int) -> dic
 
 
 def _trace_upscale(network: nn.Module, lr: torch.Tensor, ref: torch.Tensor) -> int:
-    """The multiply-accumulates of one `upscale`; each parameter that took part is left with a gradient."""
+    """The multiply-accumulates of one `upscale`.
+
+    Each parameter that took part is left with a gradient.
+    """
     with FlopCounterMode(display=False) as counter:
         sr = cast(SuperResolver, network).upscale(lr, ref)
     sr.sum().backward()  # type: ignore[no-untyped-call]

@@ -1,13 +1,15 @@
-"""The latent variable of the compact variant: the few ways in which the whole of an output may be otherwise.
+"""The latent variable of the compact variant: the few ways in which the whole of an output may be
+otherwise.
 
 What SR misses of HR, less what LR settles (the part that its reduction would show), is taken to be
 
     z_1 M_1 + ... + z_D M_D + noise,    z ~ N(0, I),    noise ~ N(0, NOISE^2 I),
 
-where a small network makes the modes M of an image from its own features. So a sample is one code for the whole image,
-and the likelihood, and the posterior of z once HR is seen, are known in closed form: there is no encoder that could be
-ignored, and no gradient that is drawn. Compare Nehme et al., NeurIPS 2023 (principal components of what a restoration
-leaves open), and Monteiro et al., NeurIPS 2020 (a Gaussian of low rank, made by a network).
+where a small network makes the modes M of an image from its own features. So a sample is one code
+for the whole image, and the likelihood, and the posterior of z once HR is seen, are known in closed
+form: there is no encoder that could be ignored, and no gradient that is drawn. Compare Nehme et
+al., NeurIPS 2023 (principal components of what a restoration leaves open), and Monteiro et al.,
+NeurIPS 2020 (a Gaussian of low rank, made by a network).
 """
 
 from functools import cache
@@ -46,7 +48,10 @@ class Posterior(NamedTuple):
 
 
 class Modes(nn.Module):
-    """Features of an image -> its modes, drawn at HR / 2. None changes what the image is reduced to."""
+    """Features of an image -> its modes, drawn at HR / 2.
+
+    None changes what the image is reduced to.
+    """
 
     def __init__(self, width: int, half: int, size: int) -> None:
         super().__init__()
@@ -88,7 +93,9 @@ def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
 
 
 def infer(modes: torch.Tensor, missed: torch.Tensor) -> Posterior:
-    """The posterior of the code given what SR missed, less what LR settles: (B, D, 3, H, W), (B, 3, H, W)."""
+    """The posterior of the code given what SR missed, less what LR settles: (B, D, 3, H, W), (B, 3,
+    H, W).
+    """
     with torch.autocast(modes.device.type, enabled=False):
         m, r = modes.flatten(2) / NOISE, missed.float().flatten(1) / NOISE
         precision = torch.eye(m.shape[1], device=m.device) + m @ m.mT

@@ -1,4 +1,6 @@
-"""What `upscale` means by several references, by fidelity and by a temperature, the same for every variant."""
+"""What `upscale` means by several references, by fidelity and by a temperature, the same for every
+variant.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,10 @@ from refsr.errors import RefsrError
 
 
 def as_set(ref: torch.Tensor) -> torch.Tensor:
-    """One reference (B, 3, H, W) or R of them (B, R, 3, H, W) -> (B, R, 3, H, W). RefsrError for any other shape."""
+    """One reference (B, 3, H, W) or R of them (B, R, 3, H, W) -> (B, R, 3, H, W).
+
+    RefsrError for any other shape.
+    """
     several = ref[:, None] if ref.dim() == 4 else ref
     if several.dim() != 5 or several.shape[1] < 1 or several.shape[2] != 3:
         raise RefsrError(f"references are (B, 3, H, W) or (B, R, 3, H, W) with R of 1 or more, not {tuple(ref.shape)}")
@@ -15,16 +20,20 @@ def as_set(ref: torch.Tensor) -> torch.Tensor:
 
 
 def reduced(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """The bicubic reduction that makes LR, but linear: neither clamped nor rounded. (B, 3, H, W) -> (B, 3, *size)."""
+    """The bicubic reduction that makes LR, but linear: neither clamped nor rounded.
+
+    (B, 3, H, W) -> (B, 3, *size).
+    """
     return F.interpolate(image.float(), size=size, mode="bicubic", antialias=True)
 
 
 def hold_to_lr(sr: torch.Tensor, lr: torch.Tensor, fidelity: float) -> torch.Tensor:
-    """SR with a share of what its reduction misses of LR put back: (B, 3, H, W), (B, 3, h, w) -> (B, 3, H, W).
+    """SR with a share of what its reduction misses of LR put back: (B, 3, H, W), (B, 3, h, w) ->
+    (B, 3, H, W).
 
-    0 leaves SR as it is; 1 makes its reduction LR, before SR is clamped. Of all changes that do so it is the least,
-    in squares: the reduction D works along rows and along columns, so that its pseudo-inverse does too.
-    Raises RefsrError where `fidelity` is not in [0, 1].
+    0 leaves SR as it is; 1 makes its reduction LR, before SR is clamped. Of all changes that do so
+    it is the least, in squares: the reduction D works along rows and along columns, so that its
+    pseudo-inverse does too. Raises RefsrError where `fidelity` is not in [0, 1].
     """
     if not 0 <= fidelity <= 1:
         raise RefsrError(f"fidelity {fidelity} is not in [0, 1]: the share of what SR misses of LR that is put back")

@@ -32,7 +32,10 @@ class Strip:
 
 @dataclass(frozen=True)
 class Grid:
-    """Identity transfer: `outputs[i][j]` is LR image i restored with the reference of person j; all uint8 RGB."""
+    """Identity transfer: `outputs[i][j]` is LR image i restored with the reference of person j.
+
+    All uint8 RGB.
+    """
 
     people: list[str]
     lr: list[np.ndarray]
@@ -86,7 +89,10 @@ def drawn(bench: Bench, people: Sequence[str], count: int = 6) -> list[Strip]:
     hr, ref = _images(bench, chosen, "row", "right")
     lr, upscale = reduce(hr, bench.models.scale), bench.models.refsr.upscale
     right = CONDITIONS[RIGHT].short_title
-    columns = {"LR": _nearest(lr, bench.models.scale), right: to_8_bits(upscale(lr, ref))}
+    columns = {
+        "LR": _nearest(lr, bench.models.scale),
+        right: to_8_bits(upscale(lr, ref)),
+    }
     for number in range(1, count + 1):
         columns[f"sample {number}"] = to_8_bits(upscale(lr, ref, temperature=1.0))
     return _as_strips(chosen, columns | {"HR": hr}, {right: RIGHT})
@@ -123,7 +129,9 @@ def sheet(rows: Sequence[Strip], zoom: int = 2) -> np.ndarray:
 
 
 def grid_sheet(grid: Grid, zoom: int = 2) -> np.ndarray:
-    """The identity-transfer grid as one picture: LR in the first column, references in the first row."""
+    """The identity-transfer grid as one picture: LR in the first column, references in the first
+    row.
+    """
     corner = np.full_like(grid.references[0], PAPER)
     rows = [[corner, *grid.references]]
     rows += [[lr, *row] for lr, row in zip(grid.lr, grid.outputs, strict=True)]
@@ -148,7 +156,8 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], zoom: in
 
 
 def reliability(bins: Mapping[str, Mapping[str, float]], size: int = 320) -> np.ndarray:
-    """Error over the spread of samples, of pixels in `bins` by that spread: (size, size, 3) uint8 RGB.
+    """Error over the spread of samples, of pixels in `bins` by that spread: (size, size, 3) uint8
+    RGB.
 
     Both axes end at the greatest of either; on the grey line the spread is the error.
     """
@@ -159,7 +168,12 @@ def reliability(bins: Mapping[str, Mapping[str, float]], size: int = 320) -> np.
     cv2.rectangle(canvas, (edge, edge), (size - edge, size - edge), GREY)
     cv2.line(canvas, (edge, size - edge), (size - edge, edge), GREY)
     cv2.polylines(canvas, [places.round().astype(np.int32)], False, INK, 2, cv2.LINE_AA)
-    _write(canvas, f"error over spread, 0 to {high:.1f} of 255", (size // 2, edge // 2), edge // 2)
+    _write(
+        canvas,
+        f"error over spread, 0 to {high:.1f} of 255",
+        (size // 2, edge // 2),
+        edge // 2,
+    )
     return canvas
 
 
@@ -176,4 +190,12 @@ def _write(canvas: np.ndarray, text: str, centre: tuple[int, int], size: int) ->
     """Text in the middle of a place; the letters of all titles stand on one line."""
     font = cv2.FontFace("sans")
     width = cv2.getTextSize((0, 0), text, (0, 0), font, size, 500)[2]
-    cv2.putText(canvas, text, (centre[0] - width // 2, centre[1] + size // 3), INK, font, size, 500)
+    cv2.putText(
+        canvas,
+        text,
+        (centre[0] - width // 2, centre[1] + size // 3),
+        INK,
+        font,
+        size,
+        500,
+    )

@@ -1,4 +1,6 @@
-"""A curated set on one page: what it holds, how it is spread, and what was left out, why, and whether rightly."""
+"""A curated set on one page: what it holds, how it is spread, and what was left out, why, and
+whether rightly.
+"""
 
 import json
 import tempfile
@@ -52,7 +54,9 @@ class Person:
 
 @dataclass(frozen=True)
 class Example:
-    """An image left out, and what it is to be compared with: its original, or the reference of its folder."""
+    """An image left out, and what it is to be compared with: its original, or the reference of its
+    folder.
+    """
 
     source: str
     value: float
@@ -184,7 +188,10 @@ def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | N
 
 
 def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row per reason that occurs, in the order in which curation asks; NaN where nothing is measured or known."""
+    """A row per reason that occurs, in the order in which curation asks.
+
+    NaN where nothing is measured or known.
+    """
     groups = dict(list(rejects.groupby("reason")))
     return [
         {
@@ -272,7 +279,10 @@ def _look(data: bytes | None, source: str, boxes: pd.DataFrame, title: str) -> P
 
 
 def _size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a whole JPEG that is small enough to be decoded; that it is tiny is no reason not to look."""
+    """(width, height) of a whole JPEG that is small enough to be decoded.
+
+    That it is tiny is no reason not to look.
+    """
     try:
         return decoding.image_size(data)
     except decoding.Reject as fault:

@@ -35,7 +35,9 @@ class Findings:
 
 
 def ranked(gains: pd.Series, count: int) -> dict[str, list[str]]:
-    """The `count` people with the most, the middle and the least gain: the ranking chooses them, not the eye."""
+    """The `count` people with the most, the middle and the least gain: the ranking chooses them,
+    not the eye.
+    """
     people = [str(person) for person in gains.index]
     count = min(count, len(people))
     middle = (len(people) - count) // 2
@@ -53,7 +55,10 @@ def grid_people(gains: pd.Series, count: int) -> list[str]:
 
 
 def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
-    """Write every file of an evaluation into `folder`; returns its pictures by name, which are files there too."""
+    """Write every file of an evaluation into `folder`.
+
+    Returns its pictures by name, which are files there too.
+    """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     pictures = {
         "strips": sheet(findings.strips["median"]),

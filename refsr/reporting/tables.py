@@ -1,4 +1,7 @@
-"""Every table of an evaluation, made from metrics.json alone; as Markdown here, as HTML in the report."""
+"""Every table of an evaluation, made from metrics.json alone.
+
+As Markdown here, as HTML in the report.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -226,7 +229,10 @@ def _samples(metrics: Metrics) -> Iterator[Table]:
     rows = []
     if drawn := metrics.get("samples"):
         rows += [
-            ["mean difference of two samples, 8-bit levels", f"{drawn['distance']:.2f}"],
+            [
+                "mean difference of two samples, 8-bit levels",
+                f"{drawn['distance']:.2f}",
+            ],
             ["PSNR of a sample, dB", f"{drawn['psnr']:.2f}"],
             ["standard deviation of PSNR over samples, dB", f"{drawn['psnr_sd']:.3f}"],
             [

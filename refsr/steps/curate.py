@@ -13,16 +13,39 @@ from refsr.tracker import Tracker
 
 
 def curate(
-    params: Curate, tracker: Tracker, *, raw: Raw, curated: ResumableOutput, shard: str = ""
+    params: Curate,
+    tracker: Tracker,
+    *,
+    raw: Raw,
+    curated: ResumableOutput,
+    shard: str = "",
 ) -> dict[str, float]:
-    """Read the raw set, leave out what cannot be used, and write the identity groups (see refsr.dataset.curated).
+    """Read the raw set, leave out what cannot be used, and write the identity groups (see
+    refsr.dataset.curated).
 
-    With `shard`, I/N, only what the I-th of N parts of the identities shows is measured, for `merge` to join. Raises
-    RefsrError where the set or its metadata cannot be read, or nothing is left of a split.
+    With `shard`, I/N, only what the I-th of N parts of the identities shows is measured, for
+    `merge` to join. Raises RefsrError where the set or its metadata cannot be read, or nothing is
+    left of a split.
     """
     if shard:
-        return write_part(params, raw, curated, embed_faces, usable_cores(), partition.parse_share(shard), DETECTOR)
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), detector=DETECTOR, keep_work=True)
+        return write_part(
+            params,
+            raw,
+            curated,
+            embed_faces,
+            usable_cores(),
+            partition.parse_share(shard),
+            DETECTOR,
+        )
+    summary = write_curated(
+        params,
+        raw,
+        curated,
+        embed_faces,
+        usable_cores(),
+        detector=DETECTOR,
+        keep_work=True,
+    )
     record(tracker, curated)
     return summary
 

@@ -44,7 +44,12 @@ def evaluate(
     faces = Curated(curated)
     paths = {"refsr": checkpoint(refsr)} | ({"sisr": checkpoint(sisr)} if sisr else {}) | params.compare
     models = load_models(paths, faces.hr_size)
-    bench = Bench(faces, models, Scorer(models.device, params.lpips), pairs(faces.table, params.seed))
+    bench = Bench(
+        faces,
+        models,
+        Scorer(models.device, params.lpips),
+        pairs(faces.table, params.seed),
+    )
     measured = measure(bench, params.batch_size)
     metrics = _numbers(params, bench, measured) | checkpoint_facts(paths)
     ranking = gains(measured.table)
@@ -79,7 +84,8 @@ def checkpoint(path: Path) -> Path:
 def checkpoint_facts(paths: Mapping[str, Path]) -> dict[str, Any]:
     """What the checkpoints say of their training: {steps: {model: step}, loss_networks}.
 
-    `loss_networks` are the names of those in the loss of "refsr", "none", or "unknown" where it does not say.
+    `loss_networks` are the names of those in the loss of "refsr", "none", or "unknown" where it
+    does not say.
     """
     from refsr.models.checkpoint import read_checkpoint
 

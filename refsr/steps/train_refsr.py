@@ -6,11 +6,19 @@ from refsr.tracker import Tracker
 
 
 def train_refsr(
-    params: TrainRefsr, tracker: Tracker, *, curated: Input, sisr: Input, refsr: ResumableOutput
+    params: TrainRefsr,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    sisr: Input,
+    refsr: ResumableOutput,
 ) -> dict[str, float]:
-    """Train on pairs of image and reference; variant, sizes and the first weights are those of sisr/warm.safetensors.
+    """Train on pairs of image and reference.
 
-    Leaves in `refsr`: model.safetensors and history.csv. Raises RefsrError where the snapshot is not of this version.
+    Variant, sizes and the first weights are those of sisr/warm.safetensors.
+
+    Leaves in `refsr`: model.safetensors and history.csv. Raises RefsrError where the snapshot is
+    not of this version.
     """
     from typing import cast
 

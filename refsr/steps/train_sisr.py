@@ -6,11 +6,17 @@ from refsr.tracker import Tracker
 
 
 def train_sisr(
-    params: TrainSisr, tracker: Tracker, *, curated: Input, validation: Input, sisr: ResumableOutput
+    params: TrainSisr,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    validation: Input,
+    sisr: ResumableOutput,
 ) -> dict[str, float]:
     """Train on the curated set that `validation` has passed.
 
-    Leaves in `sisr`: model.safetensors, warm.safetensors (the snapshot RefSR starts from) and history.csv.
+    Leaves in `sisr`: model.safetensors, warm.safetensors (the snapshot RefSR starts from) and
+    history.csv.
     """
     import torch
 
@@ -25,7 +31,13 @@ def train_sisr(
     faces = Curated(curated)
     torch.manual_seed(params.seed)  # the first weights
     model = build(
-        {"model": "sisr", "variant": params.variant, "hr_size": faces.hr_size, "scale": params.scale} | params.model
+        {
+            "model": "sisr",
+            "variant": params.variant,
+            "hr_size": faces.hr_size,
+            "scale": params.scale,
+        }
+        | params.model
     )
     metrics = train(
         model,

@@ -1,4 +1,6 @@
-"""A registered version from one MLflow store to another: between clusters, or from a laptop to a cluster."""
+"""A registered version from one MLflow store to another: between clusters, or from a laptop to a
+cluster.
+"""
 
 import tempfile
 from pathlib import Path
@@ -11,7 +13,11 @@ from refsr.integrations.tracking import MlflowTracker, start_run
 from refsr.redaction import hide
 from refsr.steps.register import against_champion, refusal
 
-MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: what is the same in these is the same version
+MADE_OF = (
+    "checkpoint",
+    "evaluation",
+    "test_set",
+)  # tags: what is the same in these is the same version
 ORIGIN = "transferred_from"  # tag of what was transferred
 KEPT = 5000  # characters of a tag
 
@@ -28,12 +34,13 @@ class Package(NamedTuple):
 
 
 def transfer(source: str, target: str, params: Register, version: str, name: str = "") -> tuple[str, str]:
-    """Copy a version, a number or an alias, of the model `params.name` to `target`, where it is called `name` or alike.
+    """Copy a version, a number or an alias, of the model `params.name` to `target`, where it is
+    called `name` or alike.
 
-    There it becomes the candidate if it passes the gate of `params` against the champion of `target`; the first is
-    champion too. What `target` has already is not copied again. Returns the numbers there and in `source`.
-    Raises RefsrError where a store cannot be reached, there is no such version, the gate fails, or `target` keeps
-    something else by that name.
+    There it becomes the candidate if it passes the gate of `params` against the champion of
+    `target`; the first is champion too. What `target` has already is not copied again. Returns the
+    numbers there and in `source`. Raises RefsrError where a store cannot be reached, there is no
+    such version, the gate fails, or `target` keeps something else by that name.
     """
     if source == target:
         raise RefsrError(f"--to {hide(target)}: the same store as --from; name another")
@@ -44,7 +51,12 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
         _require_of_this_project(there)
         found = there.find(**{key: package.tags[key] for key in MADE_OF})
         verdict = against_champion(
-            there, package.metrics, package.tags["test_set"], params.gate, found, there.champion()
+            there,
+            package.metrics,
+            package.tags["test_set"],
+            params.gate,
+            found,
+            there.champion(),
         )
         if not verdict.passed:
             raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))

@@ -19,8 +19,8 @@ SHOWN = 3  # rows of a breach that are told
 def validate(params: Validate, tracker: Tracker, *, curated: Input, validation: Output) -> dict[str, float]:
     """Hold the curated set against its expectations; result.json and data_docs/ tell of each.
 
-    Raises RefsrError with each expectation in breach, how many rows are, and some of them; the documents are written
-    all the same.
+    Raises RefsrError with each expectation in breach, how many rows are, and some of them; the
+    documents are written all the same.
     """
     frames = tables(Curated(curated), params.sample, params.seed)
     outcomes = check(frames, suites(params, frames["schema"].columns), validation / "data_docs")

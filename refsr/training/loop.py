@@ -29,9 +29,17 @@ Picture = Callable[[nn.Module], np.ndarray]
 
 
 class Learner:
-    """What changes from step to step: the network, its averaged copy, the optimiser, the step and the history."""
+    """What changes from step to step: the network, its averaged copy, the optimiser, the step and
+    the history.
+    """
 
-    def __init__(self, model: nn.Module, params: Training, objective: Objective, processes: Processes = ALONE) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        params: Training,
+        objective: Objective,
+        processes: Processes = ALONE,
+    ) -> None:
         self.params = params
         self.processes = processes
         self.device = choose_device(params.device)
@@ -43,13 +51,19 @@ class Learner:
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[params.optimizer]
         self.optimizer = optimizer(
-            model.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True
+            model.parameters(),
+            params.learning_rate,
+            weight_decay=params.weight_decay,
+            fused=True,
         )
         self.step = 0
         self.history: list[dict[str, float]] = []
 
     def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One update from one batch; returns the loss and its parts of this process's share, still on the device."""
+        """One update from one batch.
+
+        Returns the loss and its parts of this process's share, still on the device.
+        """
         torch.manual_seed(self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007)
         batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
@@ -103,7 +117,10 @@ class Learner:
         write_file(path, lambda partial: torch.save(state, partial))
 
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
+        """Go on from what `save` wrote, if it did.
+
+        Of several processes all from what the first finds.
+        """
         state = _read_state(path) if path.exists() else None
         state = self.processes.from_first(state)
         if state is None:
@@ -112,7 +129,11 @@ class Learner:
             self.model.load_state_dict(state["model"])
             self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+            self.step, self.history, self.precision = (
+                state["step"],
+                state["history"],
+                state["precision"],
+            )
             if not 0 <= self.step <= self.params.steps or self.average.keys() != state["model"].keys():
                 raise ValueError(f"step {self.step} of {self.params.steps}")
         except Exception as error:  # PyTorch raises what it likes for a state of another shape
@@ -138,7 +159,8 @@ def _placed(model: nn.Module, device: str) -> nn.Module:
 
 
 def schedule(step: int, params: Training) -> float:
-    """The share of the learning rate at a step: linear warm-up, constant, then linear to 3% over the last 40%.
+    """The share of the learning rate at a step: linear warm-up, constant, then linear to 3% over
+    the last 40%.
 
     With `schedule: constant` it does not fall.
     """
@@ -162,13 +184,14 @@ def train(
 ) -> dict[str, float]:
     """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
 
-    `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A folder that holds
-    the state of a killed training is gone on with, on a CPU to the very weights of one that was not
-    killed; a GPU adds up in another order each time.
-    At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
-    `loss_networks`, which pretrained networks had a part in the loss. Several processes train together where a launcher
-    started them (see `refsr.training.distributed`); numbers told are of the first one's share. Returns the last ones.
-    Raises RefsrError where the loss is no longer a number, or a batch cannot be shared.
+    `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A
+    folder that holds the state of a killed training is gone on with, on a CPU to the very weights
+    of one that was not killed; a GPU adds up in another order each time. At step `snapshot_at` the
+    averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
+    `loss_networks`, which pretrained networks had a part in the loss. Several processes train
+    together where a launcher started them (see `refsr.training.distributed`); numbers told are of
+    the first one's share. Returns the last ones. Raises RefsrError where the loss is no longer a
+    number, or a batch cannot be shared.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with together(choose_device(params.device)) as processes:
@@ -183,13 +206,30 @@ def train(
 
 
 def _steps(
-    learner: Learner, pairs: Pairs, tracker: Tracker, folder: Path, picture: Picture | None, snapshot_at: int
+    learner: Learner,
+    pairs: Pairs,
+    tracker: Tracker,
+    folder: Path,
+    picture: Picture | None,
+    snapshot_at: int,
 ) -> None:
     """The steps that are left, with all that falls due between them."""
     params = learner.params
-    tracker.tags({"precision": learner.precision, "device": learner.device, "processes": str(learner.processes.count)})
+    tracker.tags(
+        {
+            "precision": learner.precision,
+            "device": learner.device,
+            "processes": str(learner.processes.count),
+        }
+    )
     clock = _Clock(params.batch_size, learner.step)
-    with tqdm(total=params.steps, initial=learner.step, desc=folder.stem, unit="step", mininterval=2) as bar:
+    with tqdm(
+        total=params.steps,
+        initial=learner.step,
+        desc=folder.stem,
+        unit="step",
+        mininterval=2,
+    ) as bar:
         while learner.step < params.steps:
             parts = learner.train_step(pairs.batch(learner.step, learner.device))
             step = learner.step
@@ -199,7 +239,10 @@ def _steps(
                 _refuse_nan(row, step)
                 learner.history.append({"step": step} | row)
                 tracker.metrics(row, step)
-                bar.set_postfix(loss=f"{row['loss']:.4f}", images_per_s=f"{row['images_per_second']:.0f}")
+                bar.set_postfix(
+                    loss=f"{row['loss']:.4f}",
+                    images_per_s=f"{row['images_per_second']:.0f}",
+                )
             if picture is not None and _due(step, params.image_every, params.steps):
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
@@ -228,7 +271,11 @@ class _Clock:
     """Images per second since the lap before."""
 
     def __init__(self, batch_size: int, step: int) -> None:
-        self._batch_size, self._step, self._since = batch_size, step, time.perf_counter()
+        self._batch_size, self._step, self._since = (
+            batch_size,
+            step,
+            time.perf_counter(),
+        )
 
     def lap(self, step: int) -> float:
         now = time.perf_counter()

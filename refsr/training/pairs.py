@@ -1,4 +1,6 @@
-"""Training pairs: an HR face and a reference for it, drawn so that a step number alone decides the batch."""
+"""Training pairs: an HR face and a reference for it, drawn so that a step number alone decides the
+batch.
+"""
 
 from typing import NamedTuple
 
@@ -11,19 +13,31 @@ from refsr.dataset.curated import Curated
 
 
 class Batch(NamedTuple):
-    """Images (B, 3, H, W) in [0, 1] on the training device; `ref` is None where the step trains without."""
+    """Images (B, 3, H, W) in [0, 1] on the training device.
+
+    `ref` is None where the step trains without.
+    """
 
     hr: torch.Tensor
     ref: torch.Tensor | None
 
 
 class Pairs:
-    """Batches of the training split. `references` None gives single images, for the single-image model.
+    """Batches of the training split.
 
-    Batch `step` is a function of (seed, step) alone: a resumed training sees what the uninterrupted one would.
+    `references` None gives single images, for the single-image model.
+
+    Batch `step` is a function of (seed, step) alone: a resumed training sees what the uninterrupted
+    one would.
     """
 
-    def __init__(self, curated: Curated, seed: int, batch_size: int, references: TrainRefsr | None = None) -> None:
+    def __init__(
+        self,
+        curated: Curated,
+        seed: int,
+        batch_size: int,
+        references: TrainRefsr | None = None,
+    ) -> None:
         rows = curated.split("train")
         identities = curated.table["identity"].to_numpy()[rows]
         order = np.argsort(identities, kind="stable")
@@ -58,13 +72,19 @@ class Pairs:
         return np.where(wrong, anyone, self._first[chosen] + other)
 
     def _images(self, chosen: np.ndarray, mirror: bool, device: str) -> torch.Tensor:
-        pixels = _sent(torch.from_numpy(self._curated.pixels(self._rows[chosen])), torch.device(device))
+        pixels = _sent(
+            torch.from_numpy(self._curated.pixels(self._rows[chosen])),
+            torch.device(device),
+        )
         images = pixels.permute(0, 3, 1, 2).float() / 255  # stays channels_last in memory
         return images.flip(3) if mirror else images
 
 
 def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on the device. A GPU is not waited for, so that the next step is prepared while it computes."""
+    """The tensor on the device.
+
+    A GPU is not waited for, so that the next step is prepared while it computes.
+    """
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -76,7 +96,8 @@ def _self_share(params: TrainRefsr, step: int) -> float:
 def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
     """Each image a little turned, scaled, moved and re-lit: (B, 3, H, W) in [0, 1] -> the same.
 
-    As a reference it must be matched, but nothing in it is missing: what a network learns to copy first.
+    As a reference it must be matched, but nothing in it is missing: what a network learns to copy
+    first.
     """
     draw = torch.Generator().manual_seed(seed)
     count = len(images)

@@ -1,4 +1,6 @@
-"""Where and how precisely to compute: chosen by measuring, since the fast choice differs from machine to machine."""
+"""Where and how precisely to compute: chosen by measuring, since the fast choice differs from
+machine to machine.
+"""
 
 import time
 
@@ -18,9 +20,12 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_precision(wanted: str, device: str) -> str:
-    """ "float32" or "bfloat16"; "auto" is bfloat16 on a GPU that has it, and on a CPU where it measures faster.
+    """ "float32" or "bfloat16".
 
-    A CPU flag does not tell: on some processors with bfloat16 instructions it is the slower of the two.
+    "auto" is bfloat16 on a GPU that has it, and on a CPU where it measures faster.
+
+    A CPU flag does not tell: on some processors with bfloat16 instructions it is the slower of the
+    two.
     """
     if wanted != "auto":
         return wanted
