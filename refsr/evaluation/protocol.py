@@ -306,7 +306,8 @@ def _complete(condition: Condition, batch: pd.DataFrame) -> np.ndarray:
 def _table(batch: pd.DataFrame, name: str, scores: Scores) -> pd.DataFrame:
     columns = {key: value.double().cpu().numpy() for key, value in scores.values.items()}
     rows = batch[["person", "source", "row", "wrong_person"]].reset_index(drop=True)
-    return rows.assign(arm=name, **columns)
+    rows["arm"] = name
+    return rows.assign(**columns)
 
 
 def _joined(chunks: dict[str, list[torch.Tensor]]) -> dict[str, np.ndarray]:

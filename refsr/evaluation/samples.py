@@ -89,7 +89,7 @@ def _root(squares: np.ndarray) -> float:
 
 @torch.inference_mode()
 def active_units(curated: Curated, models: Models, test: pd.DataFrame, batch_size: int) -> dict[str, float]:
-    """{units, active, kl}: latent dimensions, those that tell something of the image, and the KL in
+    """{units, active, kl}: latent dimensions, those that depend on the image, and the KL in
     nats per image.
 
     A unit is active where the mean of the posterior, less that of the prior, varies by more than

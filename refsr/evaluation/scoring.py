@@ -55,5 +55,5 @@ class Scorer:
             for name, metric in METRICS.items()
             if (main or metric.every_condition) and self.networks.has(metric.network)
         }
-        seen = texture(outputs.features("vgg16_hed")) if main else None
-        return Scores(values, outputs.identity, seen)
+        features = texture(outputs.features("vgg16_hed")) if main else None
+        return Scores(values, outputs.identity, features)

@@ -67,10 +67,10 @@ class Slice(NamedTuple):
 
 
 SLICES = {
-    "sex": Slice("sex, as the raw set tells it", "sex", _sex),
+    "sex": Slice("sex, as given in the raw set", "sex", _sex),
     "pose": Slice("pose of the image, |yaw| in degrees", "yaw", _pose),
     "sharpness": Slice("sharpness of the HR image", "sharpness", _numbers),
-    "skin_tone": Slice("skin tone, as the metadata tell it", "skin_tone", _texts),
+    "skin_tone": Slice("skin tone, as given in the metadata", "skin_tone", _texts),
     "ita": Slice(
         "ITA of the reference crop, a pixel measure (light and make-up move it; it is not skin tone)",
         "",

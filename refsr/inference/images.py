@@ -105,7 +105,7 @@ def _decode(path: Path, data: bytes) -> Image.Image:
 
 
 def _needed_chunks(data: bytes) -> Iterator[bytes]:
-    """The chunks of a PNG that matter; a damaged one that only tells of colours or turns is left out.
+    """The chunks of a PNG that matter; a damaged one that only holds colours or turns is left out.
 
     Raises ValueError where one that holds pixels is damaged, or the end is missing.
     """

@@ -25,7 +25,7 @@ class Output(NamedTuple):
     posterior_mean: torch.Tensor  # (B', D)
     prior_mean: torch.Tensor  # (B', D)
     unexplained: torch.Tensor | float = (
-        0.0  # () nats per image that HR has left once z is known, where the variant tells
+        0.0  # () nats per image that HR has left once z is known, where the variant gives it
     )
 
     @property

@@ -118,9 +118,9 @@ def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int 
 
 def _with_blobs(source: Path, layers: list[Layer]) -> dict[str, Layer]:
     """The layers that hold blobs, by name: all that the network needs, and none that is not known."""
-    found: dict[str, Layer] = {}
+    by_name: dict[str, Layer] = {}
     for layer in layers:
-        if layer.name in found and (layer.blobs or layer.name in MODULES):
+        if layer.name in by_name and (layer.blobs or layer.name in MODULES):
             raise _error(source, layer, "is there twice")
         if layer.blobs and layer.name not in MODULES and layer.name not in LEFT_OUT:
             raise _error(
@@ -129,14 +129,14 @@ def _with_blobs(source: Path, layers: list[Layer]) -> dict[str, Layer]:
                 "is in neither of the authors' networks, and holds weights",
             )
         if layer.blobs or layer.name in MODULES:
-            found[layer.name] = layer
+            by_name[layer.name] = layer
     for name, module in MODULES.items():
-        if name not in found:
+        if name not in by_name:
             raise RefsrError(
                 f"{source}: no layer {name!r}, so nothing for {module}; give the file that training wrote (one saved "
                 "from the deployed SISR network has no encoder)"
             )
-    return found
+    return by_name
 
 
 def _kind(source: Path, layers: dict[str, Layer]) -> str:
@@ -148,7 +148,7 @@ def _kind(source: Path, layers: dict[str, Layer]) -> str:
 
 
 def _check_size(source: Path, layers: dict[str, Layer], hr_size: int) -> None:
-    """The first fully connected layer sees the whole image, so that it alone tells its size."""
+    """The first fully connected layer sees the whole image, so that its shape gives the size."""
     layer = layers["generator1"]
     inputs = layer.blobs[0].shape[-1] if layer.blobs and layer.blobs[0].shape else 0
     if inputs != 3 * hr_size**2:
@@ -166,21 +166,21 @@ def _parameters(source: Path, layer: Layer, module: str, network: nn.Module) -> 
     Caffe has them.
     """
     target = network.get_submodule(module)
-    wanted = dict(target.named_parameters())
+    expected = dict(target.named_parameters())
     if layer.type != TYPES[type(target)]:
         raise _error(
             source,
             layer,
             f"is of type {layer.type!r}; {module} takes a {TYPES[type(target)]}",
         )
-    if len(layer.blobs) != len(wanted):
+    if len(layer.blobs) != len(expected):
         raise _error(
             source,
             layer,
-            f"has {len(layer.blobs)} blobs; {module} takes {len(wanted)}: {', '.join(wanted)}",
+            f"has {len(layer.blobs)} blobs; {module} takes {len(expected)}: {', '.join(expected)}",
         )
     tensors = {}
-    for index, (name, parameter) in enumerate(wanted.items()):
+    for index, (name, parameter) in enumerate(expected.items()):
         blob, shape = layer.blobs[index], tuple(parameter.shape)
         if not _fits(blob, shape, scalar=isinstance(target, nn.PReLU)):
             fault = f"blob {index} is {blob.shape}; {module}.{name} takes {shape}"

@@ -130,13 +130,13 @@ class CompactSisr(nn.Module):
         count = -(-len(lr) // SHARE) if self.training else len(lr)
         sr, x, fine = (part[:count].detach() for part in restored)
         lr, hr = lr[:count], hr[:count]
-        found = infer(self.modes(x, fine, lr), left_open(hr - sr, lr))
+        latent = infer(self.modes(x, fine, lr), left_open(hr - sr, lr))
         return Output(
             restored.sr,
-            found.kl_each,
-            found.mean,
-            torch.zeros_like(found.mean),
-            found.unexplained,
+            latent.kl_each,
+            latent.mean,
+            torch.zeros_like(latent.mean),
+            latent.unexplained,
         )
 
     def upscale(

@@ -85,7 +85,7 @@ def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
-    """The projection (long, long) of a line onto what its reduction to `short` pixels tells of it."""
+    """The projection (long, long) of a line onto what its reduction to `short` pixels determines."""
     with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
         reduction = reduction_matrix(short, long)
         settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).to(device, torch.float32)
@@ -99,7 +99,7 @@ def infer(modes: torch.Tensor, missed: torch.Tensor) -> Posterior:
     with torch.autocast(modes.device.type, enabled=False):
         m, r = modes.flatten(2) / NOISE, missed.float().flatten(1) / NOISE
         precision = torch.eye(m.shape[1], device=m.device) + m @ m.mT
-        root = torch.linalg.cholesky_ex(precision).L  # what is no number is told by the loss
+        root = torch.linalg.cholesky_ex(precision).L  # the loss reports what is no number
         mean = torch.cholesky_solve(m @ r[:, :, None], root)[..., 0]
         variance = torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2)
         log_determinant = root.diagonal(dim1=1, dim2=2).log()

@@ -22,9 +22,9 @@ def released_loss(output: Output, hr: torch.Tensor, features: Features) -> torch
     released. () of no unit.
     """
     with torch.no_grad():
-        wanted = features(hr)
+        expected = features(hr)
     pixels = F.l1_loss(output.sr, hr, reduction="sum")
-    perceptual = F.l1_loss(features(output.sr), wanted, reduction="sum")
+    perceptual = F.l1_loss(features(output.sr), expected, reduction="sum")
     return pixels + FEATURE_WEIGHT * perceptual + len(hr) * (output.kl + output.unexplained)
 
 
@@ -35,8 +35,10 @@ def released_loss_in_means(output: Output, hr: torch.Tensor, features: Features)
     At 128x128 with VGG19 it is mean|HR - SR| + 0.02604 mean|f(SR) - f(HR)| + 2.03e-5 KL.
     """
     with torch.no_grad():
-        wanted = features(hr)
+        expected = features(hr)
     pixels = F.l1_loss(output.sr, hr)
-    perceptual = F.l1_loss(features(output.sr), wanted)
+    perceptual = F.l1_loss(features(output.sr), expected)
     values = hr[0].numel()
-    return pixels + FEATURE_WEIGHT * wanted[0].numel() / values * perceptual + (output.kl + output.unexplained) / values
+    return (
+        pixels + FEATURE_WEIGHT * expected[0].numel() / values * perceptual + (output.kl + output.unexplained) / values
+    )

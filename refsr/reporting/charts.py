@@ -64,13 +64,12 @@ def _history(path: Path) -> pd.DataFrame:
 
 
 def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """RefSR's mean over the share of wrong references, and that without any: {low, high, line,
-    none, mark}.
+    """RefSR's mean over the share of wrong references, and the mean without any reference.
 
-    `line` are points of a polyline in a box of 100 x 100, y downwards, `none` a height and `mark`
-    the break-even share.
+    {low, high, line, none, mark}: `line` are points of a polyline in a box of 100 x 100, y
+    downwards, `none` a height and `mark` the break-even share.
     """
-    right, wrong, none = (metrics[key][arm]["mean"] for arm in ("ref_right", "ref_wrong", "ref_none"))
+    right, wrong, none = (metrics[key][name]["mean"] for name in ("ref_right", "ref_wrong", "ref_none"))
     low, high = min(right, wrong, none), max(right, wrong, none)
 
     def place(value: float) -> float:

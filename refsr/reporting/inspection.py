@@ -188,7 +188,7 @@ def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | N
 
 
 def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row per reason that occurs, in the order in which curation asks.
+    """A row per reason that occurs, in the order in which curation checks.
 
     NaN where nothing is measured or known.
     """
@@ -220,10 +220,10 @@ class _Raw:
         except RefsrError as error:
             raise RefsrError(f"{error}; name the raw set that was curated with --raw, or leave it out") from error
 
-        def wanted(name: str, size: int) -> bool:
+        def is_shown(name: str, size: int) -> bool:
             return is_wanted(name, size) and (name in shown or not identity_of(name))
 
-        tree = Tree(sources.open_source(raw, work, wanted))
+        tree = Tree(sources.open_source(raw, work, is_shown))
         self.boxes = tree.boxes()
         self._source = tree.source
         names = tree.source.files["name"]

@@ -1,4 +1,4 @@
-"""Stage `register`: the quality gate, then a version in the registry. And `promote`, which asks the gate again."""
+"""Stage `register`: the quality gate, then a version in the registry. And `promote`, which checks the gate again."""
 
 import hashlib
 import json
@@ -131,7 +131,7 @@ def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> dict[str, str]:
-    """Code, data and training runs a version comes from; "unknown" where nothing tells."""
+    """Code, data and training runs a version comes from; "unknown" where there is no record."""
     commit, dirty = git_revision()
     facts = {"git": f"{commit or 'unknown'}{' with changes' if dirty else ''}", "data": data_hash(curated) or "unknown"}
     for stage, folder in trained.items():

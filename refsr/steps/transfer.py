@@ -19,7 +19,7 @@ MADE_OF = (
     "test_set",
 )  # tags: what is the same in these is the same version
 ORIGIN = "transferred_from"  # tag of what was transferred
-KEPT = 5000  # characters of a tag
+MAX_TAG = 5000  # characters of a tag
 
 
 class Package(NamedTuple):
@@ -49,23 +49,23 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
         number, package = _take(Registry(source, params.name), version, Path(folder))
         there = Registry(target, name or params.name)
         _require_of_this_project(there)
-        found = there.find(**{key: package.tags[key] for key in MADE_OF})
+        copied = there.find(**{key: package.tags[key] for key in MADE_OF})
         verdict = against_champion(
             there,
             package.metrics,
             package.tags["test_set"],
             params.gate,
-            found,
+            copied,
             there.champion(),
         )
         if not verdict.passed:
             raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))
-        if found is None:
+        if copied is None:
             with start_run(target, "transfer", params) as tracker:
-                found = _put(there, tracker, package)
-                tracker.metrics({"version": float(found)})
-        there.make_candidate(found)
-    return found, number
+                copied = _put(there, tracker, package)
+                tracker.metrics({"version": float(copied)})
+        there.make_candidate(copied)
+    return copied, number
 
 
 def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]:
@@ -82,7 +82,7 @@ def _put(registry: Registry, tracker: MlflowTracker, package: Package) -> str:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
     own = {key: value for key, value in package.run.data.tags.items() if not key.startswith("mlflow.")}
-    tracker.tags(origin | {f"source.{key}": value[:KEPT] for key, value in own.items()})
+    tracker.tags(origin | {f"source.{key}": value[:MAX_TAG] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)
     version = registry.adopt(tracker, package.model, package.tags | {ORIGIN: package.origin})

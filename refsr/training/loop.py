@@ -148,8 +148,8 @@ def _read_state(path: Path) -> Any:
 
 
 def _no_state(path: Path, error: Exception) -> RefsrError:
-    told = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-    return RefsrError(f"{path}: damaged, or of another training ({told}); delete it and run the training stage again")
+    reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    return RefsrError(f"{path}: damaged, or of another training ({reason}); delete it and run the training stage again")
 
 
 def _placed(model: nn.Module, device: str) -> nn.Module:
@@ -159,10 +159,10 @@ def _placed(model: nn.Module, device: str) -> nn.Module:
 
 
 def schedule(step: int, params: Training) -> float:
-    """The share of the learning rate at a step: linear warm-up, constant, then linear to 3% over
-    the last 40%.
+    """The share of the learning rate at a step.
 
-    With `schedule: constant` it does not fall.
+    Linear warm-up, constant, then linear to 3% over the last 40%. With `schedule: constant` it does
+    not fall.
     """
     warm = min(1.0, (step + 1) / max(1, params.warmup_steps))
     if params.schedule == "constant":
@@ -182,27 +182,43 @@ def train(
     picture: Picture | None = None,
     snapshot_at: int = 0,
 ) -> dict[str, float]:
-    """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
+    """Train a network; writes model.safetensors (averaged weights) and history.csv.
 
     `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A
-    folder that holds the state of a killed training is gone on with, on a CPU to the very weights
-    of one that was not killed; a GPU adds up in another order each time. At step `snapshot_at` the
-    averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
-    `loss_networks`, which pretrained networks had a part in the loss. Several processes train
-    together where a launcher started them (see `refsr.training.distributed`); numbers told are of
-    the first one's share. Returns the last ones. Raises RefsrError where the loss is no longer a
-    number, or a batch cannot be shared.
+    training that was killed goes on from it: on a CPU to the very weights of one that was not
+    killed; a GPU adds up in another order each time. Several processes train together where a
+    launcher started them (see `refsr.training.distributed`).
+
+    Args:
+        model: The network, trained in place.
+        pairs: The training pairs, by step.
+        params: The section of the training.
+        objective: The loss; checkpoints name its pretrained networks as `loss_networks`.
+        tracker: Gets the numbers of the first process's share, and the pictures.
+        folder: Where files are written.
+        picture: Draws what the network makes of a fixed batch.
+        snapshot_at: The step whose averaged weights are written to warm.safetensors too.
+
+    Returns:
+        The last numbers.
+
+    Raises:
+        RefsrError: The loss is no longer a number, or a batch cannot be shared.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with together(choose_device(params.device)) as processes:
-        if params.batch_size % processes.count:
-            raise RefsrError(f"batch_size {params.batch_size} cannot be shared by {processes.count} processes")
+        _check_shares(params.batch_size, processes.count)
         learner = Learner(model, params, objective, processes)
         learner.resume(folder / "state.pt")
         _steps(learner, pairs, tracker, folder, picture, snapshot_at)
     learner.export(folder / "model.safetensors")
     _write_history(folder / "history.csv", learner.history)
     return {key: value for key, value in learner.history[-1].items() if key != "step"}
+
+
+def _check_shares(batch_size: int, processes: int) -> None:
+    if batch_size % processes:
+        raise RefsrError(f"batch_size {batch_size} cannot be shared by {processes} processes")
 
 
 def _steps(
@@ -215,40 +231,58 @@ def _steps(
 ) -> None:
     """The steps that are left, with all that falls due between them."""
     params = learner.params
-    tracker.tags(
-        {
-            "precision": learner.precision,
-            "device": learner.device,
-            "processes": str(learner.processes.count),
-        }
-    )
+    tracker.tags(_tags(learner))
     clock = _Clock(params.batch_size, learner.step)
-    with tqdm(
-        total=params.steps,
-        initial=learner.step,
-        desc=folder.stem,
-        unit="step",
-        mininterval=2,
-    ) as bar:
+    with _progress_bar(learner, folder.stem) as bar:
         while learner.step < params.steps:
             parts = learner.train_step(pairs.batch(learner.step, learner.device))
             step = learner.step
             bar.update()
             if _due(step, params.log_every, params.steps):
-                row = {key: float(value) for key, value in parts.items()} | {"images_per_second": clock.lap(step)}
-                _refuse_nan(row, step)
-                learner.history.append({"step": step} | row)
-                tracker.metrics(row, step)
-                bar.set_postfix(
-                    loss=f"{row['loss']:.4f}",
-                    images_per_s=f"{row['images_per_second']:.0f}",
-                )
+                bar.set_postfix(_log(learner, parts, tracker, clock))
             if picture is not None and _due(step, params.image_every, params.steps):
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
                 learner.export(folder / "warm.safetensors")
             if _due(step, params.save_every, params.steps):
                 learner.save(folder / "state.pt")
+
+
+def _tags(learner: Learner) -> dict[str, str]:
+    return {
+        "precision": learner.precision,
+        "device": learner.device,
+        "processes": str(learner.processes.count),
+    }
+
+
+def _progress_bar(learner: Learner, title: str) -> Any:
+    return tqdm(
+        total=learner.params.steps,
+        initial=learner.step,
+        desc=title,
+        unit="step",
+        mininterval=2,
+    )
+
+
+def _log(
+    learner: Learner,
+    parts: dict[str, torch.Tensor],
+    tracker: Tracker,
+    clock: "_Clock",
+) -> dict[str, str]:
+    """Add a row to the history; returns what the progress bar shows."""
+    step = learner.step
+    row = {key: float(value) for key, value in parts.items()}
+    row["images_per_second"] = clock.lap(step)
+    _refuse_nan(row, step)
+    learner.history.append({"step": step} | row)
+    tracker.metrics(row, step)
+    return {
+        "loss": f"{row['loss']:.4f}",
+        "images_per_s": f"{row['images_per_second']:.0f}",
+    }
 
 
 def _due(step: int, every: int, last: int) -> bool:

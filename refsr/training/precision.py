@@ -10,25 +10,25 @@ from torch import nn
 from refsr.errors import RefsrError
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(requested: str) -> str:
     """ "cuda" or "cpu". Raises RefsrError where CUDA is asked for and absent."""
-    if wanted == "cuda" and not torch.cuda.is_available():
+    if requested == "cuda" and not torch.cuda.is_available():
         raise RefsrError("device: cuda was asked for, but torch sees no GPU here; set device: auto or cpu")
-    if wanted == "auto":
+    if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
+    return requested
 
 
-def choose_precision(wanted: str, device: str) -> str:
+def choose_precision(requested: str, device: str) -> str:
     """ "float32" or "bfloat16".
 
     "auto" is bfloat16 on a GPU that has it, and on a CPU where it measures faster.
 
-    A CPU flag does not tell: on some processors with bfloat16 instructions it is the slower of the
+    A CPU flag does not decide it: on some processors with bfloat16 instructions it is the slower of the
     two.
     """
-    if wanted != "auto":
-        return wanted
+    if requested != "auto":
+        return requested
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     return "bfloat16" if _seconds(torch.bfloat16) < 0.75 * _seconds(torch.float32) else "float32"
