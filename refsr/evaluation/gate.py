@@ -1,5 +1,4 @@
-"""The quality gate: the thresholds an evaluation must reach before a model is registered or
-promoted.
+"""The quality gate: the thresholds to reach before a model is registered or promoted.
 
 Every threshold of refsr.config.Gate is named `<metric>_over_<other>`. Against a condition of the
 same evaluation, the lower end of the 95% interval of the paired difference is compared; against the

@@ -22,10 +22,10 @@ def psnr(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
 
 
 def ssim(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    """Structural similarity (Wang et al., IEEE TIP 2004): Gaussian window 11x11, sigma 1.5, where
-    it fits wholly.
+    """Structural similarity (Wang et al., IEEE TIP 2004).
 
-    The mean over places and channels. Raises ValueError for images smaller than the window.
+    Gaussian window 11x11, sigma 1.5, at the places where it fits. The mean over places and
+    channels. Raises ValueError for images smaller than the window.
     """
     if min(hr.shape[-2:]) < WINDOW:
         raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {tuple(hr.shape[-2:])}")

@@ -1,5 +1,4 @@
-"""Kernel distance between two sets of images (Binkowski et al., ICLR 2018): do restored faces look
-like faces at all?
+"""Kernel distance between two sets of images (Binkowski et al., ICLR 2018).
 
 The kernel and the estimator are KID's; the features are not Inception's but VGG16-HED's conv5_3,
 averaged over places and brought to one length, so the numbers compare with nobody else's.
@@ -26,8 +25,7 @@ def kernel_distances(
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]:
-    """{mean, sd} of the unbiased squared MMD over SUBSETS random subsets of features (N, D) and (M,
-    D).
+    """{mean, sd} of the unbiased squared MMD of features (N, D) and (M, D), over random subsets.
 
     Features are first brought to the length sqrt(D). The mean may be negative where the sets do not
     differ. The sd is that of the subsets, not a standard error.
@@ -40,8 +38,9 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]
 
 
 def squared_mmd(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased estimate of the squared maximum mean discrepancy, kernel (x.y / D + 1)^3: (n,
-    D), (m, D) -> ().
+    """The unbiased squared maximum mean discrepancy: (n, D), (m, D) -> ().
+
+    The kernel is (x.y / D + 1)^3.
     """
     n, m = len(a), len(b)
     aa, bb, ab = (_kernel(x, y) for x, y in ((a, a), (b, b), (a, b)))

@@ -10,14 +10,13 @@ MISSING = -1
 
 
 def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """A row per held-out image: `row`, `person`, `source`, and the rows of its references in the
-    manifest `table`.
+    """A row per held-out image: `row`, `person`, `source`, and the rows of its references.
 
-    `right` is the person's own. `wrong` is another's: persons are put in a random order by `seed`,
-    once, and each gets the reference of the next, so that nobody gets his own and every reference
-    is the wrong one exactly once. `second`, `third` and `fourth` are the person's other images,
-    never the held-out one itself; MISSING where there are too few. Raises RefsrError for fewer than
-    two persons.
+    Rows are positions in the manifest `table`. `right` is the person's own. `wrong` is another's:
+    persons are put in a random order by `seed`, once, and each gets the reference of the next, so
+    that nobody gets his own and every reference is the wrong one exactly once. `second`, `third`
+    and `fourth` are the person's other images, never the held-out one itself; MISSING where there
+    are too few. Raises RefsrError for fewer than two persons.
     """
     test = table.reset_index(drop=True).query("split == 'test'")
     references = test[test["role"] == "reference"]
@@ -49,11 +48,10 @@ def _more_references(images: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_lookalikes(test: pd.DataFrame, references: pd.DataFrame, cosine: np.ndarray) -> pd.DataFrame:
-    """`test` with `nearest` and `farthest`: the rows of the strangers' references most and least
-    like the person's own.
+    """`test` with `nearest` and `farthest`: references of other people, by identity.
 
-    `references` has `person` and `right`, a row per person; `cosine` (P, P) is the likeness of
-    their references.
+    They are the rows of the references most and least like the person's own. `references` has
+    `person` and `right`, a row per person; `cosine` (P, P) is the likeness of their references.
     """
     itself = np.eye(len(cosine), dtype=bool)
     place = pd.Series(range(len(references)), index=references["person"])[test["person"]].to_numpy()

@@ -150,9 +150,7 @@ def restore(
 
 
 def can_draw(network: SuperResolver) -> bool:
-    """Whether a network can take its code from the prior: by a temperature, or by a mode of its
-    own.
-    """
+    """Whether a network can draw its code from the prior, by a temperature or by a mode."""
     return network.draws_samples or _draws_by_mode(network)
 
 

@@ -1,5 +1,4 @@
-"""Face verification with restored images as probes: does a face recogniser still know whose face it
-is?
+"""Face verification with restored images as probes.
 
 A probe and a gallery image show one person or two. Impostors are all pairs of a probe with another
 person's gallery image. The numbers are means per person first, then over people.
@@ -85,9 +84,7 @@ def verification(
 
 
 def accept_above(impostors: np.ndarray, rate: float = FALSE_ACCEPT_RATE) -> float:
-    """The least impostor score above which at most a share `rate` of the sorted impostor scores
-    lie.
-    """
+    """The score above which at most a share `rate` of the sorted impostor scores lie."""
     allowed = int(rate * len(impostors))
     return float(impostors[len(impostors) - 1 - allowed])
 

@@ -1,6 +1,4 @@
-"""What the latent variable is good for: do samples differ, does their spread know the error, which
-units are alive?
-"""
+"""Measures of the latent variable: diversity of samples, their calibration, active units."""
 
 from typing import Any
 
@@ -20,8 +18,9 @@ ACTIVE = 0.01  # variance above which a latent unit is active (Burda et al., ICL
 
 @torch.inference_mode()
 def diversity(curated: Curated, models: Models, test: pd.DataFrame, count: int, batch_size: int) -> dict[str, Any]:
-    """Of `count` samples at temperature 1 with the right reference: how they differ, and what their
-    spread is worth.
+    """How `count` samples differ, and how well their spread predicts the error.
+
+    Samples are of temperature 1, with the right reference.
 
     {samples, images, distance: mean pairwise |difference| in 8-bit levels, psnr: mean over samples,
     psnr_sd, calibration: {bin_1 ...: {predicted, actual}}, calibration_ratio}. Empty where the
@@ -61,12 +60,11 @@ def pairwise(drawn: torch.Tensor) -> torch.Tensor:
 
 
 def calibration(predicted: np.ndarray, actual: np.ndarray) -> dict[str, Any]:
-    """Predicted variances and squared errors of pixels (N,), in [0, 1]^2 -> {calibration,
-    calibration_ratio}.
+    """Predicted variances and squared errors of pixels -> {calibration, calibration_ratio}.
 
-    Pixels are sorted by predicted variance into BINS equal parts; of each the root mean of both, in
-    8-bit levels. The ratio is that of all pixels, actual over predicted: 1 is calibrated, above 1
-    too sure of itself.
+    Both are (N,), in [0, 1]^2. Pixels are sorted by predicted variance into BINS equal parts; of
+    each the root mean of both, in 8-bit levels. The ratio is that of all pixels, actual over
+    predicted: 1 is calibrated, above 1 too sure of itself.
     """
     order = np.argsort(predicted, kind="stable")
     parts = np.array_split(order, BINS)
@@ -89,8 +87,7 @@ def _root(squares: np.ndarray) -> float:
 
 @torch.inference_mode()
 def active_units(curated: Curated, models: Models, test: pd.DataFrame, batch_size: int) -> dict[str, float]:
-    """{units, active, kl}: latent dimensions, those that depend on the image, and the KL in
-    nats per image.
+    """{units, active, kl}: latent dimensions, the active ones, and the KL in nats per image.
 
     A unit is active where the mean of the posterior, less that of the prior, varies by more than
     ACTIVE over the images (Burda et al., ICLR 2016, for a prior that is learned). Empty where there

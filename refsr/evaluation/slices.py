@@ -80,10 +80,10 @@ SLICES = {
 
 
 def ita(picture: np.ndarray) -> float:
-    """Individual typology angle (Chardon et al., 1991) in degrees, of the median colour of a face
-    crop's middle.
+    """Individual typology angle (Chardon et al., 1991), degrees, of the middle of a face crop.
 
-    (H, H, 3) uint8 RGB; the middle is half the side. atan2(L* - 50, b*): higher is lighter.
+    Of the median colour there. (H, H, 3) uint8 RGB; the middle is half the side. atan2(L* - 50,
+    b*): higher is lighter.
     """
     size = len(picture)
     inner = slice(size // 4, -(size // 4))

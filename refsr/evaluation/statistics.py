@@ -38,8 +38,9 @@ def per_person(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """{mean, low, high}: the mean of (I,) values, and its 95% percentile bootstrap interval (Efron,
-    1979).
+    """{mean, low, high}: the mean of (I,) values and its 95% percentile bootstrap interval.
+
+    Efron, 1979.
     """
     chosen = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
     low, high = np.percentile(values[chosen].mean(1), [2.5, 97.5])

@@ -75,8 +75,7 @@ NETWORKS = {
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The network a configuration describes: {"model": "sisr" or "refsr", "variant": ...,
-    options...}.
+    """The network of a configuration: {"model": "sisr" or "refsr", "variant": ..., options...}.
 
     Raises ValueError for a model or variant that is not known, RefsrError for an option or a size
     it cannot have.
@@ -99,9 +98,7 @@ def build(config: dict[str, Any]) -> nn.Module:
 
 
 def reference_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the RefSR that starts from the SISR of this configuration: all that both
-    can have.
-    """
+    """The configuration of the RefSR that starts from this SISR: all that both can have."""
     config = config | {"model": "refsr"}
     known = inspect.signature(_network(config)).parameters
     return {key: value for key, value in config.items() if key in ("model", "variant", *known)}

@@ -24,10 +24,10 @@ class ReferenceAttention(nn.Module):
         self.sharpness = nn.Parameter(torch.full((heads, 1, 1), 2.0))
 
     def forward(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Features of LR (B, C, h, w), those of R references (B * R, C, h', w'), and their values
-        (B * R, V, h', w').
+        """What LR needs of the references.
 
-        Gives the values where LR needs them: (B, V, h, w).
+        Features of LR (B, C, h, w), those of R references (B * R, C, h', w'), and their values (B *
+        R, V, h', w'). Gives the values where LR needs them: (B, V, h, w).
         """
         q, k = (F.normalize(self._split(self._placed(t), len(x)), dim=-1) for t in (x, keys))
         v = self._split(values, len(x))
@@ -49,9 +49,7 @@ class ReferenceAttention(nn.Module):
 
 @cache
 def _fourier_places(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """The place of each cell in [-1, 1]^2 as (1, 18, h, w): itself, and sines and cosines at four
-    frequencies.
-    """
+    """The place of each cell in [-1, 1]^2, its sines and cosines at four frequencies: (1, 18, h, w)."""
     with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
         rows, columns = (torch.linspace(-1, 1, side, device=device) for side in (height, width))
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, h, w)

@@ -20,8 +20,9 @@ PRIOR_SD = 0.1
 
 
 def enlarge(lr: torch.Tensor, size: int) -> torch.Tensor:
-    """The bicubic enlargement that the networks are fed: (B, 3, h, w) -> (B, 3, size, size), not
-    clamped.
+    """Bicubic enlargement, the input of the networks: (B, 3, h, w) -> (B, 3, size, size).
+
+    Not clamped.
     """
     return F.interpolate(
         lr.float(),
@@ -73,8 +74,7 @@ def _start(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, std: float) -> Non
 
 
 class UnitVariance(nn.Module):
-    """(B, D) -> (B, D) with zero mean and unit variance over the D values of each sample (Caffe's
-    MVN).
+    """(B, D) -> (B, D) with zero mean and unit variance over the D values (Caffe's MVN).
 
     The epsilon stands under the root, squared, so that a sample of equal values gives zeros and a
     finite gradient.
@@ -108,10 +108,10 @@ class UpBackProjection(nn.Module):
 
 
 def kl_to_prior(mu: torch.Tensor, log_sd: torch.Tensor) -> torch.Tensor:
-    """KL(N(mu, sd^2) || N(0, 0.1^2)): (B, D), (B, D) -> (D,) nats per image in each dimension, mean
-    over the batch.
+    """KL(N(mu, sd^2) || N(0, 0.1^2)): (B, D), (B, D) -> (D,) nats per image.
 
-    For each of the D values: 50 mu^2 + 50 sd^2 - ln(10 sd) - 0.5.
+    In each dimension, mean over the batch. For each of the D values: 50 mu^2 + 50 sd^2 - ln(10 sd)
+    - 0.5.
     """
     mu, log_sd = mu.float(), log_sd.float()
     precision = 1 / (2 * PRIOR_SD**2)

@@ -162,9 +162,7 @@ def _check_size(source: Path, layers: dict[str, Layer], hr_size: int) -> None:
 
 
 def _parameters(source: Path, layer: Layer, module: str, network: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors of one submodule, by their names in the network: weight first, then bias, as
-    Caffe has them.
-    """
+    """The tensors of one submodule by their names in the network: weight, then bias."""
     target = network.get_submodule(module)
     expected = dict(target.named_parameters())
     if layer.type != TYPES[type(target)]:
@@ -196,9 +194,7 @@ def _fits(blob: Blob, shape: tuple[int, ...], scalar: bool) -> bool:
 
 
 def _tensor(source: Path, layer: Layer, index: int) -> torch.Tensor:
-    """The values of a blob in memory of their own: float32 as they are, float64 rounded to it, as
-    Caffe does.
-    """
+    """The values of a blob in memory of their own, float64 rounded to float32 as Caffe does."""
     blob = layer.blobs[index]
     with np.errstate(over="ignore", invalid="ignore"):
         values = blob.values.astype(np.float32)

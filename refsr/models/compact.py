@@ -33,11 +33,10 @@ class Restored(NamedTuple):
 
 
 class Context(nn.Module):
-    """x and what the whole image adds to it: a code of 16 channels in 4x4 cells, to which training
-    adds noise.
+    """x and what the whole image adds to it, by a code of 16 channels in 4x4 cells.
 
-    The noise is worth some hundredths of a dB to what comes of it without
-    (docs/decisions/0006-latent-variable.md).
+    Training adds noise to the code. The noise is worth some hundredths of a dB to what comes of it
+    without (docs/decisions/0006-latent-variable.md).
     """
 
     def __init__(self, width: int) -> None:
@@ -220,8 +219,9 @@ class CompactRefsr(CompactSisr):
         return self._decode(lr, x, add_fine)
 
     def _carry_over(self, x: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of references (B, R, 3, H', W') what x (B, C, h, w) needs: on the base grid (B, C, h, w),
-        and at HR / 2.
+        """What x (B, C, h, w) needs of references (B, R, 3, H', W').
+
+        On the base grid (B, C, h, w), and at HR / 2.
         """
         ref = ref.flatten(0, 1)
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)

@@ -1,6 +1,4 @@
-"""What a variant is made of, counted on tensors without data: nothing is allocated, whatever the
-size.
-"""
+"""Parameters, MACs and layers of a variant, counted on tensors without data."""
 
 from typing import Any, cast
 
@@ -14,13 +12,13 @@ from refsr.variants import DEFAULT, VARIANTS
 
 
 def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
-    """Both networks of a variant at `hr_size` pixels: {"variant", "hr_size", "scale", "sisr":
-    {...}, "refsr": {...}}.
+    """Both networks of a variant at `hr_size` pixels.
 
-    Of each: `parameters`, those in training; `parameters_deployed`, those that `upscale` depends
-    on; `macs`, the multiply-accumulates of convolutions and matrix products in one upscaled image;
-    `layers`, the shape of each weight by layer. "default" is another name of the compact variant.
-    Raises RefsrError for a variant that is not known, or a size that is not a multiple of 8 and of
+    {"variant", "hr_size", "scale", "sisr": {...}, "refsr": {...}}. Of each: `parameters`, those in
+    training; `parameters_deployed`, those that `upscale` depends on; `macs`, the
+    multiply-accumulates of convolutions and matrix products in one upscaled image; `layers`, the
+    shape of each weight by layer. "default" is another name of the compact variant. Raises
+    RefsrError for a variant that is not known, or a size that is not a multiple of 8 and of
     `scale`.
     """
     known = DEFAULT if variant == "default" else variant

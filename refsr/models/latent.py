@@ -1,5 +1,4 @@
-"""The latent variable of the compact variant: the few ways in which the whole of an output may be
-otherwise.
+"""The latent variable of the compact variant: the ways in which samples differ.
 
 What SR misses of HR, less what LR settles (the part that its reduction would show), is taken to be
 
@@ -93,8 +92,9 @@ def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
 
 
 def infer(modes: torch.Tensor, missed: torch.Tensor) -> Posterior:
-    """The posterior of the code given what SR missed, less what LR settles: (B, D, 3, H, W), (B, 3,
-    H, W).
+    """The posterior of the code, given what SR missed: (B, D, 3, H, W), (B, 3, H, W).
+
+    Less what LR settles.
     """
     with torch.autocast(modes.device.type, enabled=False):
         m, r = modes.flatten(2) / NOISE, missed.float().flatten(1) / NOISE

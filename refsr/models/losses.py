@@ -1,5 +1,4 @@
-"""The loss of the authors' released files: absolute error of pixels and of VGG19 features, and the
-divergence.
+"""The loss of the authors' files: pixels, features of VGG19, and the divergence.
 
 A feature function takes images (B, 3, H, W), RGB in [0, 1], to features (B, C, h, w). The released
 one is VGG19's conv5_4 before its ReLU, with average pooling, frozen.
@@ -18,8 +17,9 @@ FEATURE_WEIGHT = 10 / 256
 
 
 def released_loss(output: Output, hr: torch.Tensor, features: Features) -> torch.Tensor:
-    """sum|HR - SR| + 10 sum|f(SR) - f(HR)| / 256 + KL, each term summed over the batch, as
-    released. () of no unit.
+    """sum|HR - SR| + 10 sum|f(SR) - f(HR)| / 256 + KL: () without a unit.
+
+    Each term is summed over the batch, as released.
     """
     with torch.no_grad():
         expected = features(hr)
@@ -29,10 +29,10 @@ def released_loss(output: Output, hr: torch.Tensor, features: Features) -> torch
 
 
 def released_loss_in_means(output: Output, hr: torch.Tensor, features: Features) -> torch.Tensor:
-    """`released_loss` over the number of HR values in the batch: of the same size whatever the
-    batch and the image.
+    """`released_loss` over the number of HR values in the batch.
 
-    At 128x128 with VGG19 it is mean|HR - SR| + 0.02604 mean|f(SR) - f(HR)| + 2.03e-5 KL.
+    It has the same size whatever the batch and the image. At 128x128 with VGG19 it is mean|HR - SR|
+    + 0.02604 mean|f(SR) - f(HR)| + 2.03e-5 KL.
     """
     with torch.no_grad():
         expected = features(hr)

@@ -1,5 +1,4 @@
-"""Variant "release": the networks as the authors' Caffe files define them (Holmes-Alan/RefSR on
-GitHub).
+"""Variant "release": the networks of the authors' Caffe files (Holmes-Alan/RefSR on GitHub).
 
 At 128x128 pixels SISR-VAE has 199,922,832 parameters in training and 50,311,824 deployed, RefSR-VAE
 198,667,408. Submodules bear the same names in both, so that RefSR starts from a trained SISR: all
@@ -139,9 +138,7 @@ class ReleaseSisr(_Release, SingleImageVae):
 
 
 class ReleaseRefsr(_Release, ReferenceVae):
-    """RefSR-VAE: the trunk sees the pixel-wise sum of LR and reference, posterior and skip its
-    features.
-    """
+    """RefSR-VAE. The trunk reads the sum of LR and reference, posterior and skip its features."""
 
     def __init__(self, hr_size: int = 128, scale: int = 8, mode: Mode = "reference") -> None:
         options = {"hr_size": hr_size, "scale": scale, "mode": mode}

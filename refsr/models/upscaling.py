@@ -1,6 +1,4 @@
-"""What `upscale` means by several references, by fidelity and by a temperature, the same for every
-variant.
-"""
+"""References, fidelity and temperature of `upscale`, the same for every variant."""
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +26,12 @@ def reduced(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def hold_to_lr(sr: torch.Tensor, lr: torch.Tensor, fidelity: float) -> torch.Tensor:
-    """SR with a share of what its reduction misses of LR put back: (B, 3, H, W), (B, 3, h, w) ->
-    (B, 3, H, W).
+    """SR with a share of what its reduction misses of LR put back.
 
-    0 leaves SR as it is; 1 makes its reduction LR, before SR is clamped. Of all changes that do so
-    it is the least, in squares: the reduction D works along rows and along columns, so that its
-    pseudo-inverse does too. Raises RefsrError where `fidelity` is not in [0, 1].
+    (B, 3, H, W), (B, 3, h, w) -> (B, 3, H, W). 0 leaves SR as it is; 1 makes its reduction LR,
+    before SR is clamped. Of all changes that do so it is the least, in squares: the reduction D
+    works along rows and along columns, so that its pseudo-inverse does too. Raises RefsrError where
+    `fidelity` is not in [0, 1].
     """
     if not 0 <= fidelity <= 1:
         raise RefsrError(f"fidelity {fidelity} is not in [0, 1]: the share of what SR misses of LR that is put back")

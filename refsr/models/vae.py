@@ -49,9 +49,7 @@ class ConditionalVae(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(skip, mu, log sd) of the enlarged LR and the image that guides it: HR in SISR, the
-        reference in RefSR.
-        """
+        """(skip, mu, log sd) of the enlarged LR and its guide: HR in SISR, the reference in RefSR."""
 
     @abstractmethod
     def merge(self, skip: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

@@ -45,8 +45,9 @@ def forest(intervals: Mapping[str, Mapping[str, float]], marks: Sequence[float] 
 
 
 def curves(histories: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """A panel for every number that the trainings logged: {name, low, high, log, steps, lines:
-    {model: "x,y x,y"}}.
+    """A panel for every number that the trainings logged.
+
+    Each is {name, low, high, log, steps, lines: {model: "x,y x,y"}}.
     """
     tables = {model: _history(path) for model, path in histories.items() if path.is_file()}
     names = dict.fromkeys(name for table in tables.values() for name in table.columns if name != "step")
@@ -85,8 +86,9 @@ def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def calibration(bins: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Actual error over predicted spread, both from 0 to the greatest of either: {high, line}, as
-    above.
+    """Actual error over predicted spread: {high, line}.
+
+    Both axes run from 0 to the greatest of either.
     """
     points = [(each["predicted"], each["actual"]) for each in bins.values()]
     high = max(max(point) for point in points) or 1.0

@@ -129,8 +129,9 @@ def sheet(rows: Sequence[Strip], zoom: int = 2) -> np.ndarray:
 
 
 def grid_sheet(grid: Grid, zoom: int = 2) -> np.ndarray:
-    """The identity-transfer grid as one picture: LR in the first column, references in the first
-    row.
+    """The identity-transfer grid as one picture.
+
+    LR in the first column, references in the first row.
     """
     corner = np.full_like(grid.references[0], PAPER)
     rows = [[corner, *grid.references]]
@@ -156,10 +157,10 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], zoom: in
 
 
 def reliability(bins: Mapping[str, Mapping[str, float]], size: int = 320) -> np.ndarray:
-    """Error over the spread of samples, of pixels in `bins` by that spread: (size, size, 3) uint8
-    RGB.
+    """Error over the spread of samples: (size, size, 3) uint8 RGB.
 
-    Both axes end at the greatest of either; on the grey line the spread is the error.
+    Of the pixels in `bins`, by their spread. Both axes end at the greatest of either; on the grey
+    line the spread is the error.
     """
     points = np.array([(each["predicted"], each["actual"]) for each in bins.values()])
     high, edge = points.max() or 1.0, size // 10

@@ -1,6 +1,4 @@
-"""A curated set on one page: what it holds, how it is spread, and what was left out, why, and
-whether rightly.
-"""
+"""A curated set on one page: its people, its distributions, and what was left out and why."""
 
 import json
 import tempfile
@@ -54,9 +52,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Example:
-    """An image left out, and what it is to be compared with: its original, or the reference of its
-    folder.
-    """
+    """An image left out, beside its original or the reference of its folder."""
 
     source: str
     value: float

@@ -34,9 +34,7 @@ def png_uri(picture: np.ndarray) -> str:
 
 
 def jpeg_uri(picture: np.ndarray) -> str:
-    """An RGB picture as a JPEG inside a `data:` address: a fifth of the PNG, where it is only to be
-    looked at.
-    """
+    """An RGB picture as a JPEG in a `data:` address: a fifth of the size of the PNG."""
     data = cv2.imencode(
         ".jpg",
         np.ascontiguousarray(picture[..., ::-1]),

@@ -35,9 +35,7 @@ class Findings:
 
 
 def ranked(gains: pd.Series, count: int) -> dict[str, list[str]]:
-    """The `count` people with the most, the middle and the least gain: the ranking chooses them,
-    not the eye.
-    """
+    """The `count` people with the most, the middle and the least gain."""
     people = [str(person) for person in gains.index]
     count = min(count, len(people))
     middle = (len(people) - count) // 2

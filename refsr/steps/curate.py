@@ -20,12 +20,11 @@ def curate(
     curated: ResumableOutput,
     shard: str = "",
 ) -> dict[str, float]:
-    """Read the raw set, leave out what cannot be used, and write the identity groups (see
-    refsr.dataset.curated).
+    """Read the raw set, leave out unusable images, and write the identity groups.
 
-    With `shard`, I/N, only what the I-th of N parts of the identities shows is measured, for
-    `merge` to join. Raises RefsrError where the set or its metadata cannot be read, or nothing is
-    left of a split.
+    Their form: refsr.dataset.curated. With `shard`, I/N, only what the I-th of N parts of the
+    identities shows is measured, for `merge` to join. Raises RefsrError where the set or its
+    metadata cannot be read, or nothing is left of a split.
     """
     if shard:
         return write_part(

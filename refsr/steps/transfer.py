@@ -1,6 +1,4 @@
-"""A registered version from one MLflow store to another: between clusters, or from a laptop to a
-cluster.
-"""
+"""A registered version from one MLflow store to another."""
 
 import tempfile
 from pathlib import Path
@@ -34,13 +32,13 @@ class Package(NamedTuple):
 
 
 def transfer(source: str, target: str, params: Register, version: str, name: str = "") -> tuple[str, str]:
-    """Copy a version, a number or an alias, of the model `params.name` to `target`, where it is
-    called `name` or alike.
+    """Copy a version, a number or an alias, of the model `params.name` to `target`.
 
-    There it becomes the candidate if it passes the gate of `params` against the champion of
-    `target`; the first is champion too. What `target` has already is not copied again. Returns the
-    numbers there and in `source`. Raises RefsrError where a store cannot be reached, there is no
-    such version, the gate fails, or `target` keeps something else by that name.
+    There it is called `name`, or the same. There it becomes the candidate if it passes the gate of
+    `params` against the champion of `target`; the first is champion too. What `target` has already
+    is not copied again. Returns the numbers there and in `source`. Raises RefsrError where a store
+    cannot be reached, there is no such version, the gate fails, or `target` keeps something else by
+    that name.
     """
     if source == target:
         raise RefsrError(f"--to {hide(target)}: the same store as --from; name another")

@@ -1,5 +1,4 @@
-"""A training by several processes, as `torchrun` or a Kubeflow TrainJob starts them: one loop,
-written for one.
+"""A training by several processes, as `torchrun` or a Kubeflow TrainJob starts them.
 
 Each process takes its share of every batch, gradients are averaged, so that all keep the same
 weights. The first does what is seen: the others run in `refsr.steps` with a tracker that keeps

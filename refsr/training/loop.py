@@ -29,9 +29,7 @@ Picture = Callable[[nn.Module], np.ndarray]
 
 
 class Learner:
-    """What changes from step to step: the network, its averaged copy, the optimiser, the step and
-    the history.
-    """
+    """The state of a training: network, averaged copy, optimiser, step and history."""
 
     def __init__(
         self,

@@ -1,6 +1,4 @@
-"""Training pairs: an HR face and a reference for it, drawn so that a step number alone decides the
-batch.
-"""
+"""Training pairs: an HR face and a reference. The step number alone decides the batch."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,4 @@
-"""Where and how precisely to compute: chosen by measuring, since the fast choice differs from
-machine to machine.
-"""
+"""Device and precision, chosen by measuring: the fast choice depends on the machine."""
 
 import time
 
