@@ -2,7 +2,8 @@
 
 Every threshold of refsr.config.Gate is named `<metric>_over_<other>`. Against a condition of the
 same evaluation, the lower end of the 95% interval of the paired difference is compared; against the
-champion, the difference of the two means, which is fair only on the same test images.
+champion, the difference of the two means, which is fair only on the same test images. Differences
+are gains: of a metric that is better when lower, the sign is turned.
 """
 
 from collections.abc import Mapping
@@ -86,14 +87,31 @@ def check_gate(
     for name, threshold in thresholds.model_dump().items():
         metric, other = name.split("_over_")
         if other != "champion":
-            value = _number(metrics, "difference", f"right_minus_{other}", metric, "low")
+            value = _improvement(metrics, metric, other)
         elif champion is not None:
-            path = (metric, RIGHT, "mean")
-            value = _number(metrics, *path) - _number(champion, *path)
+            value = _improvement_of_means(metrics, champion, metric)
         else:
             continue
         checks.append(Check(name, value, threshold))
     return Verdict(tuple(checks), champion_note)
+
+
+def _improvement(metrics: Mapping[str, Any], metric: str, other: str) -> float:
+    """The end of the interval that is worse for the model, as a gain."""
+    path = ("difference", f"right_minus_{other}", metric)
+    if METRICS[metric].higher_is_better:
+        return _number(metrics, *path, "low")
+    return -_number(metrics, *path, "high")
+
+
+def _improvement_of_means(
+    metrics: Mapping[str, Any],
+    champion: Mapping[str, Any],
+    metric: str,
+) -> float:
+    path = (metric, RIGHT, "mean")
+    gain = _number(metrics, *path) - _number(champion, *path)
+    return gain if METRICS[metric].higher_is_better else -gain
 
 
 def _number(metrics: Mapping[str, Any], *path: str) -> float:

@@ -1,5 +1,6 @@
 """The gate, against hand-written evaluations."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -8,7 +9,9 @@ from evaluations import evaluation
 
 from refsr.config import Gate
 from refsr.errors import RefsrError
+from refsr.evaluation.conditions import DIFFERENCES
 from refsr.evaluation.gate import check_gate
+from refsr.evaluation.metrics import METRICS
 
 
 def test_a_model_above_every_threshold_passes() -> None:
@@ -27,6 +30,24 @@ def test_each_threshold_looks_at_its_own_interval(name: str) -> None:
     verdict = check_gate(metrics, Gate())
     assert [check.name for check in verdict.checks if not check.passed] == [name]
     assert f"is 0.1250 below the threshold, {threshold:+.4f}" in verdict.failures[0]
+
+
+def test_each_threshold_names_a_compared_metric_and_a_condition() -> None:
+    for name in Gate.model_fields:
+        metric, other = name.split("_over_")
+        assert METRICS[metric].compared, name
+        assert other == "champion" or f"right_minus_{other}" in DIFFERENCES, name
+
+
+def test_of_a_metric_that_is_better_when_lower_a_gain_is_a_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    lower = dataclasses.replace(METRICS["psnr"], higher_is_better=False)
+    monkeypatch.setitem(METRICS, "psnr", lower)
+    metrics = evaluation()
+    for row in metrics["difference"].values():
+        row["psnr"] = {"mean": -2.0, "low": -2.5, "high": -1.5}
+    values = {check.name: check.value for check in check_gate(metrics, Gate(), evaluation(psnr=27.0)).checks}
+    assert values["psnr_over_wrong"] == 1.5
+    assert values["psnr_over_champion"] == pytest.approx(1.0)
 
 
 def test_the_lower_end_counts_and_reaching_it_is_enough() -> None:
