@@ -33,7 +33,13 @@ CONDITIONS: dict[str, Condition] = {
     "bicubic": Condition("bicubic", "bicubic", main=True),
     "sisr": Condition("SISR", "sisr", main=True),
     "ref_none": Condition("RefSR, no reference", "refsr", main=True, short="RefSR none"),
-    "ref_wrong": Condition("RefSR, wrong reference", "refsr", ("wrong",), main=True, short="RefSR wrong"),
+    "ref_wrong": Condition(
+        "RefSR, wrong reference",
+        "refsr",
+        ("wrong",),
+        main=True,
+        short="RefSR wrong",
+    ),
     RIGHT: Condition("RefSR, right reference", "refsr", ("right",), main=True, short="RefSR right"),
     "ref_nearest": Condition(
         "RefSR, the stranger nearest in identity",
@@ -48,7 +54,12 @@ CONDITIONS: dict[str, Condition] = {
         short="farthest",
     ),
     "ref_lr": Condition("RefSR, LR as its own reference", "refsr", ("lr",), short="LR as ref."),
-    "ref_gaussian": Condition("RefSR, no reference, z drawn (Gaussian)", "refsr", drawn=True, short="Gaussian"),
+    "ref_gaussian": Condition(
+        "RefSR, no reference, z drawn (Gaussian)",
+        "refsr",
+        drawn=True,
+        short="Gaussian",
+    ),
     "refs_2": Condition("RefSR, 2 right references", "refsr", ("right", "second"), short="2 refs"),
     "refs_3": Condition(
         "RefSR, 3 right references",
@@ -70,7 +81,10 @@ DIFFERENCES = {  # name in metrics.json -> the condition that is subtracted from
 }
 
 
-def conditions_of(models: Iterable[str], deterministic: Container[str] = ()) -> dict[str, Condition]:
+def conditions_of(
+    models: Iterable[str],
+    deterministic: Container[str] = (),
+) -> dict[str, Condition]:
     """The conditions these models can fill, then three of every model beside "sisr" and "refsr".
 
     Models in `deterministic` draw nothing from a prior: they have no condition with `drawn`.

@@ -28,7 +28,9 @@ def ssim(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     channels. Raises ValueError for images smaller than the window.
     """
     if min(hr.shape[-2:]) < WINDOW:
-        raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {tuple(hr.shape[-2:])}")
+        raise ValueError(
+            f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {tuple(hr.shape[-2:])}",
+        )
     x, y = sr.double(), hr.double()
     mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     variance_x, variance_y, covariance = (

@@ -1,4 +1,4 @@
-"""Who is restored with whose photos: fixed by the manifest and a seed before anything is measured."""
+"""Which references each held-out image gets, fixed by the manifest and a seed."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,9 @@ def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     right = pd.Series(references.index, index=references["identity"])
     persons = np.random.default_rng(seed).permutation(sorted(right.index))
     if len(persons) < 2:
-        raise RefsrError(f"the test split has {len(persons)} identities with a reference; two are needed: curate more")
+        raise RefsrError(
+            f"the test split has {len(persons)} identities with a reference; two are needed: curate more",
+        )
     following = pd.Series(np.roll(persons, -1), index=persons)
     images = test[(test["role"] == "image") & test["identity"].isin(right.index)]
     person = images["identity"].to_numpy()
@@ -47,7 +49,11 @@ def _more_references(images: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(filled, columns=list(MORE), dtype=np.int64)
 
 
-def add_lookalikes(test: pd.DataFrame, references: pd.DataFrame, cosine: np.ndarray) -> pd.DataFrame:
+def add_lookalikes(
+    test: pd.DataFrame,
+    references: pd.DataFrame,
+    cosine: np.ndarray,
+) -> pd.DataFrame:
     """`test` with `nearest` and `farthest`: references of other people, by identity.
 
     They are the rows of the references most and least like the person's own. `references` has

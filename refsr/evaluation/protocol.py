@@ -27,7 +27,7 @@ from refsr.evaluation.scoring import Scorer, Scores
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
 
-SMALLEST = 32  # HR side in pixels: SSIM's window must fit after the 8-pixel border of `ssim_y` is cut
+SMALLEST = 32  # HR side, pixels: the window of `ssim_y` must fit inside the 8-pixel border
 CHUNK = 32  # references embedded at a time
 
 
@@ -73,7 +73,9 @@ def load_models(paths: Mapping[str, Path], hr_size: int) -> Models:
     Raises RefsrError where one is missing, or does not fit the others or the images.
     """
     if hr_size < SMALLEST:
-        raise RefsrError(f"HR images of {hr_size} pixels cannot be measured; curate with hr_size {SMALLEST} or more")
+        raise RefsrError(
+            f"HR images of {hr_size} pixels cannot be measured; curate with hr_size {SMALLEST} or more",
+        )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = {name: cast(SuperResolver, load_model(path, device)) for name, path in paths.items()}
     _check_kinds(networks, paths)
@@ -87,7 +89,9 @@ def _check_kinds(networks: Mapping[str, SuperResolver], paths: Mapping[str, Path
         model = network.config["model"]
         expected = "sisr" if name == "sisr" else "refsr"
         if model != expected:
-            raise RefsrError(f"{paths[name]}: a {model} network; `{name}` is to be a {expected} one")
+            raise RefsrError(
+                f"{paths[name]}: a {model} network; `{name}` is to be a {expected} one",
+            )
 
 
 def _check_sizes(

@@ -80,7 +80,10 @@ def verification(
     scores = cosine[counted]
     below = np.searchsorted(impostors, scores, "left") + np.searchsorted(impostors, scores, "right")
     accepted = scores > accept_above(impostors)
-    return _by_person(below / (2 * len(impostors)), owner), _by_person(accepted.astype(float), owner)
+    return _by_person(below / (2 * len(impostors)), owner), _by_person(
+        accepted.astype(float),
+        owner,
+    )
 
 
 def accept_above(impostors: np.ndarray, rate: float = FALSE_ACCEPT_RATE) -> float:
@@ -91,7 +94,10 @@ def accept_above(impostors: np.ndarray, rate: float = FALSE_ACCEPT_RATE) -> floa
 
 def _by_person(values: np.ndarray, owner: np.ndarray) -> np.ndarray:
     people, place = np.unique(owner, return_inverse=True)
-    means: np.ndarray = np.bincount(place, values, len(people)) / np.bincount(place, minlength=len(people))
+    means: np.ndarray = np.bincount(place, values, len(people)) / np.bincount(
+        place,
+        minlength=len(people),
+    )
     return means
 
 

@@ -17,7 +17,13 @@ ACTIVE = 0.01  # variance above which a latent unit is active (Burda et al., ICL
 
 
 @torch.inference_mode()
-def diversity(curated: Curated, models: Models, test: pd.DataFrame, count: int, batch_size: int) -> dict[str, Any]:
+def diversity(
+    curated: Curated,
+    models: Models,
+    test: pd.DataFrame,
+    count: int,
+    batch_size: int,
+) -> dict[str, Any]:
     """How `count` samples differ, and how well their spread predicts the error.
 
     Samples are of temperature 1, with the right reference.
@@ -37,7 +43,9 @@ def diversity(curated: Curated, models: Models, test: pd.DataFrame, count: int, 
         drawn = torch.stack([to_8_bits(models.refsr.upscale(lr, ref, temperature=1.0)) for _ in range(count)])
         distance.append(pairwise(drawn))
         psnr.append(torch.stack([image_quality.psnr(each, hr) for each in drawn], 1))
-        predicted.append(drawn.var(0) * (1 + 1 / count))  # of HR around the mean of the samples, were HR one of them
+        predicted.append(
+            drawn.var(0) * (1 + 1 / count),
+        )  # of HR around the mean of the samples, were HR one of them
         actual.append((drawn.mean(0) - hr).square())
     scores = torch.cat(psnr)
     return {
@@ -86,7 +94,12 @@ def _root(squares: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def active_units(curated: Curated, models: Models, test: pd.DataFrame, batch_size: int) -> dict[str, float]:
+def active_units(
+    curated: Curated,
+    models: Models,
+    test: pd.DataFrame,
+    batch_size: int,
+) -> dict[str, float]:
     """{units, active, kl}: latent dimensions, the active ones, and the KL in nats per image.
 
     A unit is active where the mean of the posterior, less that of the prior, varies by more than

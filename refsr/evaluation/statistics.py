@@ -1,4 +1,4 @@
-"""From a row per image to means with intervals: identities are the sample, images only repeat them."""
+"""From a row per image to means with intervals; the sample is of identities, not of images."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -177,7 +177,7 @@ def gains(table: pd.DataFrame) -> pd.Series:
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """{"a": {"b": 1}, "c": "text"} -> {"a.b": 1.0}: the numbers of metrics.json under dotted names."""
+    """The numbers of metrics.json under dotted names: {"a": {"b": 1}} -> {"a.b": 1.0}."""
     flat: dict[str, float] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):

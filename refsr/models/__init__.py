@@ -107,7 +107,9 @@ def reference_config(config: dict[str, Any]) -> dict[str, Any]:
 def _network(config: dict[str, Any]) -> type[nn.Module]:
     kind = (config["model"], config["variant"])
     if kind not in NETWORKS:
-        raise ValueError(f"no such network: {' '.join(kind)}; known are: {', '.join(map(' '.join, NETWORKS))}")
+        raise ValueError(
+            f"no such network: {' '.join(kind)}; known are: {', '.join(map(' '.join, NETWORKS))}",
+        )
     module, name = NETWORKS[kind]
     network: type[nn.Module] = getattr(importlib.import_module(module), name)
     return network

@@ -43,14 +43,22 @@ class ReferenceAttention(nn.Module):
 
     def _split(self, t: torch.Tensor, batch: int) -> torch.Tensor:
         """(B * R, C, h, w) -> (B, heads, R * hw, C / heads)."""
-        cells = t.reshape(batch, -1, self.heads, t.shape[1] // self.heads, t.shape[-2] * t.shape[-1])
+        cells = t.reshape(
+            batch,
+            -1,
+            self.heads,
+            t.shape[1] // self.heads,
+            t.shape[-2] * t.shape[-1],
+        )
         return cells.permute(0, 2, 1, 4, 3).flatten(2, 3)
 
 
 @cache
 def _fourier_places(height: int, width: int, device: torch.device) -> torch.Tensor:
     """The place of each cell in [-1, 1]^2, its sines and cosines at four frequencies: (1, 18, h, w)."""
-    with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
+    with torch.inference_mode(
+        False,
+    ):  # what is kept may be asked for by an evaluation first, then by a training
         rows, columns = (torch.linspace(-1, 1, side, device=device) for side in (height, width))
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, h, w)
         waves = [f(grid * torch.pi * 2**k / 2) for k in range(4) for f in (torch.sin, torch.cos)]

@@ -161,7 +161,12 @@ def _check_size(source: Path, layers: dict[str, Layer], hr_size: int) -> None:
         )
 
 
-def _parameters(source: Path, layer: Layer, module: str, network: nn.Module) -> dict[str, torch.Tensor]:
+def _parameters(
+    source: Path,
+    layer: Layer,
+    module: str,
+    network: nn.Module,
+) -> dict[str, torch.Tensor]:
     """The tensors of one submodule by their names in the network: weight, then bias."""
     target = network.get_submodule(module)
     expected = dict(target.named_parameters())
@@ -214,7 +219,9 @@ def _save(path: Path, network: nn.Module, facts: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(path, network, facts)
     except (OSError, SafetensorError) as error:
-        raise RefsrError(f"{path}: cannot be written: {error}; make room, or name another path with -o") from error
+        raise RefsrError(
+            f"{path}: cannot be written: {error}; make room, or name another path with -o",
+        ) from error
 
 
 def _error(source: Path, layer: Layer, fault: str, offset: int | None = None) -> RefsrError:

@@ -71,7 +71,11 @@ class Decoder(nn.Module):
         self.at_half = nn.Sequential(ResidualBlock(half), ResidualBlock(half))
         self.output = nn.Conv2d(half, 3 * 4, 3, padding=1)
 
-    def forward(self, x: torch.Tensor, fine: Fine | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self,
+        x: torch.Tensor,
+        fine: Fine | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The residual, and the features at HR / 2 that it is made of."""
         x = F.pixel_shuffle(self.to_half(x), 2)
         if fine is not None:
@@ -117,7 +121,12 @@ class CompactSisr(nn.Module):
         features: torch.Tensor = self.body(self.head(_resize(lr, self.scale / BASE) - 0.5))
         return features
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
+    def forward(
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+    ) -> Output:
         """One forward in training.
 
         The latent variable learns from what SR missed, and SR nothing from it.
@@ -226,7 +235,9 @@ class CompactRefsr(CompactSisr):
         ref = ref.flatten(0, 1)
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
         missed = ref - _resize(reduced, self.scale)
-        seen = self.see(F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2))  # (B R, C', H'/2, W'/2)
+        seen = self.see(
+            F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2),
+        )  # (B R, C', H'/2, W'/2)
         cells = F.pixel_unshuffle(seen, 2)
         values = torch.cat([self.see_coarse(cells), cells], 1)
         if self.attention is None:

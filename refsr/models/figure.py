@@ -78,7 +78,11 @@ class _Figure(ConditionalVae):
         self.ubp = nn.Sequential(UpBackProjection(64), UpBackProjection(32), UpBackProjection(32))
         self.output = conv(32, 3)
 
-    def encode(self, x: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def encode(
+        self,
+        x: torch.Tensor,
+        guide: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The posterior sees the sum of both towers' features, the skip those of LR."""
         features = self.trunk(x)
         mu, log_sd = self.latent(features + self.guide_trunk(guide)).chunk(2, 1)
@@ -92,7 +96,12 @@ class _Figure(ConditionalVae):
 class FigureSisr(_Figure, SingleImageVae):
     """SISR-VAE with the figure's layers."""
 
-    def __init__(self, hr_size: int = 128, scale: int = 8, deployed_sd: DeployedSd = "constant") -> None:
+    def __init__(
+        self,
+        hr_size: int = 128,
+        scale: int = 8,
+        deployed_sd: DeployedSd = "constant",
+    ) -> None:
         options = {"hr_size": hr_size, "scale": scale, "deployed_sd": deployed_sd}
         super().__init__({"model": "sisr", "variant": "figure", **options})
 

@@ -85,7 +85,9 @@ def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
 @cache
 def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
     """The projection (long, long) of a line onto what its reduction to `short` pixels determines."""
-    with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
+    with torch.inference_mode(
+        False,
+    ):  # what is kept may be asked for by an evaluation first, then by a training
         reduction = reduction_matrix(short, long)
         settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).to(device, torch.float32)
     return settled

@@ -107,7 +107,11 @@ class _Release(ConditionalVae):
         self.generator = sampling_generator(self.hr_size)
         self.decoder = latent_decoder(side)
         self.activation = nn.PReLU()
-        self.ubp = nn.Sequential(UpBackProjection(merged), UpBackProjection(32), UpBackProjection(32))
+        self.ubp = nn.Sequential(
+            UpBackProjection(merged),
+            UpBackProjection(32),
+            UpBackProjection(32),
+        )
         self.output = conv(32, 3)
 
 
@@ -117,7 +121,12 @@ class ReleaseSisr(_Release, SingleImageVae):
     The posterior sees both, the skip only LR.
     """
 
-    def __init__(self, hr_size: int = 128, scale: int = 8, deployed_sd: DeployedSd = "constant") -> None:
+    def __init__(
+        self,
+        hr_size: int = 128,
+        scale: int = 8,
+        deployed_sd: DeployedSd = "constant",
+    ) -> None:
         options = {"hr_size": hr_size, "scale": scale, "deployed_sd": deployed_sd}
         super().__init__(
             {"model": "sisr", "variant": "release", **options},
@@ -125,7 +134,11 @@ class ReleaseSisr(_Release, SingleImageVae):
             merged=2 * 64,
         )
 
-    def encode(self, x: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def encode(
+        self,
+        x: torch.Tensor,
+        guide: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The skip sees LR's features before their ReLU, the posterior LR's and HR's after it."""
         of_lr, of_hr = self.trunk(torch.cat([x, guide])).chunk(2)
         mu, log_sd = self.latent(F.relu(torch.cat([of_lr, of_hr], 1))).chunk(2, 1)
@@ -142,9 +155,17 @@ class ReleaseRefsr(_Release, ReferenceVae):
 
     def __init__(self, hr_size: int = 128, scale: int = 8, mode: Mode = "reference") -> None:
         options = {"hr_size": hr_size, "scale": scale, "mode": mode}
-        super().__init__({"model": "refsr", "variant": "release", **options}, encoded=512, merged=64)
+        super().__init__(
+            {"model": "refsr", "variant": "release", **options},
+            encoded=512,
+            merged=64,
+        )
 
-    def encode(self, x: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def encode(
+        self,
+        x: torch.Tensor,
+        guide: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Skip and posterior both see the features of the sum, after their ReLU."""
         features = F.relu(self.trunk(x + guide))
         mu, log_sd = self.latent(features).chunk(2, 1)

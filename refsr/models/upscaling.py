@@ -13,7 +13,9 @@ def as_set(ref: torch.Tensor) -> torch.Tensor:
     """
     several = ref[:, None] if ref.dim() == 4 else ref
     if several.dim() != 5 or several.shape[1] < 1 or several.shape[2] != 3:
-        raise RefsrError(f"references are (B, 3, H, W) or (B, R, 3, H, W) with R of 1 or more, not {tuple(ref.shape)}")
+        raise RefsrError(
+            f"references are (B, 3, H, W) or (B, R, 3, H, W) with R of 1 or more, not {tuple(ref.shape)}",
+        )
     return several
 
 
@@ -34,7 +36,9 @@ def hold_to_lr(sr: torch.Tensor, lr: torch.Tensor, fidelity: float) -> torch.Ten
     `fidelity` is not in [0, 1].
     """
     if not 0 <= fidelity <= 1:
-        raise RefsrError(f"fidelity {fidelity} is not in [0, 1]: the share of what SR misses of LR that is put back")
+        raise RefsrError(
+            f"fidelity {fidelity} is not in [0, 1]: the share of what SR misses of LR that is put back",
+        )
     if fidelity == 0:
         return sr
     height, width = lr.shape[-2:]
@@ -51,11 +55,16 @@ def reduction_matrix(short: int, long: int) -> torch.Tensor:
 
 def _widening(short: int, long: int, like: torch.Tensor) -> torch.Tensor:
     """The pseudo-inverse (long, short) of that reduction."""
-    widening: torch.Tensor = torch.linalg.pinv(reduction_matrix(short, long)).to(like.device, torch.float32)
+    widening: torch.Tensor = torch.linalg.pinv(reduction_matrix(short, long)).to(
+        like.device,
+        torch.float32,
+    )
     return widening
 
 
 def require_no_temperature(temperature: float, variant: str) -> None:
     """Raises RefsrError where samples are asked of a variant that draws none."""
     if temperature != 0:
-        raise RefsrError(f"the variant {variant} draws no samples: temperature must be 0, not {temperature}")
+        raise RefsrError(
+            f"the variant {variant} draws no samples: temperature must be 0, not {temperature}",
+        )

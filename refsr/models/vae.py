@@ -48,7 +48,11 @@ class ConditionalVae(nn.Module, ABC):
                 raise ValueError(f"hr_size {self.hr_size} is not a multiple of {name} ({divisor})")
 
     @abstractmethod
-    def encode(self, x: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def encode(
+        self,
+        x: torch.Tensor,
+        guide: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(skip, mu, log sd) of the enlarged LR and its guide: HR in SISR, the reference in RefSR."""
 
     @abstractmethod
@@ -59,7 +63,9 @@ class ConditionalVae(nn.Module, ABC):
         """(B, 3, h, w) -> (B, 3, H, H). Raises ValueError where h or w is not hr_size / scale."""
         side = self.hr_size // self.scale
         if lr.shape[-2:] != (side, side):
-            raise ValueError(f"lr is {lr.shape[-2]}x{lr.shape[-1]} pixels; this network takes {side}x{side}")
+            raise ValueError(
+                f"lr is {lr.shape[-2]}x{lr.shape[-1]} pixels; this network takes {side}x{side}",
+            )
         return enlarge(lr, self.hr_size)
 
     def decode(self, x: torch.Tensor, skip: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -88,7 +94,12 @@ class SingleImageVae(ConditionalVae):
         super().__init__(config)
         _require("deployed_sd", config["deployed_sd"], get_args(DeployedSd))
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
+    def forward(
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+    ) -> Output:
         """One forward in training; `ref` is ignored."""
         return self.reconstruct(self.enlarge(lr), hr)
 
@@ -125,7 +136,12 @@ class ReferenceVae(ConditionalVae):
         super().__init__(config)
         _require("mode", config["mode"], get_args(Mode))
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
+    def forward(
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+    ) -> Output:
         """One forward in training; the posterior does not see `hr`."""
         x = self.enlarge(lr)
         return self.reconstruct(x, x if ref is None else as_set(ref)[:, 0])

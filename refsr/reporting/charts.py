@@ -16,7 +16,10 @@ MOST_POINTS = 300  # of one curve
 LOG_FROM = 50.0  # greatest over least value from which a curve is drawn on a logarithmic axis
 
 
-def forest(intervals: Mapping[str, Mapping[str, float]], marks: Sequence[float] = ()) -> dict[str, Any]:
+def forest(
+    intervals: Mapping[str, Mapping[str, float]],
+    marks: Sequence[float] = (),
+) -> dict[str, Any]:
     """Dots with whiskers on one axis: {low, high, marks, rows: {name: {left, width, dot}}}.
 
     Places are in percent.

@@ -141,7 +141,7 @@ def grid_sheet(grid: Grid, zoom: int = 2) -> np.ndarray:
 
 
 def mosaic(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], zoom: int) -> np.ndarray:
-    """Pictures (H, H, 3) in rows below a line of titles, enlarged `zoom` times: (H', W', 3) uint8."""
+    """Pictures (H, H, 3) in rows below a line of titles, enlarged: (H', W', 3) uint8."""
     size = zoom * len(rows[0][0])
     gap, header = max(2, size // 32), max(12, size // 5)
     height = header + len(rows) * (size + gap) + gap

@@ -70,7 +70,10 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
         pictures["reliability"] = reliability(findings.metrics["samples"]["calibration"])
     for name, picture in pictures.items():
         (folder / f"{name}.png").write_bytes(page.png(picture))
-    (folder / "metrics.json").write_text(json.dumps(findings.metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / "metrics.json").write_text(
+        json.dumps(findings.metrics, indent=2) + "\n",
+        encoding="utf-8",
+    )
     (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
     (folder / "results.md").write_text(tables.markdown(findings.metrics), encoding="utf-8")
     (folder / "report.html").write_text(render(findings), encoding="utf-8")

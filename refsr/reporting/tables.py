@@ -16,36 +16,36 @@ Metrics = Mapping[str, Any]
 
 TRUE = "true images"
 PLAIN = (
-    "Protocol `plain`: all pixels of R, G and B. Identity is the cosine of dlib's embeddings to the "
-    "true image; VGG16-HED and EfficientNet-Lite0 are distances of their features; LR consistency is "
-    "the PSNR of the reduced output against the LR image, 58.9 dB at most."
+    "Protocol `plain`: all pixels of R, G and B. Identity is the cosine of dlib's embeddings to "
+    "the true image; VGG16-HED and EfficientNet-Lite0 are distances of their features; LR "
+    "consistency is the PSNR of the reduced output against the LR image, 58.9 dB at most."
 )
 PAPER = (
-    "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut off, "
-    "SSIM 11x11 with sigma 1.5, the mean output of 4 rotations x mirror. Beside it the same in one "
-    "pass: the rotations cost where a network was never shown a turned face."
+    "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut "
+    "off, SSIM 11x11 with sigma 1.5, the mean output of 4 rotations x mirror (ensemble). One pass"
+    " is the same without rotations: they cost where a network was never shown a turned face."
 )
 DIFFERENCE = (
-    "Paired differences. p: sign-flip test over identities (all sign patterns up to 13 identities, "
-    "else 10,000 drawn, so that p is at least 0.0001), after Holm's correction over all tests of "
-    "this table."
+    "Paired differences. p: sign-flip test over identities (all sign patterns up to 13 "
+    "identities, else 10,000 drawn, so that p is at least 0.0001), after Holm's correction over "
+    "all tests of this table."
 )
 BREAK_EVEN = (
-    "The share of wrong references at which giving one is no better than giving none: 0 where the "
-    "right one does not help, 1 where a wrong one does not hurt."
+    "The share of wrong references at which giving one is no better than giving none: 0 where the"
+    " right one does not help, 1 where a wrong one does not hurt."
 )
 MORE_CONDITIONS = (
-    "More ways to give a reference, measured by fewer metrics. On the right: the paired difference "
-    "to RefSR with the right reference on the same images, p after Holm's correction over this "
-    "table. Several references are the person's reference and other images, never the held-out one; "
-    "only images of people who have enough take part."
+    "More ways to give a reference, measured by fewer metrics. On the right: the paired "
+    "difference to RefSR with the right reference on the same images, p after Holm's correction "
+    "over this table. Several references are the person's reference and other images, never the "
+    "held-out one; only images of people who have enough take part."
 )
 VERIFICATION = (
-    "Is it the same person? Outputs as probes against the references of all test people: area under "
-    "the ROC curve, and true accept rate at a false accept rate of 1e-2. The right reference is "
-    "itself in that gallery, which favours its condition; `other photos` is a gallery of everyone's "
-    "other true images, which no main condition was given. Impostors are taken as they are; the "
-    "intervals are over the people whose pairs are genuine."
+    "Is it the same person? Outputs as probes against the references of all test people: area "
+    "under the ROC curve, and true accept rate at a false accept rate of 1e-2. The right "
+    "reference is itself in that gallery, which favours its condition; `other photos` is a "
+    "gallery of everyone's other true images, which no main condition was given. Impostors are "
+    "taken as they are; the intervals are over the people whose pairs are genuine."
 )
 KID = (
     "Kernel distance (KID's estimator and kernel) to {reference_set}. Features are VGG16-HED's "
@@ -58,9 +58,9 @@ SAMPLES = (
 NO_SAMPLES = "This network draws no samples: its output is a function of its input. "
 ACTIVE = "A unit is active where its posterior mean, less the prior's, varies by more than 0.01 over the images."
 SLICE = (
-    "RefSR with the right reference; gain is its identity minus that with a wrong one. The last line "
-    "is the gap between two groups, with its interval. Groups of fewer than three people are left "
-    "out."
+    "RefSR with the right reference; gain is its identity minus that with a wrong one. The last "
+    "line is the gap between two groups, with its interval. Groups of fewer than three people are"
+    " left out."
 )
 
 
@@ -92,8 +92,10 @@ def tables(metrics: Metrics) -> list[Table]:
 def markdown(metrics: Metrics) -> str:
     """The tables as a Markdown page."""
     titles = {"sisr": "SISR", "refsr": "RefSR"}
-    steps = [f" {titles.get(name, name)} had {count} steps of training." for name, count in metrics["steps"].items()]
-    parts = [f"# Results\n\nPrinted by `python -m refsr show --markdown`: {about(metrics)}.{''.join(steps)}\n"]
+    head = f"# Results\n\nPrinted by `python -m refsr show --markdown`: {about(metrics)}."
+    for name, count in metrics["steps"].items():
+        head += f" {titles.get(name, name)} had {count} steps of training."
+    parts = [f"{head}\n"]
     for table in tables(metrics):
         lines = [table.header, ["---"] * len(table.header), *table.rows]
         rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -142,7 +144,7 @@ def _differences(metrics: Metrics) -> Iterator[Table]:
     header = ["right reference minus", *_with_p(METRICS[key].title for key in keys)]
     yield Table("What the right reference adds", DIFFERENCE, header, rows)
     rows = [[_name(key), cell(metrics["break_even"][key], 2)] for key in keys]
-    header = ["by", "break-even share"]
+    header = ["metric", "break-even share"]
     yield Table("How many references may be wrong", BREAK_EVEN, header, rows)
 
 

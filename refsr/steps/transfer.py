@@ -31,7 +31,13 @@ class Package(NamedTuple):
     run: Any  # the MLflow run it belongs to
 
 
-def transfer(source: str, target: str, params: Register, version: str, name: str = "") -> tuple[str, str]:
+def transfer(
+    source: str,
+    target: str,
+    params: Register,
+    version: str,
+    name: str = "",
+) -> tuple[str, str]:
     """Copy a version, a number or an alias, of the model `params.name` to `target`.
 
     There it is called `name`, or the same. There it becomes the candidate if it passes the gate of
@@ -57,7 +63,9 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
             there.champion(),
         )
         if not verdict.passed:
-            raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))
+            raise RefsrError(
+                refusal(f"version {number} of {params.name!r} is not transferred", verdict),
+            )
         if copied is None:
             with start_run(target, "transfer", params) as tracker:
                 copied = _put(there, tracker, package)
@@ -70,7 +78,9 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
     number = registry.resolve(version)
     tags = registry.tags(number)
     if missing := [key for key in MADE_OF if key not in tags]:
-        raise RefsrError(f"version {number} of {registry.name!r} has no tag {missing[0]!r}: `register` did not make it")
+        raise RefsrError(
+            f"version {number} of {registry.name!r} has no tag {missing[0]!r}: `register` did not make it",
+        )
     run, model, registration = registry.download(number, folder)
     origin = f"{hide(registry.uri)} models:/{registry.name}/{number}"
     return number, Package(origin, model, registration, registry.metrics(number), tags, run)

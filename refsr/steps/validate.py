@@ -16,7 +16,13 @@ from refsr.tracker import Tracker
 SHOWN = 3  # rows of a breach that are listed
 
 
-def validate(params: Validate, tracker: Tracker, *, curated: Input, validation: Output) -> dict[str, float]:
+def validate(
+    params: Validate,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    validation: Output,
+) -> dict[str, float]:
     """Check the curated set against its expectations; result.json and data_docs/ list each.
 
     Raises RefsrError with each expectation in breach, how many rows are, and some of them; the

@@ -51,7 +51,10 @@ class Processes:
 
         if self.count == 1:
             return model
-        return DistributedDataParallel(model, find_unused_parameters=True)  # a step without reference leaves some out
+        return DistributedDataParallel(
+            model,
+            find_unused_parameters=True,
+        )  # a step without reference leaves some out
 
     def from_first(self, value: T) -> T:
         """The first process's value, in all."""

@@ -62,7 +62,9 @@ class Learner:
 
         Returns the loss and its parts of this process's share, still on the device.
         """
-        torch.manual_seed(self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007)
+        torch.manual_seed(
+            self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007,
+        )
         batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
@@ -86,7 +88,7 @@ class Learner:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Exponential moving average of the weights, quick at first so that the start is forgotten."""
+        """Exponential moving average of the weights, quick at first."""
         keep = min(self.params.ema, self.step / (self.step + 9))
         current = self.model.state_dict()
         torch._foreach_lerp_([self.average[key] for key in current], list(current.values()), 1 - keep)
@@ -147,7 +149,9 @@ def _read_state(path: Path) -> Any:
 
 def _no_state(path: Path, error: Exception) -> RefsrError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-    return RefsrError(f"{path}: damaged, or of another training ({reason}); delete it and run the training stage again")
+    return RefsrError(
+        f"{path}: damaged, or of another training ({reason}); delete it and run the training stage again",
+    )
 
 
 def _placed(model: nn.Module, device: str) -> nn.Module:
@@ -289,7 +293,9 @@ def _due(step: int, every: int, last: int) -> bool:
 
 def _refuse_nan(row: dict[str, float], step: int) -> None:
     if not math.isfinite(row["loss"]):
-        raise RefsrError(f"training: the loss is {row['loss']} at step {step} ({row}); lower learning_rate")
+        raise RefsrError(
+            f"training: the loss is {row['loss']} at step {step} ({row}); lower learning_rate",
+        )
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:

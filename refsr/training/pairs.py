@@ -42,7 +42,10 @@ class Pairs:
         _, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
         self._curated = curated
         self._rows = rows[order]  # one identity after the other
-        self._first = np.repeat(first, counts)  # where the identity of a row begins, and how many rows it has
+        self._first = np.repeat(
+            first,
+            counts,
+        )  # where the identity of a row begins, and how many rows it has
         self._count = np.repeat(counts, counts)
         self._seed, self._batch_size, self._references = seed, batch_size, references
 
@@ -61,7 +64,12 @@ class Pairs:
             ref[rows] = warp(hr[rows], seed=int(rng.integers(2**62)))
         return Batch(hr, ref)
 
-    def _draw_references(self, chosen: np.ndarray, rng: np.random.Generator, params: TrainRefsr) -> np.ndarray:
+    def _draw_references(
+        self,
+        chosen: np.ndarray,
+        rng: np.random.Generator,
+        params: TrainRefsr,
+    ) -> np.ndarray:
         """For each image another one of the person, or, for a share of them, any image at all."""
         offset = chosen - self._first[chosen]
         other = (offset + 1 + rng.integers(0, self._count[chosen] - 1)) % self._count[chosen]
@@ -103,7 +111,10 @@ def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
     scale = 1 + 0.06 * torch.randn(count, generator=draw)
     cos, sin = scale * angle.cos(), scale * angle.sin()
     shift = 0.08 * torch.randn(2, count, generator=draw)
-    affine = torch.stack([torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)], 1)
+    affine = torch.stack(
+        [torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)],
+        1,
+    )
     gain = 1 + 0.12 * torch.randn(count, 3, 1, 1, generator=draw)
     offset = 0.05 * torch.randn(count, 1, 1, 1, generator=draw)
     affine, gain, offset = (_sent(drawn, images.device) for drawn in (affine, gain, offset))

@@ -11,7 +11,9 @@ from refsr.errors import RefsrError
 def choose_device(requested: str) -> str:
     """ "cuda" or "cpu". Raises RefsrError where CUDA is asked for and absent."""
     if requested == "cuda" and not torch.cuda.is_available():
-        raise RefsrError("device: cuda was asked for, but torch sees no GPU here; set device: auto or cpu")
+        raise RefsrError(
+            "device: cuda was asked for, but torch sees no GPU here; set device: auto or cpu",
+        )
     if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return requested
@@ -22,8 +24,8 @@ def choose_precision(requested: str, device: str) -> str:
 
     "auto" is bfloat16 on a GPU that has it, and on a CPU where it measures faster.
 
-    A CPU flag does not decide it: on some processors with bfloat16 instructions it is the slower of the
-    two.
+    A CPU flag does not decide it: on some processors with bfloat16 instructions it is the slower
+    of the two.
     """
     if requested != "auto":
         return requested
