@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from refsr.errors import RefsrError
-from refsr.evaluation.conditions import DIFFERENCES, MAIN
+from refsr.evaluation.conditions import DIFFERENCES, MAIN, OTHERS
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.statistics import main_conditions, main_metrics
 from refsr.reporting import page, tables
@@ -105,6 +105,7 @@ def render(findings: Findings) -> str:
         rendered=_rendered(findings.summary),
         conditions=list(metrics["psnr"]),
         names={name: each.title for name, each in MAIN.items()},
+        titles={name: each.title for name, each in OTHERS.items()},
         columns=columns,
         compared=compared,
         in_loss=[key for key in columns if tables.was_the_loss(metrics, key)],

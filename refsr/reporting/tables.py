@@ -15,11 +15,7 @@ from refsr.reporting.summary import about, cell, compared_metrics
 Metrics = Mapping[str, Any]
 
 TRUE = "true images"
-PLAIN = (
-    "Protocol `plain`: all pixels of R, G and B. Identity is the cosine of dlib's embeddings to "
-    "the true image; VGG16-HED and EfficientNet-Lite0 are distances of their features; LR "
-    "consistency is the PSNR of the reduced output against the LR image, 58.9 dB at most."
-)
+PLAIN = "Protocol `plain`: all pixels of R, G and B."
 PAPER = (
     "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut "
     "off, SSIM 11x11 with sigma 1.5, the mean output of 4 rotations x mirror (ensemble). One pass"
@@ -121,7 +117,8 @@ def _main(metrics: Metrics) -> Iterator[Table]:
     if metrics["loss_networks"] == "unknown":
         loss = "The checkpoint does not name its loss."
     absent = " There is no condition SISR: no single-image checkpoint was given."
-    note = f"{PLAIN} {loss}{'' if 'sisr' in metrics['psnr'] else absent}"
+    about = " ".join(f"{METRICS[key].title}: {METRICS[key].about}" for key in keys)
+    note = f"{PLAIN} {loss}{'' if 'sisr' in metrics['psnr'] else absent} {about}"
     header = ["", *(column(metrics, key) for key in keys)]
     yield Table("Conditions", note, header, _by_condition(metrics, keys))
 
