@@ -115,7 +115,7 @@ def _dvc(folder: Path, *arguments: str) -> str:
     ("edited", "stages"),
     [
         ("refsr/config.py", {*steps.STEPS}),
-        ("refsr/dataset/degradation.py", {*steps.STEPS}),
+        ("refsr/dataset/degradation.py", {*steps.STEPS} - {"synthesize"}),
         ("refsr/models/compact.py", {"curate", "train_sisr", "train_refsr", "evaluate", "register"}),
         ("refsr/reporting/report.html", {"evaluate", "register"}),
         ("refsr/synthetic/hair.py", {"synthesize", "register"}),
