@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from refsr.config import Curate, Data, Evaluate, Section, Synthesize, Training, TrainSisr, Validate
-from refsr.parameter_types import MAX_HR, MIN_HR, MIN_MEASURED, VARIANT_OPTIONS, heads_fault
+from refsr.parameter_types import MAX_HR, MIN_HR, MIN_MEASURED, heads_fault
+from refsr.variants import VARIANTS
 
 RENDERED = Data.model_fields["raw"].default  # where dvc.yaml has `synthesize` write
-REDUCTION = 8  # HR pixels per cell of the variants `release` and `figure`
 _SCALES = (4, 8, 16)
 _LEAST_PEOPLE = 2  # of the test split: the wrong reference of each is another's
 
@@ -35,12 +35,12 @@ def hr_size_fits_networks(sections: Sections) -> Iterator[str]:
     curate, sisr = _get(sections, "curate", Curate), _get(sections, "train_sisr", TrainSisr)
     if curate is None or sisr is None:
         return
-    cells = 1 if sisr.variant == "compact" else REDUCTION
+    cells = VARIANTS[sisr.variant].cell
     if curate.hr_size % max(sisr.scale, cells) == 0:
         return
     reason = f"train_sisr.scale: {sisr.scale}"
     if curate.hr_size % sisr.scale == 0:
-        reason = f"{REDUCTION}, which train_sisr.variant: {sisr.variant} needs"
+        reason = f"{cells}, which train_sisr.variant: {sisr.variant} needs"
     sizes = " or ".join(map(str, _multiples_near(curate.hr_size, max(sisr.scale, cells))))
     scales = [str(scale) for scale in _SCALES if curate.hr_size % max(scale, cells) == 0]
     other = f", or train_sisr.scale to {' or '.join(scales)}" if scales else ""
@@ -72,13 +72,13 @@ def model_options_are_known(sections: Sections) -> Iterator[str]:
         if training is None:
             continue
         options: Mapping[str, object] = getattr(training, "model")  # noqa: B009 - both kinds of training have it
-        known = VARIANT_OPTIONS[kind, sisr.variant]
+        known = VARIANTS[sisr.variant].options(kind)
         for option in sorted(set(options) - set(known)):
             yield (
                 f"{name}.model.{option}: {str(options[option])[:80]} is no option that train_sisr.variant: "
                 f"{sisr.variant} has; known are: {', '.join(known)}"
             )
-        if kind == "refsr" and sisr.variant == "compact":
+        if kind == "refsr" and "heads" in known:
             yield from _heads(sisr.model, options)
 
 

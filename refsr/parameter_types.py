@@ -29,16 +29,6 @@ MODEL_OPTIONS = {
 FLAGS = ("attention",)
 CHOICES = {"mode": ("gaussian", "lr", "reference"), "deployed_sd": ("constant", "normal")}
 SET_ELSEWHERE = ("model", "variant", "hr_size", "scale")  # options that are no `model` options: the flow knows them
-_COMPACT = ("width", "blocks", "latent")
-# (model, variant) -> the options that `train_*.model` may name.
-VARIANT_OPTIONS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("sisr", "compact"): _COMPACT,
-    ("refsr", "compact"): (*_COMPACT, "heads", "attention"),
-    ("sisr", "release"): ("deployed_sd",),
-    ("refsr", "release"): ("mode",),
-    ("sisr", "figure"): ("deployed_sd",),
-    ("refsr", "figure"): ("mode",),
-}
 MATCH_CHANNELS = 48  # features that attention of the compact variant compares
 
 

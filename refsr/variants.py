@@ -13,11 +13,39 @@ class Variant(NamedTuple):
     module: str
     sisr: str  # class of the single-image network
     refsr: str  # class of the reference network
+    sisr_options: tuple[str, ...] = ()  # what `train_sisr.model` may name
+    refsr_options: tuple[str, ...] = ()  # what `train_refsr.model` may name
+    cell: int = 1  # HR is a multiple of so many pixels
+
+    def options(self, model: str) -> tuple[str, ...]:
+        """What `train_{model}.model` may name; `model` is "sisr" or "refsr"."""
+        return self.sisr_options if model == "sisr" else self.refsr_options
 
 
 DEFAULT = "compact"
+_COMPACT = ("width", "blocks", "latent")
 VARIANTS = {
-    "compact": Variant("refsr.models.compact", "CompactSisr", "CompactRefsr"),
-    "release": Variant("refsr.models.release", "ReleaseSisr", "ReleaseRefsr"),
-    "figure": Variant("refsr.models.figure", "FigureSisr", "FigureRefsr"),
+    "compact": Variant(
+        "refsr.models.compact",
+        "CompactSisr",
+        "CompactRefsr",
+        _COMPACT,
+        (*_COMPACT, "heads", "attention"),
+    ),
+    "release": Variant(
+        "refsr.models.release",
+        "ReleaseSisr",
+        "ReleaseRefsr",
+        ("deployed_sd",),
+        ("mode",),
+        cell=8,
+    ),
+    "figure": Variant(
+        "refsr.models.figure",
+        "FigureSisr",
+        "FigureRefsr",
+        ("deployed_sd",),
+        ("mode",),
+        cell=8,
+    ),
 }
