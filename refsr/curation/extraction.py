@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -36,10 +36,6 @@ class Detector(NamedTuple):
 
 _EMBEDDED = 32  # chips given to the network at once
 _NO_CHIPS = np.zeros((1, alignment.CHIP, alignment.CHIP, 3), np.uint8)  # shown to learn how long an embedding is
-_AHEAD = 3  # items each worker may be ahead of the reader
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Job(NamedTuple):

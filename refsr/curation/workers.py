@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import torch
 
 from refsr.curation import crash_journal
-from refsr.curation.extraction import _AHEAD, R, T
 from refsr.errors import RefsrError
 from refsr.io.arrays import map_arrays
 
 DECODED = 2**25  # bytes from which on arrays are mapped by themselves while images are measured: above most images
+_AHEAD = 3  # items each worker may be ahead of the reader
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def in_processes(
