@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipelines.options import run_command
+from pipelines.command_line import run_command
 from refsr.errors import RefsrError
 from refsr.io import s3
 from refsr.io.atomic import write_file

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 from pipelines import monitor, submit
 from pipelines.cluster import load_cluster
+from pipelines.command_line import run_command
 from pipelines.compile import build, compile_package, immutable_image
 from pipelines.connection import add_target_options, require, resolve
-from pipelines.options import add_work_options, run_command, work_of
+from pipelines.options import add_work_options, work_of
 from refsr.io.paths import path_option
 from refsr.redaction import Parser
 

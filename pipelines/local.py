@@ -15,8 +15,9 @@ from kfp import components, local
 
 from components.shell import RUN, STATE
 from pipelines.cluster import Cluster, load_cluster
+from pipelines.command_line import run_command
 from pipelines.compile import Work, arguments, build, compile_package
-from pipelines.options import add_work_options, run_command, work_of
+from pipelines.options import add_work_options, work_of
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import open_store
 from refsr.io.paths import path_option, require_folder

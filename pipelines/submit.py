@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.cluster import Target, load_cluster
+from pipelines.command_line import run_command
 from pipelines.compile import (
     arguments,
     build,
@@ -20,7 +21,7 @@ from pipelines.compile import (
     object_name,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
-from pipelines.options import add_work_options, run_command, work_of
+from pipelines.options import add_work_options, work_of
 from refsr.config import SECTIONS
 from refsr.io.paths import path_option
 from refsr.params import load_section

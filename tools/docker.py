@@ -14,9 +14,9 @@ from typing import cast
 from kfp import components, local
 
 from pipelines.cluster import load_cluster
+from pipelines.command_line import run_command
 from pipelines.compile import Work, arguments, build, compile_package, immutable_image
 from pipelines.local import without_retries
-from pipelines.options import run_command
 from refsr.config import Register
 from refsr.errors import RefsrError
 from refsr.integrations.registry import CANDIDATE, Registry

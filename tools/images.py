@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from pipelines.command_line import run_command
 from pipelines.compile import immutable_image
-from pipelines.options import run_command
 from refsr.errors import RefsrError
 from refsr.io.paths import path_option, require_folder
 from tools.manifests import write_image
