@@ -36,7 +36,7 @@ class TrainJobApi:
     def get(self) -> dict[str, Any] | None:
         """The job with its status, or None."""
         call = self._client.get_namespaced_custom_object
-        job: dict[str, Any] | None = self._request("get", call, missing_ok=True, name=self.name)
+        job: dict[str, Any] | None = self._request("get", call, name=self.name)
         return job
 
     def create(self, body: dict[str, Any]) -> None:
@@ -50,13 +50,7 @@ class TrainJobApi:
         Propagation is Foreground: the job exists until its pods have ended.
         """
         call = self._client.delete_namespaced_custom_object
-        self._request(
-            "delete",
-            call,
-            missing_ok=True,
-            name=self.name,
-            propagation_policy="Foreground",
-        )
+        self._request("delete", call, name=self.name, propagation_policy="Foreground")
 
     def _connect(self) -> Any:
         from kubernetes import client, config
@@ -73,14 +67,8 @@ class TrainJobApi:
                 ) from error
         return client.CustomObjectsApi()
 
-    def _request(
-        self,
-        verb: str,
-        call: Callable[..., Any],
-        missing_ok: bool = False,
-        **arguments: Any,
-    ) -> Any:
-        """The API's response; None for a missing object if that is no error."""
+    def _request(self, verb: str, call: Callable[..., Any], **arguments: Any) -> Any:
+        """The API's response; None for a missing object that is read or deleted."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -88,11 +76,12 @@ class TrainJobApi:
         try:
             return call(**arguments)
         except ApiException as error:
-            if error.status == 404 and missing_ok:
+            if error.status == 404 and verb != "create":
                 return None
-            raise RefsrError(f"{self}: cannot {verb} it: {_explain(error)}") from error
+            reason = _explain(error)
         except HTTPError as error:
-            raise RefsrError(f"{self}: cannot {verb} it: no response from the Kubernetes API ({error})") from error
+            reason = f"no response from the Kubernetes API ({error})"
+        raise RefsrError(f"{self}: cannot {verb} it: {reason}")
 
 
 def _explain(error: Any) -> str:

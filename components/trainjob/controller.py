@@ -64,18 +64,19 @@ def run(
         )
     job = Job(job_name(name, pipeline))
     folder = state / job.name
+    request = {
+        "stage": name,
+        "params": params.model_dump(mode="json"),
+        "tracking_uri": tracking_uri,
+        "state": str(state),
+        "pipeline": pipeline,
+        "paths": {key: str(folder / key) for key in paths},
+    }
     ports = steps.ports(steps.load(name))
     outputs = {key: path for key, path in paths.items() if ports.get(key, "").endswith("output")}
+    inputs = {key: path for key, path in paths.items() if key not in outputs}
     if not (folder / RESULT).exists():  # else an earlier attempt has waited for the end
-        _copy_inputs(folder, {key: paths[key] for key in paths if key not in outputs})
-        request = {
-            "stage": name,
-            "params": params.model_dump(mode="json"),
-            "tracking_uri": tracking_uri,
-            "state": str(state),
-            "pipeline": pipeline,
-            "paths": {key: str(folder / key) for key in paths},
-        }
+        _copy_inputs(folder, inputs)
         (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
         _train(job, folder)
     job.delete()
