@@ -15,7 +15,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
     add("--graph", choices=GRAPHS, default="training", help="pipeline to run (default: training)")
     add(
         "--raw",
-        help="training: URI of the raw set (default: fetch or synthesize, as the params file says)",
+        help="training: URI of the raw set (default: from the params file, fetch or synthesize)",
     )
     add(
         "--sisr",

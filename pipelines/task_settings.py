@@ -26,7 +26,7 @@ def apply_settings(
     cluster: Cluster,
     image: str,
 ) -> dsl.PipelineTask:
-    """Set the image of `task`, and everything that `cluster` says of the stage `name`."""
+    """Set the image of `task`, and the settings of the stage `name` in `cluster`."""
     settings = cluster.tasks[name]
     if settings.nodes > 1:
         job = trainjob(node_settings(settings, cluster, image))

@@ -213,7 +213,7 @@ def serving(
     Args:
         command: program and arguments.
         folder: folder of its log.
-        environment: variables that it gets beside those of this process.
+        environment: variables added to those of this process.
         ready: whether the server responds; the block starts then.
 
     Raises:

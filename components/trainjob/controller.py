@@ -164,8 +164,8 @@ class Job:
     def watch(self) -> tuple[str, str]:
         """Wait until the job is Complete or Failed: that state, and its reason.
 
-        Each change of state is printed. An API that does not answer is asked again, since the
-        job does not depend on it.
+        Each change of state is printed. The request is repeated if the API does not respond,
+        since the job does not depend on it.
         """
         shown = ""
         while True:

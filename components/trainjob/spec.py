@@ -14,7 +14,7 @@ SHM = "/dev/shm"  # noqa: S108 - in the pod
 
 
 class NodeSettings(NamedTuple):
-    """What a TrainJob asks of the cluster; resources and volumes are those of each node."""
+    """The settings of a TrainJob; resources and volumes are per node."""
 
     image: str
     nodes: int
