@@ -53,6 +53,7 @@ def curate(
     params: dict[str, Any],
     tracking_uri: str,
     uri: str,
+    layout: str,
     shard: str,
     curated: Output[Dataset],
     metrics: Output[Metrics],
@@ -61,7 +62,7 @@ def curate(
     """Curate a raw set (an artifact, or a URI) to identity groups, or part I/N of it."""
     from components.shell import run
 
-    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, shard=shard)
+    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, layout=layout, shard=shard)
 
 
 @component
@@ -69,6 +70,7 @@ def merge(
     params: dict[str, Any],
     tracking_uri: str,
     uri: str,
+    layout: str,
     parts: Input[list[Dataset]],
     curated: Output[Dataset],
     metrics: Output[Metrics],
@@ -77,7 +79,7 @@ def merge(
     """Merge the parts of a curation to identity groups."""
     from components.shell import run
 
-    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated)
+    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated, layout=layout)
 
 
 @component

@@ -20,7 +20,8 @@ from refsr.integrations.versioning import git_revision
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
-from refsr.params import load_section, section_names
+from refsr.layouts.registry import check
+from refsr.params import load_data, load_section, section_names
 from refsr.redaction import holds_secret
 
 GRAPHS = ("training", "reevaluation", "inference")
@@ -131,12 +132,13 @@ def object_name(text: str) -> str:
 
 
 def arguments(pipeline: Any, work: Work, tracking_uri: str) -> dict[str, Any]:
-    """The arguments of a run: URIs, and each section with its defaults.
+    """The arguments of a run: URIs, the layout, and each section with its defaults.
 
     Raises RefsrError naming the key at fault, also in sections that the graph does not read.
     """
     uris = dict.fromkeys(SCHEMES, "") | work.uris() | {"tracking_uri": tracking_uri}
-    values = uris | {name: _section(work.params, name) for name in KNOWN}
+    layout = {"layout": check(load_data(work.params).layout)}
+    values = uris | layout | {name: _section(work.params, name) for name in KNOWN}
     return {name: values[name] for name in pipeline.component_spec.inputs}
 
 

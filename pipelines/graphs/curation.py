@@ -7,7 +7,14 @@ from kfp import dsl
 from pipelines.graphs.tasks import CreateTask
 
 
-def curation(task: CreateTask, shards: int, params: Any, uri: Any = "", raw: Any = None) -> Any:
+def curation(
+    task: CreateTask,
+    shards: int,
+    params: Any,
+    layout: Any,
+    uri: Any = "",
+    raw: Any = None,
+) -> Any:
     """Add the tasks of curation; returns the artifact `curated`.
 
     The loop runs over texts of the package: of all loops, only such work both on a cluster and
@@ -17,10 +24,11 @@ def curation(task: CreateTask, shards: int, params: Any, uri: Any = "", raw: Any
         task: creates the task of a stage.
         shards: number of parts.
         params: the section `curate`.
+        layout: layout of the raw set.
         uri: the raw set, if it is no artifact.
         raw: the raw set as an artifact.
     """
-    inputs = {"params": params, "uri": uri}
+    inputs = {"params": params, "uri": uri, "layout": layout}
     if raw:
         inputs["raw"] = raw
     if shards == 1:

@@ -12,7 +12,7 @@ NAME = "refsr-reevaluation"
 
 
 def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
-    """The pipeline. Its inputs: MLflow store, sections of parameters, URI of a SISR model.
+    """The pipeline. Its inputs: MLflow store, sections of parameters, `layout`, URI of a SISR model.
 
     The registry stores RefSR models only. `with_sisr` also evaluates the SISR model at the URI
     `sisr`, an output of a training run.
@@ -22,6 +22,7 @@ def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
     def pipeline(
         tracking_uri: str,
         sisr: str,
+        layout: str,
         checkpoint: dict[str, Any],
         fetch: dict[str, Any],
         curate: dict[str, Any],
@@ -38,7 +39,7 @@ def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
                     reimport=False,
                 ).output
             raw_set = task("fetch", params=fetch).outputs["raw"]
-            curated = curation(task, cluster.curate_shards, curate, raw=raw_set)
+            curated = curation(task, cluster.curate_shards, curate, layout, raw=raw_set)
             task("validate", params=validate, curated=curated)
             task("evaluate", params=evaluate, curated=curated, **models)
 

@@ -13,7 +13,7 @@ Source = Literal["rendered", "named", "fetched"]
 
 
 def training(image: str, cluster: Cluster, source: Source) -> Any:
-    """The pipeline. Its inputs: MLflow store, `raw`, a section of parameters per stage.
+    """The pipeline. Its inputs: MLflow store, `raw`, its `layout`, a section of parameters per stage.
 
     Args:
         image: image of every task.
@@ -26,6 +26,7 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
     def pipeline(
         tracking_uri: str,
         raw: str,
+        layout: str,
         fetch: dict[str, Any],
         synthesize: dict[str, Any],
         curate: dict[str, Any],
@@ -43,7 +44,7 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
                 raw_set = {"raw": task("fetch", params=fetch).outputs["raw"]}
             else:
                 raw_set = {"uri": raw}
-            curated = curation(task, cluster.curate_shards, curate, **raw_set)
+            curated = curation(task, cluster.curate_shards, curate, layout, **raw_set)
             validation = task("validate", params=validate, curated=curated).outputs["validation"]
             sisr = task(
                 "train_sisr",

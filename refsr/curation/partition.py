@@ -14,6 +14,7 @@ from refsr.config import Curate
 from refsr.errors import RefsrError
 
 PART = "part.json"
+_FIRST_LAYOUT = "vggface2"  # of parts made before there was another
 VERSION = "5"  # of what is measured and how it is kept: one that was made by another is of no use
 
 
@@ -39,26 +40,40 @@ def parse_share(text: str) -> Share:
     raise RefsrError(f"--shard {text}: I/N is expected, with I from 1 to N, e.g. 1/8 ... 8/8")
 
 
-def write(folder: Path, signature: str, params: Curate, share: Share) -> None:
-    """Say of what raw set and parameters this part is."""
-    facts = {"version": VERSION, "raw": signature, "params": params.model_dump(mode="json"), "share": share}
+def write(folder: Path, signature: str, params: Curate, share: Share, layout: str) -> None:
+    """Say of what raw set, read by which layout, and parameters this part is."""
+    facts = {
+        "version": VERSION,
+        "raw": signature,
+        "layout": layout,
+        "params": params.model_dump(mode="json"),
+        "share": share,
+    }
     (folder / PART).write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
-    """Raises RefsrError naming the folder that is no part of this raw set, of these parameters, or of one division."""
+def check(folders: Sequence[Path], signature: str, params: Curate, layout: str) -> None:
+    """Compare parts with the set they are to be joined to.
+
+    Raises:
+        RefsrError: A folder is no part of this raw set, layout, these parameters, or one division.
+    """
     totals: dict[int, Path] = {}
     for folder in folders:
         try:
             facts = json.loads((folder / PART).read_text())
             version, raw, own = facts["version"], facts["raw"], dict(facts["params"])
-            total = int(facts["share"][1])
+            total, own_layout = int(facts["share"][1]), facts.get("layout", _FIRST_LAYOUT)
         except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
             raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one") from error
         if version != VERSION:
             raise RefsrError(f"{folder}: measured by another version of refsr; curate it again by this one")
         if raw != signature:
             raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
+        if own_layout != layout:
+            raise RefsrError(
+                f"{folder}: read by data.layout {own_layout}, not {layout}; curate it again, or set data.layout"
+            )
         changed = [key for key, value in params.model_dump(mode="json").items() if own.get(key) != value]
         if changed:
             told = f"curate.{changed[0]} was {own.get(changed[0])}"

@@ -34,7 +34,9 @@ def test_a_stage_reads_a_named_raw_set_in_place(tmp_path: Path) -> None:
     tasks = stages_of(pipeline)
     assert set(tasks) == set(map(kebab, steps.STEPS)) - {"synthesize"}
     assert "artifacts" not in tasks["curate"]["inputs"]
-    assert tasks["curate"]["inputs"]["parameters"]["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+    given = tasks["curate"]["inputs"]["parameters"]
+    assert given["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+    assert given["layout"] == {"componentInputParameter": "pipelinechannel--layout"}
 
 
 def test_curate_shards_sets_the_number_of_curation_tasks(tmp_path: Path) -> None:
@@ -48,6 +50,8 @@ def test_curate_shards_sets_the_number_of_curation_tasks(tmp_path: Path) -> None
     assert json.loads(iterated["items"]["raw"]) == ["1/3", "2/3", "3/3"]
     (part,) = pipeline["components"][f"comp-{loop}"]["dag"]["tasks"].values()
     assert part["inputs"]["parameters"]["shard"] == {"componentInputParameter": iterated["itemInput"]}
+    for task in (part, tasks["merge"]):
+        assert task["inputs"]["parameters"]["layout"] == {"componentInputParameter": "pipelinechannel--layout"}
     parts = tasks["merge"]["inputs"]["artifacts"]["parts"]["taskOutputArtifact"]
     assert parts["producerTask"] == loop
     assert tasks["validate"]["inputs"]["artifacts"]["curated"]["taskOutputArtifact"]["producerTask"] == "merge"

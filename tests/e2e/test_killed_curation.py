@@ -18,7 +18,10 @@ from refsr.tracker import NullTracker
 
 ROOT = Path(__file__).parents[2]
 # The command line itself, but that what is measured is put on the disk after every identity.
-CLI = "import sys; from refsr.curation import feature_store; feature_store.FLUSH = 1; from refsr.__main__ import main; sys.exit(main())"
+CLI = (
+    "import sys; from refsr.curation import feature_store; feature_store.FLUSH = 1; "
+    "from refsr.__main__ import main; sys.exit(main())"
+)
 # A task of a pipeline: its pod copies the raw set, which is an artifact, anew.
 POD = """
 import sys
