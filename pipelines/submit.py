@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import kfp
+
 from pipelines.cluster import Target, load_cluster
 from pipelines.command_line import run_command
 from pipelines.compile import (
@@ -106,17 +108,28 @@ def schedule(options: argparse.Namespace) -> None:
             _print(f"dry run, not scheduled at {target.endpoint}, {options.cron}", submission)
             return
         with api(target) as client:
-            experiment = client.create_experiment(options.experiment, namespace=target.namespace)
-            recurring = client.create_recurring_run(
-                experiment.experiment_id,
-                run_name(submission, options),
-                cron_expression=options.cron,
-                no_catchup=True,
-                params=submission.arguments,
-                pipeline_package_path=str(package),
-            )
-    page = f"{endpoint_of(target)}/#/recurringrun/details/{recurring.recurring_run_id}"
+            schedule_id = _create_schedule(client, submission, options, package)
+    page = f"{endpoint_of(target)}/#/recurringrun/details/{schedule_id}"
     _print(f"{page}: {options.cron}", submission)
+
+
+def _create_schedule(
+    client: kfp.Client,
+    submission: Submission,
+    options: argparse.Namespace,
+    package: Path,
+) -> str:
+    namespace = submission.target.namespace
+    experiment = client.create_experiment(options.experiment, namespace=namespace)
+    created = client.create_recurring_run(
+        experiment.experiment_id,
+        run_name(submission, options),
+        cron_expression=options.cron,
+        no_catchup=True,
+        params=submission.arguments,
+        pipeline_package_path=str(package),
+    )
+    return str(created.recurring_run_id)
 
 
 def upload(options: argparse.Namespace) -> None:

@@ -29,9 +29,7 @@ def apply_settings(
     """Set the image of `task`, and the settings of the stage `name` in `cluster`."""
     settings = cluster.tasks[name]
     if settings.nodes > 1:
-        job = trainjob(node_settings(settings, cluster, image))
-        task.set_env_variable(TRAINJOB, json.dumps(job))
-        kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
+        _set_trainjob(task, node_settings(settings, cluster, image))
         settings = settings.model_copy(update=WAITING)
     task.set_container_image(image)
     _set_resources(task, settings, cluster)
@@ -67,6 +65,11 @@ def node_settings(settings: Task, cluster: Cluster, image: str) -> NodeSettings:
             toleration.model_dump(exclude_none=True) for place in placements for toleration in place.tolerations
         ],
     )
+
+
+def _set_trainjob(task: dsl.PipelineTask, settings: NodeSettings) -> None:
+    task.set_env_variable(TRAINJOB, json.dumps(trainjob(settings)))
+    kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
 
 
 def _set_resources(task: dsl.PipelineTask, settings: Task, cluster: Cluster) -> None:
