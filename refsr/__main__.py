@@ -15,6 +15,7 @@ from refsr.errors import RefsrError
 from refsr.io.exhausted import shortage
 from refsr.io.paths import file_errors_as_messages, path_option, path_text
 from refsr.redaction import Parser, print_exception
+from refsr.variants import DEFAULT, VARIANTS
 
 if TYPE_CHECKING:
     from refsr.config import Curate, Section
@@ -80,7 +81,8 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     inspect.add_argument("-o", "--output", type=path_option, default=Path("reports/inspect.html"), help="page to write")
     inspect.set_defaults(command=commands.inspect)
     describe = subparsers.add_parser("describe", help="parameters, MACs and layers of a variant's networks")
-    describe.add_argument("--variant", default="default", help="release, figure or default (compact)")
+    variants = f"one of {', '.join(VARIANTS)} (default: {DEFAULT})"
+    describe.add_argument("--variant", default=DEFAULT, help=variants)
     describe.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
     describe.add_argument("--json", action="store_true", help="everything, layer by layer, as JSON")
     describe.set_defaults(command=commands.describe)

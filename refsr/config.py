@@ -5,10 +5,20 @@ the key and the value. Whole floats are taken for integers (8.0 -> 8), since Kub
 booleans and texts are not. Every number has bounds, those of what reads it, or of what no machine could do.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
+from refsr.loss_terms import TERMS
 from refsr.parameter_types import (
     BatchSize,
     Count,
@@ -34,6 +44,7 @@ from refsr.parameter_types import (
     words_of,
 )
 from refsr.redaction import holds_secret
+from refsr.variants import DEFAULT, VARIANTS
 
 
 class Section(BaseModel):
@@ -158,6 +169,16 @@ class Loss(Section):
         return self
 
 
+if not TYPE_CHECKING:  # a term that has no weight above gets one, of 0
+    Loss = create_model(
+        "Loss",
+        __base__=Loss,
+        __doc__=Loss.__doc__,
+        __module__=__name__,
+        **{f"{name}_weight": (Weight, 0.0) for name in TERMS if f"{name}_weight" not in Loss.model_fields},
+    )
+
+
 class Training(Section):
     """What both trainings share; how the network itself is built stands in `model`."""
 
@@ -179,10 +200,16 @@ class Training(Section):
     save_every: Positive = 200
 
 
+if TYPE_CHECKING:
+    VariantName = str
+else:
+    VariantName = Literal[tuple(VARIANTS)]
+
+
 class TrainSisr(Training):
     """The single-image model. At `warm_start_step` a snapshot is kept from which RefSR starts."""
 
-    variant: Literal["compact", "release", "figure"] = "compact"
+    variant: VariantName = DEFAULT
     scale: Annotated[Literal[4, 8, 16], BeforeValidator(exact_number)] = 8
     steps: Positive = 1600
     warm_start_step: Positive = 800
@@ -284,6 +311,7 @@ class Data(Section):
     layout: Annotated[str, Field(pattern="^[a-z0-9_]{1,40}$")] = "auto"
 
 
+# The stages, in the order they run. A stage is a function of its name in refsr/steps/.
 SECTIONS: dict[str, type[Section]] = {
     "synthesize": Synthesize,
     "curate": Curate,

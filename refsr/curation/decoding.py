@@ -61,7 +61,7 @@ def decode(data: bytes, shrink: float) -> tuple[np.ndarray, int]:
     try:
         if data.startswith(_JPEG):
             return jpeg.decode(data, reduction), reduction
-        return _reduced(pictures.decode(data), reduction), reduction
+        return _reduced(np.array(pictures.decode(data)), reduction), reduction
     except pictures.UnknownError as error:
         raise _unknown(data) from error
     except (jpeg.JpegError, pictures.PictureError) as error:

@@ -1,4 +1,4 @@
-"""A curated set on one page: what it holds, how it is spread, and what was left out, why, and whether rightly."""
+"""A curated set on one page: its people, its distributions, and what was left out and why."""
 
 import tempfile
 from collections.abc import Hashable, Iterator
@@ -53,7 +53,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Example:
-    """An image left out, and what it is to be compared with: its original, or the reference of its folder."""
+    """An image left out, beside its original or the reference of its folder."""
 
     source: str
     value: float
@@ -149,7 +149,10 @@ def _facts(row: dict[Hashable, Any]) -> str:
         "appearance": "appearance {:.2f}",
     }
     return ", ".join(
-        [row["source"], *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key])]
+        [
+            row["source"],
+            *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key]),
+        ]
     )
 
 
@@ -182,7 +185,10 @@ def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | N
 
 
 def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row per reason that occurs, in the order in which curation asks; NaN where nothing is measured or known."""
+    """A row per reason that occurs, in the order in which curation checks.
+
+    NaN where nothing is measured or known.
+    """
     groups = dict(list(rejects.groupby("reason")))
     return [
         {
@@ -213,10 +219,10 @@ class _Raw:
 
         is_needed, is_metadata = needed(layout), needed(layout, lambda identity: False)
 
-        def is_kept(name: str, size: int) -> bool:
+        def is_shown(name: str, size: int) -> bool:
             return is_needed(name, size) and (name in shown or is_metadata(name, size))
 
-        tree = Tree(sources.open_source(raw, work, is_kept), layout)
+        tree = Tree(sources.open_source(raw, work, is_shown), layout)
         self.boxes = tree.metadata.boxes() if tree.metadata.has_boxes else None
         self._source = tree.source
         names = tree.source.files["name"]
@@ -273,7 +279,10 @@ def _look(data: bytes | None, source: str, boxes: pd.DataFrame | None, title: st
 
 
 def _size(data: bytes, any_format: bool) -> tuple[int, int]:
-    """(width, height) of a whole image that is small enough to be decoded; that it is tiny is no reason not to look."""
+    """(width, height) of a whole image that is small enough to be decoded.
+
+    That it is tiny is no reason not to look.
+    """
     try:
         return decoding.image_size(data, any_format=any_format)
     except decoding.Reject as fault:

@@ -1,7 +1,7 @@
-"""The door: every stage is run by `run`, whether DVC, Kubeflow, the command line or a test asks for it.
+"""The step runner: DVC, Kubeflow, the command line and tests run every stage by `run`.
 
 A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named paths) -> metrics`. Its paths are marked
-`Raw`, `Input`, `Inputs` or `Output`; the door checks the inputs, hands the step a scratch path for each output
+`Raw`, `Input`, `Inputs` or `Output`; the runner checks the inputs, gives the step a scratch path for each output
 (`NAME.partial`, beside the real one) and renames it into place when the step has ended well. A stage that dies leaves
 nothing that looks whole. An output replaces only what the same stage wrote; see refsr.io.output.
 """
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
-from refsr.config import Section
+from refsr.config import SECTIONS, SIDE_SECTIONS, Section
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import file_hash
 from refsr.io import atomic, marker
@@ -38,9 +38,9 @@ Output = Annotated[Path, "output"]
 # Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are the same.
 ResumableOutput = Annotated[Path, "resumable output"]
 
-STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
+STEPS = tuple(SECTIONS)
 # Steps that are no stage of the flow, and the section whose parameters they take.
-SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
+SIDE_STEPS = {"merge": "curate"} | {name: name for name in SIDE_SECTIONS}
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
@@ -72,8 +72,8 @@ def run(
 
     `paths` are the step's own, and what options it has beside them. `state` is a folder that outlives the present one:
     what a killed run has saved is kept and found there. With `pipeline`, the name of a whole run on a cluster, the
-    tracked run becomes a child of that one's. `named` tells of a raw set that was copied here by what name it stands
-    for its bytes for ever: then another copy of it is the same, whatever the times of its files.
+    tracked run becomes a child of that one's. `named` gives the permanent name of a raw set that was copied here:
+    then another copy of it is the same, whatever the times of its files.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.integrations.dead_runs import task_key

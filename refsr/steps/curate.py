@@ -14,18 +14,34 @@ from refsr.tracker import Tracker
 
 
 def curate(
-    params: Curate, tracker: Tracker, *, raw: Raw, curated: ResumableOutput, shard: str = "", layout: str = AUTO
+    params: Curate,
+    tracker: Tracker,
+    *,
+    raw: Raw,
+    curated: ResumableOutput,
+    shard: str = "",
+    layout: str = AUTO,
 ) -> dict[str, float]:
-    """Read the raw set, leave out what cannot be used, and write the identity groups (see refsr.dataset.curated).
+    """Read the raw set, leave out unusable images, and write the identity groups.
 
-    With `shard`, I/N, only what the I-th of N parts of the identities shows is measured, for `merge` to join. Raises
-    RefsrError where the set or its metadata cannot be read, or nothing is left of a split.
+    Their form: refsr.dataset.curated. With `shard`, I/N, only what the I-th of N parts of the
+    identities shows is measured, for `merge` to join. Raises RefsrError where the set or its
+    metadata cannot be read, or nothing is left of a split.
     """
     cores = usable_cores()
     if shard:
         share = partition.parse_share(shard)
         return write_part(params, raw, curated, embed_faces, cores, share, DETECTOR, layout)
-    summary = write_curated(params, raw, curated, embed_faces, cores, detector=DETECTOR, layout=layout, keep_work=True)
+    summary = write_curated(
+        params,
+        raw,
+        curated,
+        embed_faces,
+        cores,
+        detector=DETECTOR,
+        layout=layout,
+        keep_work=True,
+    )
     record(tracker, curated)
     return summary
 

@@ -10,14 +10,29 @@ from refsr.tracker import Tracker
 
 
 def merge(
-    params: Curate, tracker: Tracker, *, raw: Raw, parts: Inputs, curated: ResumableOutput, layout: str = AUTO
+    params: Curate,
+    tracker: Tracker,
+    *,
+    raw: Raw,
+    parts: Inputs,
+    curated: ResumableOutput,
+    layout: str = AUTO,
 ) -> dict[str, float]:
     """Join what `curate --shard` measured, in any order; what no part holds is measured now.
 
-    Raises RefsrError naming a part of another raw set, of other parameters or of another number of parts.
+    Raises RefsrError naming a part of another raw set, of other parameters or of another number of
+    parts.
     """
     summary = write_curated(
-        params, raw, curated, embed_faces, usable_cores(), parts, DETECTOR, layout=layout, keep_work=True
+        params,
+        raw,
+        curated,
+        embed_faces,
+        usable_cores(),
+        parts,
+        DETECTOR,
+        layout=layout,
+        keep_work=True,
     )
     record(tracker, curated)
     return summary

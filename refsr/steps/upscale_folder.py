@@ -55,11 +55,11 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _images(folder: Path) -> dict[str, Path]:
     """The images of a folder by their name without ending; a name that two files share is refused."""
-    found: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix.lower() not in FORMATS:
             continue
-        if path.stem in found:
-            raise RefsrError(f"{path}: {found[path.stem].name} has the same name; which belongs to {path.stem}?")
-        found[path.stem] = path
-    return found
+        if path.stem in images:
+            raise RefsrError(f"{path}: {images[path.stem].name} has the same name; which belongs to {path.stem}?")
+        images[path.stem] = path
+    return images

@@ -15,7 +15,8 @@ OPTIONS = {"uri", "layout", "shard"}  # texts beside the artifacts
 
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS])
 def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
-    component = getattr(stages, name)
+    component = getattr(stages, name, None)
+    assert component, f"components/stages.py: add a component for `{name}`, see docs/how-to/extend.md"
     assert component.name == kebab(name)
     ports = steps.ports(steps.load(name))
     kinds = {"input": set(), "output": set()}

@@ -38,7 +38,7 @@ def test_the_first_version_that_passes_is_champion(pipeline: Pipeline) -> None:
     assert registered["verdict"]["champion"] == "none yet"
     card = (pipeline.paths["registration"] / "model_card.md").read_text()
     assert card.startswith("# refsr, version 1\n")
-    assert "| RefSR, right reference | 26.000 [25.500, 26.500] |" in card
+    assert "| RefSR, right reference | 26.00 [25.50, 26.50] |" in card
     assert "2 identities to train, 2 held out, whose\n4 images" in card
     assert "{{" not in card
 
@@ -105,7 +105,7 @@ def test_the_same_files_are_one_version(pipeline: Pipeline) -> None:
 
 def test_a_model_below_a_threshold_is_not_registered(pipeline: Pipeline) -> None:
     pipeline.train(1)
-    missed = r"not registered: .*\n  psnr_over_wrong: \+1\.5000 dB .* is 0\.2500 below the least wanted, \+1\.7500$"
+    missed = r"not registered: .*\n  psnr_over_wrong: \+1\.5000 dB .* is 0\.2500 below the threshold, \+1\.7500$"
     with pytest.raises(RefsrError, match=missed):
         pipeline.register(Gate(psnr_over_wrong=1.75))
     assert Registry(pipeline.uri, "refsr").versions() == []
