@@ -199,16 +199,14 @@ def dvc(folder: Path) -> Iterator[Finding]:
 
 def s3(bucket: str) -> Finding:
     """Whether the credentials of this environment list a bucket: "s3://bucket" or "s3://bucket/prefix"."""
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    from refsr.io.s3 import ERRORS, new_client
 
     place = urlsplit(bucket)
-    patience = Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"max_attempts": 0})
+    prefix = place.path.lstrip("/")
     try:
-        client = boto3.Session().client("s3", config=patience)
-        found = client.list_objects_v2(Bucket=place.netloc, Prefix=place.path.lstrip("/"), MaxKeys=1)
-    except (BotoCoreError, ClientError, ValueError) as error:
+        client = new_client(timeout=PATIENCE)
+        found = client.list_objects_v2(Bucket=place.netloc, Prefix=prefix, MaxKeys=1)
+    except ERRORS as error:
         todo = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the bucket's name"
         return Finding("s3", "fail", f"{bucket}: {error}", todo)
     if not found.get("KeyCount"):

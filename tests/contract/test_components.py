@@ -1,4 +1,4 @@
-"""The components are typed shells of the steps, without logic of their own."""
+"""Each component is a typed shell of its step, without logic."""
 
 import ast
 import inspect
@@ -30,7 +30,7 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS, "finish"])
 def test_a_component_holds_no_logic(name: str) -> None:
-    """Its body is copied into the pod: a docstring, an import from the image, and one call naming the stage."""
+    """Kubeflow copies its body: a docstring, an import from the image, one call with the stage."""
     source = textwrap.dedent(inspect.getsource(getattr(stages, name).python_func))
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)

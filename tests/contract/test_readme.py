@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.__main__ import main as pipelines
+from pipelines.cli import main as pipelines
 from refsr.__main__ import main
 
 ROOT = Path(__file__).parents[2]

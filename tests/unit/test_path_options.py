@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import __main__ as kubeflow
 from pipelines import backup, local
+from pipelines import cli as kubeflow
 from pipelines.compile import compile_package
 from refsr import __main__ as cli
 from refsr import steps
