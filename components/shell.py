@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from components.trainjob import controller
-from refsr import steps
+from refsr import log, steps
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import end_pipeline
 from refsr.params import parse_section
@@ -52,7 +52,7 @@ def run(
     shows single files only. What a user can mend ends the process with its message and without a traceback.
     """
     paths = {name: _path(value) for name, value in given.items() if value is not None} | ({"raw": uri} if uri else {})
-    with ending_as_the_command_line_does():
+    with ending_as_the_command_line_does(), log.stage(stage):
         section = parse_section(steps.SIDE_STEPS.get(stage, stage), params)
         state = _state()
         pipeline = os.environ.get(RUN)
@@ -103,9 +103,13 @@ def finish(status: Any, tracking_uri: str, image: str) -> None:
 def ending_as_the_command_line_does() -> Iterator[None]:
     """End with the message of a RefsrError, without a traceback, where Kubeflow and the person at the log see it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a pod: end the run as KILLED
+    log.set_up()
     try:
         yield
     except RefsrError as error:
         if TERMINATION.is_file():
             TERMINATION.write_bytes(str(error).encode()[:4096])  # Kubernetes reads no more
+        if log.is_json():
+            log.error(str(error))
+            raise SystemExit(1) from None
         raise SystemExit(f"refsr: error: {error}") from None

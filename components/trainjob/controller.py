@@ -9,6 +9,7 @@ runs, and makes one that failed anew. A task that is stopped deletes its job.
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ JOBS: dict[str, Any] = {"group": "trainer.kubeflow.org", "version": "v1alpha1", 
 JOBS |= {"_request_timeout": 30.0}
 EVERY = 10.0  # seconds between two looks at the job
 LATE = 90.0  # seconds after which a network volume must show what another node wrote there
+_logger = logging.getLogger(__name__)
 WAYS_OUT = {  # by HTTP status: what can be done where the API refuses
     400: "the Trainer of this cluster knows other fields; 2.2 or later is needed (docs/how-to/kubeflow.md)",
     401: "the task's service account is not known here",
@@ -85,7 +87,7 @@ def _train(job: "Job", folder: Path) -> None:
         job.ensure(folder)
         state, told = job.watch()
     except KeyboardInterrupt:  # SIGTERM: nobody waits for the job any more
-        print(f"{job}: the task is stopped, and the job deleted", flush=True)
+        _logger.warning("%s: the task is stopped, and the job deleted", job)
         job.delete()
         raise
     said = folder / ERROR
@@ -123,13 +125,13 @@ class Job:
         """Make the job, unless a try before this one has and it did not fail."""
         found = self.find()
         if found and (_state(found)[0] == "Failed" or "deletionTimestamp" in found["metadata"]):
-            print(f"{self}: a try before this one ended; it is deleted and made anew", flush=True)
+            _logger.warning("%s: a try before this one ended; it is deleted and made anew", self)
             self.delete()
             while found:
                 time.sleep(1)
                 found = self.find()
         if found:
-            print(f"{self}: made by a try before this one", flush=True)
+            _logger.info("%s: made by a try before this one", self)
             return
         (folder / ERROR).unlink(missing_ok=True)
         self._create(folder)
@@ -141,7 +143,7 @@ class Job:
         return found
 
     def watch(self) -> tuple[str, str]:
-        """Print a line whenever its state changes, until it is Complete or Failed: that state, and its reason.
+        """Log a line whenever its state changes, until it is Complete or Failed: that state, and its reason.
 
         An API that does not answer for a while is asked again: the job runs on without it.
         """
@@ -156,7 +158,7 @@ class Job:
                     raise RefsrError(f"{self} was deleted while it was waited for")
                 state, told = _state(found)
             if (line := f"{self}: {state}: {told}") != shown:
-                print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+                _logger.info("%s", line)
                 shown = line
             if state in ("Complete", "Failed"):
                 return state, told
@@ -174,7 +176,7 @@ class Job:
         self._ask("cannot be made", self._api.create_namespaced_custom_object, body=body, field_validation="Strict")
         nodes = body["spec"]["trainer"]["numNodes"]
         pods = f"kubectl -n {self.namespace} logs -f -l jobset.sigs.k8s.io/jobset-name={self.name}"
-        print(f"{self}: made, {nodes} nodes; its metrics are in MLflow, and what they say: {pods}", flush=True)
+        _logger.info("%s: made, %d nodes; metrics are in MLflow, logs: %s", self, nodes, pods)
 
     def _ask(self, what: str, call: Callable[..., Any], missing_ok: bool = False, **given: Any) -> Any:
         """The API's answer; None for what is not there, where that is no fault."""

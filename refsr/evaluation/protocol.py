@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
@@ -25,6 +24,7 @@ from refsr.evaluation.pairing import MISSING, add_lookalikes
 from refsr.evaluation.scoring import Judge, Scores, Truth
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
+from refsr.progress import track
 
 SMALLEST = 32  # HR side in pixels: SSIM's window must fit after the 8-pixel border of `ssim_y` is cut
 CHUNK = 32  # references embedded at a time
@@ -183,7 +183,8 @@ def measure(bench: Bench, batch_size: int) -> Measured:
     tables: list[pd.DataFrame] = []
     seen: dict[str, list[torch.Tensor]] = defaultdict(list)
     textures: dict[str, list[torch.Tensor]] = defaultdict(list)
-    for start in tqdm(range(0, len(bench.test), batch_size), desc="evaluate", unit="batch"):
+    starts = range(0, len(bench.test), batch_size)
+    for start in track(starts, total=len(starts), desc="evaluated", unit="batch"):
         batch = bench.test.iloc[start : start + batch_size].reset_index(drop=True)
         truth = bench.look(batch)
         seen["hr"].append(truth.identity)

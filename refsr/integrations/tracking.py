@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import platform
 import socket
@@ -20,6 +19,7 @@ from urllib.request import urlopen
 
 import numpy as np
 
+from refsr import log
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.integrations import dead_runs
@@ -181,8 +181,7 @@ def open_store(tracking_uri: str) -> Any:
     with quiet():
         import mlflow
 
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        log.adopt("mlflow", "alembic")
         try:
             opened = prepare(tracking_uri)
             mlflow.set_tracking_uri(opened)
@@ -200,9 +199,10 @@ def open_store(tracking_uri: str) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back the deprecation warnings of MLflow's own libraries: nothing its user could act on."""
+    """Hold back the deprecation warnings of MLflow's own libraries, unless asked for with -v."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        if not log.is_verbose():
+            warnings.simplefilter("ignore")
         yield
 
 

@@ -19,10 +19,10 @@ from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from refsr.io import files, marker, tar
 from refsr.io.files import Extent
+from refsr.progress import Progress
 
 SHARD = 2**30
 COLUMNS = {
@@ -130,15 +130,13 @@ def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
     length = files.size_of(place)
     with ExitStack() as stack:
         file = stack.enter_context(files.open_extent(Extent(place, 0, length)))
-        bar = stack.enter_context(
-            tqdm(total=length, desc=f"curate: read {Path(place).name}", unit="B", unit_scale=True)
-        )
+        bar = stack.enter_context(Progress(total=length, desc=f"read {Path(place).name}", unit="B"))
         if not is_packed(place):
             for member in tar.walk(file, place, length):
                 if marker.is_marker(member.name):
                     continue
                 yield (member.name, member.size, member.is_folder, member.fault, member.detail, -1, member.start)
-                bar.update(member.start + member.size - bar.n)
+                bar.update(member.start + member.size - bar.done)
             return
         stream = tar.Gunzip(file, place)
         shards = stack.enter_context(Shards(folder)) if folder else None
@@ -148,7 +146,7 @@ def _members(place: str, folder: Path | None, wanted: Wanted) -> Iterator[Row]:
             kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
             shard, start = shards.append(_pieces(stream, member.size)) if shards and kept else (-1, 0)
             yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)
-            bar.update(file.tell() - bar.n)
+            bar.update(file.tell() - bar.done)
         while stream.read(2**20):  # on to the checksum
             pass
 

@@ -7,19 +7,22 @@ nothing that looks whole. An output replaces only what the same stage wrote; see
 """
 
 import errno
+import functools
 import hashlib
 import importlib
 import inspect
 import json
+import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
-from refsr.config import Section
+from refsr import log
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import file_hash
 from refsr.io import atomic
@@ -29,6 +32,9 @@ from refsr.io.output import check_apart, held, recover
 from refsr.io.paths import file_errors_as_messages, path_text
 from refsr.tracker import NullTracker
 from refsr.training import distributed
+
+if TYPE_CHECKING:
+    from refsr.config import Section
 
 Raw = Annotated[str, "raw set"]  # a folder or an archive, or the s3:// URI of one; see refsr.io.sources
 Input = Annotated[Path, "input"]
@@ -44,6 +50,8 @@ SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
+_Run = TypeVar("_Run", bound=Step)
+_logger = logging.getLogger(__name__)
 
 
 def load(name: str) -> Step:
@@ -58,9 +66,25 @@ def ports(step: Step) -> dict[str, str]:
     return {key: get_args(hints[key])[1] for key in inspect.signature(step).parameters if len(get_args(hints[key])) > 1}
 
 
+def _logged(run: _Run) -> _Run:
+    """Log the start and the end of a stage, and mark its lines with its name."""
+
+    @functools.wraps(run)
+    def logged(name: str, *args: Any, **kwargs: Any) -> dict[str, float]:
+        started = time.monotonic()
+        with log.stage(name):
+            _logger.info("started")
+            metrics = run(name, *args, **kwargs)
+            _logger.info("finished in %.1f s", time.monotonic() - started)
+        return metrics
+
+    return cast(_Run, logged)
+
+
+@_logged
 def run(
     name: str,
-    params: Section,
+    params: "Section",
     *,
     tracking_uri: str,
     state: Path | None = None,
@@ -112,7 +136,7 @@ def run(
 
 def _fingerprint(
     name: str,
-    params: Section,
+    params: "Section",
     kinds: Mapping[str, str],
     inputs: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -163,7 +187,7 @@ def _as_messages(name: str, scratch: Mapping[str, Path]) -> Iterator[None]:
         ) from error
 
 
-def _help(step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, float]:
+def _help(step: Step, params: "Section", kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, float]:
     """What a process beside the first of a distributed training does: the same, and nothing of it is kept."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}

@@ -11,7 +11,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from refsr.config import Training
 from refsr.dataset.degradation import reduce
@@ -19,6 +18,7 @@ from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
+from refsr.progress import Progress
 from refsr.tracker import Tracker
 from refsr.training.distributed import ALONE, Processes, together
 from refsr.training.objective import Objective
@@ -189,17 +189,19 @@ def _steps(
     params = learner.params
     tracker.tags({"precision": learner.precision, "device": learner.device, "processes": str(learner.processes.count)})
     clock = _Clock(params.batch_size, learner.step)
-    with tqdm(total=params.steps, initial=learner.step, desc=folder.stem, unit="step", mininterval=2) as bar:
+    title = f"trained {folder.stem}"
+    with Progress(total=params.steps, done=learner.step, desc=title, unit="step") as progress:
         while learner.step < params.steps:
             parts = learner.train_step(pairs.batch(learner.step, learner.device))
             step = learner.step
-            bar.update()
+            progress.update()
             if _due(step, params.log_every, params.steps):
                 row = {key: float(value) for key, value in parts.items()} | {"images_per_second": clock.lap(step)}
                 _refuse_nan(row, step)
                 learner.history.append({"step": step} | row)
                 tracker.metrics(row, step)
-                bar.set_postfix(loss=f"{row['loss']:.4f}", images_per_s=f"{row['images_per_second']:.0f}")
+                speed = f"{row['images_per_second']:.0f}"
+                progress.show(loss=f"{row['loss']:.4f}", images_per_s=speed)
             if picture is not None and _due(step, params.image_every, params.steps):
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
