@@ -67,16 +67,12 @@ def ports(step: Step) -> dict[str, str]:
 
 
 def _logged(run: _Run) -> _Run:
-    """Log the start and the end of a stage, and mark its lines with its name."""
+    """Mark the log lines of a stage with its name."""
 
     @functools.wraps(run)
     def logged(name: str, *args: Any, **kwargs: Any) -> dict[str, float]:
-        started = time.monotonic()
         with log.stage(name):
-            _logger.info("started")
-            metrics = run(name, *args, **kwargs)
-            _logger.info("finished in %.1f s", time.monotonic() - started)
-        return metrics
+            return run(name, *args, **kwargs)
 
     return cast(_Run, logged)
 
@@ -121,6 +117,8 @@ def run(
         for folder in scratch.values():
             atomic.remove_half_written(folder)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
+        started = time.monotonic()
+        _logger.info("started")
         with start_run(tracking_uri, name, params, local, pipeline, task) as tracker:
             with _as_messages(name, scratch):
                 metrics = step(params, tracker, **inputs, **scratch, **options)
@@ -129,6 +127,8 @@ def run(
             if not written.exists():
                 raise RuntimeError(f"the step ended without writing {written}")
             outputs[key].put_in_place(written)
+            _logger.debug("wrote %s", outputs[key].place)
+        _logger.info("finished in %.1f s", time.monotonic() - started)
         if kept:
             atomic.remove(kept)
     return metrics

@@ -126,7 +126,8 @@ def test_a_job_is_made_once_waited_for_and_what_it_leaves_is_taken(
     assert [each for each in api.seen if "POST" in each] == ["POST ?fieldValidation=Strict"]
     assert (task.folder / "sisr/model.safetensors").read_bytes() == WEIGHTS
     assert task.metrics.metadata == {"loss": 0.5}
-    states = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines() if line[0].isdigit()]
+    lines = [line.split(": ") for line in capsys.readouterr().err.splitlines() if " INFO " in line]
+    states = [words[2] for words in lines if words[2][0].isupper()]
     assert states == ["Created", "Starting", "Running", "Complete"]
     assert not api.jobs, "the job is left behind"
     assert not list((task.folder / "state").iterdir())
@@ -195,7 +196,7 @@ def test_an_api_that_is_away_for_a_while_is_asked_again(
     api.statuses = [jobs(1, 1), 503, 503, jobs(1, 1), condition("Complete")]
     task.run()
     assert "Unknown: TrainJob faces/train-sisr-run-1 cannot be looked at: 503: come again; asked again" in (
-        capsys.readouterr().out
+        capsys.readouterr().err
     )
 
 
