@@ -1,29 +1,26 @@
 """The door to Kubeflow: `python -m pipelines --help`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from pipelines import monitor, submit
 from pipelines.cluster import load_cluster
 from pipelines.compile import build, compile_package, immutable_image
 from pipelines.connection import add_target_options, require, resolve
-from refsr.errors import RefsrError
-from refsr.io.paths import file_errors_as_messages, path_option
-from refsr.redaction import Parser, print_exception
+from refsr.console import exit_status, run_as_process
+from refsr.io.paths import path_option
+from refsr.redaction import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. What a user can mend is printed as one message."""
-    try:
-        with file_errors_as_messages():
-            options = _parser().parse_args(argv)
-            return options.command(options) or 0
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_status(lambda: _run(argv))
+
+
+def _run(argv: Sequence[str] | None) -> int | None:
+    options = _parser().parse_args(argv)
+    status: int | None = options.command(options)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,5 +69,4 @@ def _compile(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

@@ -3,17 +3,18 @@
 The endpoint is MLflow's own (MLFLOW_S3_ENDPOINT_URL), else boto3's; keys are boto3's.
 """
 
+import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
-from refsr.io.paths import file_errors_as_messages, path_option
-from refsr.redaction import Parser, hide, print_exception
+from refsr.io.paths import path_option
+from refsr.redaction import Parser, hide
 
 DUMPS = "*.dump"  # their names are times, so the last by name is the newest
 
@@ -28,18 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_argument("uri", help="s3://bucket/prefix")
         command.set_defaults(command=name)
     command.add_argument("--name", default="", help="file name of the dump (default: the newest)")
-    try:
-        with file_errors_as_messages():
-            options = parser.parse_args(argv)
-            if options.command == "put":
-                for name in put(options.folder, options.uri):
-                    print(hide(f"{options.uri}/{name}"))
-            else:
-                print(get(options.folder, options.uri, options.name))
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _run(parser.parse_args(argv)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "put":
+        for name in put(options.folder, options.uri):
+            print(hide(f"{options.uri}/{name}"))
+    else:
+        print(get(options.folder, options.uri, options.name))
 
 
 def put(folder: Path, uri: str) -> list[str]:
@@ -103,5 +101,4 @@ def _client() -> Any:
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

@@ -1,5 +1,6 @@
 """Run a compiled pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
 
+import argparse
 import contextlib
 import os
 import shlex
@@ -16,10 +17,11 @@ from components.shell import RUN, STATE
 from pipelines.cluster import Cluster, load_cluster
 from pipelines.compile import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
+from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import open_store
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder
-from refsr.redaction import Parser, print_exception
+from refsr.io.paths import path_option, require_folder
+from refsr.redaction import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,15 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--output", type=path_option, required=True, help="folder of the package, the artifacts and the store"
     )
-    try:
-        with file_errors_as_messages():
-            options = parser.parse_args(argv)
-            require_folder(options.output.absolute())
-            print(run(options.output.absolute(), work_of(options), load_cluster(options.cluster)))
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: _run(parser.parse_args(argv)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    output = options.output.absolute()
+    require_folder(output)
+    print(run(output, work_of(options), load_cluster(options.cluster)))
 
 
 def run(folder: Path, work: Work, cluster: Cluster) -> Path:
@@ -92,5 +92,4 @@ def _executable_fit_for_a_shell() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

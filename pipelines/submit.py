@@ -23,9 +23,10 @@ from pipelines.compile import (
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
 from refsr.config import SECTIONS
+from refsr.console import run_as_process
 from refsr.io.paths import path_option
 from refsr.params import load_section
-from refsr.redaction import hide, print_exception
+from refsr.redaction import hide
 
 
 class Order(NamedTuple):
@@ -154,5 +155,4 @@ def _package(wanted: Order, options: argparse.Namespace, folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

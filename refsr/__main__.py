@@ -1,58 +1,35 @@
 """The command line, `refsr` or `python -m refsr`. Its commands stand in refsr.commands.GROUPS."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 
 from refsr import commands, log
 from refsr.commands.command import Command, add_log_options
-from refsr.errors import RefsrError
-from refsr.io.paths import file_errors_as_messages
+from refsr.console import end_on_sigterm, exit_status, run_as_process
 from refsr.redaction import Parser
 from refsr.version import __version__
 
 
 def console() -> None:
     """Run the command line as a process of its own."""
-    sys.excepthook = log.exception
-    sys.exit(main())
+    run_as_process(main)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status; a user's error is printed as one message."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # A cluster stops a pod with SIGTERM: end the run as KILLED.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    log.set_up(as_json=True if "--log-json" in arguments else None)
+    end_on_sigterm()
     command = _named(arguments)
     with log.stage(command.stage or command.name if command else "refsr"):
-        return _status(arguments)
+        return exit_status(lambda: _run(arguments))
 
 
-def _status(arguments: Sequence[str]) -> int:
-    try:
-        with file_errors_as_messages():
-            options = _parser(arguments).parse_args(arguments)
-            _set_up_log(options)
-            options.command(options)
-    except RefsrError as error:
-        log.error(str(error))
-        return 1
-    except ModuleNotFoundError as error:
-        if (error.name or "refsr").startswith("refsr"):
-            raise
-        advice = "run `make setup` once, then `source .venv/bin/activate`"
-        log.error(f"{sys.executable} has no {error.name}; {advice}")
-        return 1
-    except MemoryError as error:
-        advice = "lower batch_size, sizes or widths in the params file"
-        log.error(f"not enough memory ({error}); {advice}")
-        return 1
-    except KeyboardInterrupt:
-        log.interrupted()
-        return 130
-    return 0
+def _run(arguments: Sequence[str]) -> None:
+    log.set_up(as_json=True if "--log-json" in arguments else None)
+    options = _parser(arguments).parse_args(arguments)
+    _set_up_log(options)
+    options.command(options)
 
 
 def _set_up_log(options: argparse.Namespace) -> None:

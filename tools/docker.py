@@ -3,9 +3,7 @@
 import argparse
 import contextlib
 import os
-import signal
 import subprocess
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +15,10 @@ from pipelines.cluster import load_cluster
 from pipelines.compile import Work, arguments, build, compile_package, immutable_image
 from pipelines.local import without_retries
 from refsr.config import Register
+from refsr.console import end_on_sigterm, exit_status, run_as_process
 from refsr.errors import RefsrError
 from refsr.integrations.registry import CANDIDATE, Registry
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder
+from refsr.io.paths import path_option, require_folder
 from refsr.params import load_section
 from tools import images, local_services
 
@@ -36,20 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=path_option, required=True, help="folder of artifacts, databases and logs")
     parser.add_argument("--image", help="image to run (default: that of this revision, built where it is not there)")
     parser.add_argument("--base", help="where it is built: the image to build on")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped then too
-    try:
-        with file_errors_as_messages():
-            options = parser.parse_args(argv)
-            require_folder(options.output.absolute())
-            image = options.image or _of_this_revision(options.base)
-            print(f"{image}: registered as version {run(options.output.absolute(), options.params, image)}")
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("refsr: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    end_on_sigterm()
+    return exit_status(lambda: _run(parser.parse_args(argv)))
+
+
+def _run(options: argparse.Namespace) -> None:
+    output = options.output.absolute()
+    require_folder(output)
+    image = options.image or _of_this_revision(options.base)
+    print(f"{image}: registered as version {run(output, options.params, image)}")
 
 
 def _of_this_revision(base: str | None) -> str:
@@ -117,4 +111,4 @@ def _registered(server: str, params: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from pipelines.compile import immutable_image
+from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder
+from refsr.io.paths import path_option, require_folder
 from tools.manifests import write_image
 
 ROOT = Path(__file__).parents[1]
@@ -33,23 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tag", help="tag instead of the git revision, for a working tree with changes")
     parser.add_argument("--base", help="image to build on; it has to have Python 3.11 with venv (Containerfile: BASE)")
     parser.add_argument("--sbom", type=path_option, default=ROOT / "build", help="folder of the bill of materials")
+    return exit_status(lambda: _run(parser.parse_args(argv)))
+
+
+def _run(options: argparse.Namespace) -> None:
     started = time.monotonic()
-    try:
-        with file_errors_as_messages():
-            options = parser.parse_args(argv)
-            require_folder(options.sbom.absolute())
-            image = build(options.target, options.tag, options.base)
-            took = time.monotonic() - started
-            size = _checked_size(image, options.target)
-            print(f"{image}: {size} MB, built in {took:.0f} s, {write_sbom(image, options.sbom)}")
-            if options.registry:
-                image = push(image, options.registry)
-                print(f"pushed {image}")
-            write_image(image)
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    require_folder(options.sbom.absolute())
+    image = build(options.target, options.tag, options.base)
+    took = time.monotonic() - started
+    size = _checked_size(image, options.target)
+    print(f"{image}: {size} MB, built in {took:.0f} s, {write_sbom(image, options.sbom)}")
+    if options.registry:
+        image = push(image, options.registry)
+        print(f"pushed {image}")
+    write_image(image)
 
 
 def build(target: str, tag: str | None = None, base: str | None = None) -> str:
@@ -163,4 +161,4 @@ def _facts(image: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -19,6 +19,7 @@ ENTRY = (
     "refsr.errors",
     "refsr.commands.stages",
     "refsr.commands.command",
+    "refsr.console",
 )  # of every command; what else it imports is per command
 LOCKS = {"constraints.txt", "weights.txt"}
 TEMPLATES = (".html", ".md")

@@ -15,6 +15,7 @@ import pytest
 
 from components import shell
 from refsr import log
+from refsr.__main__ import main
 from refsr.errors import RefsrError
 from refsr.progress import Progress, track
 
@@ -140,22 +141,31 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(
     ]
 
 
-def _run(folder: Path, *flags: str) -> "subprocess.CompletedProcess[str]":
-    (folder / "params.yaml").write_text(PARAMS)
-    command = [sys.executable, "-m", "refsr", *flags, "synthesize", "--raw", "raw"]
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-
-
 def test_a_stage_prints_its_result_and_logs_the_rest(tmp_path: Path) -> None:
-    done = _run(tmp_path)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    command = [sys.executable, "-m", "refsr", "synthesize", "--raw", "raw"]
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert re.fullmatch(r"synthesize: .* -> raw\n", done.stdout)
     lines = done.stderr.splitlines()
     assert [line for line in lines if not LINE.fullmatch(line)] == []
     assert lines[0].endswith("synthesize: started")
     assert "finished in" in lines[-1]
-    as_json = _run(tmp_path, "--log-json")
-    assert {json.loads(line)["stage"] for line in as_json.stderr.splitlines()} == {"synthesize"}
+
+
+@pytest.mark.parametrize("words", [["--log-json", "show"], ["show", "--log-json"]])
+def test_an_error_is_a_line_of_json_where_asked_for(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    (line,) = _lines(capsys)
+    facts = json.loads(line)
+    assert (facts["level"], facts["stage"]) == ("ERROR", "show")
+    assert facts["message"].startswith("reports/evaluation: no evaluation here yet")
 
 
 def test_a_bar_is_drawn_on_a_terminal(tmp_path: Path) -> None:
