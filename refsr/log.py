@@ -33,9 +33,11 @@ def set_up(verbosity: Verbosity = "normal", as_json: bool | None = None) -> None
 
     quiet: warnings and errors; verbose: all, and what libraries warn of. `as_json` None: as the
     variable REFSR_LOG_JSON says, else JSON in a pod and text elsewhere. A second call replaces the
-    first.
+    first. Of the processes of a distributed training only the first is verbose or normal.
     """
     global _handler
+    if os.environ.get("RANK", "0") != "0":
+        verbosity = "quiet"
     if as_json is None:
         as_json = json_by_default()
     old, _handler = _handler, _Handler(as_json, verbosity == "verbose")
@@ -46,6 +48,8 @@ def set_up(verbosity: Verbosity = "normal", as_json: bool | None = None) -> None
         logger.addHandler(_handler)
         logger.setLevel(_LEVELS[verbosity])
         logger.propagate = False
+    logging.captureWarnings(True)
+    adopt("py.warnings")
 
 
 def json_by_default() -> bool:
@@ -58,12 +62,10 @@ def adopt(*names: str) -> None:
     """Let warnings of these libraries through with `-v` alone; what they set up themselves goes."""
     for name in names:
         logger = logging.getLogger(name)
-        if _handler is None or not _handler.verbose:
-            logger.setLevel(logging.ERROR)
-            continue
-        logger.handlers = [_handler]
-        logger.setLevel(logging.WARNING)
-        logger.propagate = False
+        logger.setLevel(logging.WARNING if is_verbose() else logging.ERROR)
+        if _handler is not None:
+            logger.handlers = [_handler]
+            logger.propagate = False
 
 
 def is_json() -> bool:

@@ -58,7 +58,9 @@ class Upscaler:
             _require_image(reference, f"reference {number}")
         if references and not self.uses_reference:
             raise RefsrError("this is a single-image model (sisr): it takes no reference")
-        return upscaler.upscale_by(self._network, photo, references)
+        # Copies: PyTorch warns of arrays that may not be written to, as Pillow's are.
+        copies = [np.array(reference) for reference in references]
+        return upscaler.upscale_by(self._network, np.array(photo), copies)
 
 
 def _require_image(image: np.ndarray, name: str) -> None:

@@ -1,6 +1,7 @@
 """The training loop, the only one: both networks and every variant go through it."""
 
 import csv
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from refsr.training.pairs import Batch, Pairs
 from refsr.training.precision import choose_device, choose_precision
 
 Picture = Callable[[nn.Module], np.ndarray]
+_logger = logging.getLogger(__name__)
 
 
 class Learner:
@@ -176,6 +178,7 @@ def train(
             raise RefsrError(f"batch_size {params.batch_size} cannot be shared by {processes.count} processes")
         learner = Learner(model, params, objective, processes)
         learner.resume(folder / "state.pt")
+        _log_start(learner)
         _steps(learner, pairs, tracker, folder, picture, snapshot_at)
     learner.export(folder / "model.safetensors")
     _write_history(folder / "history.csv", learner.history)
@@ -208,6 +211,13 @@ def _steps(
                 learner.export(folder / "warm.safetensors")
             if _due(step, params.save_every, params.steps):
                 learner.save(folder / "state.pt")
+
+
+def _log_start(learner: Learner) -> None:
+    kind = f"{learner.precision} on {learner.device}"
+    _logger.info("%s, %d process(es)", kind, learner.processes.count)
+    if learner.step:
+        _logger.info("resumes at step %d of %d", learner.step, learner.params.steps)
 
 
 def _due(step: int, every: int, last: int) -> bool:

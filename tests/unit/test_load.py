@@ -1,9 +1,11 @@
 """`refsr.load`: by file, by folder, from the registry; images in and out, and what is refused."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch import nn
 
 import refsr
@@ -12,6 +14,7 @@ from refsr.inference.upscaler import upscale
 from refsr.models.checkpoint import load_model, save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
 
+README = Path(__file__).parents[2] / "README.md"
 PHOTO = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 REFERENCES = [np.random.default_rng(seed).integers(0, 256, (40, 32, 3), dtype=np.uint8) for seed in (1, 2)]
 
@@ -45,6 +48,18 @@ def test_references_are_used_one_and_all(folder: Path) -> None:
     both = model.upscale(PHOTO, *REFERENCES)
     results = [model.upscale(PHOTO), first, second, both]
     assert len({result.tobytes() for result in results}) == 4
+
+
+def test_the_example_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = re.search(r"^```python$(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert example
+    monkeypatch.chdir(folder)
+    (folder / "models/refsr").mkdir(parents=True)
+    (folder / "model.safetensors").rename(folder / "models/refsr/model.safetensors")
+    Image.fromarray(PHOTO).save("small.png")
+    Image.fromarray(REFERENCES[0]).save("portrait.png")
+    exec(example[1], {})  # noqa: S102
+    assert Image.open("large.png").size == (24, 32)
 
 
 @pytest.mark.parametrize(

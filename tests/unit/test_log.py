@@ -115,7 +115,7 @@ def test_a_component_logs_json_in_a_pod(monkeypatch: pytest.MonkeyPatch, capsys:
     assert found == [("INFO", "curate", "read"), ("ERROR", "curate", "no faces")]
 
 
-@pytest.mark.parametrize("library", ["mlflow", "alembic"])
+@pytest.mark.parametrize("library", ["mlflow", "alembic", "py.warnings"])
 def test_warnings_of_libraries_pass_with_v_alone(library: str, capsys: pytest.CaptureFixture[str]) -> None:
     for verbosity, count in (("normal", 0), ("verbose", 1)):
         log.set_up(verbosity)  # type: ignore[arg-type]
