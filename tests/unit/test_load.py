@@ -59,7 +59,8 @@ def test_the_example_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch
     Image.fromarray(PHOTO).save("small.png")
     Image.fromarray(REFERENCES[0]).save("portrait.png")
     exec(example[1], {})  # noqa: S102
-    assert Image.open("large.png").size == (24, 32)
+    with Image.open("large.png") as large:
+        assert large.size == (24, 32)
 
 
 @pytest.mark.parametrize(
