@@ -189,7 +189,7 @@ def open_store(tracking_uri: str) -> Any:
             mlflow.search_experiments(max_results=1)
         except Exception as error:  # a database driver raises what it likes
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            mend = way_out(tracking_uri)
+            mend = _missing_driver(error) or way_out(tracking_uri)
             raise RefsrError(
                 f"tracking store {hide(tracking_uri)}: cannot be opened: {reason}; {mend + '; or ' if mend else ''}"
                 "set MLFLOW_TRACKING_URI to a server, http(s)://..., or to a file, sqlite:///mlflow.db"
@@ -237,6 +237,12 @@ def _require_answer(uri: str) -> None:
             f"tracking server {hide(uri)}: no answer ({error}); "
             "start it, or set MLFLOW_TRACKING_URI to another (sqlite:///mlflow.db needs no server)"
         ) from error
+
+
+def _missing_driver(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return "pip install 'refsr[server]' adds the driver of postgresql+psycopg://"
 
 
 def _require_database(uri: str) -> None:
