@@ -1,4 +1,4 @@
-"""How every command line of this project ends: one message for what a user can mend, and a status."""
+"""How every command line of this project ends: one message for a user's error, and a status."""
 
 import signal
 import sys
@@ -38,7 +38,7 @@ def exit_status(command: Callable[[], int | None]) -> int:
 
 
 def end_on_sigterm() -> None:
-    """End as after Ctrl-C where a cluster stops the pod: runs end as KILLED, what runs is stopped."""
+    """Treat SIGTERM, with which a cluster stops a pod, as Ctrl-C: runs in MLflow end as KILLED."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -60,7 +60,7 @@ _RAW_SET = "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket
 
 
 def step_command(step: str, text: str, example: str) -> Command:
-    """The command of a step of refsr.steps: its name in kebab-case, the step's own as the old one."""
+    """The command of a step: its name in kebab-case; the step's own name is the old one."""
     name = step.replace("_", "-")
     return Command(
         name=name,

@@ -84,11 +84,12 @@ def test_the_wheel_holds_refsr_alone(wheel: Path) -> None:
     assert names == {"refsr", f"refsr-{__version__}.dist-info"}
 
 
-def test_templates_are_in_the_wheel(wheel: Path) -> None:
+def test_templates_and_the_mark_of_types_are_in_the_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = set(archive.namelist())
     files = {path for path in (ROOT / "refsr").rglob("*") if path.suffix in (".html", ".md")}
-    assert files
+    files.add(ROOT / "refsr/py.typed")
+    assert len(files) > 1
     assert {str(path.relative_to(ROOT)) for path in files} <= inside
 
 
