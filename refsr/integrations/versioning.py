@@ -5,13 +5,15 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from refsr.config import Fetch
 from refsr.errors import RefsrError
 from refsr.redaction import remember
+
+if TYPE_CHECKING:
+    from refsr.config import Fetch
 
 
 class Fetched(NamedTuple):
@@ -50,7 +52,7 @@ def _outs(record: Path) -> list[dict[str, str]]:
         return []
 
 
-def fetch_data(wanted: Fetch, target: Path) -> Fetched:
+def fetch_data(wanted: "Fetch", target: Path) -> Fetched:
     """Copy what DVC tracks at `wanted.path` in a repository's revision from its remote to `target`, a new path.
 
     S3 credentials are those of the environment (AWS_ACCESS_KEY_ID, ...). Raises RefsrError where the repository, the
