@@ -33,9 +33,9 @@ def main() -> int:
 def _check() -> None:
     for folder in folders():
         manifests = render(folder)
-        found = problems(manifests)
-        if found:
-            raise RefsrError("\n".join(f"{folder}: {problem}" for problem in found))
+        faults = problems(manifests)
+        if faults:
+            raise RefsrError("\n".join(f"{folder}: {problem}" for problem in faults))
         print(f"{folder}: {len(manifests)} manifests, no fault found")
 
 

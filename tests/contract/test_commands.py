@@ -40,10 +40,10 @@ def test_the_help_lists_each_group_with_its_commands_and_an_example(
         main(["--help"])
     text = capsys.readouterr().out
     for group, names in FROZEN.items():
-        found = re.search(rf"^{group}:\n((?:    \S.*\n)+)      \$ refsr (\S+)", text, re.MULTILINE)
-        assert found, group
-        assert re.findall(r"^    (\S+)  +\S", found[1], re.MULTILINE) == names.split()
-        assert found[2] in names.split()
+        match = re.search(rf"^{group}:\n((?:    \S.*\n)+)      \$ refsr (\S+)", text, re.MULTILINE)
+        assert match, group
+        assert re.findall(r"^    (\S+)  +\S", match[1], re.MULTILINE) == names.split()
+        assert match[2] in names.split()
     assert not set(re.findall(r"[a-z_]+", text)) & {*OLD}
 
 

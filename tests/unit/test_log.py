@@ -53,8 +53,8 @@ def test_levels_stage_and_time_in_text(
     with log.stage("curate"):
         for level in ("DEBUG", "INFO", "WARNING", "ERROR"):
             logging.getLogger("refsr.x").log(getattr(logging, level), "read %d", 3)
-    found = [re.fullmatch(r"[\d:]{8} (\w+) +curate: read 3", line) for line in _lines(capsys)]
-    assert [match and match[1] for match in found] == levels
+    matches = [re.fullmatch(r"[\d:]{8} (\w+) +curate: read 3", line) for line in _lines(capsys)]
+    assert [match and match[1] for match in matches] == levels
 
 
 def test_a_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,8 +111,8 @@ def test_a_component_logs_json_in_a_pod(monkeypatch: pytest.MonkeyPatch, capsys:
         raise RefsrError("no faces")
     assert ended.value.code == 1
     facts = [json.loads(line) for line in _lines(capsys)]
-    found = [(fact["level"], fact["stage"], fact["message"]) for fact in facts]
-    assert found == [("INFO", "curate", "read"), ("ERROR", "curate", "no faces")]
+    lines = [(fact["level"], fact["stage"], fact["message"]) for fact in facts]
+    assert lines == [("INFO", "curate", "read"), ("ERROR", "curate", "no faces")]
 
 
 @pytest.mark.parametrize("library", ["mlflow", "alembic", "py.warnings"])
