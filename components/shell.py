@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from components.trainjob import controller
-from refsr import steps
+from refsr import log, steps
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import end_pipeline
 from refsr.params import parse_section
-from refsr.redaction import print_exception
 
 # Values that change with each run come from the pod's environment: as parameters they would be
 # part of the cache key, and nothing would be cached.
@@ -75,7 +74,7 @@ def run(
     if raw := cast(Artifact | None, ports.get("raw")):
         # Each pod has its own copy: only the URI is the same in every try.
         paths["named"] = {"raw": raw.uri}
-    with exit_with_message():
+    with exit_with_message(), log.stage(stage):
         values = _run_stage(stage, params, tracking_uri, paths)
     # JSON has no NaN and no infinity: Kubeflow's launcher rejects a document with them.
     finite = {key: value for key, value in values.items() if math.isfinite(value)}
@@ -152,12 +151,16 @@ def exit_with_message() -> Iterator[None]:
 
     Tracebacks of other exceptions hold no password.
     """
-    sys.excepthook = print_exception
+    sys.excepthook = log.exception
     # A cluster stops a pod with SIGTERM: KeyboardInterrupt ends the MLflow run as KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    log.set_up()
     try:
         yield
     except RefsrError as error:
         if TERMINATION.is_file():
             TERMINATION.write_bytes(str(error).encode()[:TERMINATION_BYTES])
+        if log.is_json():
+            log.error(str(error))
+            raise SystemExit(1) from None
         raise SystemExit(f"refsr: error: {error}") from None

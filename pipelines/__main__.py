@@ -1,10 +1,7 @@
 """`python -m pipelines`: the commands of pipelines.cli."""
 
-import sys
-
 from pipelines.cli import main
-from refsr.redaction import print_exception
+from refsr.console import run_as_process
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

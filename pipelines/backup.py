@@ -5,18 +5,18 @@ The endpoint is MLFLOW_S3_ENDPOINT_URL, else boto3's own; boto3 looks up the key
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipelines.command_line import run_command
+from refsr.console import run_as_process
 from refsr.errors import RefsrError
 from refsr.io import s3
 from refsr.io.atomic import write_file
 from refsr.io.paths import path_option, require_folder, require_writable
-from refsr.redaction import Parser, hide, print_exception
+from refsr.redaction import Parser, hide
 
 DUMPS = "*.dump"  # names are times: the last one by name is the newest
 ATTEMPTS = 5  # of a request
@@ -116,5 +116,4 @@ def _client() -> Any:
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

@@ -18,10 +18,11 @@ from pipelines.cluster import Cluster, load_cluster
 from pipelines.command_line import run_command
 from pipelines.compile import Work, arguments, build, compile_package
 from pipelines.options import add_work_options, work_of
+from refsr.console import run_as_process
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import open_store
 from refsr.io.paths import path_option, require_folder, require_writable
-from refsr.redaction import Parser, print_exception
+from refsr.redaction import Parser
 
 IGNORED_WARNINGS = (  # images and limits have no effect here
     "You may be attemping to run a task that uses custom",
@@ -110,5 +111,4 @@ def _quoted_executable() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

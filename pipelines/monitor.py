@@ -16,6 +16,7 @@ from pipelines.cluster import load_cluster
 from pipelines.compile import compile_package
 from pipelines.connection import api, resolve
 from pipelines.submit import Submission, prepare
+from refsr import log
 from refsr.errors import RefsrError
 from refsr.redaction import hide
 
@@ -38,7 +39,7 @@ def watch(options: argparse.Namespace) -> int:
                 break
             time.sleep(options.every)
     if run.error and run.error.message:
-        print(hide(f"refsr: error: {run.error.message}"), file=sys.stderr)
+        log.error(run.error.message)
     return 0 if run.state == "SUCCEEDED" else 1
 
 

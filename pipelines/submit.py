@@ -4,7 +4,6 @@
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,9 +24,10 @@ from pipelines.compile import (
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
 from pipelines.options import add_work_options, work_of
 from refsr.config import SECTIONS
+from refsr.console import run_as_process
 from refsr.io.paths import path_option
 from refsr.params import load_section
-from refsr.redaction import Parser, hide, print_exception
+from refsr.redaction import Parser, hide
 
 
 class Submission(NamedTuple):
@@ -172,5 +172,4 @@ def _package(submission: Submission, options: argparse.Namespace, folder: Path) 
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

@@ -6,12 +6,13 @@ import json
 import math
 import re
 import statistics
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import grimp
+
+from refsr.console import run_as_process
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("refsr", "components", "pipelines", "tools")
@@ -172,4 +173,4 @@ def _as_table(metrics: dict[str, Metrics], groups: list[list[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -3,9 +3,7 @@
 import argparse
 import contextlib
 import os
-import signal
 import subprocess
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from pipelines.command_line import run_command
 from pipelines.compile import Work, arguments, build, compile_package, immutable_image
 from pipelines.local import without_retries
 from refsr.config import Register
+from refsr.console import end_on_sigterm, run_as_process
 from refsr.errors import RefsrError
 from refsr.integrations.registry import CANDIDATE, Registry
 from refsr.io.paths import path_option, require_folder, require_writable
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--image", help="image to run (default: that of this revision, built if it is missing)")
     add("--base", help="base of an image that is built")
     parser.set_defaults(command=_run)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the services then too
+    end_on_sigterm()
     return run_command(parser, argv)
 
 
@@ -136,4 +135,4 @@ def _registered(server: str, params: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

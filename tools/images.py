@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from pipelines.command_line import run_command
 from pipelines.compile import immutable_image
+from refsr.console import run_as_process
 from refsr.errors import RefsrError
 from refsr.io.paths import path_option, require_folder, require_writable
 from tools.manifests import write_image
@@ -197,4 +198,4 @@ def _inspect(image: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
 
 K8S = Path(__file__).parents[1] / "k8s"
@@ -29,17 +29,16 @@ Manifest = Mapping[str, Any]
 
 def main() -> int:
     """Check every folder that can be applied; returns the exit status."""
-    try:
-        for folder in folders():
-            manifests = render(folder)
-            faults = problems(manifests)
-            if faults:
-                raise RefsrError("\n".join(f"{folder}: {fault}" for fault in faults))
-            print(f"{folder}: {len(manifests)} manifests, no problem")
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(_check)
+
+
+def _check() -> None:
+    for folder in folders():
+        manifests = render(folder)
+        faults = problems(manifests)
+        if faults:
+            raise RefsrError("\n".join(f"{folder}: {fault}" for fault in faults))
+        print(f"{folder}: {len(manifests)} manifests, no problem")
 
 
 def folders() -> list[str]:
@@ -167,4 +166,4 @@ def _pod(manifest: Manifest) -> Manifest | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

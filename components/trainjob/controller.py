@@ -10,6 +10,7 @@ job.
 """
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -41,6 +42,7 @@ RESULT = "metrics.json"  # file the nodes write last
 ERROR = "error.txt"  # file the nodes write on failure
 POLL = 10.0  # seconds between two requests for the job's status
 VOLUME_DELAY = 90.0  # seconds until a network volume shows what another node wrote
+_logger = logging.getLogger(__name__)
 
 
 def run(
@@ -160,7 +162,7 @@ def _train(job: "Job", folder: Path) -> None:
         job.ensure(folder)
         state, message = job.watch()
     except KeyboardInterrupt:  # SIGTERM
-        print(f"{job}: the task was stopped; deleting the job", flush=True)
+        _logger.warning("%s: the task was stopped; deleting the job", job)
         job.delete()
         raise
     if state == "Failed":
@@ -195,13 +197,13 @@ class Job:
         """Create the job unless an earlier attempt has created it and it has not failed."""
         job = self._api.get()
         if job and (_state(job)[0] == "Failed" or _is_ending(job)):
-            print(f"{self}: deleting the job of an earlier attempt", flush=True)
+            _logger.warning("%s: deleting the job of an earlier attempt", self)
             self.delete()
             while job:
                 time.sleep(1)
                 job = self._api.get()
         if job:
-            print(f"{self}: created by an earlier attempt", flush=True)
+            _logger.info("%s: created by an earlier attempt", self)
             return
         (folder / ERROR).unlink(missing_ok=True)
         self._create(folder)
@@ -209,7 +211,7 @@ class Job:
     def watch(self) -> tuple[str, str]:
         """Wait until the job is Complete or Failed: that state, and its reason.
 
-        Each change of state is printed. The request is repeated if the API does not respond,
+        Each change of state is logged. The request is repeated if the API does not respond,
         since the job does not depend on it.
         """
         shown = ""
@@ -217,7 +219,7 @@ class Job:
             state, message = self._poll()
             line = f"{self}: {state}: {message}"
             if line != shown:
-                print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+                _logger.info("%s", line)
                 shown = line
             if state in ("Complete", "Failed"):
                 return state, message
@@ -245,7 +247,7 @@ class Job:
         nodes = body["spec"]["trainer"]["numNodes"]
         label = f"jobset.sigs.k8s.io/jobset-name={self.name}"
         logs = f"kubectl -n {self.namespace} logs -f -l {label}"
-        print(f"{self}: created, {nodes} nodes; metrics: MLflow, logs: {logs}", flush=True)
+        _logger.info("%s: created, %d nodes; metrics: MLflow, logs: %s", self, nodes, logs)
 
 
 def _is_ending(job: Mapping[str, Any]) -> bool:

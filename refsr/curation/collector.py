@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from refsr.config import Curate
 from refsr.curation import partition
@@ -21,6 +20,7 @@ from refsr.io.arrays import give_back, map_arrays
 from refsr.io.sources import open_source
 from refsr.layouts.registry import AUTO, LAYOUTS, needed
 from refsr.layouts.tree import Tree
+from refsr.progress import Progress
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
 FINISHED = "work.finished"  # its name in a whole set, which is not in place yet: refsr.steps removes it then
@@ -77,11 +77,11 @@ class Measuring:
 
     def _measure_images(self, rows: np.ndarray) -> None:
         self.tree.source.keep(self.tree.images["file"].to_numpy()[rows], self._work / "spool")
-        with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
+        with Progress(total=len(rows), desc="measured", unit="image") as progress:
             for measured in self._measure(self._jobs(rows)):
                 self.store.add(measured)
                 self.count += len(measured)
-                bar.update(len(measured))
+                progress.update(len(measured))
         self.store.flush()
         map_arrays(_LONG)
         give_back()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from refsr.config import Curate
 from refsr.curation import partition, planted_defects
@@ -22,6 +21,7 @@ from refsr.errors import RefsrError
 from refsr.io.arrays import give_back
 from refsr.layouts.registry import AUTO
 from refsr.layouts.tree import Tree
+from refsr.progress import track
 
 _UNNAMED = "vggface2"  # a summary that names no layout is of this one
 _ROW_GROUP = 2**14  # rows of a table that its writer holds at a time
@@ -51,8 +51,9 @@ def write_curated(
     del tree.images  # as long as the raw set, like `gone`, and needed no more
     give_back()
     _require_both_splits(kept, gone, tree.source.uri)
-    crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
-    write_shards(curated, iter(crops), len(kept), params.hr_size, params.shard_images, params.shards)
+    crops = measuring.store.crops(kept, params.hr_size)
+    crops = track(crops, total=len(kept), desc="written", unit="image")
+    write_shards(curated, crops, len(kept), params.hr_size, params.shard_images, params.shards)
     manifest = measuring.store.complete(kept)
     manifest.to_parquet(curated / "manifest.parquet", index=False, row_group_size=_ROW_GROUP)
     manifest = manifest[["split", "identity"]]  # the rest is long, and not asked for in the summary

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
@@ -27,6 +26,7 @@ from refsr.evaluation.scoring import Scorer, Scores
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
 from refsr.parameter_types import MIN_MEASURED
+from refsr.progress import track
 
 CHUNK = 32  # references embedded at a time
 
@@ -285,7 +285,7 @@ def measure(bench: Bench, batch_size: int) -> Measured:
     """All conditions of all pairs."""
     collected = _Collected()
     starts = range(0, len(bench.test), batch_size)
-    for start in tqdm(starts, desc="evaluate", unit="batch"):
+    for start in track(starts, total=len(starts), desc="evaluated", unit="batch"):
         batch = bench.test.iloc[start : start + batch_size].reset_index(drop=True)
         truth = bench.truth(batch)
         collected.add_truth(truth)

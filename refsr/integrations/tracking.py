@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import platform
 import socket
@@ -20,6 +19,7 @@ from urllib.request import urlopen
 
 import numpy as np
 
+from refsr import log
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.integrations import dead_runs
@@ -202,8 +202,7 @@ def open_store(tracking_uri: str) -> Any:
     with quiet():
         import mlflow
 
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        log.adopt("mlflow", "alembic")
         try:
             opened = prepare(tracking_uri)
             mlflow.set_tracking_uri(opened)
@@ -211,7 +210,7 @@ def open_store(tracking_uri: str) -> Any:
             mlflow.search_experiments(max_results=1)
         except Exception as error:  # a database driver raises what it likes
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            mend = way_out(tracking_uri)
+            mend = _missing_driver(error) or way_out(tracking_uri)
             raise RefsrError(
                 f"tracking store {hide(tracking_uri)}: cannot be opened: {reason}; {mend + '; or ' if mend else ''}"
                 "set MLFLOW_TRACKING_URI to a server, http(s)://..., or to a file, sqlite:///mlflow.db"
@@ -243,9 +242,10 @@ def require_store(tracking_uri: str) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back the deprecation warnings of MLflow's own libraries: nothing its user could act on."""
+    """Hold back the deprecation warnings of MLflow's own libraries, unless asked for with -v."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        if not log.is_verbose():
+            warnings.simplefilter("ignore")
         yield
 
 
@@ -277,6 +277,12 @@ def _require_answer(uri: str) -> None:
             f"tracking server {hide(uri)}: no answer ({error}); "
             "start it, or set MLFLOW_TRACKING_URI to another (sqlite:///mlflow.db needs no server)"
         ) from error
+
+
+def _missing_driver(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return "pip install 'refsr[server]' adds the driver of postgresql+psycopg://"
 
 
 def _require_database(uri: str) -> None:

@@ -5,14 +5,16 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from refsr.config import Fetch
 from refsr.errors import RefsrError
 from refsr.integrations.dvc_lock import busy
 from refsr.redaction import remember
+
+if TYPE_CHECKING:
+    from refsr.config import Fetch
 
 
 class Fetched(NamedTuple):
@@ -51,7 +53,7 @@ def _outs(record: Path) -> list[dict[str, str]]:
         return []
 
 
-def fetch_data(wanted: Fetch, target: Path) -> Fetched:
+def fetch_data(wanted: "Fetch", target: Path) -> Fetched:
     """Copy what DVC tracks at `wanted.path` in a repository's revision from its remote to `target`, a new path.
 
     S3 credentials are those of the environment (AWS_ACCESS_KEY_ID, ...). Raises RefsrError where the repository, the

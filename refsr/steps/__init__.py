@@ -6,17 +6,21 @@ A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named p
 nothing that looks whole. An output replaces only what the same stage wrote; see refsr.io.output.
 """
 
+import functools
 import hashlib
 import importlib
 import inspect
 import json
+import logging
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
+from refsr import log
 from refsr.config import SECTIONS, SIDE_SECTIONS, Section
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import file_hash
@@ -29,6 +33,9 @@ from refsr.io.paths import file_errors_as_messages, path_text, require_folder, r
 from refsr.steps.shortage import disk_message, memory_message
 from refsr.tracker import NullTracker
 from refsr.training import distributed
+
+if TYPE_CHECKING:
+    from refsr.config import Section
 
 Raw = Annotated[str, "raw set"]  # a folder or an archive, or the s3:// URI of one; see refsr.io.sources
 Input = Annotated[Path, "input"]
@@ -44,6 +51,8 @@ SIDE_STEPS = {"merge": "curate"} | {name: name for name in SIDE_SECTIONS}
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
+_Run = TypeVar("_Run", bound=Step)
+_logger = logging.getLogger(__name__)
 
 
 def load(name: str) -> Step:
@@ -58,9 +67,21 @@ def ports(step: Step) -> dict[str, str]:
     return {key: get_args(hints[key])[1] for key in inspect.signature(step).parameters if len(get_args(hints[key])) > 1}
 
 
+def _logged(run: _Run) -> _Run:
+    """Mark the log lines of a stage with its name."""
+
+    @functools.wraps(run)
+    def logged(name: str, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with log.stage(name):
+            return run(name, *args, **kwargs)
+
+    return cast(_Run, logged)
+
+
+@_logged
 def run(
     name: str,
-    params: Section,
+    params: "Section",
     *,
     tracking_uri: str,
     state: Path | None = None,
@@ -106,6 +127,8 @@ def run(
         for folder in scratch.values():
             atomic.remove_half_written(folder)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
+        started = time.monotonic()
+        _logger.info("started")
         with (
             start_run(tracking_uri, name, params, local, pipeline, task) as tracker,
             _as_messages(name, params, scratch),
@@ -116,6 +139,8 @@ def run(
             if not written.exists():
                 raise RuntimeError(f"the step ended without writing {written}")
             outputs[key].put_in_place(written)
+            _logger.debug("wrote %s", outputs[key].place)
+        _logger.info("finished in %.1f s", time.monotonic() - started)
         if kept:
             atomic.remove(kept)
     return metrics
@@ -123,7 +148,7 @@ def run(
 
 def _fingerprint(
     name: str,
-    params: Section,
+    params: "Section",
     kinds: Mapping[str, str],
     inputs: Mapping[str, Any],
     options: Mapping[str, Any],

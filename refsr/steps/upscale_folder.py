@@ -3,13 +3,12 @@
 import csv
 from pathlib import Path
 
-from tqdm import tqdm
-
 from refsr.config import UpscaleFolder
 from refsr.errors import RefsrError
 from refsr.inference.images import FORMATS, read_image, write_image
 from refsr.inference.upscaler import upscale
 from refsr.models.checkpoint import load_model
+from refsr.progress import track
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 from refsr.training.precision import choose_device
@@ -32,7 +31,7 @@ def upscale_folder(
     with (upscaled / "rejects.csv").open("w", newline="", encoding="utf-8") as file:
         rejects = csv.writer(file, lineterminator="\n")
         rejects.writerow(["name", "reason"])
-        for name, path in tqdm(small.items(), desc="upscale_folder", unit="image", mininterval=2):
+        for name, path in track(small.items(), total=len(small), desc="upscaled", unit="image"):
             try:
                 reference = read_image(references[name]) if name in references else None
                 write_image(upscaled / f"{name}.png", upscale(model, read_image(path), reference))

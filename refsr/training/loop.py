@@ -1,6 +1,7 @@
 """The training loop, the only one: both networks and every variant go through it."""
 
 import csv
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from refsr.config import Training
 from refsr.dataset.degradation import reduce
@@ -21,6 +21,7 @@ from refsr.io.exhausted import lacks_memory_for, out_of_memory
 from refsr.io.own_files import Checksum, checksum, is_whole
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
+from refsr.progress import Progress
 from refsr.tracker import Tracker
 from refsr.training.distributed import ALONE, Processes, together
 from refsr.training.objective import Objective
@@ -28,6 +29,7 @@ from refsr.training.pairs import Batch, Pairs
 from refsr.training.precision import choose_device, choose_precision
 
 Picture = Callable[[nn.Module], np.ndarray]
+_logger = logging.getLogger(__name__)
 
 
 class Learner:
@@ -241,6 +243,7 @@ def train(
         _check_shares(params.batch_size, processes.count)
         learner = Learner(model, params, objective, processes)
         learner.resume(folder / "state.pt")
+        _log_start(learner)
         _steps(learner, pairs, tracker, folder, picture, snapshot_at)
     learner.export(folder / "model.safetensors")
     _write_history(folder / "history.csv", learner.history)
@@ -264,13 +267,13 @@ def _steps(
     params = learner.params
     tracker.tags(_tags(learner))
     clock = _Clock(params.batch_size, learner.step)
-    with _progress_bar(learner, folder.stem) as bar:
+    with _progress(learner, folder.stem) as progress:
         while learner.step < params.steps:
             parts = learner.train_step(pairs.batch(learner.step, learner.device))
             step = learner.step
-            bar.update()
+            progress.update()
             if _due(step, params.log_every, params.steps):
-                bar.set_postfix(_log(learner, parts, tracker, clock))
+                progress.show(**_log(learner, parts, tracker, clock))
             if picture is not None and _due(step, params.image_every, params.steps):
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
@@ -288,13 +291,12 @@ def _tags(learner: Learner) -> dict[str, str]:
     }
 
 
-def _progress_bar(learner: Learner, title: str) -> Any:
-    return tqdm(
+def _progress(learner: Learner, model: str) -> Progress:
+    return Progress(
         total=learner.params.steps,
-        initial=learner.step,
-        desc=title,
+        done=learner.step,
+        desc=f"trained {model}",
         unit="step",
-        mininterval=2,
     )
 
 
@@ -315,6 +317,13 @@ def _log(
         "loss": f"{row['loss']:.4f}",
         "images_per_s": f"{row['images_per_second']:.0f}",
     }
+
+
+def _log_start(learner: Learner) -> None:
+    kind = f"{learner.precision} on {learner.device}"
+    _logger.info("%s, %d process(es)", kind, learner.processes.count)
+    if learner.step:
+        _logger.info("resumes at step %d of %d", learner.step, learner.params.steps)
 
 
 def _due(step: int, every: int, last: int) -> bool:

@@ -134,7 +134,8 @@ def test_the_task_creates_a_job_waits_and_copies_its_outputs(
     assert [each for each in api.requests if "POST" in each] == ["POST ?fieldValidation=Strict"]
     assert (task.folder / "sisr/model.safetensors").read_bytes() == WEIGHTS
     assert task.metrics.metadata == {"loss": 0.5}
-    states = [line.split(": ")[1] for line in capsys.readouterr().out.splitlines() if line[0].isdigit()]
+    lines = [line.split(": ") for line in capsys.readouterr().err.splitlines() if " INFO " in line]
+    states = [words[2] for words in lines if words[2][0].isupper()]
     assert states == ["Created", "Starting", "Running", "Complete"]
     assert not api.jobs, "the job remains"
     assert not list((task.folder / "state").iterdir())
@@ -200,7 +201,7 @@ def test_an_api_that_is_unavailable_for_a_while_is_asked_again(
 ) -> None:
     api.statuses = [jobs(1, 1), 503, 503, jobs(1, 1), condition("Complete")]
     task.run()
-    output = capsys.readouterr().out
+    output = capsys.readouterr().err
     job = "TrainJob faces/train-sisr-run-1"
     assert f"Unknown: {job}: cannot get it: 503: try again; retrying" in output
 

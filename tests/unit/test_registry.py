@@ -13,9 +13,11 @@ from evaluations import evaluation
 from helpers import make_curated
 from registering import HR, LR, Pipeline
 
+import refsr
 from refsr.config import Gate, Register
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
+from refsr.inference.upscaler import upscale
 from refsr.integrations.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
 from refsr.integrations.tracking import start_run
 from refsr.integrations.versioning import file_hash
@@ -174,6 +176,10 @@ def test_the_checkpoint_comes_back_as_it_was(pipeline: Pipeline) -> None:
         with checkpoint_of(pipeline.uri, name) as path:
             weights = load_model(path).state_dict()
         assert all(torch.equal(weights[key], value) for key, value in expected.items())
+    network = load_model(pipeline.paths["refsr"] / CHECKPOINT)
+    champion = refsr.load("models:/refsr@champion", tracking_uri=pipeline.uri)
+    photo = np.full((LR, LR, 3), 90, np.uint8)
+    assert np.array_equal(champion.upscale(photo, photo), upscale(network, photo, photo))
 
 
 def test_the_champion_serves_in_a_process_that_knows_nothing_of_this_package(
