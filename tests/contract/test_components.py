@@ -1,4 +1,4 @@
-"""The components are typed shells of the steps, without logic of their own."""
+"""The components of stages are typed shells of the steps; the one with logic is the TrainJob controller."""
 
 import ast
 import inspect
