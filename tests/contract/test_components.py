@@ -1,4 +1,4 @@
-"""The components of stages are typed shells of the steps; the one with logic is the TrainJob controller."""
+"""Each component is a typed shell of its step, without logic."""
 
 import ast
 import inspect
