@@ -4,7 +4,7 @@
 |---|---|
 | edsr | EDSR-baseline at 8x (benchmarks/edsr.py): single images |
 | release, figure | the paper's networks, SISR first and RefSR started from it |
-| default | the compact variant, the same way |
+| compact | our networks, the same way |
 
 All go through the training loop of the project with the demo's parameters: data, batches, loss, optimiser, averaging.
 What differs is RATES and the size of the compact network, which is the demo's. Of a pair of networks SISR has the first
@@ -36,7 +36,7 @@ from refsr.models import NETWORKS, build, reference_config
 from refsr.reporting.summary import cell
 
 NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
-VARIANTS = {"edsr": "edsr", "release": "release", "figure": "figure", "default": "compact"}
+VARIANTS = ("edsr", "release", "figure", "compact")
 # The others have the demo's, at which release diverges; of 1e-4 (the paper's, for far longer), 3e-4 and 1e-3 this was
 # the best for release over its first steps.
 RATES = {"release": 3e-4, "figure": 3e-4}
@@ -87,7 +87,7 @@ def stages(name: str, steps: int) -> list[Training]:
     """The parameters of each network of a model: the demo's, at this length."""
     rate = {"learning_rate": RATES[name]} if name in RATES else {}
     sisr, refsr = arena.demo_sections(steps, **rate)
-    sisr = sisr.model_copy(update={"variant": VARIANTS[name]} | ({} if name == "default" else {"model": {}}))
+    sisr = sisr.model_copy(update={"variant": name} | ({} if name == "compact" else {"model": {}}))
     if name == "edsr":
         return [sisr.model_copy(update={"steps": steps, "warm_start_step": steps, "schedule": "decay"})]
     return [sisr, refsr]
