@@ -4,7 +4,7 @@ import os
 
 from refsr.io.limits import MAX_PIXELS
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Arrow's own allocator keeps some 30 MB of what is freed, many times what curation holds in it; the system's gives it
 # back. Arrow looks at this once, when it is first used.
