@@ -37,6 +37,7 @@ def curate(
     params: dict[str, Any],
     tracking_uri: str,
     uri: str,
+    layout: str,
     shard: str,
     curated: Output[Dataset],
     metrics: Output[Metrics],
@@ -45,7 +46,7 @@ def curate(
     """Raw set, an artifact or the URI of one, to identity groups, or to the part I/N of them."""
     from components.shell import run
 
-    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, shard=shard)
+    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, layout=layout, shard=shard)
 
 
 @component
@@ -53,6 +54,7 @@ def merge(
     params: dict[str, Any],
     tracking_uri: str,
     uri: str,
+    layout: str,
     parts: Input[list[Dataset]],
     curated: Output[Dataset],
     metrics: Output[Metrics],
@@ -61,7 +63,7 @@ def merge(
     """Parts of a curation to identity groups."""
     from components.shell import run
 
-    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated)
+    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated, layout=layout)
 
 
 @component

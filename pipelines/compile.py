@@ -20,7 +20,8 @@ from refsr.integrations.versioning import git_revision
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
-from refsr.params import load_section, section_names
+from refsr.layouts.registry import check
+from refsr.params import load_data, load_section, section_names
 from refsr.redaction import holds_secret
 
 GRAPHS = ("training", "reevaluation", "inference")
@@ -122,9 +123,10 @@ def object_name(text: str) -> str:
 
 def arguments(pipeline: Any, work: Work, tracking_uri: str) -> dict[str, Any]:
     """What a run is given: each section with its defaults filled in. Raises RefsrError naming the key at fault."""
-    uris = dict.fromkeys(URIS, "") | work.uris() | {"tracking_uri": tracking_uri}
+    given = dict.fromkeys(URIS, "") | work.uris() | {"tracking_uri": tracking_uri}
+    given["layout"] = check(load_data(work.params).layout)
     sections = {name: _section(work.params, name) for name in KNOWN}  # all are looked at, whatever the graph takes
-    return {name: (uris | sections)[name] for name in pipeline.component_spec.inputs}
+    return {name: (given | sections)[name] for name in pipeline.component_spec.inputs}
 
 
 def _section(params: Path, name: str) -> dict[str, Any]:

@@ -119,10 +119,14 @@ def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
             needed = {"default": _DEFAULTS[key]} if key in _DEFAULTS else {"required": True}
             command.add_argument(*options, type=path_option, metavar="PATH", help=_HELP.get(key, kind), **needed)
     command.set_defaults(command=_run_stage, stage=name, options=[])
+    if name in ("curate", "merge"):
+        text = "vggface2, people (a folder per person) or auto (default: data.layout of params)"
+        command.add_argument("--layout", metavar="NAME", help=text)
+        command.set_defaults(options=["layout"])
     if name == "curate":
         command.add_argument("--shard", metavar="I/N", help="measure the I-th of N parts only, for `merge`")
         command.add_argument("--dry-run", action="store_true", help="say what would be read, and read no image")
-        command.set_defaults(options=["shard"])
+        command.set_defaults(options=["layout", "shard"])
 
 
 def _run_stage(options: argparse.Namespace) -> None:
@@ -132,10 +136,13 @@ def _run_stage(options: argparse.Namespace) -> None:
     kinds = steps.ports(steps.load(options.stage))
     for port, kind in kinds.items():
         # Read here, not written into a command: a shell would take a path apart.
-        if kind == "raw set" and getattr(options, port) is None:
-            setattr(options, port, load_data(options.params).raw)
+        if kind == "raw set":
+            data = load_data(options.params)
+            options.layout = options.layout or data.layout
+            if getattr(options, port) is None:
+                setattr(options, port, data.raw)
     if getattr(options, "dry_run", False):
-        return _preview(options.raw, section)
+        return _preview(options.raw, section, options.layout)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}
     steps.checked_outputs(options.stage, kinds, named)  # before a model is fetched
     with contextlib.ExitStack() as stack:
@@ -151,10 +158,10 @@ def _run_stage(options: argparse.Namespace) -> None:
     return None
 
 
-def _preview(raw: str, params: "Section") -> None:
+def _preview(raw: str, params: "Section", layout: str) -> None:
     from refsr.curation.preview import preview
 
-    for key, value in preview(cast("Curate", params), raw).items():
+    for key, value in preview(cast("Curate", params), raw, layout).items():
         print(f"{key:<28} {value:>14,}" if isinstance(value, int) else f"{key:<28} {value}")
 
 

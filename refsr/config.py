@@ -112,7 +112,7 @@ class Curate(Section):
             listed = words_of(value)
         if isinstance(listed, list | tuple) and not listed:
             told = f"{value}: " if isinstance(value, str) else ""
-            raise ValueError(f"{told}names nobody; list identities (n000001), or write `all`")
+            raise ValueError(f"{told}names nobody; list identities (names of folders), or write `all`")
         return tuple(listed) if isinstance(listed, list) else listed
 
 
@@ -275,9 +275,13 @@ class UpscaleFolder(Section):
 
 
 class Data(Section):
-    """Where data lies: `raw` is the raw set that `curate` reads, a folder, an archive or an s3:// URI."""
+    """Where data lies: `raw` is the raw set that `curate` reads, a folder, an archive or an s3:// URI.
+
+    `layout` is how it is laid out: a name in refsr.layouts.registry, or `auto`: what its folders say.
+    """
 
     raw: Annotated[str, Field(min_length=1), AfterValidator(optional_path)] = "data/rendered"
+    layout: Annotated[str, Field(pattern="^[a-z0-9_]{1,40}$")] = "auto"
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -14,7 +14,9 @@ MAX_BATCH = 8192
 MIN_HR = 16  # pixels: 16x leaves one of LR
 MAX_HR = 1024
 MIN_MEASURED = 32  # HR side in pixels: SSIM's window must fit after the 8-pixel border of `ssim_y` is cut
+MAX_NAME = 255  # characters of a folder, which an identity is named by
 MAX_LIST = 2**23  # bytes of a file of identities
+_CLASS = re.compile(r"n\d{6}", re.ASCII)
 # Options of networks by name, the least and the most of each; see the classes in refsr.models.
 MODEL_OPTIONS = {
     "hr_size": (1, 4096),
@@ -104,15 +106,27 @@ def _other_model(name: str) -> str:
     return name
 
 
+def _folder_name(name: str) -> str:
+    if "/" in name:
+        raise ValueError(f"{name[:80]!r} has a slash; an identity is the name of one folder")
+    return _printable(name)
+
+
+def _names(line: str) -> list[str]:
+    """The name in a line, which may have spaces; of VGGFace2's classes there may be several."""
+    words = line.split()
+    return words if all(_CLASS.fullmatch(word) for word in words) else [line]
+
+
 def words_of(path: str) -> list[str]:
-    """The words of a file of identities. Raises ValueError where it cannot be read."""
+    """The names in a file of identities, one to a line. Raises ValueError where it cannot be read."""
     try:
         checked_path(path)
         with Path(path).open("rb") as file:
             data = file.read(MAX_LIST + 1)
         if len(data) > MAX_LIST:
             raise ValueError(f"more than {MAX_LIST} bytes")
-        return data.decode("utf-8-sig").split()
+        return [name for line in data.decode("utf-8-sig").splitlines() for name in _names(line.strip())]
     except (OSError, ValueError) as error:
         raise ValueError(f"{path[:120]}: is neither `all` nor a list, nor a file of one that can be read") from error
 
@@ -134,7 +148,7 @@ Revision = Annotated[Text, AfterValidator(_not_an_option)]
 Repository = Annotated[Text, AfterValidator(_repository)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), AfterValidator(_model_name)]
 OtherModel = Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=40), AfterValidator(_other_model)]
-Identity = Annotated[str, Field(pattern=r"^n[0-9]{6}$", max_length=7)]
+Identity = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_folder_name)]
 Option = Annotated[
     StrictBool | Whole | Real | Annotated[str, Field(max_length=100), AfterValidator(_printable)],
     Field(union_mode="left_to_right"),

@@ -13,7 +13,10 @@ NAME = "refsr-reevaluation"
 
 
 def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
-    """The pipeline. Its inputs are the MLflow store, sections of parameters, and `sisr`, the URI of a SISR training.
+    """The pipeline.
+
+    Its inputs are the MLflow store, sections of parameters, `layout`, how the raw set is laid out, and `sisr`, the URI
+    of a SISR training.
 
     The registry keeps RefSR only: SISR is measured `with_sisr`, from what a training run left, or not at all.
     """
@@ -22,6 +25,7 @@ def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
     def pipeline(
         tracking_uri: str,
         sisr: str,
+        layout: str,
         checkpoint: dict[str, Any],
         fetch: dict[str, Any],
         curate: dict[str, Any],
@@ -37,7 +41,7 @@ def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
             if with_sisr:
                 models["sisr"] = dsl.importer(artifact_uri=sisr, artifact_class=dsl.Model, reimport=False).output
             raw_set = task("fetch", params=fetch).outputs["raw"]
-            curated = curation(task, cluster.curate_shards, curate, raw=raw_set)
+            curated = curation(task, cluster.curate_shards, curate, layout, raw=raw_set)
             task("validate", params=validate, curated=curated)
             task("evaluate", params=evaluate, curated=curated, **models)
 

@@ -16,14 +16,16 @@ Source = Literal["rendered", "named", "fetched"]
 def training(image: str, cluster: Cluster, source: Source) -> Any:
     """The pipeline, for kfp to compile or run; every task runs in `image`.
 
-    Its inputs are the MLflow store, a section of parameters per stage, and `raw`. The raw set is `rendered` by the
-    stage `synthesize`, `named` by the URI `raw`, or `fetched` by DVC revision, as the section `fetch` says.
+    Its inputs are the MLflow store, a section of parameters per stage, `raw`, and `layout`, how the raw set is laid
+    out. That set is `rendered` by the stage `synthesize`, `named` by the URI `raw`, or `fetched` by DVC revision, as
+    the section `fetch` says.
     """
 
     @dsl.pipeline(name=NAME, description="Raw set to registered model, by way of the quality gate.")
     def pipeline(
         tracking_uri: str,
         raw: str,
+        layout: str,
         fetch: dict[str, Any],
         synthesize: dict[str, Any],
         curate: dict[str, Any],
@@ -43,7 +45,7 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
                 raw_set = {"raw": task("fetch", params=fetch).outputs["raw"]}
             else:
                 raw_set = {"uri": raw}
-            curated = curation(task, cluster.curate_shards, curate, **raw_set)
+            curated = curation(task, cluster.curate_shards, curate, layout, **raw_set)
             validation = task("validate", params=validate, curated=curated).outputs["validation"]
             sisr = task("train_sisr", params=train_sisr, curated=curated, validation=validation).outputs["sisr"]
             refsr = task("train_refsr", params=train_refsr, curated=curated, sisr=sisr).outputs["refsr"]

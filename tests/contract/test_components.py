@@ -10,6 +10,8 @@ from compiled import kebab
 from components import stages
 from refsr import steps
 
+OPTIONS = {"uri", "layout", "shard"}  # texts beside the artifacts
+
 
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS])
 def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
@@ -20,7 +22,7 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     for port, kind in ports.items():
         kinds["output" if kind.endswith("output") else "input"].add(port)
     taken = component.component_spec.inputs
-    assert set(taken) - {"params", "tracking_uri", "uri", "shard"} == kinds["input"]
+    assert set(taken) - {"params", "tracking_uri", *OPTIONS} == kinds["input"]
     assert ("uri" in taken) == ("raw set" in ports.values())
     assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds["output"] | {"metrics"}
 
@@ -39,5 +41,5 @@ def test_a_component_holds_no_logic(name: str) -> None:
     assert isinstance(call.value, ast.Call)
     if name != "finish":
         assert ast.literal_eval(call.value.args[0]) == name
-        assert {k.arg for k in call.value.keywords} - {"uri", "shard"} == set(steps.ports(steps.load(name)))
+        assert {k.arg for k in call.value.keywords} - OPTIONS == set(steps.ports(steps.load(name)))
         assert all(isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords)

@@ -34,7 +34,9 @@ def test_a_raw_set_of_ones_own_is_read_by_the_stage_and_not_copied_into_its_pod(
     tasks = stages_of(pipeline)
     assert set(tasks) == set(map(kebab, steps.STEPS)) - {"synthesize"}
     assert "artifacts" not in tasks["curate"]["inputs"]
-    assert tasks["curate"]["inputs"]["parameters"]["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+    given = tasks["curate"]["inputs"]["parameters"]
+    assert given["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+    assert given["layout"] == {"componentInputParameter": "pipelinechannel--layout"}
 
 
 def test_curation_is_spread_over_as_many_tasks_as_the_cluster_file_says(tmp_path: Path) -> None:
@@ -48,6 +50,8 @@ def test_curation_is_spread_over_as_many_tasks_as_the_cluster_file_says(tmp_path
     assert json.loads(iterated["items"]["raw"]) == ["1/3", "2/3", "3/3"]
     (part,) = pipeline["components"][f"comp-{loop}"]["dag"]["tasks"].values()
     assert part["inputs"]["parameters"]["shard"] == {"componentInputParameter": iterated["itemInput"]}
+    for task in (part, tasks["merge"]):
+        assert task["inputs"]["parameters"]["layout"] == {"componentInputParameter": "pipelinechannel--layout"}
     parts = tasks["merge"]["inputs"]["artifacts"]["parts"]["taskOutputArtifact"]
     assert parts["producerTask"] == loop
     assert tasks["validate"]["inputs"]["artifacts"]["curated"]["taskOutputArtifact"]["producerTask"] == "merge"

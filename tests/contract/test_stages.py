@@ -43,7 +43,7 @@ def test_dvc_calls_the_step_with_its_paths(name: str) -> None:
     dependencies = [d.replace("${data.raw}", "data/rendered") for d in stage.get("deps", [])]
     for port, kind in kinds.items():
         assert given[port] in (stage["outs"] if kind.endswith("output") else dependencies), port
-    assert stage["params"] == [name]
+    assert stage["params"] == [name, *(["data"] if "raw set" in kinds.values() else [])]
     for dependency in dependencies:
         assert (ROOT / dependency).exists() or dependency.startswith(("data/", "models/", "reports/")), dependency
 
