@@ -35,7 +35,6 @@ from refsr.io.paths import path_option
 from refsr.models import NETWORKS, build, reference_config
 from refsr.reporting.summary import cell
 
-NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
 VARIANTS = ("edsr", "release", "figure", "compact")
 # The others have the demo's, at which release diverges; of 1e-4 (the paper's, for far longer), 3e-4 and 1e-3 this was
 # the best for release over its first steps.
@@ -53,6 +52,7 @@ def main() -> None:
     length.add_argument("--steps", type=int, help="of each model, SISR and RefSR together")
     length.add_argument("--seconds", type=float, help="processor seconds of each model, SISR and RefSR together")
     options = parser.parse_args()
+    NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
     torch.set_num_threads(1)
     faces = Curated(options.curated)
     results: dict[str, dict[str, Any]] = {"bicubic": {"scores": arena.measure(faces, None)["right"]}}
