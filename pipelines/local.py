@@ -17,7 +17,7 @@ from pipelines.cluster import Cluster, load_cluster
 from pipelines.compile import Work, arguments, build, compile_package
 from pipelines.submit import add_run_options, work_of
 from refsr.errors import RefsrError
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
 from refsr.redaction import Parser, print_exception
 

@@ -19,7 +19,7 @@ from components import shell
 from components.trainjob import controller
 from pipelines.cluster import Cluster, State, load_cluster
 from pipelines.trainjob_spec import trainjob
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((Path(__file__).parent / "trainjob.schema.json").read_text())

@@ -16,8 +16,8 @@ from registering import Pipeline
 
 from refsr.errors import RefsrError
 from refsr.integrations import mlflow_lock
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import Registry
-from refsr.integrations.tracking import open_store
 from tools import local_services
 
 ROUNDS = 2
@@ -231,7 +231,7 @@ def test_a_promotion_that_outlives_its_lease_never_ends_as_if_it_had_won(
         assert registry.champion() == "3"
         assert former(registry)[-1] == champion
     else:  # no store can refuse a request that was on its way; it says so
-        assert "look which version is champion now" in message
+        assert "check which version is champion now" in message
     assert registry.rollback()
 
 

@@ -20,7 +20,7 @@ from components import shell
 from components.trainjob import controller
 from pipelines.cluster import Cluster, State, load_cluster
 from pipelines.trainjob_spec import trainjob
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from refsr.models.checkpoint import load_model, read_checkpoint
 from refsr.params import load_section
 

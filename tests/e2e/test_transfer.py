@@ -12,8 +12,8 @@ from registering import HR, LR, Pipeline
 
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import CHECKPOINT, Registry
-from refsr.integrations.tracking import open_store
 from refsr.steps.transfer import transfer
 from tools.local_services import mlflow_server
 

@@ -71,7 +71,7 @@ def test_a_promotion_killed_half_way_does_not_confuse_rollback(pipeline: Pipelin
     for seed in (1, 2):
         pipeline.train(seed)
         pipeline.register()
-    registry._remember(["1"])  # the first of the two writes of `promote 2`
+    registry._set_former(["1"])  # the first of the two writes of `promote 2`
     with pytest.raises(RefsrError, match="version 1 is the first champion"):
         registry.rollback()
     promote(pipeline.uri, Register(), "2")
