@@ -24,7 +24,10 @@ _STEP_HELP = {"merge": "join what `curate --shard I/N` measured"}
 _ALSO = {("evaluate", "refsr"): "--model", ("evaluate", "curated"): "--data"}
 _DEFAULTS = {("evaluate", "sisr"): None, ("evaluate", "evaluation"): Path("reports/model")}
 _HELP = {
-    ("evaluate", "refsr"): "checkpoint, its folder, or a registered version: models:/NAME@ALIAS, models:/NAME/VERSION",
+    (
+        "evaluate",
+        "refsr",
+    ): "checkpoint, its folder, or a registered version: models:/NAME@ALIAS, models:/NAME/VERSION",
     ("evaluate", "sisr"): "checkpoint or its folder; without it there is no SISR arm",
 }
 
@@ -68,16 +71,28 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
             _add_stage_options(command, name)
     show = subparsers.add_parser("show", help="the table of the last evaluation, and where to look further")
     show.add_argument(
-        "--reports", type=path_option, default=Path("reports"), help="folder of the reports (default: reports)"
+        "--reports",
+        type=path_option,
+        default=Path("reports"),
+        help="folder of the reports (default: reports)",
     )
     show.add_argument("--markdown", action="store_true", help="every table of it, as a Markdown page")
     show.set_defaults(command=commands.show)
     inspect = subparsers.add_parser("inspect", help="an HTML page of a curated set: who is in it, what was left out")
     inspect.add_argument("--curated", type=path_option, default=Path("data/curated"), help="(default: data/curated)")
     inspect.add_argument(
-        "--raw", type=path_text, metavar="PATH_OR_URI", help="what it was made from: what was left out is shown, too"
+        "--raw",
+        type=path_text,
+        metavar="PATH_OR_URI",
+        help="what it was made from: what was left out is shown, too",
     )
-    inspect.add_argument("-o", "--output", type=path_option, default=Path("reports/inspect.html"), help="page to write")
+    inspect.add_argument(
+        "-o",
+        "--output",
+        type=path_option,
+        default=Path("reports/inspect.html"),
+        help="page to write",
+    )
     inspect.set_defaults(command=commands.inspect)
     describe = subparsers.add_parser("describe", help="parameters, MACs and layers of a variant's networks")
     describe.add_argument("--variant", default="default", help="release, figure or default (compact)")
@@ -103,7 +118,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
 
 def _add_stage_options(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument(
-        "--params", type=path_option, default=Path("params.yaml"), help="params file (default: params.yaml)"
+        "--params",
+        type=path_option,
+        default=Path("params.yaml"),
+        help="params file (default: params.yaml)",
     )
     for port, kind in steps.ports(steps.load(name)).items():
         key, options = (name, port), [f"--{port.replace('_', '-')}"]
@@ -182,17 +200,27 @@ def _add_registry_commands(subparsers: "argparse._SubParsersAction[Parser]") -> 
         (transfer, commands.transfer),
     ):
         command.add_argument(
-            "--params", type=path_option, default=Path("params.yaml"), help="params file: name and gate"
+            "--params",
+            type=path_option,
+            default=Path("params.yaml"),
+            help="params file: name and gate",
         )
         command.set_defaults(command=function)
     upscale = subparsers.add_parser("upscale", help="a small face and a photo of the same person -> a larger face")
     upscale.add_argument("small", type=path_option, help="the small face, cropped")
     upscale.add_argument("--ref", type=path_option, help="a good photo of the same face, cropped")
     upscale.add_argument(
-        "-o", "--output", type=path_option, required=True, help="image to write; only one that refsr wrote is replaced"
+        "-o",
+        "--output",
+        type=path_option,
+        required=True,
+        help="image to write; only one that refsr wrote is replaced",
     )
     upscale.add_argument(
-        "--model", type=path_text, default="models:/refsr@champion", help="registered version, or checkpoint file"
+        "--model",
+        type=path_text,
+        default="models:/refsr@champion",
+        help="registered version, or checkpoint file",
     )
     upscale.set_defaults(command=commands.upscale)
 

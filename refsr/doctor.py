@@ -68,18 +68,13 @@ def examine(
         yield finding._replace(message=hide(finding.message), todo=hide(finding.todo))
 
 
-def _examine(
-    tracking_uri: str,
-    kfp: str | None,
-    bucket: str | None,
-    fix: bool,
-) -> Iterator[Finding]:
+def _examine(uri: str, kfp: str | None, bucket: str | None, fix: bool) -> Iterator[Finding]:
     for check in CHECKS:
         yield check()
-    store = tracking(tracking_uri)
+    store = tracking(uri)
     yield store
-    if store.state == "ok" and _is_made(tracking_uri):
-        yield runs(tracking_uri, fix=fix)
+    if store.state == "ok" and _is_made(uri):
+        yield runs(uri, fix=fix)
     yield from dvc(Path.cwd())
     if bucket:
         yield s3(bucket)
@@ -189,8 +184,7 @@ def disk() -> Finding:
 def shared_memory() -> Finding:
     """Whether /dev/shm is large enough; containers often have 64 MiB."""
     if not SHM_FOLDER.is_dir():
-        todo = "needed only to train on several GPUs"
-        return Finding("shm", "warn", "not there", todo)
+        return Finding("shm", "warn", "not there", "needed only to train on several GPUs")
     size = shutil.disk_usage(SHM_FOLDER).total
     message = f"{size / 2**20:.0f} MiB"
     if size >= SHM:
@@ -199,14 +193,7 @@ def shared_memory() -> Finding:
     return Finding("shm", "warn", message, todo)
 
 
-CHECKS: tuple[Callable[[], Finding], ...] = (
-    python,
-    packages,
-    weights,
-    gpu,
-    disk,
-    shared_memory,
-)
+CHECKS: tuple[Callable[[], Finding], ...] = (python, packages, weights, gpu, disk, shared_memory)
 
 
 def tracking(uri: str) -> Finding:
@@ -229,8 +216,7 @@ def _failed(check: str, error: RefsrError) -> Finding:
 
 
 def _is_made(uri: str) -> bool:
-    path = uri.removeprefix("sqlite:///")
-    return not uri.startswith("sqlite:///") or Path(path).is_file()
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
 
 
 def runs(uri: str, *, fix: bool = False) -> Finding:
@@ -251,10 +237,8 @@ def runs(uri: str, *, fix: bool = False) -> Finding:
         messages.append(f"{len(left.models)} models never finished: {state}")
     if not messages:
         return Finding("runs", "ok", "none is left open by a dead process")
-    if fix:
-        return Finding("runs", "ok", "; ".join(messages))
     todo = "the next run closes them, and so does `python -m refsr doctor --fix`"
-    return Finding("runs", "warn", "; ".join(messages), todo)
+    return Finding("runs", "ok" if fix else "warn", "; ".join(messages), "" if fix else todo)
 
 
 def dvc(folder: Path) -> Iterator[Finding]:
@@ -265,10 +249,8 @@ def dvc(folder: Path) -> Iterator[Finding]:
     if top is None:
         return
     message, _, todo = busy(folder).partition("; ")
-    if message:
-        yield Finding("dvc", "warn", message, todo)
-    else:
-        yield Finding("dvc", "ok", f"no other DVC command is running in {top}")
+    idle = f"no other DVC command is running in {top}"
+    yield Finding("dvc", "warn" if message else "ok", message or idle, todo)
 
 
 def s3(bucket: str) -> Finding:

@@ -234,7 +234,7 @@ def test_any_value_is_taken_or_refused(field: tuple[str, tuple[str, ...], dict[s
         ("data: {row: x}", "data.row: unknown parameter; known are: raw"),
         ("evaluate: {lpips: ~/x}", "`~` is not expanded"),
         ("curate: " + "[" * 20_000, "more than 32 levels"),
-        ("curate: &a [*a]", "an alias that holds itself"),
+        ("curate: &a [*a]", "an alias that contains itself"),
     ],
 )
 def test_a_fault_anywhere_in_the_file_is_found_before_any_stage(tmp_path: Path, text: str, told: str) -> None:

@@ -21,14 +21,20 @@ STAGES = ("synthesize", "curate", "validate", "train_sisr", "register")
 FAULTS = [
     (
         "curate: {hr_size: 100}\ntrain_sisr: {scale: 8}",
-        "curate.hr_size: 100 is no multiple of train_sisr.scale: 8; set .* to 96 or 104, or .*scale to 4$",
+        "curate.hr_size: 100 is not a multiple of train_sisr.scale: 8; set .* to 96 or 104, or .*scale to 4$",
     ),
     ("curate: {hr_size: 33}\ntrain_sisr: {scale: 16}", "hr_size: 33 .*train_sisr.scale: 16; set .* to 32 or 48$"),
     ("curate: {hr_size: 36}\ntrain_sisr: {scale: 4, variant: figure}", "hr_size: 36 .* 8, which .*variant: figure"),
     ("curate: {hr_size: 16}\nevaluate: {}", "curate.hr_size: 16 is too small .* set curate.hr_size to 32 or more"),
-    ("train_sisr: {model: {widht: 8}}", "train_sisr.model.widht: 8 is no option .* known are: width, blocks, latent"),
-    ("train_sisr: {variant: release, model: {width: 8}}", "train_sisr.model.width: 8 .*release has"),
-    ("train_sisr: {variant: figure}\ntrain_refsr: {model: {heads: 4}}", "train_refsr.model.heads: 4 .*figure has"),
+    (
+        "train_sisr: {model: {widht: 8}}",
+        "train_sisr.model.widht: 8 is not an option .* known are: width, blocks, latent",
+    ),
+    ("train_sisr: {variant: release, model: {width: 8}}", "train_sisr.model.width: 8 .*variant: release;"),
+    (
+        "train_sisr: {variant: figure}\ntrain_refsr: {model: {heads: 4}}",
+        "train_refsr.model.heads: 4 .*variant: figure;",
+    ),
     (
         "train_sisr: {}\ntrain_refsr: {model: {heads: 5}}",
         "heads: 5 heads do not fit width 64; set heads to one of 1, 2",
@@ -50,8 +56,8 @@ FAULTS = [
     ("synthesize: {views: 3}\ncurate: {test_images: {min: 3, max: 4}}", "synthesize.views: 3 .*test_images.min: 3"),
     ("synthesize: {min_size: 32, max_size: 60}\ncurate: {min_box: 90}", "max_size: 60 is below curate.min_box: 90"),
     ("synthesize: {test_identities: 1}\ncurate: {}\nevaluate: {}", "synthesize.test_identities: 1 is less"),
-    ("evaluate: {compare: {refsr: a}}", "refsr is a model or arm of the protocol itself"),
-    ("evaluate: {compare: {ref: a}}", "ref is a model or arm"),
+    ("evaluate: {compare: {refsr: a}}", "refsr is the name of a model or condition"),
+    ("evaluate: {compare: {ref: a}}", "ref is the name of a model or condition"),
     ("train_sisr: {steps: 5, warm_start_step: 6}", "warm_start_step 6 is after the last step 5"),
 ]
 
