@@ -1,11 +1,11 @@
-"""A person and a view to a picture: pose, camera, one rasterised pass, light, shadow and background."""
+"""Render a view of a person: pose, camera, one rasterised pass, light, shadow, background."""
 
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from refsr.synthetic.accessories import wear
+from refsr.synthetic.accessories import accessories
 from refsr.synthetic.background import background
 from refsr.synthetic.canvas import f32
 from refsr.synthetic.expression import paint_view
@@ -54,7 +54,8 @@ def model(seed: int) -> Model:
     """The person of a seed, built once for all its views."""
     who = person(seed)
     bare = head(who)
-    return Model(who, paint_skin(who), scalped(who, bare), (*hair(who, bare), *ears(who), *wear(who, bare)))
+    fixed = (*hair(who, bare), *ears(who), *accessories(who, bare))
+    return Model(who, paint_skin(who), scalped(who, bare), fixed)
 
 
 def render(built: Model, look: View, frame: Frame) -> Picture:
@@ -65,7 +66,8 @@ def render(built: Model, look: View, frame: Frame) -> Picture:
     lean = _rotation(0.4 * look.yaw, 0.15 * look.pitch, 0.25 * look.roll)
     moving = [_turned(s, turn) for s in (face, *built.fixed)]
     scene = atlas([*moving, *(_turned(s, lean) for s in torso(who, look))])
-    points = _turn(np.concatenate([landmarks(built.head, face, who, look), face_hull(built.head, face)]), turn)
+    neutral = [landmarks(built.head, face, who, look), face_hull(built.head, face)]
+    points = _turn(np.concatenate(neutral), turn)
     camera = _aim(points[5:], look, frame)
     marks = _project(points, camera)
     box = np.concatenate([marks[5:].min(0), np.ptp(marks[5:], axis=0)])
@@ -74,7 +76,14 @@ def render(built: Model, look: View, frame: Frame) -> Picture:
 
 
 def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
     around_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     around_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     around_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
@@ -106,15 +115,21 @@ def _project(points: np.ndarray, camera: _Camera) -> np.ndarray:
 
 
 def _aim(face: np.ndarray, look: View, frame: Frame) -> _Camera:
-    """The camera for which the face box has the height and the centre that the frame wants."""
+    """The camera with which the face box has the height and the centre of the frame."""
     unit = _project(face, _Camera(look.distance, 1.0, 0.0, 0.0))
     scale = frame.box_height / float(np.ptp(unit[:, 1]))
     x, y = (unit.max(0) + unit.min(0)) / 2 * scale
     return _Camera(look.distance, scale, frame.x - float(x), frame.y - float(y))
 
 
-def _draw(scene: Atlas, texture: np.ndarray, look: View, frame: Frame, camera: _Camera) -> np.ndarray:
-    """The picture: what each covered pixel shows is looked up and lit, the rest is background."""
+def _draw(
+    scene: Atlas,
+    texture: np.ndarray,
+    look: View,
+    frame: Frame,
+    camera: _Camera,
+) -> np.ndarray:
+    """The image: covered pixels are looked up and lit, the rest is background."""
     size = (frame.height * SUPERSAMPLING, frame.width * SUPERSAMPLING)
     address, depth = _rasterise(scene, size, camera)
     covered = address[..., 2] > 0.5
@@ -130,10 +145,11 @@ def _draw(scene: Atlas, texture: np.ndarray, look: View, frame: Frame, camera: _
 
 
 def _lookup(image: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """`image` (H, W, K) at N places, interpolated: (N, K). `remap` wants its places as a picture."""
+    """Interpolate `image` (H, W, K) at N places: (N, K). `remap` needs places in two dimensions."""
     shape = (-(-len(x) // 256), 256)
-    found = cv2.remap(image, np.resize(x, shape), np.resize(y, shape), cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
-    return np.asarray(found.reshape(-1, image.shape[2])[: len(x)])
+    map_x, map_y = np.resize(x, shape), np.resize(y, shape)
+    values = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    return np.asarray(values.reshape(-1, image.shape[2])[: len(x)])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -141,24 +157,42 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / (length[..., None] + 1e-6))
 
 
-def _rasterise(scene: Atlas, size: tuple[int, int], camera: _Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Which vertex of the atlas each pixel shows, (H, W, 3), and how far away it is, (H, W), head units."""
+def _rasterise(
+    scene: Atlas,
+    size: tuple[int, int],
+    camera: _Camera,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The address in the atlas of each pixel, (H, W, 3), and its depth, (H, W), head units."""
     height, width = size
     away = camera.distance - scene.position[:, 2:]
     pixels = (_project(scene.position, camera) + 0.5) * SUPERSAMPLING - 0.5
-    # OpenCV projects with x * (height / 2) / z: hand it points that land on our pixels.
+    # OpenCV projects with x * (height / 2) / z: invert this, so that points fall on our pixels.
     centred = (pixels - f32([(width - 1) / 2, (height - 1) / 2])) * f32([2 / height, -2 / height])
     vertices = np.concatenate([centred * away, -away], 1).astype(np.float32)
-    address, depth = np.zeros((height, width, 3), np.float32), np.full((height, width), FAR, np.float32)
+    address, depth = (
+        np.zeros((height, width, 3), np.float32),
+        np.full((height, width), FAR, np.float32),
+    )
     settings = cv2.TriangleRasterizeSettings()
     settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED).setCullingMode(cv2.RASTERIZE_CULLING_NONE)
     pose = np.eye(4, dtype=np.float32)
-    cv2.triangleRasterize(vertices, scene.triangles, scene.address, address, depth, pose, np.pi / 2, 0.1, FAR, settings)
+    cv2.triangleRasterize(
+        vertices,
+        scene.triangles,
+        scene.address,
+        address,
+        depth,
+        pose,
+        np.pi / 2,
+        0.1,
+        FAR,
+        settings,
+    )
     return address, depth
 
 
 def _linear(image: np.ndarray) -> np.ndarray:
-    """sRGB, 0-255, to linear light in [0, 1]; gamma 2 is near enough and a hundredth of the price."""
+    """sRGB, 0-255, to linear light in [0, 1], with gamma 2, which is close and 100 times faster."""
     scaled = np.clip(image, 0, 255) * np.float32(1 / 255)
     return np.asarray(scaled * scaled, np.float32)
 
@@ -172,10 +206,24 @@ def _light(
     look: View,
     backdrop: np.ndarray,
 ) -> np.ndarray:
-    """Key light with soft shadow, light of the surroundings, and a highlight; linear RGB, (N, 3)."""
+    """Add key light with soft shadow, ambient light and a highlight.
+
+    Args:
+        albedo: (N, 3) linear RGB.
+        seen: (N, CHANNELS), what the vertices carry.
+        shadow: (N,), the share of the key light that arrives.
+        open_: (N,), the share of the ambient light that arrives.
+        light: (3,) unit vector towards the key light.
+        look: The view.
+        backdrop: (H, W, 3) sRGB, whose mean colours the ambient light.
+
+    Returns:
+        (N, 3) linear RGB.
+    """
     key = f32([1 + look.warmth, 1, 1 - look.warmth]) * np.float32(1.28 - 0.6 * look.ambient)
     around = backdrop.reshape(-1, 3).mean(0)
-    sky = (0.75 + 0.25 * around / (around.mean() + 1)).astype(np.float32) * np.float32(1.1 * look.ambient)
+    tint = (0.75 + 0.25 * around / (around.mean() + 1)).astype(np.float32)
+    sky = tint * np.float32(1.1 * look.ambient)
     normal = _unit(seen[:, NORMAL])
     facing = normal @ light
     wrap = f32([0.42, 0.26, 0.2])  # red light wanders furthest under the skin
@@ -184,21 +232,31 @@ def _light(
     shine = np.clip(normal @ _unit(light + f32([0, 0, 1])), 0, 1) ** 8
     shine = shine * shine * shine * shadow * seen[:, GLOSS] * np.float32(0.5)
     edge = (1 - np.clip(normal[:, 2], 0, 1)) ** 3 * open_ * np.float32(0.08 * look.ambient)
-    return np.asarray(albedo * (key * diffuse + sky * above[:, None]) + (shine + edge)[:, None] * key)
+    matt = albedo * (key * diffuse + sky * above[:, None])
+    return np.asarray(matt + (shine + edge)[:, None] * key)
 
 
-def _occlusion(depth: np.ndarray, light: np.ndarray, camera: _Camera) -> tuple[np.ndarray, np.ndarray]:
-    """How much of the key light and of the surroundings reaches each pixel, (H, W) each, from the depth alone."""
+def _occlusion(
+    depth: np.ndarray,
+    light: np.ndarray,
+    camera: _Camera,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The shares of the key light and of the ambient light at each pixel, (H, W) each."""
     small = depth[::SUPERSAMPLING, ::SUPERSAMPLING]
     small = np.minimum(small, small[small < FAR].max() + 0.5)
     height, width = small.shape
     blocked = np.zeros_like(small)
     for reach in (0.05, 0.09, 0.14, 0.2, 0.28, 0.38, 0.52):
-        shift = f32([[1, 0, light[0] * reach * camera.scale], [0, 1, -light[1] * reach * camera.scale]])
+        x, y = light[0] * reach * camera.scale, -light[1] * reach * camera.scale
+        shift = f32([[1, 0, x], [0, 1, y]])
         there = cv2.warpAffine(
-            small, shift, (width, height), flags=cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+            small,
+            shift,
+            (width, height),
+            flags=cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
         )
-        over = small - light[2] * reach - there  # how much the surface there stands above the ray to the light
+        over = small - light[2] * reach - there  # height of the surface above the ray to the light
         blocked = np.maximum(blocked, np.clip(over / 0.05, 0, 1) * (over < 0.6))
     shadow = 1 - 0.8 * cv2.GaussianBlur(blocked, (0, 0), max(0.6, 0.02 * camera.scale))
     hollow = np.zeros_like(small)
@@ -211,7 +269,8 @@ def _occlusion(depth: np.ndarray, light: np.ndarray, camera: _Camera) -> tuple[n
 
 def _develop(linear: np.ndarray, look: View, frame: Frame) -> np.ndarray:
     """Exposure, white balance, film curve, reduction to the picture's size and sensor noise."""
-    balance = f32([1 + 0.6 * look.warmth, 1, 1 - 0.6 * look.warmth]) * np.float32(1.3 * look.exposure)
+    balance = f32([1 + 0.6 * look.warmth, 1, 1 - 0.6 * look.warmth])
+    balance = balance * np.float32(1.3 * look.exposure)
     exposed = np.maximum(linear * balance, 0)
     toned = np.sqrt(exposed / (1 + np.float32(0.3 / 1.3) * exposed))
     small = cv2.resize(toned, (frame.width, frame.height), interpolation=cv2.INTER_AREA) * 255
