@@ -118,16 +118,7 @@ def _put(
     is_round: bool,
     rng: np.random.Generator,
 ) -> None:
-    """Draw an ellipse or a rectangle, lit from above, into a float image.
-
-    Args:
-        image: (H, W, 3) float32 sRGB, 0-255; changed in place.
-        centre: Pixels.
-        axes: Half-width and half-height, pixels.
-        angle: Degrees.
-        is_round: An ellipse; else a rectangle.
-        rng: The source of the colour.
-    """
+    """Draw an ellipse or a rectangle, lit from above, into a float image; `axes` are halves."""
     height, width = image.shape[:2]
     mask = np.zeros((height, width), np.float32)
     if is_round:

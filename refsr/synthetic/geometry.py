@@ -52,41 +52,26 @@ def _dome(y: np.ndarray, curve: np.ndarray, start: float = 0.42) -> np.ndarray:
 
 def _outline(who: Person, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Half-width, front and back of the head at heights y."""
+    back = _profile([-1, -0.6, -0.35, 0.0, 0.35, 1], [0.25, 0.4, 0.55, 0.74, 0.84, 0.84])
+    return _dome(y, _width(who)), _dome(y, _front(who)), _dome(y, back)
+
+
+def _width(who: Person) -> np.ndarray:
     s = who.shape
     below, temple = 0.45 * s.jaw + 0.57 * s.cheekbone, (s.cheekbone + s.cranium) / 2
-    width = _profile(
-        [-1, -0.88, -0.75, -0.6, -0.4, -0.15, 0.1, 0.4, 1],
-        [
-            s.chin,
-            0.75 * s.chin + 0.3 * s.jaw,
-            0.87 * s.jaw,
-            s.jaw,
-            below,
-            s.cheekbone,
-            temple,
-            s.cranium,
-            s.cranium,
-        ],
-    )
-    front = _profile(
-        [-1, -0.93, -0.84, -0.74, -0.64, -0.52, -0.4, -0.1, 0.1, 0.22, 0.4, 1],
-        [
-            0.69,
-            0.77,
-            0.79,
-            0.755,
-            0.79,
-            0.805,
-            0.8,
-            0.8,
-            0.81,
-            0.835,
-            0.82 + s.forehead,
-            0.78 + s.forehead,
-        ],
-    )
-    back = _profile([-1, -0.6, -0.35, 0.0, 0.35, 1], [0.25, 0.4, 0.55, 0.74, 0.84, 0.84])
-    return _dome(y, width), _dome(y, front), _dome(y, back)
+    chin = [s.chin, 0.75 * s.chin + 0.3 * s.jaw]
+    jaw = [0.87 * s.jaw, s.jaw]
+    skull = [below, s.cheekbone, temple, s.cranium, s.cranium]
+    heights = [-1, -0.88, -0.75, -0.6, -0.4, -0.15, 0.1, 0.4, 1]
+    return _profile(heights, [*chin, *jaw, *skull])
+
+
+def _front(who: Person) -> np.ndarray:
+    chin = [0.69, 0.77, 0.79, 0.755, 0.79, 0.805]
+    cheeks = [0.8, 0.8, 0.81, 0.835]
+    forehead = [0.82 + who.shape.forehead, 0.78 + who.shape.forehead]
+    heights = [-1, -0.93, -0.84, -0.74, -0.64, -0.52, -0.4, -0.1, 0.1, 0.22, 0.4, 1]
+    return _profile(heights, [*chin, *cheeks, *forehead])
 
 
 def head(who: Person) -> Head:

@@ -150,26 +150,30 @@ def _comb(
     fringe: np.ndarray,
 ) -> np.ndarray:
     """The direction in which hair leaves its root, (N, 3), before it is lifted off the scalp."""
+    comb = outward if style.flow == "out" else _flow(who, style, roots)
+    if style.fringe:
+        lean = np.sign(who.hair.part)
+        x, one = roots[:, 0], np.ones(len(roots), roots.dtype)
+        forward = np.stack([0.35 * lean + 0.4 * x, -0.5 * one, one], 1)
+        comb = comb + fringe[:, None] * (forward - comb)
+    flat = comb - (comb * outward).sum(1, keepdims=True) * outward
+    return _unit(flat + 1e-4) if style.flow != "out" else outward
+
+
+def _flow(who: Person, style: Style, roots: np.ndarray) -> np.ndarray:
     x, y, z = roots.T
     away = np.sign(x - who.hair.part) + 0.01
     zero, one = np.zeros_like(x), np.ones_like(x)
     top = smooth(0.35, 0.7, y)
     flows = {
-        "back": np.stack([0.35 * x, 0.2 * z, -one], 1),
-        "forward": np.stack([0.2 * x, -0.2 - 0.6 * (1 - top), 0.9 * one], 1),
-        "side": np.stack([away * top * 1.0, -(1 - top), 0.15 - 0.6 * (1 - top)], 1),
-        "part": np.stack([away * (0.35 + 0.65 * top), -(1 - top), -0.55 * one], 1),
-        "down": np.stack([x, -0.4 * one, z + 0.1], 1),
-        "up": np.stack([0.3 * x, one, 0.25 + zero], 1),
-        "out": outward,
+        "back": (0.35 * x, 0.2 * z, -one),
+        "forward": (0.2 * x, -0.2 - 0.6 * (1 - top), 0.9 * one),
+        "side": (away * top * 1.0, -(1 - top), 0.15 - 0.6 * (1 - top)),
+        "part": (away * (0.35 + 0.65 * top), -(1 - top), -0.55 * one),
+        "down": (x, -0.4 * one, z + 0.1),
+        "up": (0.3 * x, one, 0.25 + zero),
     }
-    comb = flows[style.flow]
-    if style.fringe:
-        lean = np.sign(who.hair.part)
-        forward = np.stack([0.35 * lean + 0.4 * x, -0.5 * one, one], 1)
-        comb = comb + fringe[:, None] * (forward - comb)
-    flat = comb - (comb * outward).sum(1, keepdims=True) * outward
-    return _unit(flat + 1e-4) if style.flow != "out" else outward
+    return np.stack(flows[style.flow], 1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -108,31 +108,13 @@ def _spread_of_traits() -> np.ndarray:
 
 def _traits(who: Person) -> np.ndarray:
     shape, eyes, brows, nose, mouth = who.shape, who.eyes, who.brows, who.nose, who.mouth
-    return np.array(
-        [
-            *(
-                shape.cranium,
-                shape.cheekbone,
-                shape.jaw,
-                shape.chin,
-                shape.forehead,
-                shape.cheek,
-                shape.brow_ridge,
-            ),
-            *(
-                shape.chin_out,
-                eyes.x,
-                eyes.y,
-                eyes.width,
-                eyes.height,
-                eyes.tilt,
-                brows.height,
-                brows.thickness,
-            ),
-            *(brows.arch, brows.slope, brows.length, nose.base, nose.width, nose.out, nose.bridge),
-            *(mouth.y, mouth.width, mouth.upper, mouth.lower, who.tone, who.age),
-        ]
-    )
+    skull = [shape.cranium, shape.cheekbone, shape.jaw, shape.chin, shape.forehead]
+    relief = [shape.cheek, shape.brow_ridge, shape.chin_out]
+    opening = [eyes.x, eyes.y, eyes.width, eyes.height, eyes.tilt]
+    brow = [brows.height, brows.thickness, brows.arch, brows.slope, brows.length]
+    noses = [nose.base, nose.width, nose.out, nose.bridge]
+    lips = [mouth.y, mouth.width, mouth.upper, mouth.lower]
+    return np.array([*skull, *relief, *opening, *brow, *noses, *lips, who.tone, who.age])
 
 
 def view(seed: int, who: Person, frontal: bool = False) -> View:

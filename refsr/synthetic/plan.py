@@ -158,10 +158,8 @@ def _complete(
         elif kind == "wrong_person":
             spoiled = _impostor(spoiled, folders[other], rng)
         elif kind == "tiny":
-            spoiled = replace(
-                spoiled,
-                frame=_scaled(shot.frame, int(rng.integers(18, 31)) / max(_size(shot.frame))),
-            )
+            factor = int(rng.integers(18, 31)) / max(_size(shot.frame))
+            spoiled = replace(spoiled, frame=_scaled(shot.frame, factor))
         shots.append(spoiled)
     return replace(folders[i], shots=tuple(shots))
 

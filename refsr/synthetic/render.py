@@ -163,32 +163,26 @@ def _rasterise(
     camera: _Camera,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The address in the atlas of each pixel, (H, W, 3), and its depth, (H, W), head units."""
+    address = np.zeros((*size, 3), np.float32)
+    depth = np.full(size, FAR, np.float32)
+    settings = cv2.TriangleRasterizeSettings()
+    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED)
+    settings.setCullingMode(cv2.RASTERIZE_CULLING_NONE)
+    vertices = _vertices(scene, size, camera)
+    pose, angle = np.eye(4, dtype=np.float32), np.pi / 2
+    draw = cv2.triangleRasterize
+    draw(vertices, scene.triangles, scene.address, address, depth, pose, angle, 0.1, FAR, settings)
+    return address, depth
+
+
+def _vertices(scene: Atlas, size: tuple[int, int], camera: _Camera) -> np.ndarray:
+    """The vertices, (N, 3), as OpenCV projects them: with x * (height / 2) / z."""
     height, width = size
     away = camera.distance - scene.position[:, 2:]
     pixels = (_project(scene.position, camera) + 0.5) * SUPERSAMPLING - 0.5
-    # OpenCV projects with x * (height / 2) / z: invert this, so that points fall on our pixels.
-    centred = (pixels - f32([(width - 1) / 2, (height - 1) / 2])) * f32([2 / height, -2 / height])
-    vertices = np.concatenate([centred * away, -away], 1).astype(np.float32)
-    address, depth = (
-        np.zeros((height, width, 3), np.float32),
-        np.full((height, width), FAR, np.float32),
-    )
-    settings = cv2.TriangleRasterizeSettings()
-    settings.setShadingType(cv2.RASTERIZE_SHADING_SHADED).setCullingMode(cv2.RASTERIZE_CULLING_NONE)
-    pose = np.eye(4, dtype=np.float32)
-    cv2.triangleRasterize(
-        vertices,
-        scene.triangles,
-        scene.address,
-        address,
-        depth,
-        pose,
-        np.pi / 2,
-        0.1,
-        FAR,
-        settings,
-    )
-    return address, depth
+    centred = pixels - f32([(width - 1) / 2, (height - 1) / 2])
+    scaled = centred * f32([2 / height, -2 / height])
+    return np.concatenate([scaled * away, -away], 1).astype(np.float32)
 
 
 def _linear(image: np.ndarray) -> np.ndarray:
@@ -206,34 +200,29 @@ def _light(
     look: View,
     backdrop: np.ndarray,
 ) -> np.ndarray:
-    """Add key light with soft shadow, ambient light and a highlight.
-
-    Args:
-        albedo: (N, 3) linear RGB.
-        seen: (N, CHANNELS), what the vertices carry.
-        shadow: (N,), the share of the key light that arrives.
-        open_: (N,), the share of the ambient light that arrives.
-        light: (3,) unit vector towards the key light.
-        look: The view.
-        backdrop: (H, W, 3) sRGB, whose mean colours the ambient light.
-
-    Returns:
-        (N, 3) linear RGB.
-    """
+    """Linear RGB, (N, 3): key light with soft shadow, ambient light and a highlight."""
     key = f32([1 + look.warmth, 1, 1 - look.warmth]) * np.float32(1.28 - 0.6 * look.ambient)
-    around = backdrop.reshape(-1, 3).mean(0)
-    tint = (0.75 + 0.25 * around / (around.mean() + 1)).astype(np.float32)
-    sky = tint * np.float32(1.1 * look.ambient)
     normal = _unit(seen[:, NORMAL])
-    facing = normal @ light
-    wrap = f32([0.42, 0.26, 0.2])  # red light wanders furthest under the skin
-    diffuse = np.clip((facing[:, None] + wrap) / (1 + wrap), 0, 1) * shadow[:, None]
+    diffuse = _diffuse(normal @ light) * shadow[:, None]
     above = (0.68 + 0.32 * normal[:, 1]) * open_
     shine = np.clip(normal @ _unit(light + f32([0, 0, 1])), 0, 1) ** 8
     shine = shine * shine * shine * shadow * seen[:, GLOSS] * np.float32(0.5)
     edge = (1 - np.clip(normal[:, 2], 0, 1)) ** 3 * open_ * np.float32(0.08 * look.ambient)
-    matt = albedo * (key * diffuse + sky * above[:, None])
+    matt = albedo * (key * diffuse + _sky(look, backdrop) * above[:, None])
     return np.asarray(matt + (shine + edge)[:, None] * key)
+
+
+def _diffuse(facing: np.ndarray) -> np.ndarray:
+    """Diffuse light per channel, (N, 3), from the cosine to the light; red light spreads most."""
+    wrap = f32([0.42, 0.26, 0.2])
+    return np.asarray(np.clip((facing[:, None] + wrap) / (1 + wrap), 0, 1))
+
+
+def _sky(look: View, backdrop: np.ndarray) -> np.ndarray:
+    """The colour of the ambient light, (3,), tinted by the background."""
+    around = backdrop.reshape(-1, 3).mean(0)
+    tint = (0.75 + 0.25 * around / (around.mean() + 1)).astype(np.float32)
+    return np.asarray(tint * np.float32(1.1 * look.ambient))
 
 
 def _occlusion(
@@ -244,27 +233,30 @@ def _occlusion(
     """The shares of the key light and of the ambient light at each pixel, (H, W) each."""
     small = depth[::SUPERSAMPLING, ::SUPERSAMPLING]
     small = np.minimum(small, small[small < FAR].max() + 0.5)
-    height, width = small.shape
-    blocked = np.zeros_like(small)
+    size = (depth.shape[1], depth.shape[0])
+    shadow = _shadow(small, light, camera)
+    return cv2.resize(shadow, size), cv2.resize(_openness(small, camera), size)
+
+
+def _shadow(depth: np.ndarray, light: np.ndarray, camera: _Camera) -> np.ndarray:
+    size = (depth.shape[1], depth.shape[0])
+    options = {"flags": cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REPLICATE}
+    blocked = np.zeros_like(depth)
     for reach in (0.05, 0.09, 0.14, 0.2, 0.28, 0.38, 0.52):
         x, y = light[0] * reach * camera.scale, -light[1] * reach * camera.scale
-        shift = f32([[1, 0, x], [0, 1, y]])
-        there = cv2.warpAffine(
-            small,
-            shift,
-            (width, height),
-            flags=cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )
-        over = small - light[2] * reach - there  # height of the surface above the ray to the light
+        there = cv2.warpAffine(depth, f32([[1, 0, x], [0, 1, y]]), size, **options)
+        over = depth - light[2] * reach - there  # height of the surface above the ray to the light
         blocked = np.maximum(blocked, np.clip(over / 0.05, 0, 1) * (over < 0.6))
-    shadow = 1 - 0.8 * cv2.GaussianBlur(blocked, (0, 0), max(0.6, 0.02 * camera.scale))
-    hollow = np.zeros_like(small)
+    soft = cv2.GaussianBlur(blocked, (0, 0), max(0.6, 0.02 * camera.scale))
+    return np.asarray(1 - 0.8 * soft)
+
+
+def _openness(depth: np.ndarray, camera: _Camera) -> np.ndarray:
+    hollow = np.zeros_like(depth)
     for radius in (0.05, 0.14):
-        mean = cv2.GaussianBlur(small, (0, 0), max(0.5, radius * camera.scale))
-        hollow += np.clip((small - mean) / radius, 0, 0.6)
-    size = (depth.shape[1], depth.shape[0])
-    return cv2.resize(shadow, size), cv2.resize(1 - 0.55 * np.clip(hollow, 0, 1), size)
+        mean = cv2.GaussianBlur(depth, (0, 0), max(0.5, radius * camera.scale))
+        hollow += np.clip((depth - mean) / radius, 0, 0.6)
+    return np.asarray(1 - 0.55 * np.clip(hollow, 0, 1))
 
 
 def _develop(linear: np.ndarray, look: View, frame: Frame) -> np.ndarray:

@@ -91,8 +91,17 @@ def _nostrils(canvas: Canvas, who: Person) -> None:
 def _beard(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
     if not who.male:
         return
-    x, y, mouth = np.abs(canvas.x), canvas.y, who.mouth
+    mouth = who.mouth
     lips = canvas.spot(0, mouth.y, mouth.width * 0.62, 0.04, 1.5)
+    mask = _beard_mask(canvas, who)
+    grain = rng.standard_normal((SIZE, SIZE), dtype=np.float32)
+    hairs = cv2.GaussianBlur(grain, (0, 0), sigmaX=0.7, sigmaY=1.7)
+    density = mask * (1 - lips) * (1 + 0.24 * hairs / hairs.std())
+    canvas.tint(np.clip(density, 0, 0.96), np.array(who.hair.beard_colour) * 0.8)
+
+
+def _beard_mask(canvas: Canvas, who: Person) -> np.ndarray:
+    x, y, mouth = np.abs(canvas.x), canvas.y, who.mouth
     lip = canvas.spot(0, mouth.y + mouth.upper + 0.05, mouth.width * 0.62, 0.03, 1.5)
     cheeks = smooth(0, 0.16, 0.62 * x - 0.62 - y + 0.3 * smooth(0.2, 0, x)) * smooth(0.2, -0.3, y)
     below = smooth(mouth.y - 0.1, mouth.y - 0.17, y) * smooth(0.5, 0.4, x)
@@ -100,17 +109,10 @@ def _beard(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
     chin = canvas.spot(0, mouth.y - 0.3, 0.13, 0.16, 2)
     around = canvas.spot(0, mouth.y - 0.12, mouth.width * 1.15, 0.2, 3)
     ring = np.maximum(np.maximum(lip, chin), around)
-    masks = {
-        "none": 0.1 * full,
-        "stubble": 0.42 * full,
-        "full": 0.95 * full,
-        "goatee": 0.92 * ring + 0.1 * full,
-    }
-    masks |= {"moustache": 0.95 * lip + 0.1 * full, "chin": 0.92 * chin + 0.12 * full}
-    grain = rng.standard_normal((SIZE, SIZE), dtype=np.float32)
-    hairs = cv2.GaussianBlur(grain, (0, 0), sigmaX=0.7, sigmaY=1.7)
-    density = masks[who.hair.beard] * (1 - lips) * (1 + 0.24 * hairs / hairs.std())
-    canvas.tint(np.clip(density, 0, 0.96), np.array(who.hair.beard_colour) * 0.8)
+    masks = {"none": 0.1 * full, "stubble": 0.42 * full, "full": 0.95 * full}
+    masks |= {"goatee": 0.92 * ring + 0.1 * full, "moustache": 0.95 * lip + 0.1 * full}
+    masks |= {"chin": 0.92 * chin + 0.12 * full}
+    return np.asarray(masks[who.hair.beard])
 
 
 def _marks(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
