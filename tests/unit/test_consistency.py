@@ -62,8 +62,8 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), FAULTS)
-def test_a_fault_between_sections_ends_every_stage(tmp_path: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "message"), FAULTS)
+def test_a_fault_between_sections_ends_every_stage(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     for stage in STAGES:
@@ -73,7 +73,7 @@ def test_a_fault_between_sections_ends_every_stage(tmp_path: Path, text: str, to
             load_section(path, stage)
         lines = str(caught.value).splitlines()
         assert all(line.startswith(f"{path}: ") for line in lines)
-        assert any(re.search(told, line) for line in lines), lines
+        assert any(re.search(message, line) for line in lines), lines
 
 
 @pytest.mark.parametrize("stage", ["synthesize", "curate", "train_refsr", "evaluate"])
@@ -103,7 +103,7 @@ def test_what_can_work_is_not_refused(tmp_path: Path, text: str) -> None:
     load_section(path, "synthesize")
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("curate: {hr_size: 20, test_identities: 1}\ntrain_sisr: {}\nevaluate: {}\n")
     with pytest.raises(RefsrError) as caught:
@@ -127,8 +127,8 @@ def test_choices_are_those_of_the_classes() -> None:
 def test_heads_are_refused_where_a_forward_would_fail(width: int, heads: int) -> None:
     config = {"model": "refsr", "variant": "compact", "hr_size": 32, "scale": 8, "blocks": 0, "latent": 1}
     config |= {"width": width, "heads": heads}
-    if told := heads_fault(width, heads):
-        with pytest.raises(RefsrError, match=told):
+    if message := heads_fault(width, heads):
+        with pytest.raises(RefsrError, match=message):
             build(config)
         return
     image = torch.zeros(1, 3, 32, 32)

@@ -67,7 +67,7 @@ def test_every_package_of_weights_is_looked_for() -> None:
     assert set(doctor.WEIGHTS) == named
 
 
-def test_versions_are_held_against_the_constraints(tmp_path: Path) -> None:
+def test_versions_are_compared_with_the_constraints(tmp_path: Path) -> None:
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("numpy==0.1\n")
     finding = doctor.packages(constraints)

@@ -70,7 +70,7 @@ def use(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["copied", "moved", "legacy copied", "read-only copied"])
-def test_a_project_goes_with_its_folder(how: str, project: Path, tmp_path: Path) -> None:
+def test_a_project_works_after_its_folder_is_copied_or_moved(how: str, project: Path, tmp_path: Path) -> None:
     if how == "legacy copied":
         with sqlite3.connect(project / "mlflow.db") as store:
             store.execute("DROP TABLE refsr_store")

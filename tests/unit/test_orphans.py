@@ -39,8 +39,8 @@ pipeline.register()
 
 def _run(uri: str, **tags: str) -> str:
     client = open_store(uri).MlflowClient()
-    found = client.get_experiment_by_name("refsr")
-    experiment = found.experiment_id if found else client.create_experiment("refsr")
+    known = client.get_experiment_by_name("refsr")
+    experiment = known.experiment_id if known else client.create_experiment("refsr")
     return str(client.create_run(experiment, tags=tags).info.run_id)
 
 

@@ -38,7 +38,7 @@ def test_a_run_is_named_as_its_stage_and_holds_its_params(tracking_uri: str) -> 
     assert run.data.params["register.gate.psnr_over_sisr"] == "-0.5"
 
 
-def test_a_run_tells_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> None:
+def test_a_run_records_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> None:
     (tmp_path / "raw.dvc").write_text("outs:\n- md5: 0123abc.dir\n  path: raw\n")
     with start_run(tracking_uri, "validate", Validate(), {"raw": tmp_path / "raw", "other": tmp_path / "other"}):
         pass
@@ -50,7 +50,7 @@ def test_a_run_tells_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> N
     assert {"python", "torch", "cpus", "stage"} <= set(tags)
 
 
-def test_the_hash_of_params_tells_values_apart(tracking_uri: str) -> None:
+def test_the_hash_of_params_distinguishes_values(tracking_uri: str) -> None:
     for seed in (0, 0, 1):
         with start_run(tracking_uri, "validate", Validate(seed=seed)):
             pass
@@ -136,14 +136,14 @@ def test_a_file_that_is_no_store_is_named(tracking_uri: str, tmp_path: Path) -> 
         open_store(f"sqlite:///{tmp_path}/notes.db")
 
 
-def test_what_the_store_refuses_is_told_with_its_name(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_store_refuses_is_reported_with_its_name(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with pytest.raises(RefsrError, match=r"tracking store sqlite:.*0{32}"), start_run(tracking_uri, "x", Validate()):
         pass
 
 
 def test_nothing_is_said_on_the_terminal(tmp_path: Path) -> None:
-    """A new store, a run, an end: MLflow speaks of its tables, its telemetry and its links, unless told not to."""
+    """A new store, a run, an end: MLflow speaks of its tables, its telemetry and its links, unless it is silenced."""
     code = (
         "from refsr.integrations.tracking import start_run; from refsr.config import Validate\n"
         "with start_run('sqlite:///mlflow.db', 'validate', Validate()): pass"
