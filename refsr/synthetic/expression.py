@@ -122,10 +122,7 @@ def _mouth(canvas: Canvas, who: Person, look: View) -> None:
     apart = mouth_opening(look)
     x = t * mouth.width * (1 + 0.16 * look.smile)
     middle = mouth.y + (mouth.curve + 0.075 * look.smile) * np.abs(t) ** 1.8
-    dip = mouth.bow * np.exp(-((t / 0.14) ** 2))
-    peaks = 0.12 * np.exp(-(((np.abs(t) - 0.27) / 0.16) ** 2))
-    bow = 1 - dip + peaks
-    arch = 1 - t**2
+    bow, arch = _bow(who, t), 1 - t**2
     inner_top, inner_bottom = middle + 0.35 * apart * arch, middle - 0.65 * apart * arch
     top = inner_top + mouth.upper * arch**0.75 * bow * (1 - 0.15 * max(0, look.smile))
     bottom = inner_bottom - mouth.lower * arch**0.62 * (1 - 0.15 * max(0, look.smile))
@@ -134,11 +131,21 @@ def _mouth(canvas: Canvas, who: Person, look: View) -> None:
     if apart > 0.015:
         _inside(canvas, x * 0.95, inner_top, inner_bottom)
     seam = [np.stack([x, inner_top], 1)] if apart <= 0.015 else []
-    end = middle[-1]
-    corners = [np.array([[s * x[-1], end], [s * (x[-1] + 0.012), end + 0.004]]) for s in SIDES]
-    canvas.tint(canvas.strokes(seam + corners, 0.011, 0.005), np.array(who.skin) * 0.22, 0.75)
+    lines = canvas.strokes(seam + _corners(x[-1], middle[-1]), 0.011, 0.005)
+    canvas.tint(lines, np.array(who.skin) * 0.22, 0.75)
     below = canvas.spot(0, float(bottom[20]) - 0.035, mouth.width * 0.5, 0.018)
     canvas.shade(below, (0.86, 0.8, 0.78))
+
+
+def _bow(who: Person, t: np.ndarray) -> np.ndarray:
+    """Thickness of the upper lip along the mouth, t in [-1, 1]: a dip between two peaks."""
+    dip = who.mouth.bow * np.exp(-((t / 0.14) ** 2))
+    peaks = 0.12 * np.exp(-(((np.abs(t) - 0.27) / 0.16) ** 2))
+    return np.asarray(1 - dip + peaks)
+
+
+def _corners(x: float, y: float) -> list[np.ndarray]:
+    return [np.array([[s * x, y], [s * (x + 0.012), y + 0.004]]) for s in SIDES]
 
 
 def _ring(x: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:

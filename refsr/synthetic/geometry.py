@@ -209,13 +209,9 @@ def ears(who: Person) -> list[Surface]:
     angle, radius = np.meshgrid(angles, radii, indexing="xy")
     size = who.shape.ear
     lobe = 1 + 0.16 * np.cos(angle - 1.1) - 0.12 * np.cos(2 * angle)
-    up, fore = (
-        0.17 * size * radius * np.sin(angle) * 1.05,
-        -0.1 * size * radius * np.cos(angle) * lobe,
-    )
-    relief = 0.075 * smooth(0.3, 0.86, radius) - 0.05 * smooth(0.88, 1, radius)
-    relief = relief + 0.02 * np.sin(9 * radius)
-    out = relief * (0.55 + 0.45 * np.cos(angle)) + 0.02 * (1 - radius)
+    up = 0.17 * size * radius * np.sin(angle) * 1.05
+    fore = -0.1 * size * radius * np.cos(angle) * lobe
+    out = _ear_relief(radius) * (0.55 + 0.45 * np.cos(angle)) + 0.02 * (1 - radius)
     shade = (0.6 + 0.45 * smooth(0.2, 0.75, radius))[..., None]
     colour = np.array(who.skin) * [1.02, 0.87, 0.84] * shade
     grids = []
@@ -224,6 +220,11 @@ def ears(who: Person) -> list[Surface]:
         position = np.stack([x, 0.0 + up, -0.07 + fore - 0.25 * out], -1)
         grids.append(surface(position[:, ::side], colour[:, ::side], 0.1))
     return grids
+
+
+def _ear_relief(radius: np.ndarray) -> np.ndarray:
+    relief = 0.075 * smooth(0.3, 0.86, radius) - 0.05 * smooth(0.88, 1, radius)
+    return np.asarray(relief + 0.02 * np.sin(9 * radius))
 
 
 def ear_side(who: Person) -> float:

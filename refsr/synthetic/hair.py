@@ -72,18 +72,8 @@ def hairline(who: Person, angle: np.ndarray) -> np.ndarray:
         heights = [1.2, 1.2, 1.2, 1.1, 0.4, 0.1, 0.25, -0.05, -0.3, -0.32]
     else:
         top, temple = hair.hairline, hair.hairline + hair.recess
-        heights = [
-            top - hair.peak,
-            top,
-            temple,
-            0.36 + 0.4 * hair.recess,
-            0.2,
-            0.0,
-            0.2,
-            -0.1,
-            -0.4,
-            -0.42,
-        ]
+        front = [top - hair.peak, top, temple, 0.36 + 0.4 * hair.recess]
+        heights = [*front, 0.2, 0.0, 0.2, -0.1, -0.4, -0.42]
     return np.asarray(np.interp(np.abs(angle), knots, heights))
 
 
@@ -257,12 +247,19 @@ def _ribbons(rng: np.random.Generator, who: Person, style: Style, strands: np.nd
     normal = _unit(outward + tilt * across)
     for i, side in enumerate((-1, 1)):
         carried[:, :, i, NORMAL] = _unit(normal + 0.3 * side * across)
-    shade = np.exp(rng.normal(0, 0.2, (count, 1, 1))) * (0.62 + 0.45 * along**0.7)
-    streak = 1 + 0.12 * np.sin(14 * strands[:, :1, :1] + 3) + rng.normal(0, 0.04, (count, 1, 3))
-    carried[..., COLOUR] = (np.clip(np.array(who.hair.colour) * shade * streak, 0, 255))[:, :, None]
+    carried[..., COLOUR] = _colours(rng, who, strands)[:, :, None]
     carried[..., GLOSS] = 0.3
     position = np.stack([strands - width * across / 2, strands + width * across / 2], 2)
     return Surface(_side_by_side(position.astype(np.float32)), _side_by_side(carried), (points, 2))
+
+
+def _colours(rng: np.random.Generator, who: Person, strands: np.ndarray) -> np.ndarray:
+    """Colours along strands, (N, P, 3)."""
+    count, points = strands.shape[:2]
+    along = np.linspace(0, 1, points)[None, :, None]
+    shade = np.exp(rng.normal(0, 0.2, (count, 1, 1))) * (0.62 + 0.45 * along**0.7)
+    streak = 1 + 0.12 * np.sin(14 * strands[:, :1, :1] + 3) + rng.normal(0, 0.04, (count, 1, 3))
+    return np.asarray(np.clip(np.array(who.hair.colour) * shade * streak, 0, 255))
 
 
 def _side_by_side(strands: np.ndarray) -> np.ndarray:

@@ -205,11 +205,16 @@ def _light(
     normal = _unit(seen[:, NORMAL])
     diffuse = _diffuse(normal @ light) * shadow[:, None]
     above = (0.68 + 0.32 * normal[:, 1]) * open_
-    shine = np.clip(normal @ _unit(light + f32([0, 0, 1])), 0, 1) ** 8
-    shine = shine * shine * shine * shadow * seen[:, GLOSS] * np.float32(0.5)
+    shine = _shine(normal, light) * shadow * seen[:, GLOSS] * np.float32(0.5)
     edge = (1 - np.clip(normal[:, 2], 0, 1)) ** 3 * open_ * np.float32(0.08 * look.ambient)
     matt = albedo * (key * diffuse + _sky(look, backdrop) * above[:, None])
     return np.asarray(matt + (shine + edge)[:, None] * key)
+
+
+def _shine(normal: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """The highlight, (N,): Blinn-Phong with exponent 24."""
+    shine = np.clip(normal @ _unit(light + f32([0, 0, 1])), 0, 1) ** 8
+    return np.asarray(shine * shine * shine)
 
 
 def _diffuse(facing: np.ndarray) -> np.ndarray:

@@ -70,18 +70,24 @@ def tube(
 ) -> Surface:
     """A round rod of `radius` along a path (N, 3); its ends are joined where it is `closed`."""
     path = np.concatenate([path, path[:1]]) if closed else path
-    along = (
-        np.gradient(np.concatenate([path[-2:-1], path, path[1:2]]), axis=0)[1:-1]
-        if closed
-        else np.gradient(path, axis=0)
-    )
-    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    along = _tangents(path, closed)
     first = np.cross(along, [0.31, 0.17, 0.93])
     first /= np.linalg.norm(first, axis=1, keepdims=True) + 1e-9
     second = np.cross(along, first)
     angle = np.linspace(0, 2 * np.pi, sides)[None, :, None]
     outward = np.cos(angle) * first[:, None] + np.sin(angle) * second[:, None]
     return surface(path[:, None] + radius * outward, colour, gloss, outward)
+
+
+def _tangents(path: np.ndarray, closed: bool) -> np.ndarray:
+    """Unit tangents of a path, (N, 3)."""
+    if closed:
+        ring = np.concatenate([path[-2:-1], path, path[1:2]])
+        along = np.gradient(ring, axis=0)[1:-1]
+    else:
+        along = np.gradient(path, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    return np.asarray(along)
 
 
 def ball(

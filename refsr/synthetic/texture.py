@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from refsr.synthetic.canvas import Canvas, f32, noise, smooth
-from refsr.synthetic.traits import Person
+from refsr.synthetic.traits import Mark, Person
 
 SIZE = 512
 X0, Y1, SPAN = -0.9, 0.72, 1.8  # the square of the face plane that the texture covers
@@ -52,22 +52,27 @@ def _complexion(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
     pores = cv2.GaussianBlur(rng.standard_normal((SIZE, SIZE), dtype=np.float32), (0, 0), 1.2)
     tone = 1 + 0.022 * noise(rng, (SIZE, SIZE), [6, 14, 34, 80]) + (0.04 + 0.05 * who.age) * pores
     canvas.image *= tone[..., None]
+    _blush(canvas, who)
+    for side in SIDES:
+        _eye_shadows(canvas, who, side)
+
+
+def _blush(canvas: Canvas, who: Person) -> None:
+    """Redden the cheeks and the tip of the nose."""
     bright = float(np.mean(who.skin)) / 255
-    base = who.nose.base
-    for x, y, size, strength in [
-        (-0.36, -0.2, 0.14, 0.8),
-        (0.36, -0.2, 0.14, 0.8),
-        (0, base, 0.09, 0.7),
-    ]:
+    spots = [(-0.36, -0.2, 0.14, 0.8), (0.36, -0.2, 0.14, 0.8), (0, who.nose.base, 0.09, 0.7)]
+    for x, y, size, strength in spots:
         near = canvas.window(x, y, 3 * size, 3 * size)
         near.shade(near.spot(x, y, size, size) * strength * (0.35 + 0.65 * bright), BLOOD)
+
+
+def _eye_shadows(canvas: Canvas, who: Person, side: int) -> None:
     eyes = who.eyes
-    for side in SIDES:
-        x, near = side * eyes.x, canvas.window(side * eyes.x, eyes.y, 0.36, 0.2)
-        bag = near.spot(x, eyes.y - 0.1, 0.1, 0.03) * (0.3 + 0.7 * eyes.bag)
-        near.shade(bag, (0.86, 0.8, 0.82))
-        near.shade(near.spot(x, eyes.y + 0.075, 0.12, 0.035), (0.9, 0.84, 0.83))
-        near.shade(near.spot(side * 0.13, eyes.y + 0.03, 0.035, 0.06), (0.9, 0.85, 0.84))
+    x, near = side * eyes.x, canvas.window(side * eyes.x, eyes.y, 0.36, 0.2)
+    bag = near.spot(x, eyes.y - 0.1, 0.1, 0.03) * (0.3 + 0.7 * eyes.bag)
+    near.shade(bag, (0.86, 0.8, 0.82))
+    near.shade(near.spot(x, eyes.y + 0.075, 0.12, 0.035), (0.9, 0.84, 0.83))
+    near.shade(near.spot(side * 0.13, eyes.y + 0.03, 0.035, 0.06), (0.9, 0.85, 0.84))
 
 
 def _freckles(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
@@ -122,19 +127,19 @@ def _marks(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
             mole = near.spot(mark.x, mark.y, mark.size * 0.7, mark.size * 0.7, 2)
             near.tint(mole, (54, 32, 26), 0.85)
         elif mark.kind == "scar":
-            direction = [[np.cos(mark.angle), np.sin(mark.angle)]]
-            along = np.linspace(-0.5, 0.5, 12)[:, None] * mark.size * direction
-            curve = along + f32([mark.x, mark.y]) + rng.normal(0, 0.002, (12, 2))
-            near.tint(
-                near.strokes([curve], 0.016, 0.004),
-                np.minimum(np.array(who.skin) * 1.15 + 14, 255),
-                0.8,
-            )
+            colour = np.minimum(np.array(who.skin) * 1.15 + 14, 255)
+            near.tint(near.strokes([_scar(mark, rng)], 0.016, 0.004), colour, 0.8)
         else:
             ragged = 1 + 0.5 * noise(rng, near.image.shape[:2], [4, 8])
             spot = near.spot(mark.x, mark.y, mark.size * 0.6, mark.size * 0.45, 1.5)
-            spot = spot * np.clip(ragged, 0, 1.3)
-            near.shade(np.clip(spot, 0, 1), (0.72, 0.5, 0.5))
+            near.shade(np.clip(spot * np.clip(ragged, 0, 1.3), 0, 1), (0.72, 0.5, 0.5))
+
+
+def _scar(mark: Mark, rng: np.random.Generator) -> np.ndarray:
+    """The curve of a scar, (12, 2)."""
+    direction = [[np.cos(mark.angle), np.sin(mark.angle)]]
+    along = np.linspace(-0.5, 0.5, 12)[:, None] * mark.size * direction
+    return np.asarray(along + f32([mark.x, mark.y]) + rng.normal(0, 0.002, (12, 2)))
 
 
 def _brows(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:

@@ -39,7 +39,7 @@ def test_the_first_version_that_passes_is_champion(pipeline: Pipeline) -> None:
     card = (pipeline.paths["registration"] / "model_card.md").read_text()
     assert card.startswith("# refsr, version 1\n")
     assert "| RefSR, right reference | 26.000 [25.500, 26.500] |" in card
-    assert "2 identities to train, 2 held out, whose\n4 images" in card
+    assert "2 identities for training, 2 for test. The numbers\nbelow are means over the 4" in card
     assert "{{" not in card
 
 
