@@ -70,10 +70,10 @@ except RefsrError as error:
 STOPPED = """
 import os, signal, sys
 from refsr.errors import RefsrError
-from refsr.integrations import mutex
+from refsr.integrations import mlflow_lock
 from refsr.integrations.registry import Registry
 uri, stop = sys.argv[1:]
-mutex.EXPIRY = 3.0
+mlflow_lock.EXPIRY = 3.0
 registry = Registry(uri, "refsr")
 count = 0
 def stopped(which):
@@ -86,8 +86,8 @@ def stopped(which):
         if which == "after" and count == int(stop):
             os.kill(os.getpid(), signal.SIGSTOP)
     return call
-require = mutex.Held.require
-mutex.Held.require = stopped("before" if stop[0] == "b" else "after")
+require = mlflow_lock.Held.require
+mlflow_lock.Held.require = stopped("before" if stop[0] == "b" else "after")
 stop = stop[1:]
 try:
     registry.make_champion("2", "1")
