@@ -109,7 +109,20 @@ class Registry(Versions):
         tags: Mapping[str, str],
         expected: str | None,
     ) -> str:
-        """Register a model that `download` copied from another store, byte for byte; see `add`."""
+        """Register a model that `download` copied from another store, byte for byte.
+
+        Args:
+            tracker: The open run.
+            model: The folder of the model; its MLmodel is changed.
+            tags: The tags of the version.
+            expected: The champion that the gate compared with; None if there was none.
+
+        Returns:
+            The version.
+
+        Raises:
+            ChampionChangedError: Another version is champion now. Nothing is changed then.
+        """
         description = model / "MLmodel"
         with reading(description, "register"):
             document = yaml.safe_load(description.read_text(encoding="utf-8"))

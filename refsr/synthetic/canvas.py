@@ -55,7 +55,17 @@ class Canvas:
         self.y = (y1 - (np.arange(height, dtype=np.float32) + 0.5) / scale)[:, None]
 
     def window(self, x: float, y: float, half_width: float, half_height: float) -> "Canvas":
-        """The part around (x, y), as a view of the same pixels."""
+        """A part of the canvas, as a view of the same pixels.
+
+        Args:
+            x: Centre, face units.
+            y: Centre, face units.
+            half_width: Face units.
+            half_height: Face units.
+
+        Returns:
+            The part that is inside the canvas.
+        """
         height, width = self.image.shape[:2]
         left, right = (round((v - self.x0) * self.scale) for v in (x - half_width, x + half_width))
         ys = (y + half_height, y - half_height)
@@ -65,9 +75,17 @@ class Canvas:
         return Canvas(part, self.x0 + left / self.scale, self.y1 - top / self.scale, self.scale)
 
     def spot(self, x: float, y: float, sx: float, sy: float, power: float = 1.0) -> np.ndarray:
-        """A Gaussian spot with deviations sx and sy.
+        """A Gaussian spot.
 
-        A power above 1 flattens its top and sharpens its edge.
+        Args:
+            x: Centre, face units.
+            y: Centre, face units.
+            sx: Standard deviation along x.
+            sy: Standard deviation along y.
+            power: Above 1, the top is flatter and the edge is sharper.
+
+        Returns:
+            A mask, (H, W) float32 in [0, 1].
         """
         squared = ((self.x - x) / sx) ** 2 + ((self.y - y) / sy) ** 2
         return np.asarray(np.exp(-((squared / 2) ** power)), np.float32)

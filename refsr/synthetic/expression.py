@@ -113,7 +113,7 @@ def _iris(ball: np.ndarray, x: np.ndarray, y: np.ndarray, who: Person) -> None:
 
 
 def mouth_opening(look: View) -> float:
-    """How far the lips stand apart in the middle, head units."""
+    """The gap between the lips in the middle, head units."""
     return 0.085 * look.open
 
 

@@ -13,6 +13,8 @@ from refsr.synthetic.texture import SIDES, texture_place
 from refsr.synthetic.traits import Person, View
 
 COLUMNS = 105
+# Height of the edge, and its depth in front.
+COLLARS = {"crew": (-1.22, 0.06), "v": (-1.2, 0.45), "turtle": (-1.02, 0.0), "shirt": (-1.14, 0.3)}
 PIVOT = np.array([0.0, -0.62, -0.12], np.float32)  # the joint about which the head turns
 
 
@@ -116,12 +118,24 @@ def _head_carried(who: Person, position: np.ndarray, angle: np.ndarray) -> np.nd
 
 
 def bump(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
-    """A Gaussian bump of unit height."""
+    """A Gaussian bump of height 1.
+
+    Args:
+        x: Places, head units.
+        y: Places, head units.
+        cx: Centre.
+        cy: Centre.
+        sx: Standard deviation along x.
+        sy: Standard deviation along y.
+
+    Returns:
+        Heights, with the shape of x and y.
+    """
     return np.asarray(np.exp(-(((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2) / 2))
 
 
 def _features(who: Person, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far the features stand out of the plain head, along z."""
+    """How far the features protrude from the plain head, along z."""
     return np.asarray(_nose(who, x, y) + _sockets(who, x, y) + _lips(who, x, y))
 
 
@@ -236,12 +250,7 @@ def torso(who: Person, look: View) -> list[Surface]:
     """The neck, and clothes with the collar of the view."""
     angle = np.linspace(-np.pi, np.pi, 65)
     neck = 0.36 if who.male else 0.3
-    collar = {
-        "crew": (-1.22, 0.06),
-        "v": (-1.2, 0.45),
-        "turtle": (-1.02, 0.0),
-        "shirt": (-1.14, 0.3),
-    }[look.collar]
+    collar = COLLARS[look.collar]
     edge = collar[0] - collar[1] * smooth(0.6, 0.0, np.abs(angle))
     edge = edge + 0.05 * smooth(1, 3, np.abs(angle))
     down = np.linspace(0, 1, 40)[:, None]

@@ -32,7 +32,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture's size and where the face box stands in it, pixels."""
+    """The size of an image and the place of the face box in it, pixels."""
 
     width: int
     height: int
@@ -43,11 +43,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Picture:
-    """A rendered picture with its ground truth, in pixels of the picture."""
+    """A rendered image with its ground truth, in pixels of the image."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB
-    box: np.ndarray  # (4,) left, top, width, height; may leave the picture
-    landmarks: np.ndarray  # (5, 2): eyes, nose, corners of the mouth, left of the picture first
+    box: np.ndarray  # (4,) left, top, width, height; may cross the border
+    landmarks: np.ndarray  # (5, 2): eyes, nose, corners of the mouth, left in the image first
 
 
 def model(seed: int) -> Model:
@@ -59,7 +59,7 @@ def model(seed: int) -> Model:
 
 
 def render(built: Model, look: View, frame: Frame) -> Picture:
-    """Draw one view into a picture."""
+    """Render one view of a person."""
     who = built.who
     face = express(built.head, who, look)
     turn = _rotation(look.yaw, look.pitch, look.roll)
@@ -265,7 +265,7 @@ def _openness(depth: np.ndarray, camera: _Camera) -> np.ndarray:
 
 
 def _develop(linear: np.ndarray, look: View, frame: Frame) -> np.ndarray:
-    """Exposure, white balance, film curve, reduction to the picture's size and sensor noise."""
+    """Exposure, white balance, film curve, reduction to the size of the image and sensor noise."""
     balance = f32([1 + 0.6 * look.warmth, 1, 1 - 0.6 * look.warmth])
     balance = balance * np.float32(1.3 * look.exposure)
     exposed = np.maximum(linear * balance, 0)

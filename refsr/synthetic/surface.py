@@ -68,7 +68,16 @@ def tube(
     closed: bool = False,
     sides: int = 7,
 ) -> Surface:
-    """A round rod of `radius` along a path (N, 3); its ends are joined where it is `closed`."""
+    """A round rod along a path.
+
+    Args:
+        path: (N, 3), head units.
+        radius: Head units.
+        colour: (3,) or (R, C, 3), sRGB, 0-255.
+        gloss: Strength of the highlight, in [0, 1].
+        closed: Whether the ends are joined.
+        sides: Vertices around the rod.
+    """
     path = np.concatenate([path, path[:1]]) if closed else path
     along = _tangents(path, closed)
     first = np.cross(along, [0.31, 0.17, 0.93])
