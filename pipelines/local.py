@@ -20,7 +20,7 @@ from pipelines.compile import Work, arguments, build, compile_package
 from pipelines.options import add_work_options, work_of
 from refsr.console import run_as_process
 from refsr.errors import RefsrError
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from refsr.io.paths import path_option, require_folder, require_writable
 from refsr.redaction import Parser
 

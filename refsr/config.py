@@ -1,8 +1,9 @@
-"""The parameters: one frozen class per stage, named as the stage; nothing happens at import.
+"""The parameters: one frozen class per stage, named after the stage.
 
-`params.yaml` has one section per stage. An unknown key, a wrong type or a value out of range is refused with the file,
-the key and the value. Whole floats are taken for integers (8.0 -> 8), since Kubeflow hands integers over as floats;
-booleans and texts are not. Every number has bounds, those of what reads it, or of what no machine could do.
+`params.yaml` has one section per stage. An unknown key, a wrong type or a value out of range is an
+error that names the file, the key and the value. A whole float is read as an integer (8.0 -> 8),
+because Kubeflow passes integers as floats; booleans and strings are not. Every number has bounds:
+those of the code that uses it, or what no machine could compute.
 """
 
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,6 +28,7 @@ from refsr.parameter_types import (
     HrSize,
     Identity,
     ModelName,
+    ModelUri,
     Options,
     OtherModel,
     People,
@@ -48,7 +50,7 @@ from refsr.variants import DEFAULT, VARIANTS
 
 
 class Section(BaseModel):
-    """What all sections share: values are fixed once read, and unknown keys are refused."""
+    """The base of all sections: values are read-only, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,15 +69,15 @@ class Range(Section):
 
 
 class Synthesize(Section):
-    """The rendered raw set. `defects` is how many of each kind are planted."""
+    """Render a raw set of faces."""
 
     seed: Seed = 0
     train_identities: People = 240
     test_identities: People = 60
-    views: Annotated[Whole, Field(ge=1, le=1000)] = 8
-    min_size: Annotated[Whole, Field(ge=32, le=1024)] = 80
-    max_size: Annotated[Whole, Field(ge=32, le=1024)] = 400
-    defects: Annotated[Whole, Field(ge=0, le=10_000)] = 12
+    views: Annotated[Whole, Field(ge=1, le=1000)] = 8  # sound images of an identity
+    min_size: Annotated[Whole, Field(ge=32, le=1024)] = 80  # least side of an image, pixels
+    max_size: Annotated[Whole, Field(ge=32, le=1024)] = 400  # greatest side of an image, pixels
+    defects: Annotated[Whole, Field(ge=0, le=10_000)] = 12  # planted images of each kind of defect
 
     @model_validator(mode="after")
     def _ordered(self) -> "Synthesize":
@@ -85,86 +87,80 @@ class Synthesize(Section):
 
 
 class Curate(Section):
-    """Raw tree to identity groups. Sizes are pixels, angles degrees, distances those of the measure named."""
+    """Select and crop the images of a raw set. Sizes are in raw pixels, angles in degrees."""
 
     seed: Seed = 0
-    # Which identities: "all" of the raw set, those listed, or those listed in a file, one to a line.
+    # The identities to choose from: "all", a list, or a file that lists one per line.
     identities: Literal["all"] | tuple[Identity, ...] = "all"
-    splits: Literal["auto", "own", "drawn"] = "auto"  # the raw set's own, or drawn; auto: its own where it has both
-    sex: Literal["any", "balanced", "f", "m"] = "any"  # balanced: as many women as men while there are both
+    splits: Literal["auto", "own", "drawn"] = "auto"  # drawn at random; auto: own if it has both
+    sex: Literal["any", "balanced", "f", "m"] = "any"  # balanced: while there are both
     train_identities: People | Literal["all"] = 428
     test_identities: People | Literal["all"] = 428
-    train_images: Range = Range(min=2, max=30)  # images of a training identity, its reference among them
-    test_images: Range = Range(min=1, max=4)  # images of a test identity beside its reference
-    hr_size: HrSize = 128
-    crop: Literal["loose", "aligned"] = "loose"  # a square about the face box, or turned upright by the landmarks
-    crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # side of the crop over the longer side of the face box
-    shards: Literal["raw", "jpeg"] = (
-        "raw"  # pixels to be memory-mapped, or JPEGs on less disk; see refsr.dataset.pixel_shards
-    )
-    shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096
+    train_images: Range = Range(min=2, max=30)  # per training identity, including its reference
+    test_images: Range = Range(min=1, max=4)  # per test identity, without its reference
+    hr_size: HrSize = 128  # side of the HR images, pixels
+    crop: Literal["loose", "aligned"] = "loose"  # around the box, or rotated by the landmarks
+    crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # crop side / longer side of the face box
+    shards: Literal["raw", "jpeg"] = "raw"  # fast, or small: see refsr.dataset.pixel_shards
+    shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096  # images in a shard
     min_box: Annotated[Whole, Field(ge=1, le=10_000)] = 40  # shorter side of the face box
-    max_cut: Share = 0.25  # share of the face box that may lie outside the image
+    max_cut: Share = 0.25  # share of the face box outside the image
     max_yaw: Annotated[Real, Field(gt=0, le=90)] = 75.0
     min_sharpness: Share = 0.17  # see refsr.curation.image_stats.sharpness
-    # What MTCNN takes a picture for that is cut about the landmarks, or the box; of a hidden face it is near 0.
-    min_face_probability: Share = 0.5
+    min_face_probability: Share = 0.5  # of MTCNN for the crop; near 0 for a hidden face
     min_reference_probability: Share = 0.95  # the same, of a reference
-    max_duplicate_bits: Annotated[Whole, Field(ge=0, le=64)] = 8  # Hamming distance of two difference hashes
-    max_identity_distance: Annotated[Real, Field(gt=0, le=2)] = 0.65  # dlib embedding to the group's own centre
+    max_duplicate_bits: Annotated[Whole, Field(ge=0, le=64)] = 8  # of two 64-bit difference hashes
+    max_identity_distance: Annotated[Real, Field(gt=0, le=2)] = 0.65  # of dlib, to the mean face
 
     @field_validator("identities", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         if value == "all":
             return value
-        listed: object = value
-        if isinstance(value, str):
-            listed = words_of(value)
+        listed = words_of(value) if isinstance(value, str) else value
         if isinstance(listed, list | tuple) and not listed:
-            told = f"{value}: " if isinstance(value, str) else ""
-            raise ValueError(f"{told}names nobody; list identities (names of folders), or write `all`")
+            file = f"{value}: " if isinstance(value, str) else ""
+            raise ValueError(f"{file}names nobody; list identities (names of folders), or write `all`")
         return tuple(listed) if isinstance(listed, list) else listed
 
 
 class Validate(Section):
-    """What must hold for a curated set. `sample` images are read back and looked at pixel by pixel."""
+    """Check a curated set."""
 
-    sample: Annotated[Whole, Field(ge=1, le=10**6)] = 256
+    sample: Annotated[Whole, Field(ge=1, le=10**6)] = 256  # images whose pixels are checked
     seed: Seed = 0
     min_train_identities: People = 2
     min_test_identities: People = 1
 
 
 class Loss(Section):
-    """What training minimises. `kind`:
+    """The training loss. `kind`:
 
-    - "default": mean|HR - SR|, and the terms below by their weights.
-    - "released": the authors', in sums over the batch, as refsr.models.losses has it; no weight below has a part in it.
-    - "means": the same, in means.
+    - "default": mean|HR - SR|, plus the terms below, each multiplied by its weight.
+    - "released": the authors' loss, summed over the batch, see refsr.models.losses. No weight
+      below applies.
+    - "means": the same, averaged.
 
-    Identity is judged by dlib's network: a model it has trained is no longer judged by it, and its report says so.
+    A model that is trained with dlib's network (identity_weight) is not evaluated with it.
     """
 
     kind: Literal["default", "released", "means"] = "default"
-    perceptual: Literal["efficientnet", "hed", "vgg19"] = "efficientnet"  # the network whose features are compared
-    vgg19_weights: Annotated[str, AfterValidator(optional_path)] = (
-        ""  # file of VGG19's weights, see refsr.models.pretrained.vgg19
-    )
+    perceptual: Literal["efficientnet", "hed", "vgg19"] = "efficientnet"  # network of features
+    vgg19_weights: Annotated[str, AfterValidator(optional_path)] = ""  # see models.pretrained.vgg19
     perceptual_weight: Weight = 0.3
-    kl_weight: Weight = 1.0e-4  # of a nat: of KL, and of what the compact variant's code leaves unexplained
-    kl_warmup: Share = 0.0  # share of the steps over which the weight of KL rises from 0
-    free_bits: Weight = 0.0  # nats of each latent dimension that cost nothing
-    identity_weight: Weight = 0.0  # of 1 - cosine of dlib's embeddings
+    kl_weight: Weight = 1.0e-4  # per nat of KL, and of the compact variant's residual code
+    kl_warmup: Share = 0.0  # share of the steps in which the weight of KL rises from 0
+    free_bits: Weight = 0.0  # nats of each latent dimension that add nothing to the loss
+    identity_weight: Weight = 0.0  # of 1 - cosine similarity of dlib's embeddings
     consistency_weight: Weight = 0.0  # of mean|LR - reduced SR|
 
     @model_validator(mode="after")
     def _consistent(self) -> "Loss":
         if self.perceptual == "vgg19" and not self.vgg19_weights:
-            raise ValueError("perceptual vgg19 needs vgg19_weights, the path of a file of its weights")
-        default = Loss.model_construct(kind=self.kind, perceptual=self.perceptual, vgg19_weights=self.vgg19_weights)
-        for name in type(self).model_fields:
-            if self.kind != "default" and getattr(self, name) != getattr(default, name):
+            raise ValueError("perceptual vgg19 needs vgg19_weights, the path of their file")
+        for name, field in type(self).model_fields.items():
+            is_term = name not in ("kind", "perceptual", "vgg19_weights")
+            if self.kind != "default" and is_term and getattr(self, name) != field.default:
                 raise ValueError(f"{name} has no part in the loss {self.kind!r}: leave it out")
         return self
 
@@ -180,24 +176,24 @@ if not TYPE_CHECKING:  # a term that has no weight above gets one, of 0
 
 
 class Training(Section):
-    """What both trainings share; how the network itself is built stands in `model`."""
+    """The parameters of both trainings; those of the network are in `model`."""
 
     seed: Seed = 0
     steps: Positive
-    batch_size: BatchSize = 32
-    optimizer: Literal["adamw", "adam"] = "adamw"  # adam adds the weight decay to the gradient, adamw does not
+    batch_size: BatchSize = 32  # over all processes
+    optimizer: Literal["adamw", "adam"] = "adamw"  # adam adds weight decay to the gradient
     learning_rate: Annotated[Real, Field(gt=0, le=100)] = 4.0e-4
-    schedule: Literal["decay", "constant"] = "decay"  # after the warm-up; decay falls to 3% over the last 40%
+    schedule: Literal["decay", "constant"] = "decay"  # to 3% in the last 40% of the steps
     weight_decay: Weight = 1.0e-4
-    clip_norm: Weight = 1.0  # longest gradient that is taken as it is; 0 takes every one
+    clip_norm: Weight = 1.0  # greatest norm of a gradient; 0 does not clip
     warmup_steps: Count = 50
-    ema: Annotated[Real, Field(ge=0, lt=1)] = 0.998  # 0 keeps the last weights themselves
+    ema: Annotated[Real, Field(ge=0, lt=1)] = 0.998  # average of weights; 0: the last weights
     loss: Loss = Loss()
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    log_every: Positive = 20
-    image_every: Positive = 200
-    save_every: Positive = 200
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if native
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda if there is a GPU
+    log_every: Positive = 20  # steps
+    image_every: Positive = 200  # steps
+    save_every: Positive = 200  # steps between checkpoints to resume from
 
 
 if TYPE_CHECKING:
@@ -207,51 +203,49 @@ else:
 
 
 class TrainSisr(Training):
-    """The single-image model. At `warm_start_step` a snapshot is kept from which RefSR starts."""
+    """Train the single-image model. RefSR starts from the snapshot at `warm_start_step`."""
 
     variant: VariantName = DEFAULT
     scale: Annotated[Literal[4, 8, 16], BeforeValidator(exact_number)] = 8
     steps: Positive = 1600
     warm_start_step: Positive = 800
-    model: Options = {}  # options of the variant, as its class names them
+    model: Options = {}  # options of the variant, by the names of its class
 
     @model_validator(mode="after")
     def _snapshot_in_training(self) -> "TrainSisr":
         if self.warm_start_step > self.steps:
-            raise ValueError(f"warm_start_step {self.warm_start_step} is after the last step {self.steps}")
+            snapshot = f"warm_start_step {self.warm_start_step}"
+            raise ValueError(f"{snapshot} is after the last step {self.steps}")
         return self
 
 
 class TrainRefsr(Training):
-    """The reference model; its variant, scale and sizes are those of the SISR checkpoint it starts from."""
+    """Train the reference model; variant, scale and sizes are those of the SISR checkpoint."""
 
     steps: Positive = 800
-    model: Options = {}  # options beside those of SISR, as its class names them
-    wrong_reference: Share = 0.15  # share of training pairs whose reference is another person
-    no_reference: Share = 0.1
-    self_reference: Share = 0.5  # share at the start whose reference is the HR image itself, warped; falls to 0
+    model: Options = {}  # options in addition to those of SISR, by the names of its class
+    # Shares of training pairs:
+    wrong_reference: Share = 0.15  # with a reference of another person
+    no_reference: Share = 0.1  # without a reference
+    self_reference: Share = 0.5  # with the warped HR image as reference; falls from here to 0
 
 
 class Evaluate(Section):
-    """The protocol is fixed in refsr.evaluation; here is only how much of it."""
+    """How much is evaluated; the protocol itself is fixed in refsr.evaluation."""
 
     seed: Seed = 0
     batch_size: BatchSize = 32
-    bootstrap: Annotated[Whole, Field(ge=100, le=100_000)] = 2000
-    strips: Annotated[Whole, Field(ge=1, le=100)] = 3  # identities shown for each of best, median and worst
+    bootstrap: Annotated[Whole, Field(ge=100, le=100_000)] = 2000  # resamples of an interval
+    strips: Annotated[Whole, Field(ge=1, le=100)] = 3  # identities shown as best, median and worst
     grid: Annotated[Whole, Field(ge=1, le=50)] = 6  # side of the identity-transfer grid
-    samples: Annotated[Whole, Field(ge=2, le=1000)] = 8  # drawn of each image that diversity is measured on
-    kid_images: Annotated[Whole, Field(ge=2, le=100_000)] = (
-        240  # images of the training split that KID compares with, at most
-    )
-    lpips: FilePath | None = (
-        None  # a file of LPIPS weights (refsr.models.pretrained.lpips); without it there is no LPIPS
-    )
+    samples: Annotated[Whole, Field(ge=2, le=1000)] = 8  # per image whose diversity is measured
+    kid_images: Annotated[Whole, Field(ge=2, le=100_000)] = 240  # training images, at most
+    lpips: FilePath | None = None  # a file of weights, see models.pretrained.lpips; None: no LPIPS
     compare: dict[OtherModel, FilePath] = {}  # name -> checkpoint of another RefSR
 
 
 class Gate(Section):
-    """Least differences a model needs: lower end of the 95% interval, PSNR in dB, identity as a cosine."""
+    """Least differences (lower end of the 95% interval): PSNR in dB, identity as a cosine."""
 
     psnr_over_bicubic: Difference = 0.0
     identity_over_bicubic: Difference = 0.0
@@ -266,37 +260,38 @@ class Gate(Section):
 
 
 class Register(Section):
-    """Where a model that passes the gate goes."""
+    """Register a model that passes the gate, as a version of the registered model `name`."""
 
     name: ModelName = "refsr"
     gate: Gate = Gate()
 
 
 class Fetch(Section):
-    """A raw set by its revision: what DVC tracks at `path` in a git repository, from the repository's own S3 remote."""
+    """Fetch the raw set that DVC tracks at `path` in a revision of a git repository."""
 
-    repository: Repository
+    repository: Repository  # URL or path
     path: Repository
     revision: Revision  # branch, tag or commit
-    remote: Text | None = None  # by its name in the repository; none: its default
-    endpoint: Text | None = None  # URL of the S3 service, where it is another than the repository says
+    remote: Text | None = None  # name of the DVC remote; None: the default of the repository
+    endpoint: Text | None = None  # URL of the S3 service; None: the one in the repository
 
     @field_validator("repository", "endpoint")
     @classmethod
     def _no_password(cls, url: str | None) -> str | None:
         if url and holds_secret(url):
-            raise ValueError("holds a password or token, and all who see a run see its parameters; keep it in a Secret")
+            reason = "holds a password or token, and everyone who sees a run can read it"
+            raise ValueError(f"{reason}; keep it in a Secret")
         return url
 
 
 class Checkpoint(Section):
-    """A model of the registry."""
+    """Copy a checkpoint out of the registry."""
 
-    model: Annotated[Text, Field(pattern=r"^models:/[^/@:]+[/@][^/@:]+$")] = "models:/refsr@champion"
+    model: ModelUri = "models:/refsr@champion"
 
 
 class UpscaleFolder(Section):
-    """Batch inference."""
+    """Upscale all images of a folder."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
@@ -321,7 +316,7 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": Evaluate,
     "register": Register,
 }
-SIDE_SECTIONS: dict[str, type[Section]] = {  # of steps that are no stage of dvc.yaml
+SIDE_SECTIONS: dict[str, type[Section]] = {  # of steps that are not stages of dvc.yaml
     "fetch": Fetch,
     "checkpoint": Checkpoint,
     "upscale_folder": UpscaleFolder,

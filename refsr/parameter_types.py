@@ -1,4 +1,4 @@
-"""The types of parameters: strict numbers with bounds, texts, names and paths."""
+"""The types of parameters: strict numbers with bounds, strings, names and paths."""
 
 import re
 from pathlib import Path
@@ -8,16 +8,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, StrictBool
 
 from refsr.io.paths import checked_path
 
-MAX_COUNT = 10**9  # of steps and the like: of what costs time alone
-MAX_PEOPLE = 400_000  # identities are numbered n000000 to n999999, some of them with gaps
+MAX_COUNT = 10**9  # of steps and other counts that only cost time
+MAX_PEOPLE = 400_000  # rendered identities are numbered n000000 to n999999, with gaps
 MAX_BATCH = 8192
-MIN_HR = 16  # pixels: 16x leaves one of LR
+MIN_HR = 16  # pixels: at 16x, LR has one pixel
 MAX_HR = 1024
-MIN_MEASURED = 32  # HR side in pixels: SSIM's window must fit after the 8-pixel border of `ssim_y` is cut
+# Side of HR in pixels: the window of SSIM must fit after `ssim_y` has cut a border of 8 pixels.
+MIN_MEASURED = 32
 MAX_NAME = 255  # characters of a folder, which an identity is named by
 MAX_LIST = 2**23  # bytes of a file of identities
 _CLASS = re.compile(r"n\d{6}", re.ASCII)
-# Options of networks by name, the least and the most of each; see the classes in refsr.models.
+# Options of networks: the least and the greatest value of each; see the classes in refsr.models.
 MODEL_OPTIONS = {
     "hr_size": (1, 4096),
     "scale": (1, 64),
@@ -28,23 +29,24 @@ MODEL_OPTIONS = {
 }
 FLAGS = ("attention",)
 CHOICES = {"mode": ("gaussian", "lr", "reference"), "deployed_sd": ("constant", "normal")}
-SET_ELSEWHERE = ("model", "variant", "hr_size", "scale")  # options that are no `model` options: the flow knows them
-MATCH_CHANNELS = 48  # features that attention of the compact variant compares
+SET_ELSEWHERE = ("model", "variant", "hr_size", "scale")  # options that `model` may not set
+MATCH_CHANNELS = 48  # features that the attention of the compact variant compares
 
 
 def _whole(value: object) -> object:
-    """A whole float as an integer; everything else as it is."""
+    """Convert a whole float to an integer; return any other value as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def exact_number(value: object) -> object:
-    """A number for a choice between numbers; None for a boolean or a text, which would count as one."""
+    """A number for a choice of numbers; None for a boolean or a string, which could equal one."""
     return None if isinstance(value, bool | str) else _whole(value)
 
 
 def _printable(text: str) -> str:
     if not text.isprintable() or text != text.strip():
-        raise ValueError(f"{text[:80]!r} begins or ends with a space, or holds what cannot be printed")
+        reason = "begins or ends with a space, or has a character that cannot be printed"
+        raise ValueError(f"{text[:80]!r} {reason}")
     return text
 
 
@@ -56,11 +58,12 @@ def _path(value: object) -> object:
 
 
 def _not_an_option(text: str) -> str:
-    """A text that git and DVC take for a place or a revision, and for nothing else."""
+    """Check that git and DVC read a string as a URL, a path or a revision."""
     if text.startswith("-"):
-        raise ValueError(f"{text[:80]!r} begins with -, so that git would take it for an option")
+        raise ValueError(f"{text[:80]!r} begins with -, so git would read it as an option")
     if re.match(r"[A-Za-z0-9+.-]+::", text):
-        raise ValueError(f"{text[:80]!r} names a git remote helper, which may run programs; give a URL or a path")
+        helper = "names a git remote helper, which may run programs"
+        raise ValueError(f"{text[:80]!r} {helper}; give a URL or a path")
     return text
 
 
@@ -70,29 +73,35 @@ def _repository(text: str) -> str:
 
 def _large_enough(side: int) -> int:
     if side < MIN_HR:
-        raise ValueError(f"{side} is too small an image for the networks; at least {MIN_HR} pixels")
+        raise ValueError(f"{side} pixels are too few for the networks; set {MIN_HR} or more")
     return side
 
 
 def optional_path(value: str) -> str:
-    """A path that passes the rule of refsr.io.paths, or an empty text. Raises ValueError."""
+    """Check a path by the rules of refsr.io.paths; "" is allowed.
+
+    Raises:
+        ValueError: The path breaks a rule.
+    """
     if value:
         _path(value)
     return value
 
 
 def _model_name(name: str) -> str:
-    """A name that MLflow and its URIs models:/NAME@ALIAS can have."""
-    taken = [character for character in "/:@%?#\\" if character in name]
-    if taken or name in (".", ".."):
-        raise ValueError(f"{name!r} cannot be a model's name: leave out {' '.join(taken) or name}")
+    """Check that MLflow and its URIs models:/NAME@ALIAS accept a name."""
+    reserved = [character for character in "/:@%?#\\" if character in name]
+    if reserved or name in (".", ".."):
+        parts = " ".join(reserved) or name
+        raise ValueError(f"{name!r} cannot be the name of a model: remove {parts}")
     return name
 
 
 def _other_model(name: str) -> str:
-    """A name that `evaluate` can give another model: none of its own models, and no arm of theirs begins with it."""
+    """Check that a name differs from the models and the conditions of `evaluate`."""
     if name in ("bicubic", "sisr", "refsr", "ref"):
-        raise ValueError(f"{name} is a model or arm of the protocol itself; give the other model another name")
+        reason = "is the name of a model or condition of the protocol"
+        raise ValueError(f"{name} {reason}; give the other model another name")
     return name
 
 
@@ -109,7 +118,11 @@ def _names(line: str) -> list[str]:
 
 
 def words_of(path: str) -> list[str]:
-    """The names in a file of identities, one to a line. Raises ValueError where it cannot be read."""
+    """The names in a file of identities, one to a line.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
     try:
         checked_path(path)
         with Path(path).open("rb") as file:
@@ -118,12 +131,13 @@ def words_of(path: str) -> list[str]:
             raise ValueError(f"more than {MAX_LIST} bytes")
         return [name for line in data.decode("utf-8-sig").splitlines() for name in _names(line.strip())]
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path[:120]}: is neither `all` nor a list, nor a file of one that can be read") from error
+        expected = "`all`, a list of identities, or a file that lists one per line"
+        raise ValueError(f"{path[:120]}: cannot be read; set {expected}") from error
 
 
 Whole = Annotated[int, BeforeValidator(_whole), Strict()]
 Real = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-Seed = Annotated[Whole, Field(ge=0, lt=2**32)]  # NumPy refuses less, PyTorch what comes of more
+Seed = Annotated[Whole, Field(ge=0, lt=2**32)]  # NumPy refuses less, PyTorch more
 Positive = Annotated[Whole, Field(ge=1, le=MAX_COUNT)]
 Count = Annotated[Whole, Field(ge=0, le=MAX_COUNT)]
 People = Annotated[Whole, Field(ge=1, le=MAX_PEOPLE)]
@@ -136,9 +150,19 @@ Text = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_prin
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Revision = Annotated[Text, AfterValidator(_not_an_option)]
 Repository = Annotated[Text, AfterValidator(_repository)]
-ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable), AfterValidator(_model_name)]
-OtherModel = Annotated[str, Field(pattern="^[a-z0-9]+$", max_length=40), AfterValidator(_other_model)]
-Identity = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_folder_name)]
+ModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=200),
+    AfterValidator(_printable),
+    AfterValidator(_model_name),
+]
+ModelUri = Annotated[Text, Field(pattern=r"^models:/[^/@:]+[/@][^/@:]+$")]
+OtherModel = Annotated[
+    str,
+    Field(pattern="^[a-z0-9]+$", max_length=40),
+    AfterValidator(_other_model),
+]
+Identity = Annotated[str, Field(pattern=r"^n[0-9]{6}$", max_length=7)]
 Option = Annotated[
     StrictBool | Whole | Real | Annotated[str, Field(max_length=100), AfterValidator(_printable)],
     Field(union_mode="left_to_right"),
@@ -156,35 +180,43 @@ _OWNER = {
 def _bounded_options(options: dict[str, Any]) -> dict[str, Any]:
     for name, value in options.items():
         if name in SET_ELSEWHERE:
-            raise ValueError(f"option {name} is no option of `model`: {_OWNER[name]}")
+            raise ValueError(f"option {name} is not an option of `model`: {_OWNER[name]}")
         check_option(name, value)
     return options
 
 
 def check_option(name: str, value: object) -> None:
-    """Raises ValueError where an option of a network is none of its values, or lies outside its bounds."""
+    """Check the value of an option of a network.
+
+    Raises:
+        ValueError: The value is not one of the option's choices, or out of its bounds.
+    """
+    text = str(value)[:80]
     if name in FLAGS and not isinstance(value, bool):
-        raise ValueError(f"option {name}: true or false is expected, not {str(value)[:80]!r}")
+        raise ValueError(f"option {name}: true or false is expected, not {text!r}")
     if name in CHOICES and value not in CHOICES[name]:
-        raise ValueError(f"option {name} {str(value)[:80]!r} is not one of {', '.join(CHOICES[name])}")
+        raise ValueError(f"option {name} {text!r} is not one of {', '.join(CHOICES[name])}")
     if name not in MODEL_OPTIONS:
         return
     least, most = MODEL_OPTIONS[name]
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"option {name}: a whole number from {least} to {most} is expected, not {str(value)[:80]}")
+        bounds = f"a whole number from {least} to {most}"
+        raise ValueError(f"option {name}: {bounds} is expected, not {text}")
 
 
 def heads_fault(width: int, heads: int) -> str:
-    """Why the attention of the compact variant cannot have so many heads at this width; "" where it can."""
-    carried = width + 4 * (width * 3 // 4)
-    divisors = [
-        count for count in range(1, MODEL_OPTIONS["heads"][1] + 1) if not (MATCH_CHANNELS % count or carried % count)
-    ]
-    if heads in divisors:
+    """Why the compact variant cannot have this many heads of attention; "" if it can."""
+    channels = width + 4 * (width * 3 // 4)
+    counts = range(1, MODEL_OPTIONS["heads"][1] + 1)
+    fitting = [each for each in counts if MATCH_CHANNELS % each == 0 and channels % each == 0]
+    if heads in fitting:
         return ""
-    return f"{heads} heads do not fit width {width}; set heads to one of {', '.join(map(str, divisors))}"
+    choices = ", ".join(map(str, fitting))
+    return f"{heads} heads do not fit width {width}; set heads to one of {choices}"
 
 
-Options = Annotated[  # 16.0 is taken for 16 here too
-    dict[Annotated[str, Field(max_length=100)], Option], Field(max_length=100), AfterValidator(_bounded_options)
+Options = Annotated[  # 16.0 is read as 16 here too
+    dict[Annotated[str, Field(max_length=100)], Option],
+    Field(max_length=100),
+    AfterValidator(_bounded_options),
 ]

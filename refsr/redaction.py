@@ -1,4 +1,4 @@
-"""Passwords and tokens are replaced by *** in every text that is printed, logged or stored."""
+"""Replace passwords and tokens by *** in all text that is printed, logged or stored."""
 
 import argparse
 import os
@@ -9,14 +9,26 @@ from typing import IO, NoReturn
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 MASK = "***"
-SHORTEST = 6  # characters of a secret that is also masked where it stands alone
-_WORD = r"(?:password|passwd|pwd|passphrase|token|secret|api[_-]?key|access[_-]?key|signature|credential)"
+SHORTEST = 6  # characters of a secret that is also masked outside a URI
+_NAMES = (
+    "password",
+    "passwd",
+    "pwd",
+    "passphrase",
+    "token",
+    "secret",
+    "api[_-]?key",
+    "access[_-]?key",
+    "signature",
+    "credential",
+)
+_WORD = f"(?:{'|'.join(_NAMES)})"
 _USERINFO = re.compile(r"((?:\b[a-z][a-z0-9+.-]*:)?//)([^\s\"<>]*)@", re.IGNORECASE)
 _ASSIGNED = re.compile(rf"(?<![a-z])([\w.%-]*{_WORD}[\w.%-]*=)([^&\s'\"#;,)]+)", re.IGNORECASE)
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{8,}", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(rf"{_WORD}$", re.IGNORECASE)
 _SECRET_KEY = re.compile(_WORD, re.IGNORECASE)  # of a mapping
-_FOLDERS = ("PWD", "OLDPWD")  # variables of the shell that only look like passwords
+_FOLDERS = ("PWD", "OLDPWD")  # variables of the shell, not passwords
 _HOST_AND_PATH = re.compile(r"[^:/?#]*(?::\d+)?[/?#]")
 _LOCAL = ("sqlite://", "file://")
 _TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|x-token")
@@ -24,10 +36,10 @@ _remembered: set[str] = set()
 
 
 def hide(text: str) -> str:
-    """The text without passwords and tokens.
+    """Mask passwords and tokens in a text.
 
-    Masked are: the password of a URI and a user that is a token, values of parameters such as
-    `?password=`, and secrets known from the environment, the command line and `remember`.
+    Masked are the password in a URI, a user that is a token, values of parameters such as
+    `?password=`, and secrets from the environment, the command line and `remember`.
     """
     text = _mask_userinfo(text)
     text = _ASSIGNED.sub(rf"\g<1>{MASK}", text)
@@ -44,33 +56,38 @@ def names_secret(text: str) -> bool:
 
 
 def shown(value: object, *keys: object) -> str:
-    """A value of a file of the user's for a message: *** where one of the keys above it, or in it, names a secret."""
-    return MASK if any(names_secret(str(key)) for key in keys) else hide(repr(_without_secrets(value)))
+    """A value of a file, for a message: *** if a key above it or in it names a secret."""
+    if any(names_secret(str(key)) for key in keys):
+        return MASK
+    return hide(repr(_without_secrets(value)))
 
 
 def _without_secrets(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: MASK if names_secret(str(key)) else _without_secrets(each) for key, each in value.items()}
-    return [_without_secrets(each) for each in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_without_secrets(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    masked = {key: MASK for key in value if names_secret(str(key))}
+    return {key: masked.get(key) or _without_secrets(each) for key, each in value.items()}
 
 
 def holds_secret(uri: str) -> bool:
-    """Whether a URI carries a password or a token."""
+    """Whether a URI contains a password or a token."""
     return bool(_secrets(uri)) or hide(uri) != uri
 
 
 def without_userinfo(uri: str) -> str:
-    """The URI without user and password, which urllib takes for a part of the host's name."""
+    """The URI without user and password, which urllib would read as part of the host name."""
     return re.sub(r"//[^/?#]*@", "//", uri, count=1)
 
 
 def remember(uri: str) -> None:
-    """Mask the password of this URI from now on, also where a driver prints it alone."""
+    """Mask the password of this URI from now on, also if a driver prints it alone."""
     _remembered.update(_secrets(uri))
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose messages do not repeat a password from the command line."""
+    """An argument parser whose messages mask passwords from the command line."""
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message; exit with status 2."""
@@ -99,9 +116,9 @@ def _masked(match: "re.Match[str]") -> str:
 
 
 def _is_path(scheme: str, userinfo: str) -> bool:
-    """Whether what stands before an @ is a host and a path: `http://host:80/refsr@champion`.
+    """Whether the part before an @ is a host and a path: `http://host:80/refsr@champion`.
 
-    A database's URI has no @ in its path, so there it is a password with a slash in it.
+    In the URI of a database it is a password with a slash, because its path has no @.
     """
     if scheme.lower().startswith(("http", "s3", "//")):
         return _HOST_AND_PATH.match(userinfo) is not None
@@ -109,15 +126,15 @@ def _is_path(scheme: str, userinfo: str) -> bool:
 
 
 def _known() -> set[str]:
-    found = set(_remembered)
+    secrets = set(_remembered)
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name) and name not in _FOLDERS:
-            found.update(_spellings(value))
+            secrets.update(_spellings(value))
         elif "://" in value:
-            found.update(_secrets(value))
+            secrets.update(_secrets(value))
     for argument in sys.argv[1:]:
-        found.update(_secrets(argument))
-    return {each for each in found if len(each) >= SHORTEST and MASK not in each}
+        secrets.update(_secrets(argument))
+    return {each for each in secrets if len(each) >= SHORTEST and MASK not in each}
 
 
 def _secrets(text: str) -> set[str]:
@@ -137,6 +154,6 @@ def _written(text: str) -> Iterator[str]:
 
 
 def _spellings(secret: str) -> set[str]:
-    """A secret as written, decoded, and encoded in the two ways that drivers use."""
+    """A secret as written, decoded, and encoded in both ways that drivers use."""
     plain = {secret, unquote(secret), unquote_plus(secret)}
     return plain | {quote(each, safe="") for each in plain} | {quote_plus(each) for each in plain}

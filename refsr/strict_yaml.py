@@ -1,8 +1,9 @@
-"""YAML files that people write, read strictly: what is written is what a program gets, or it is refused.
+"""Read YAML files strictly.
 
-Scalars follow the core schema of YAML 1.2, so `yes`, `1:30` and dates are text. A whole number with a leading zero is
-text too, since some programs read it as octal. Refused are duplicate keys, values that are no text, number, boolean,
-list or mapping, more than MAX_BYTES, MAX_DEPTH levels or MAX_NODES values, aliases counted as often as they are used.
+Scalars follow the core schema of YAML 1.2, so `yes`, `1:30` and dates are strings. A whole number
+with a leading zero is a string too, because some programs read it as octal. Errors are: duplicate
+keys, values other than strings, numbers, booleans, lists and mappings, and more than MAX_BYTES,
+MAX_DEPTH levels or MAX_NODES values, where an alias counts each time it is used.
 """
 
 import re
@@ -21,13 +22,13 @@ _SHOWN = 80  # characters of a value in a message
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with other resolvers and without tags beyond JSON's types."""
+    """SafeLoader with the scalars of YAML 1.2, and without tags beyond JSON's types."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
     yaml_constructors: ClassVar[dict[str | None, Any]] = {}
 
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys are texts, each once."""
+        """A mapping whose keys are unique strings."""
         del deep
         if not isinstance(node, yaml.MappingNode):
             raise _fault(node, "a mapping is expected")
@@ -35,7 +36,7 @@ class _Loader(yaml.SafeLoader):
         for key_node, value_node in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise _fault(key_node, f"the key {_shown(key)} is no text; put it in quotes")
+                raise _fault(key_node, f"the key {_shown(key)} is not a string; put it in quotes")
             if key in mapping:
                 raise _fault(key_node, f"the key {_shown(key)} is there twice; remove one of them")
             mapping[key] = self.construct_object(value_node, deep=True)
@@ -72,7 +73,8 @@ def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
     try:
         return int(node.value)
     except ValueError as error:
-        raise _fault(node, f"{_shown(node.value)} is no whole number that can be read") from error
+        fault = f"{_shown(node.value)} is not a whole number that can be read"
+        raise _fault(node, fault) from error
 
 
 def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
@@ -80,11 +82,11 @@ def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
     try:
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError as error:
-        raise _fault(node, f"{_shown(node.value)} is no number that can be read") from error
+        raise _fault(node, f"{_shown(node.value)} is not a number that can be read") from error
 
 
 def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
-    """The text; a character that JSON writes as two escapes (\\ud83d\\udca9) is one, half of one stays as it is."""
+    """The string; two JSON escapes of one character (\\ud83d\\udca9) are joined."""
     text = str(node.value)
     try:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
@@ -106,45 +108,63 @@ def _unknown(loader: _Loader, node: yaml.Node) -> None:
     raise _fault(node, f"the tag {_shown(node.tag)} is not known")
 
 
-for _tag, _constructor in {
-    "null": _null, "bool": _bool, "int": _int, "float": _float, "str": _text, "seq": _list, "map": _map
-}.items():  # fmt: skip
+_CONSTRUCTORS: dict[str, Any] = {
+    "null": _null,
+    "bool": _bool,
+    "int": _int,
+    "float": _float,
+    "str": _text,
+    "seq": _list,
+    "map": _map,
+}
+for _tag, _constructor in _CONSTRUCTORS.items():
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _constructor)
 _Loader.add_constructor(None, _unknown)
 
 
 def read_yaml(path: Path) -> Any:
-    """The document of a YAML file; None where it is empty.
+    """Read the document of a YAML file; None if the file is empty.
 
-    Raises FileNotFoundError where there is no such file, and RefsrError naming the file and the line at fault.
+    Raises:
+        FileNotFoundError: There is no such file.
+        RefsrError: The file is invalid; names the file and the line.
     """
     text = ""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise RefsrError(f"{path}: more than {MAX_BYTES} bytes, which no file of parameters has")
-        text = data.decode("utf-8-sig")
+        text = _read(path)
         _require_flat(text, path)
-        loader = _Loader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            _count(node, {}, set())
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
+        return _document(text)
     except FileNotFoundError:
         raise
     except yaml.MarkedYAMLError as error:
-        raise RefsrError(f"{path}: cannot be read as YAML: {_explained(error, text)}") from None
+        fault = _explained(error, text)
+        raise RefsrError(f"{path}: cannot be read as YAML: {fault}") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RefsrError(f"{path}: cannot be read as YAML: {error}") from error
 
 
+def _read(path: Path) -> str:
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise RefsrError(f"{path}: more than {MAX_BYTES} bytes, too large for a file of parameters")
+    return data.decode("utf-8-sig")
+
+
+def _document(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {}, set())
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
 def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
-    """What is wrong and where, without the lines themselves: they may hold a secret."""
+    """The fault and its place, without the lines themselves, which may contain a secret."""
     mark = error.problem_mark or error.context_mark
     what = ", ".join(each for each in (error.context, error.problem) if each)
     if mark is None:
@@ -156,19 +176,21 @@ def _explained(error: yaml.MarkedYAMLError, text: str) -> str:
 
 
 def _require_flat(text: str, path: Path) -> None:
-    """Refuse deep nesting before anything recurses into it; reading stops at the first level too many."""
+    """Refuse deep nesting before a function recurses into it."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
             line = event.start_mark.line + 1 if event.start_mark else 0
-            raise RefsrError(f"{path}:{line}: more than {MAX_DEPTH} levels of lists and mappings; write it flat")
+            fault = f"more than {MAX_DEPTH} levels of lists and mappings"
+            raise RefsrError(f"{path}:{line}: {fault}; nest less")
 
 
 def _count(node: yaml.Node, known: dict[yaml.Node, int], above: set[yaml.Node]) -> int:
-    """The values in a node, those of an alias each time it is used."""
+    """The number of values in a node; an alias counts each time it is used."""
     if node in above:
-        raise _fault(node, "an alias that holds itself")
+        raise _fault(node, "an alias that contains itself")
     if node not in known:
         children: list[yaml.Node] = []
         if isinstance(node, yaml.MappingNode):
@@ -181,8 +203,8 @@ def _count(node: yaml.Node, known: dict[yaml.Node, int], above: set[yaml.Node]) 
     return known[node]
 
 
-def _fault(node: yaml.Node, what: str) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+def _fault(node: yaml.Node, message: str) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, message, node.start_mark)
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What a step may report while it runs. `services.tracking` sends it to MLflow; NullTracker drops it."""
+"""What a step reports while it runs; integrations.tracking sends it to MLflow."""
 
 import os
 from collections.abc import Mapping
@@ -17,29 +17,29 @@ def tracking_uri() -> str:
 
 
 class Tracker(Protocol):
-    """A sink for what one tracked run shows; every call may be made any number of times."""
+    """Records the results of one run; every method may be called any number of times."""
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record named numbers, at a training step or for the run as a whole."""
 
     def image(self, image: "np.ndarray", key: str, step: int | None = None) -> None:
-        """Record a picture, (H, W, 3) uint8 RGB, under `key` at `step`."""
+        """Record an image, (H, W, 3) uint8 RGB, as `key` at `step`."""
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file or a whole folder with the run."""
+        """Copy a file or a whole folder into the run."""
 
     def tags(self, values: Mapping[str, str]) -> None:
-        """Attach searchable facts to the run."""
+        """Set tags, by which runs can be searched."""
 
 
 class NullTracker:
-    """A tracker that keeps nothing: for tests, and for every process but the first of a distributed training."""
+    """Drops everything: for tests, and for all but the first process of a distributed training."""
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Drop the numbers."""
 
     def image(self, image: "np.ndarray", key: str, step: int | None = None) -> None:
-        """Drop the picture."""
+        """Drop the image."""
 
     def artifact(self, path: Path, folder: str = "") -> None:
         """Drop the file."""

@@ -25,7 +25,7 @@ def pytest_runtest_protocol() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store with its tables and nothing in them; to make one takes seconds."""
-    from refsr.integrations.tracking import open_store
+    from refsr.integrations.mlflow_store import open_store
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     open_store(f"sqlite:///{path}")

@@ -33,8 +33,8 @@ import torch  # noqa: F401
 
 from refsr import steps
 from refsr.config import SECTIONS, Section
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import Registry
-from refsr.integrations.tracking import open_store
 from refsr.io.marker import MARKER
 from refsr.steps.register import promote
 

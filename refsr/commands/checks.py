@@ -38,7 +38,7 @@ def doctor(options: Options) -> None:
         findings.append(finding)
         if not options.json:
             todo = f"\n{'':<15} {finding.todo}" if finding.todo else ""
-            print(f"{finding.state:<4} {finding.check:<10} {finding.told}{todo}", flush=True)
+            print(f"{finding.state:<4} {finding.check:<10} {finding.message}{todo}", flush=True)
     if options.json:
         print(json.dumps([finding._asdict() for finding in findings], indent=2))
     failed = [finding.check for finding in findings if finding.state == "fail"]

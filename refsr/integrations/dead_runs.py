@@ -1,9 +1,9 @@
-"""Runs whose process died without a word (SIGKILL, power, out of memory): found and closed as KILLED.
+"""Close runs whose process was killed (SIGKILL, power loss, out of memory).
 
-Each run carries the tags of `process_tags`. A run that is still RUNNING is an orphan where its
-machine is this one and its process is gone, or where this very task of a pipeline is tried again.
-A model that such a run was logging is PENDING for ever: it is set FAILED.
-What cannot be known (a process of another machine, or of another PID namespace) is left alone.
+`process_tags` identifies the process of a run. A run that is still RUNNING counts as dead if
+its process was on this machine and is gone, or if the same task of a pipeline runs again.
+A model that such a run was logging stays PENDING; it is set to FAILED.
+Runs of other machines and of other PID namespaces are left alone: their state is unknown.
 """
 
 import contextlib
@@ -14,18 +14,30 @@ import uuid
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from refsr.integrations.mlflow_store import MISSING, ignored
+from refsr.integrations.processes import is_alive
+
+# Tags of a run.
 HOST, BOOT, SPACE = "process.host", "process.boot", "process.namespace"
 PID, STARTED, TASK = "process.pid", "process.started", "process.task"
 ERROR = "the process ended without closing its run (killed, or the machine went down)"
+_ENDED = ("FINISHED", "FAILED", "KILLED")
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_PAGE = 1000  # runs a query returns
+_PAGE = 1000  # runs that a query returns
+
+
+class LeftOpen(NamedTuple):
+    """What dead processes left open in a store, by id."""
+
+    runs: list[str]  # RUNNING
+    models: list[str]  # PENDING
 
 
 @cache
 def _host() -> dict[str, str]:
-    """This machine and its present boot, as hashes: a store is shared, a host's name is not."""
+    """Hashes of this machine and of its boot: stores are shared, so no host name is stored."""
     names = [socket.gethostname(), str(uuid.getnode())]
     with contextlib.suppress(OSError):
         names.append(Path("/etc/machine-id").read_text().strip())
@@ -34,58 +46,65 @@ def _host() -> dict[str, str]:
 
 
 def process_tags(task: str = "") -> dict[str, str]:
-    """What identifies the present process; `task`, where there is one, is its task in a pipeline."""
+    """The tags that identify this process, and its task in a pipeline if there is one."""
     pid = os.getpid()
     tags = {SPACE: _namespace(), PID: str(pid), STARTED: _start_time(pid)}
     return _host() | tags | ({TASK: task} if task else {})
 
 
 def task_key(pipeline: str | None, stage: str, *outputs: str) -> str:
-    """A task of a pipeline, the same in each try: its pods get the same output paths. "" without."""
+    """The key of a pipeline's task, equal in each retry; "" outside a pipeline.
+
+    All pods of a task get the same output paths, so these identify it.
+    """
     return _hash(pipeline, stage, *outputs) if pipeline else ""
 
 
-def orphans(client: Any, experiments: list[str], task: str = "") -> list[str]:
-    """Ids of the RUNNING runs whose process is gone; all earlier runs of `task` count as such."""
-    ours = _running(client, experiments, HOST, _host()[HOST])
-    found = [run.info.run_id for run in ours if _is_dead(run.data.tags)]
-    tries = _running(client, experiments, TASK, task) if task else []
-    return list(dict.fromkeys([*found, *(run.info.run_id for run in tries)]))
+def left_open(client: Any, experiments: list[str], task: str = "") -> LeftOpen:
+    """Find the runs and models of dead processes.
+
+    Args:
+        client: MLflow's client of the store.
+        experiments: Ids of the experiments to search.
+        task: A key of `task_key`: its earlier runs count as dead on any machine.
+
+    Returns:
+        The runs that are RUNNING and the models that are PENDING, though their process is gone.
+    """
+    here = _running(client, experiments, HOST, _host()[HOST])
+    dead = [run for run in here if _is_dead(run.data.tags)]
+    if task:
+        dead += _running(client, experiments, TASK, task)
+    runs = list(dict.fromkeys(run.info.run_id for run in dead))
+    return LeftOpen(runs, _unfinished_models(client, experiments, runs))
 
 
-def close(client: Any, runs: list[str]) -> None:
-    """Set these runs KILLED, and say why in their tag `error`."""
-    for run in runs:
+def close(client: Any, left: LeftOpen) -> None:
+    """Set the runs to KILLED, with the reason in their tag `error`, and the models to FAILED."""
+    for run in left.runs:
         client.set_tag(run, "error", ERROR)
         client.set_terminated(run, "KILLED")
-
-
-def unfinished_models(client: Any, experiments: list[str], dead: list[str]) -> list[str]:
-    """Ids of the PENDING models whose run has ended, or is one of `dead`."""
-    found = []
-    for model in _pending(client, experiments):
-        run = model.source_run_id
-        if run and (run in dead or _has_ended(client, run)):
-            found.append(model.model_id)
-    return found
-
-
-def fail_models(client: Any, models: list[str]) -> None:
-    """Set these models FAILED."""
-    for model in models:
+    for model in left.models:
         client.finalize_logged_model(model, "FAILED")
 
 
-def _pending(client: Any, experiments: list[str]) -> Iterator[Any]:
-    from mlflow import MlflowException
+def _unfinished_models(client: Any, experiments: list[str], dead: list[str]) -> list[str]:
+    """Ids of the PENDING models whose run has ended, or is one of `dead`."""
+    unfinished = []
+    for model in _pending(client, experiments):
+        run = model.source_run_id
+        if run and (run in dead or _has_ended(client, run)):
+            unfinished.append(model.model_id)
+    return unfinished
 
+
+def _pending(client: Any, experiments: list[str]) -> Iterator[Any]:
     token = None
     while experiments:
-        try:
+        page: Any = None
+        with ignored("ENDPOINT_NOT_FOUND"):  # a server older than logged models
             page = client.search_logged_models(experiments, page_token=token)
-        except MlflowException as error:
-            if error.error_code != "ENDPOINT_NOT_FOUND":  # a server older than such models
-                raise
+        if page is None:
             return
         yield from (model for model in page if str(model.status) == "PENDING")
         token = page.token
@@ -94,23 +113,21 @@ def _pending(client: Any, experiments: list[str]) -> Iterator[Any]:
 
 
 def _has_ended(client: Any, run: str) -> bool:
-    from mlflow import MlflowException
-
-    try:
-        return str(client.get_run(run).info.status) in ("FINISHED", "FAILED", "KILLED")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
+    status = ""
+    with ignored(MISSING):
+        status = str(client.get_run(run).info.status)
+    return status in _ENDED
 
 
 def _running(client: Any, experiments: list[str], tag: str, value: str) -> list[Any]:
+    if not experiments:
+        return []
     where = f"attributes.status = 'RUNNING' and tags.`{tag}` = '{value}'"
-    return list(client.search_runs(experiments, where, max_results=_PAGE)) if experiments else []
+    return list(client.search_runs(experiments, where, max_results=_PAGE))
 
 
 def _is_dead(tags: dict[str, str]) -> bool:
-    """Whether the process of these tags, of this machine, is known to have ended."""
+    """Whether the process of these tags, which was on this machine, is known to have ended."""
     if tags.get(BOOT) != _host()[BOOT]:
         return True
     pid = tags.get(PID, "")
@@ -120,31 +137,22 @@ def _is_dead(tags: dict[str, str]) -> bool:
 
 
 def _start_time(pid: int) -> str:
-    """When a process started, in clock ticks since boot; "" for one that is gone or a zombie.
+    """The start of a process in clock ticks since boot; "" if it is gone or a zombie.
 
-    Where there is no /proc, "alive" or "".
+    Without /proc it is "alive" or "".
     """
     if not Path("/proc/self/stat").is_file():
-        return "alive" if _answers(pid) else ""
+        return "alive" if is_alive(pid) else ""
     try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
+    state, *fields = stat.rpartition(")")[2].split()
     return "" if state in "ZX" else fields[18]
 
 
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
 def _namespace() -> str:
-    """The PID namespace: the same number is another process in another container."""
+    """The PID namespace: in another container, the same number is another process."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:

@@ -1,4 +1,4 @@
-"""Which DVC commands are at work in a repository: DVC's own locks in `.dvc/tmp`, read and left as they are."""
+"""Which DVC commands are running in a repository, read from DVC's own locks in `.dvc/tmp`."""
 
 import contextlib
 import fcntl
@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from refsr.integrations.processes import is_alive
 
 _PROGRAM = re.compile(r"^(\S*python\S*\s+(-m\s+)?)?\S*\bdvc(/__main__\.py)?(?=\s|$)")
 
@@ -20,32 +22,37 @@ class Holder(NamedTuple):
 
 
 def busy(folder: Path) -> str:
-    """One message about the DVC commands at work in the repository of `folder`; "" where there is none."""
-    found = holders(folder)
-    if not found:
+    """A message about the DVC commands running in the repository of `folder`; "" if none is."""
+    running = holders(folder)
+    if not running:
         return ""
-    who = ", ".join(f"process {each.pid} (`{each.command}`)" for each in found)
-    pids = " ".join(str(each.pid) for each in found)
+    commands = ", ".join(f"process {each.pid} (`{each.command}`)" for each in running)
+    pids = " ".join(str(each.pid) for each in running)
     return (
-        f"another DVC command is at work in {repository(folder)} and holds DVC's lock: {who}; "
+        f"another DVC command is running in {repository(folder)} and holds DVC's lock: {commands}; "
         f"wait for its end, or stop it with `kill {pids}`, then run again"
     )
 
 
 def repository(folder: Path) -> Path | None:
-    """The DVC repository that holds a folder."""
-    place = folder.absolute()
-    return next((each for each in (place, *place.parents) if (each / ".dvc").is_dir()), None)
+    """The DVC repository that contains a folder."""
+    path = folder.absolute()
+    parents = (path, *path.parents)
+    return next((each for each in parents if (each / ".dvc").is_dir()), None)
 
 
 def holders(folder: Path) -> list[Holder]:
-    """The processes that hold the lock of the repository or of single outputs; a dead one's lock DVC removes itself."""
+    """The living processes that hold the lock of the repository or of an output, by id.
+
+    DVC itself removes the locks of dead processes.
+    """
     top = repository(folder)
     if top is None:
         return []
     locks = top / ".dvc" / "tmp"
-    found = {each.pid: each for each in (*_of_repository(locks / "lock"), *_of_outputs(locks / "rwlock"))}
-    return [each for pid, each in sorted(found.items()) if pid != os.getpid() and _is_alive(pid)]
+    named = [*_of_repository(locks / "lock"), *_of_outputs(locks / "rwlock")]
+    by_pid = {each.pid: each for each in named if each.pid != os.getpid()}
+    return [each for pid, each in sorted(by_pid.items()) if is_alive(pid)]
 
 
 def _of_repository(lock: Path) -> Iterator[Holder]:
@@ -56,7 +63,7 @@ def _of_repository(lock: Path) -> Iterator[Holder]:
         with contextlib.suppress(OSError, ValueError):
             pid = int(lock.read_text(encoding="utf-8").split()[0])
             yield Holder(pid, _short(_command_line(pid)))
-    except OSError:  # no lock was ever taken here, or the disk has none
+    except OSError:  # never locked, or the disk has no locks
         return
 
 
@@ -65,9 +72,10 @@ def _of_outputs(lock: Path) -> Iterator[Holder]:
         document = json.loads(lock.read_text(encoding="utf-8"))
         writers = list(document.get("write", {}).values())
         readers = [each for some in document.get("read", {}).values() for each in some]
-        yield from [Holder(int(each["pid"]), _short(str(each["cmd"]))) for each in (*writers, *readers)]
+        for each in (*writers, *readers):
+            yield Holder(int(each["pid"]), _short(str(each["cmd"])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return  # DVC itself explains a damaged one
+        return  # DVC itself reports a damaged file
 
 
 def _short(command: str) -> str:
@@ -76,16 +84,7 @@ def _short(command: str) -> str:
 
 def _command_line(pid: int) -> str:
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return "dvc"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
+    return arguments.replace(b"\0", b" ").decode(errors="replace").strip()

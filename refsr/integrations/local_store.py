@@ -1,9 +1,4 @@
-"""The SQLite file of a local MLflow store: made whole or not at all, and mended when its folder has moved.
-
-MLflow writes absolute locations of artifacts into the store. The table `refsr_store` says where the store lay when they
-were written. If it lies elsewhere now, all locations below the old folder are rewritten in one transaction, so that a
-copy of a project never reads or writes in the folder of the original.
-"""
+"""The SQLite file of a local MLflow store: created completely or not at all."""
 
 import atexit
 import contextlib
@@ -16,23 +11,26 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from refsr.errors import RefsrError
+from refsr.integrations.moved_store import (
+    ARTIFACTS,
+    connected,
+    correct_paths,
+    record,
+    recorded,
+)
 from refsr.io.paths import checked_path
 from refsr.redaction import hide
 
 PREFIX = "sqlite:///"
-ARTIFACTS = "mlruns"  # the folder beside the store
-RECORD = "refsr_store"  # our table: one row, the real path of the store
-_LOCATIONS = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("model_versions", "source"),
-    ("model_versions", "storage_location"),
-    ("logged_models", "artifact_location"),
-    ("trace_tags", "value"),
-)
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+
+
+def store_error(uri: str, reason: object) -> RefsrError:
+    """An error about a store: its URI without the password, then what is wrong."""
+    return RefsrError(f"tracking store {hide(uri)}: {reason}")
 
 
 def store_file(uri: str) -> Path | None:
@@ -44,44 +42,58 @@ def store_file(uri: str) -> Path | None:
 
 
 def require_expanded(uri: str) -> str:
-    """The URI itself. Raises RefsrError where the path of a local store begins with `~`, which no driver expands."""
+    """Return the URI.
+
+    Raises:
+        RefsrError: The path of a local store begins with `~`, which no driver expands.
+    """
     path = uri.removeprefix(PREFIX).removeprefix("file://")
     if path.startswith("~"):
         try:
             checked_path(path)
         except ValueError as error:
-            raise RefsrError(f"tracking store {hide(uri)}: {error}") from error
+            raise store_error(uri, error) from error
     return uri
 
 
 def artifact_root(path: Path) -> Path:
-    """Where artifacts of new experiments go: beside the store."""
+    """The folder of artifacts of new experiments, beside the store."""
     return Path(os.path.realpath(path)).parent / ARTIFACTS
 
 
 def require_file(uri: str) -> None:
-    """Raises RefsrError where a local store is no file, which MLflow would try to open for minutes."""
+    """Check that the path of a local store is a file; MLflow would retry for minutes.
+
+    Raises:
+        RefsrError: The path exists and is not a file.
+    """
     path = store_file(uri)
     if path is not None and path.exists() and not path.is_file():
-        raise RefsrError(f"tracking store {path}: no file; move it, or set MLFLOW_TRACKING_URI to another")
+        raise store_error(str(path), "not a file; move it, or set MLFLOW_TRACKING_URI to another")
 
 
 def require_existing(uri: str) -> None:
-    """Only a tracked run makes a new SQLite file; to look for a model in the wrong folder leaves none behind."""
+    """Check that a local store exists: only a tracked run creates one.
+
+    Raises:
+        RefsrError: There is no file at the path of a local store.
+    """
     require_file(require_expanded(uri))
     path = Path(uri.removeprefix(PREFIX))
     if uri.startswith(PREFIX) and not path.is_file():
         raise RefsrError(
-            f"{path}: no model registry here, and so no champion yet; run the pipeline first (`make demo` or "
-            "`dvc repro`), go to the folder where it ran, or set MLFLOW_TRACKING_URI"
+            f"{path}: no model registry here, and so no champion yet; run the pipeline first "
+            "(`make demo` or `dvc repro`), go to the folder where it ran, or set "
+            "MLFLOW_TRACKING_URI"
         )
 
 
 def prepare(uri: str) -> str:
-    """Have the store of this URI made or mended; returns the URI to open.
+    """Create the store of this URI, or correct its paths; return the URI to open.
 
-    A store that may not be written to is left as it is, and the URI returned refuses writes. If it was moved, the URI
-    is that of a mended temporary copy. Files that are no store are left to MLflow, which explains them.
+    A read-only store is not changed, and the returned URI refuses writes. If it has moved, the
+    returned URI is that of a corrected temporary copy. A file that is not a store is left to
+    MLflow, which reports it.
     """
     path = store_file(uri)
     if path is None or not path.absolute().parent.is_dir():
@@ -91,61 +103,74 @@ def prepare(uri: str) -> str:
     here = os.path.realpath(path)
     try:
         if not is_read_only(path):
-            _mend(path, here)
+            correct_paths(path, here)
             return uri
-        return _read_only_uri(path if _recorded(path) == here else _mended_copy(path, here))
+        is_in_place = recorded(path) == here
+        return _read_only_uri(path if is_in_place else _corrected_copy(path, here))
     except sqlite3.DatabaseError:
         return uri
 
 
 def is_read_only(path: Path) -> bool:
-    """Whether the store or its folder may not be written to. For root, permissions count too."""
+    """Whether the store or its folder is read-only; permissions count for root too."""
     path = Path(os.path.realpath(path))
-    return any(not place.stat().st_mode & 0o222 or not os.access(place, os.W_OK) for place in (path, path.parent))
+    return any(_is_protected(each) for each in (path, path.parent))
+
+
+def _is_protected(path: Path) -> bool:
+    return not path.stat().st_mode & 0o222 or not os.access(path, os.W_OK)
 
 
 def way_out(uri: str) -> str:
-    """What to do about a local store that cannot be opened; empty where nothing is known."""
+    """What to do about a local store that cannot be opened; "" if nothing is known."""
     path = store_file(uri)
     if path is None or not path.is_file():
         return ""
     try:
-        with _connected(path) as store:
-            tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if not tables:
-                return ""
-            held = [table for table in ("runs", "registered_models") if table in tables and _rows(store, table)]
+        with connected(path) as store:
+            tables = {name for (name,) in store.execute(_TABLES)}
+            named = [name for name in ("runs", "registered_models") if name in tables]
+            filled = [name for name in named if _rows(store, name)]
     except sqlite3.DatabaseError:
-        return f"restore {path} from a back-up, or move it away: the next stage makes a new, empty one"
-    if held:
+        return f"restore {path} from a back-up, or move it away: the next stage creates a new one"
+    if not tables:
+        return ""
+    if filled:
         return f"it holds runs or models: back up {path}, then run `mlflow db upgrade {uri}`"
-    return f"it was left unfinished when it was made, and holds no run: `mv {path} {path}.broken`, then run again"
+    move = f"`mv {path} {path}.broken`"
+    return f"it was left unfinished when it was created, and holds no run: {move}, then run again"
 
 
 def _rows(store: sqlite3.Connection, table: str) -> int:
-    return int(store.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - our own names
+    query = f"SELECT count(*) FROM {table}"  # noqa: S608 - a name of this module
+    return int(store.execute(query).fetchone()[0])
 
 
 def _create(path: Path) -> None:
-    """Make the store beside its place and give it its name last; of several processes one does so."""
+    """Create the store under a temporary name, then rename it; one of several processes does."""
     folder = Path(os.path.realpath(path)).parent
     with _lock(folder) as is_locked:
         if path.exists() and path.stat().st_size:
             return
         if is_locked:
-            for left in folder.glob(f".{path.name}.*.partial*"):  # of processes killed here
-                left.unlink(missing_ok=True)
+            _remove_partial(folder, path.name)
         partial = folder / f".{path.name}.{secrets.token_hex(8)}.partial"
         try:
-            _make_tables(partial, artifact_root(path))
-            with _connected(partial) as store:
-                _record(store, os.path.realpath(path))
+            _create_tables(partial, artifact_root(path))
+            with connected(partial) as store:
+                record(store, os.path.realpath(path))
             _put_in_place(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
 
-def _make_tables(path: Path, root: Path) -> None:
+def _remove_partial(folder: Path, name: str) -> None:
+    """Remove what killed processes left; the folder is locked."""
+    for left in folder.glob(f".{name}.*.partial*"):
+        left.unlink(missing_ok=True)
+
+
+def _create_tables(path: Path, root: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore(f"{PREFIX}{path}", str(root))
@@ -157,7 +182,7 @@ def _put_in_place(partial: Path, path: Path) -> None:
         partial.replace(path)
         return
     try:
-        os.link(partial, path)  # refuses to replace what another process has made
+        os.link(partial, path)  # does not replace what another process has created
     except FileExistsError:
         return
     except OSError:  # a disk without hard links
@@ -166,7 +191,7 @@ def _put_in_place(partial: Path, path: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
-    """Lock a folder against others that make a store in it; False where the disk cannot lock folders."""
+    """Lock a folder while a store is created in it; yield False if the disk has no locks."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -179,82 +204,12 @@ def _lock(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-@contextlib.contextmanager
-def _connected(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
-    uri = f"file:{quote(str(path.absolute()))}?mode={mode}"
-    with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None)) as store:
-        yield store
-
-
-def _recorded(path: Path) -> str | None:
-    with _connected(path, "ro") as store:
-        return _read_record(store)
-
-
-def _read_record(store: sqlite3.Connection) -> str | None:
-    known = store.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (RECORD,)).fetchone()
-    row = store.execute(f"SELECT place FROM {RECORD}").fetchone() if known else None  # noqa: S608
-    return str(row[0]) if row else None
-
-
-def _record(store: sqlite3.Connection, place: str) -> None:
-    store.execute(f"CREATE TABLE IF NOT EXISTS {RECORD} (place TEXT NOT NULL)")
-    store.execute(f"DELETE FROM {RECORD}")  # noqa: S608
-    store.execute(f"INSERT INTO {RECORD} VALUES (?)", (place,))  # noqa: S608
-
-
-def _mend(path: Path, here: str) -> None:
-    """Rewrite the locations of a store that lies at `here` now, if it lay elsewhere before."""
-    if _recorded(path) == here:
-        return
-    with _connected(path) as store:
-        store.execute("BEGIN IMMEDIATE")
-        recorded = _read_record(store)
-        if recorded != here and _columns(store, "experiments"):
-            old = str(Path(recorded).parent) if recorded else _first_root(store, Path(here))
-            new = str(Path(here).parent)
-            if old and old != new:
-                _rewrite(store, old, new)
-            _record(store, here)
-        store.execute("COMMIT")
-
-
-def _first_root(store: sqlite3.Connection, here: Path) -> str | None:
-    """The folder that a store without a record was made in, if its artifacts moved with it; else None."""
-    row = store.execute("SELECT artifact_location FROM experiments ORDER BY experiment_id LIMIT 1").fetchone()
-    location = str(row[0]) if row else ""
-    if location.startswith("file://"):
-        location = unquote(location.removeprefix("file://"))
-    root, found, _ = location.rpartition(f"/{ARTIFACTS}/")
-    if not found or not Path(root).is_absolute():
-        return None
-    is_copy = (here.parent / ARTIFACTS).is_dir() or (Path(root) / here.name).exists() or not Path(root).exists()
-    return root if is_copy else None
-
-
-def _rewrite(store: sqlite3.Connection, old: str, new: str) -> None:
-    spellings = {(old, new), (quote(old), quote(new))}
-    pairs = {(scheme + before, scheme + after) for scheme in ("", "file://") for before, after in spellings}
-    for table, column in _LOCATIONS:
-        if column not in _columns(store, table):
-            continue
-        for before, after in pairs:
-            store.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608
-                (after, len(before) + 1, len(before) + 1, before + "/"),
-            )
-
-
-def _columns(store: sqlite3.Connection, table: str) -> set[str]:
-    return {str(row[1]) for row in store.execute(f"PRAGMA table_info({table})")}
-
-
-def _mended_copy(path: Path, here: str) -> Path:
+def _corrected_copy(path: Path, here: str) -> Path:
     folder = tempfile.mkdtemp(prefix="refsr-store-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     copy = Path(folder) / path.name
     shutil.copyfile(path, copy)
-    _mend(copy, here)
+    correct_paths(copy, here)
     copy.chmod(stat.S_IRUSR)
     return copy
 

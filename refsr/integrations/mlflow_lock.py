@@ -1,10 +1,10 @@
-"""A lock that every client of one MLflow store sees: a registered model whose name is unique in the store.
+"""A lock that every client of one MLflow store sees: a registered model of a unique name.
 
-MLflow has no compare-and-set. The store refuses a second registered model of the same name, on SQLite, PostgreSQL and a
-server alike, so whoever creates it holds the lock.
+MLflow has no compare-and-set. Every store (SQLite, PostgreSQL, a server) refuses a second
+registered model of the same name, so the process that creates it holds the lock.
 
-A holder keeps the lock for a lease of EXPIRY seconds. One that is paused for longer may lose it to another, so it asks
-`Held.require` before each write, and is asked once more after the last: it never ends as if it had won.
+A holder keeps the lock for a lease of EXPIRY seconds. A process that is paused for longer may
+lose it, so it calls `Held.require` before each write and once more after the last.
 """
 
 import contextlib
@@ -14,26 +14,27 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from refsr.errors import RefsrError
+from refsr.integrations.mlflow_store import MISSING, ignored
+from refsr.integrations.processes import is_alive
 
-EXPIRY = 30.0  # seconds after which a lock that does not change hands counts as left by a dead process
-PAUSE = 0.1  # seconds between two looks
-WAIT = 120.0  # seconds
-_SAFE = 0.8  # of a lease: what comes later may reach the store too late
-_TAKEN, _MISSING = "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"
+EXPIRY = 30.0  # seconds after which a lock of one holder counts as left by a dead process
+PAUSE = 0.1  # seconds between two attempts
+WAIT = 120.0  # seconds to wait for the lock
+_SAFE = 0.8  # share of a lease: a later write may reach the store too late
+_TAKEN = "RESOURCE_ALREADY_EXISTS"  # MLflow's error code
 
 
 class Held:
-    """A lock that this process took.
+    """A lock that this process holds.
 
     Args:
         client: MLflow's client of the store.
         name: The name of the lock.
-        tokens: Who created each number of it: stale holders first, this process last.
-        taken: When this process began to create its own, by `_now`.
+        tokens: The holder of each number of the lock: stale holders first, this process last.
+        taken: When this process began to create its own number, by `_now`.
     """
 
     def __init__(self, client: Any, name: str, tokens: list[str], taken: float) -> None:
@@ -46,22 +47,24 @@ class Held:
         """Check that no other process can hold the lock. Call it right before each write.
 
         Raises:
-            RefsrError: The lease has ended, or the lock is another's; `after` says what was written.
+            RefsrError: The lease has ended, or another process holds the lock. `after` says what
+                was written.
         """
         number = len(self._tokens) - 1
-        lasts = _now() - self._taken < EXPIRY * _SAFE
-        if lasts and _holder(self._client, _numbered(self._name, number)) == self._tokens[-1]:
+        is_valid = _now() - self._taken < EXPIRY * _SAFE
+        if is_valid and _holder(self._client, self._name, number) == self._tokens[-1]:
             return
         raise LeaseLostError(
-            f"this process was paused for too long while it changed {self._name!r} (a lease lasts {EXPIRY:.0f} s), "
-            f"and another may have changed it meanwhile: {after}; run the command again, which compares anew"
+            f"this process was paused for too long while it changed {self._name!r} (a lease lasts "
+            f"{EXPIRY:.0f} s), and another process may have changed it meanwhile: {after}; run "
+            "the command again, which compares anew"
         )
 
     def release(self) -> None:
-        """Delete the lock, and the stale ones below it; what others hold by now stays."""
+        """Delete the lock and the stale ones below it, unless others hold them by now."""
         for number, token in enumerate(self._tokens):
-            if _holder(self._client, _numbered(self._name, number)) == token:
-                _delete(self._client, _numbered(self._name, number))
+            if _holder(self._client, self._name, number) == token:
+                _delete(self._client, self._name, number)
 
 
 class LeaseLostError(RefsrError):
@@ -70,20 +73,20 @@ class LeaseLostError(RefsrError):
 
 @contextlib.contextmanager
 def locked(client: Any, name: str) -> Iterator[Held]:
-    """Hold the lock `name` of a store while the block runs; the block must end well within EXPIRY.
+    """Hold the lock `name` of a store while the block runs; it must end well within EXPIRY.
 
-    A stale lock is not deleted, which two processes could do to each other's: the next number is created instead. Its
-    holder alone deletes the stale ones, in ascending order. A holder that lost its lease deletes nothing: its own
-    number still keeps newcomers from the numbers below the one that is held now.
+    A stale lock is not deleted, because two processes could delete each other's. The next number
+    is created instead; its holder alone deletes the stale ones, in ascending order. A holder that
+    lost its lease deletes nothing: its number still keeps others from the numbers below.
 
     Raises:
-        RefsrError: Others hold the lock for WAIT seconds, or this process lost it to another.
+        RefsrError: Others hold the lock for WAIT seconds, or this process lost it.
     """
     token = {"id": secrets.token_hex(8), "host": socket.gethostname(), "pid": os.getpid()}
     held = _take(client, name, json.dumps(token))
     try:
         yield held
-        held.require("look which version is champion now")
+        held.require("check which version is champion now")
     except LeaseLostError:
         raise
     except BaseException:
@@ -94,73 +97,80 @@ def locked(client: Any, name: str) -> Iterator[Held]:
     held.release()
 
 
+class _Seen:
+    """The holders of the numbers of a lock, and since when each holds it by our own clock."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, float]] = {}
+
+    def is_stale(self, number: int, holder: str) -> bool:
+        """Whether the holder is dead, or has not changed for EXPIRY seconds."""
+        if number not in self._seen or self._seen[number][0] != holder:
+            self._seen[number] = holder, time.monotonic()
+        return _is_dead(holder) or time.monotonic() - self._seen[number][1] > EXPIRY
+
+    def below(self, number: int) -> list[str]:
+        """The holders of all lower numbers, which were stale."""
+        return [self._seen[lower][0] for lower in range(number)]
+
+
 def _take(client: Any, name: str, token: str) -> Held:
-    """Create the lock, after every lower number turned out to be stale."""
+    """Create the lowest number of the lock of which all lower ones are stale."""
     end = time.monotonic() + WAIT
-    seen: dict[int, tuple[str, float]] = {}  # number -> who held it, since when by our own clock
-    number = 0
+    seen, number = _Seen(), 0
     while time.monotonic() < end:
         began = _now()
-        if _create(client, _numbered(name, number), token):
-            stale = [seen[lower][0] for lower in range(number)]
-            if all(_holder(client, _numbered(name, lower)) == who for lower, who in enumerate(stale)):
+        if _create(client, name, number, token):
+            stale = seen.below(number)
+            if _hold(client, name, stale):
                 return Held(client, name, [*stale, token], began)
-            _delete(client, _numbered(name, number))
-            number, seen = 0, {}
+            _delete(client, name, number)
+            seen, number = _Seen(), 0
             continue
-        holder = _holder(client, _numbered(name, number))
+        holder = _holder(client, name, number)
         if holder is None:  # released in between
-            number, seen = 0, {}
-            continue
-        if number not in seen or seen[number][0] != holder:
-            seen[number] = holder, time.monotonic()
-        if _is_dead(holder) or time.monotonic() - seen[number][1] > EXPIRY:
+            seen, number = _Seen(), 0
+        elif seen.is_stale(number, holder):
             number += 1
-            continue
-        time.sleep(PAUSE)
-    raise RefsrError(f"another process changes the champion since {WAIT:.0f} s; run again once it has ended")
+        else:
+            time.sleep(PAUSE)
+    reason = f"another process is changing the champion for {WAIT:.0f} s"
+    raise RefsrError(f"{reason}; run again when it has ended")
+
+
+def _hold(client: Any, name: str, holders: list[str]) -> bool:
+    """Whether each number of the lock is held by its entry in `holders`."""
+    return all(_holder(client, name, number) == each for number, each in enumerate(holders))
 
 
 def _now() -> float:
-    """Seconds by a clock that goes on while the machine sleeps, where there is one."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    """Seconds of a clock that also runs while the machine sleeps, if there is one."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 def _numbered(name: str, number: int) -> str:
     return f"{name}.lock-{number}"
 
 
-def _create(client: Any, name: str, token: str) -> bool:
-    from mlflow import MlflowException
-
-    try:
-        client.create_registered_model(name, description=token)
-    except MlflowException as error:
-        if error.error_code not in (_TAKEN, _MISSING):  # missing: released while the store looked at it
-            raise
-        return False
-    return True
+def _create(client: Any, name: str, number: int, token: str) -> bool:
+    model: Any = None
+    with ignored(_TAKEN, MISSING):  # missing: released while the store looked at it
+        model = client.create_registered_model(_numbered(name, number), description=token)
+    return model is not None
 
 
-def _holder(client: Any, name: str) -> str | None:
-    from mlflow import MlflowException
-
-    try:
-        return str(client.get_registered_model(name).description)
-    except MlflowException as error:
-        if error.error_code != _MISSING:
-            raise
-        return None
+def _holder(client: Any, name: str, number: int) -> str | None:
+    model: Any = None
+    with ignored(MISSING):
+        model = client.get_registered_model(_numbered(name, number))
+    return None if model is None else str(model.description)
 
 
-def _delete(client: Any, name: str) -> None:
-    from mlflow import MlflowException
-
-    try:
-        client.delete_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != _MISSING:
-            raise
+def _delete(client: Any, name: str, number: int) -> None:
+    with ignored(MISSING):
+        client.delete_registered_model(_numbered(name, number))
 
 
 def _is_dead(holder: str) -> bool:
@@ -170,4 +180,4 @@ def _is_dead(holder: str) -> bool:
         host, pid = str(document["host"]), int(document["pid"])
     except (ValueError, KeyError, TypeError):
         return False
-    return host == socket.gethostname() and Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists()
+    return host == socket.gethostname() and not is_alive(pid)

@@ -1,4 +1,4 @@
-"""What a version is in MLflow: a pyfunc model without any pickle, which a module of this package loads."""
+"""A version as a model of MLflow: a pyfunc without pickle, loaded by a module of this package."""
 
 import tempfile
 from collections.abc import Mapping
@@ -11,42 +11,49 @@ import numpy as np
 DATA = "model"  # the folder of the files inside a version's data
 _PACKAGE = Path(__file__).parents[1]
 _LOADER = "refsr.inference.serving_model"
-_NEEDS = ("mlflow", "numpy", "safetensors", "torch")
+_REQUIREMENTS = ("mlflow", "numpy", "safetensors", "torch")
 
 
-def log_model(mlflow: Any, name: str, files: Mapping[str, Path], example: Mapping[str, np.ndarray]) -> Any:
-    """Log a model of the run that is open; returns MLflow's description of it.
+def log_model(
+    mlflow: Any,
+    name: str,
+    files: Mapping[str, Path],
+    example: Mapping[str, np.ndarray],
+) -> Any:
+    """Log a model of the open run.
 
     Args:
         mlflow: The module, set to the store.
         name: The name of the model.
-        files: What the model carries, by the name it has there.
+        files: The files of the model, by the name each has there.
         example: An input, {"lr", "ref"} of (N, h, w, 3) uint8.
+
+    Returns:
+        MLflow's description of the model.
     """
+    pins = [f"{each}=={version(each).split('+')[0]}" for each in _REQUIREMENTS]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / DATA
         data.mkdir()
         for file, path in files.items():
-            (data / file).symlink_to(path.absolute())  # MLflow copies what they point to
+            (data / file).symlink_to(path.absolute())  # MLflow copies the target
         return mlflow.pyfunc.log_model(
             name=name,
             loader_module=_LOADER,
             data_path=str(data),
             code_paths=[str(_PACKAGE)],
-            pip_requirements=[f"{each}=={version(each).split('+')[0]}" for each in _NEEDS],
+            pip_requirements=pins,
             signature=_signature(),
             input_example=dict(example),
         )
 
 
 def _signature() -> Any:
-    """Batches of RGB photos of any size; a `ref` of no images at all, (0, H, W, 3), means that there is none."""
+    """Batches of RGB images of any size; an empty `ref`, (0, H, W, 3), means no reference."""
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    photos = (-1, -1, -1, 3)
+    shape = (-1, -1, -1, 3)
     kind = np.dtype(np.uint8)
-    return ModelSignature(
-        inputs=Schema([TensorSpec(kind, photos, "lr"), TensorSpec(kind, photos, "ref")]),
-        outputs=Schema([TensorSpec(kind, photos)]),
-    )
+    inputs = [TensorSpec(kind, shape, "lr"), TensorSpec(kind, shape, "ref")]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema([TensorSpec(kind, shape)]))

@@ -1,4 +1,4 @@
-"""What code and which data a run used: git's revision, the content hash DVC keeps, and data fetched by its revision."""
+"""The revision of the code and the hashes of the data that a run used, and data by revision."""
 
 import hashlib
 import os
@@ -16,9 +16,12 @@ from refsr.redaction import remember
 if TYPE_CHECKING:
     from refsr.config import Fetch
 
+_STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
+_PACKAGE = Path(__file__).parent
+
 
 class Fetched(NamedTuple):
-    """The bytes a revision named: the commit it stands for, and the md5 DVC keeps for them there."""
+    """The data of a revision: its commit, and the md5 that DVC keeps for the data there."""
 
     commit: str
     md5: str
@@ -31,20 +34,28 @@ def file_hash(path: Path) -> str:
 
 
 def data_hash(path: Path) -> str | None:
-    """The md5 DVC holds for the output `path`, from its `.dvc` file or the nearest `dvc.lock` above; None if unknown.
+    """The md5 that DVC last recorded for an output; None if there is none.
 
-    It is what DVC last recorded: a stage run by hand, without `dvc repro`, is not noticed.
+    It is read from the output's `.dvc` file or from the nearest `dvc.lock` above it. A stage that
+    was run without `dvc repro` does not change it.
     """
     path = path.absolute()
-    for record in [path.with_name(path.name + ".dvc"), *(folder / "dvc.lock" for folder in path.parents)]:
+    locks = [folder / "dvc.lock" for folder in path.parents]
+    for record in [path.with_name(path.name + ".dvc"), *locks]:
         if record.is_file():
-            found = [out["md5"] for out in _outs(record) if out.get("md5") and record.parent / out["path"] == path]
-            return found[0] if found else None
+            return _recorded_hash(record, path)
+    return None
+
+
+def _recorded_hash(record: Path, path: Path) -> str | None:
+    for out in _outs(record):
+        if out.get("md5") and record.parent / out["path"] == path:
+            return out["md5"]
     return None
 
 
 def _outs(record: Path) -> list[dict[str, str]]:
-    """The outputs a `.dvc` file or a `dvc.lock` lists; none where it cannot be read (DVC itself complains of that)."""
+    """The outputs in a `.dvc` file or a `dvc.lock`; none if it is damaged, which DVC reports."""
     try:
         document = yaml.safe_load(record.read_text(encoding="utf-8")) or {}
         holders = [document, *(document.get("stages") or {}).values()]
@@ -53,66 +64,92 @@ def _outs(record: Path) -> list[dict[str, str]]:
         return []
 
 
-def fetch_data(wanted: "Fetch", target: Path) -> Fetched:
-    """Copy what DVC tracks at `wanted.path` in a repository's revision from its remote to `target`, a new path.
+def fetch_data(source: "Fetch", target: Path) -> Fetched:
+    """Copy data that DVC tracks in a revision of a repository from its remote to a new path.
 
-    S3 credentials are those of the environment (AWS_ACCESS_KEY_ID, ...). Raises RefsrError where the repository, the
-    revision, the path or the remote cannot be had.
+    S3 credentials come from the environment (AWS_ACCESS_KEY_ID, ...).
+
+    Raises:
+        RefsrError: The repository, the revision, the path or the remote cannot be read.
     """
-    for uri in (wanted.repository, wanted.endpoint or ""):
+    for uri in (source.repository, source.endpoint or ""):
         remember(uri)
     os.environ.setdefault("DVC_NO_ANALYTICS", "true")
-    from dvc.api import DVCFileSystem
     from dvc.lock import LockError
 
-    remote = {"endpointurl": wanted.endpoint} if wanted.endpoint else None
     try:
-        source = DVCFileSystem(wanted.repository, wanted.revision, remote=wanted.remote, remote_config=remote)
-        with source.repo:
-            md5 = _tracked(source, wanted.path)
-            source.get(wanted.path, str(target), recursive=True)
-            return Fetched(source.repo.get_rev(), md5)
+        return _fetch(source, target)
     except LockError as error:
-        reason = busy(Path(wanted.repository.removeprefix("file://"))) or " ".join(str(error).split())
-        raise RefsrError(f"fetch: {wanted.repository}: DVC is locked there: {reason}") from error
-    except Exception as error:  # DVC, git and S3 raise what they like
+        folder = Path(source.repository.removeprefix("file://"))
+        reason = busy(folder) or " ".join(str(error).split())
+        raise RefsrError(f"fetch: {source.repository}: DVC is locked there: {reason}") from error
+    except Exception as error:  # DVC, git and S3 raise errors of any type
         raise RefsrError(
-            f"fetch: {wanted.path} of {wanted.repository} at {wanted.revision}: {_innermost(error)}; check the "
-            "section `fetch`, that `dvc push` was run for that revision, and the credentials (AWS_ACCESS_KEY_ID, ...)"
+            f"fetch: {source.path} of {source.repository} at {source.revision}: "
+            f"{_innermost(error)}; check the section `fetch`, that `dvc push` was run for that "
+            "revision, and the credentials (AWS_ACCESS_KEY_ID, ...)"
         ) from error
 
 
-def _tracked(source: Any, path: str) -> str:
-    """The md5 DVC keeps for a path."""
+def _fetch(source: Fetch, target: Path) -> Fetched:
+    from dvc.api import DVCFileSystem
+
+    files = DVCFileSystem(
+        source.repository,
+        source.revision,
+        remote=source.remote,
+        remote_config={"endpointurl": source.endpoint} if source.endpoint else None,
+    )
+    with files.repo:
+        md5 = _tracked(files, source.path)
+        files.get(source.path, str(target), recursive=True)
+        return Fetched(files.repo.get_rev(), md5)
+
+
+def _tracked(files: Any, path: str) -> str:
+    """The md5 that DVC keeps for a path."""
     try:
-        return str(source.info(path)["dvc_info"]["md5"])
+        return str(files.info(path)["dvc_info"]["md5"])
     except (FileNotFoundError, KeyError):
         raise FileNotFoundError("DVC tracks nothing there") from None
 
 
 def _innermost(error: BaseException) -> str:
-    """The message of what went wrong first."""
+    """The message of the first error in a chain of causes."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
 
 
-def git_revision(folder: Path = Path(__file__).parent) -> tuple[str | None, bool]:
-    """(commit, whether tracked files differ from it) of the checkout that holds `folder`, by default this package.
+def git_revision(folder: Path = _PACKAGE) -> tuple[str | None, bool]:
+    """The commit of the checkout that contains `folder`, and whether tracked files differ from it.
 
-    An image is no checkout, and says in REFSR_REVISION which commit it was built from. (None, False) where there is
-    neither, or no commit yet.
+    An image is not a checkout; its variable REFSR_REVISION holds the commit it was built from.
+    (None, False) if there is neither, or no commit yet.
     """
     if built_from := os.environ.get("REFSR_REVISION"):
         return built_from, False
+    lines = _git_status(folder)
+    heads = [line.split()[-1] for line in lines if line.startswith("# branch.oid")]
+    if not heads or heads[0] == "(initial)":
+        return None, False
+    return heads[0], any(not line.startswith("#") for line in lines)
+
+
+def _git_status(folder: Path) -> list[str]:
+    """The lines of `git status`; none without git or outside a checkout."""
     git = shutil.which("git")
     if git is None:
-        return None, False
-    command = [git, "-C", str(folder), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+        return []
+    command = [git, "-C", str(folder), *_STATUS]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout  # noqa: S603
+        done = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
-        return None, False
-    lines = answer.splitlines()
-    commit = next((line.split()[-1] for line in lines if line.startswith("# branch.oid")), "(initial)")
-    return (None, False) if commit == "(initial)" else (commit, any(not line.startswith("#") for line in lines))
+        return []
+    return done.stdout.splitlines()

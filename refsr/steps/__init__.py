@@ -98,7 +98,8 @@ def run(
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.integrations.dead_runs import task_key
-    from refsr.integrations.tracking import require_store, start_run
+    from refsr.integrations.mlflow_store import require_store
+    from refsr.integrations.tracking import start_run
 
     step = load(name)
     kinds = ports(step)

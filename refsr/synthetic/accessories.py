@@ -1,4 +1,4 @@
-"""What a person wears in every picture: glasses, earrings, a nose ring. Made of rods and balls."""
+"""Accessories of a person: glasses, earrings, a nose ring, made of rods and balls."""
 
 import numpy as np
 
@@ -18,15 +18,15 @@ OUTLINES = {
 }
 
 
-def wear(who: Person, neutral: Head) -> list[Surface]:
-    """All that the person wears, fixed to the neutral head."""
-    worn = _glasses(who, who.glasses, neutral) if who.glasses else []
+def accessories(who: Person, neutral: Head) -> list[Surface]:
+    """The accessories of a person, fixed to the neutral head."""
+    surfaces = _glasses(who, who.glasses, neutral) if who.glasses else []
     if who.earring:
-        worn += [_earring(who, side) for side in SIDES]
+        surfaces += [_earring(who, side) for side in SIDES]
     if who.nose_ring:
         place = _on_face(neutral, who.nose.width * 0.95, who.nose.base + 0.01)
-        worn.append(ball(place + f32([0.005, 0, 0.005]), 0.02, who.nose_ring, 0.9))
-    return worn
+        surfaces.append(ball(place + f32([0.005, 0, 0.005]), 0.02, who.nose_ring, 0.9))
+    return surfaces
 
 
 def _on_face(neutral: Head, x: float, y: float) -> np.ndarray:
@@ -47,7 +47,10 @@ def _glasses(who: Person, frame: Glasses, neutral: Head) -> list[Surface]:
         temple = hinge + np.linspace(0, 1, 8)[:, None] ** [0.45, 1, 1] * (ear - hinge)
         rods.append(tube(temple, frame.rim * 0.9, frame.colour, 0.6))
     across = np.linspace(-1, 1, 9)
-    arch = np.stack([across * 0.062, centre_y + 0.03 + 0.02 * (1 - across**2), depth + 0.01 * (1 - across**2)], 1)
+    arch = np.stack(
+        [across * 0.062, centre_y + 0.03 + 0.02 * (1 - across**2), depth + 0.01 * (1 - across**2)],
+        1,
+    )
     return [*rods, tube(arch, frame.rim * 0.9, frame.colour, 0.6)]
 
 

@@ -1,4 +1,4 @@
-"""What is behind a person: a wall, lights, the open air or a window, all out of focus."""
+"""Backgrounds: a wall, lights, outdoors or a window, all out of focus."""
 
 import cv2
 import numpy as np
@@ -6,15 +6,16 @@ import numpy as np
 from refsr.synthetic.canvas import noise, smooth
 from refsr.synthetic.traits import View
 
-SIDE = 64  # backgrounds are painted small: they are blurred anyway
+SIDE = 64  # pixels; backgrounds are painted small because they are blurred
 
 
 def background(look: View, width: int, height: int) -> np.ndarray:
     """(height, width, 3) float32 sRGB, 0-255."""
     rng = np.random.default_rng([13, look.seed])
-    paint = {"wall": _wall, "bokeh": _bokeh, "outdoor": _outdoor, "window": _window}[look.background]
-    image = cv2.GaussianBlur(paint(rng), (0, 0), rng.uniform(0.8, 2.5))
-    return np.asarray(np.clip(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255))
+    painted = PAINTERS[look.background](rng)
+    blurred = cv2.GaussianBlur(painted, (0, 0), rng.uniform(0.8, 2.5))
+    image = cv2.resize(blurred, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(np.clip(image, 0, 255))
 
 
 def _ramp(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
@@ -37,15 +38,26 @@ def _bokeh(rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(14, 34)):
         centre = tuple(int(v) for v in rng.integers(0, SIDE, 2))
         colour = rng.uniform(60, 255) * np.array([1, rng.uniform(0.5, 1), rng.uniform(0.2, 0.9)])
-        disc = cv2.circle(np.zeros((SIDE, SIDE), np.float32), centre, int(rng.integers(2, 7)), 1.0, -1, cv2.LINE_AA)
+        disc = cv2.circle(
+            np.zeros((SIDE, SIDE), np.float32),
+            centre,
+            int(rng.integers(2, 7)),
+            1.0,
+            -1,
+            cv2.LINE_AA,
+        )
         image += disc[..., None] * colour * rng.uniform(0.3, 0.8)
     return image.astype(np.float32)
 
 
 def _outdoor(rng: np.random.Generator) -> np.ndarray:
-    image = _ramp(np.array([120, 165, 215]) + rng.normal(0, 20, 3), np.array([205, 218, 228]) + rng.normal(0, 12, 3))
+    image = _ramp(
+        np.array([120, 165, 215]) + rng.normal(0, 20, 3),
+        np.array([205, 218, 228]) + rng.normal(0, 12, 3),
+    )
     rows = np.linspace(0, 1, SIDE)[:, None]
-    trees = smooth(-0.05, 0.05, rows - rng.uniform(0.15, 0.7) + 0.1 * noise(rng, (SIDE, SIDE), [4, 9]))[..., None]
+    height = rows - rng.uniform(0.15, 0.7) + 0.1 * noise(rng, (SIDE, SIDE), [4, 9])
+    trees = smooth(-0.05, 0.05, height)[..., None]
     leaf = np.array([70, 104, 52]) * rng.uniform(0.6, 1.4) + rng.normal(0, 14, 3)
     leaves = leaf * (1 + 0.3 * noise(rng, (SIDE, SIDE), [8, 18, 40])[..., None])
     return np.asarray(image * (1 - trees) + leaves * trees, np.float32)
@@ -57,5 +69,9 @@ def _window(rng: np.random.Generator) -> np.ndarray:
     for row in range(2):
         for column in range(2):
             x, y = left + column * 15, top + row * 19
-            image[max(y, 0) : y + 17, max(x, 0) : max(x + 13, 0)] = rng.uniform(190, 250) + rng.normal(0, 10, 3)
+            pane = image[max(y, 0) : y + 17, max(x, 0) : max(x + 13, 0)]
+            pane[:] = rng.uniform(190, 250) + rng.normal(0, 10, 3)
     return image.astype(np.float32)
+
+
+PAINTERS = {"wall": _wall, "bokeh": _bokeh, "outdoor": _outdoor, "window": _window}

@@ -1,10 +1,10 @@
-"""The rendered raw set on disk, in VGGFace2's layout and with the quirks of its metadata.
+"""Write the rendered raw set in VGGFace2's layout, with the quirks of its metadata.
 
 raw/
   train/nXXXXXX/IIII_FF.jpg, test/...
   identity_meta.csv
   bb_landmark/loose_bb_{train,test}.csv, loose_landmark_{train,test}.csv
-  planted_defects.csv     path,kind,detail: the truth about what was planted
+  planted_defects.csv     path,kind,detail: the ground truth of the planted defects
 """
 
 import multiprocessing
@@ -30,14 +30,20 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Written:
-    """What the metadata files say about one folder; a (box, landmarks) pair per shot."""
+    """A folder and its ground truth: (box, landmarks) per shot."""
 
     folder: Folder
     truth: tuple[tuple[np.ndarray, np.ndarray], ...]
 
 
 def write_raw(params: Synthesize, raw: Path, workers: int | None = None) -> list[Folder]:
-    """Render a raw set into the folder `raw`; the bytes depend on `params` alone, not on the number of workers."""
+    """Render a raw set into the folder `raw`.
+
+    The bytes depend only on `params`, not on the number of workers.
+
+    Returns:
+        The folders of the set, in the order of their names.
+    """
     folders = plan(params)
     for folder in folders:
         (raw / folder.split / folder.identity).mkdir(parents=True, exist_ok=True)
@@ -73,7 +79,7 @@ def _write_folder(job: tuple[Folder, Path]) -> Written:
     return Written(folder, tuple(truth))
 
 
-@lru_cache(maxsize=2)  # a folder's own person, and a stranger in it
+@lru_cache(maxsize=2)  # the person of a folder, and another person in it
 def _model(seed: int) -> Model:
     return model(seed)
 
@@ -93,7 +99,8 @@ def _write_metadata(params: Synthesize, raw: Path, written: Sequence[Written]) -
         chosen = [w for w in written if w.folder.split == split]
         _write_lines(boxes / f"loose_bb_{split}.csv", ["NAME_ID,X,Y,W,H", *_box_lines(chosen)])
         columns = ",".join(f"P{i}{axis}" for i in range(1, 6) for axis in "XY")
-        _write_lines(boxes / f"loose_landmark_{split}.csv", [f"NAME_ID,{columns}", *_landmark_lines(chosen)])
+        lines = [f"NAME_ID,{columns}", *_landmark_lines(chosen)]
+        _write_lines(boxes / f"loose_landmark_{split}.csv", lines)
     _write_lines(raw / "identity_meta.csv", _identity_lines(written))
     planted = [
         f"{w.folder.split}/{w.folder.identity}/{shot.name}.jpg,{shot.kind},{shot.detail}"
@@ -111,17 +118,19 @@ def _write_lines(path: Path, lines: Sequence[str]) -> None:
 def _box_lines(written: Sequence[Written]) -> Iterator[str]:
     for w in written:
         for shot, (box, _) in zip(w.folder.shots, w.truth, strict=True):
-            yield f'"{w.folder.identity}/{shot.name}",' + ",".join(str(round(float(v))) for v in box)
+            values = ",".join(str(round(float(v))) for v in box)
+            yield f'"{w.folder.identity}/{shot.name}",{values}'
 
 
 def _landmark_lines(written: Sequence[Written]) -> Iterator[str]:
     for w in written:
         for shot, (_, marks) in zip(w.folder.shots, w.truth, strict=True):
-            yield f'"{w.folder.identity}/{shot.name}",' + ",".join(f"{v:.5f}" for v in marks.ravel())
+            values = ",".join(f"{v:.5f}" for v in marks.ravel())
+            yield f'"{w.folder.identity}/{shot.name}",{values}'
 
 
 def _identity_lines(written: Sequence[Written]) -> list[str]:
-    """As published: spaces after some commas, a comma too many on some rows, and a name with a comma in it."""
+    """As published: some spaces after commas, some extra commas, and a name with a comma."""
     lines = ["Class_ID, Name, Sample_Num, Flag, Gender"]
     for n, w in enumerate(written):
         who = person(w.folder.person)
@@ -132,14 +141,35 @@ def _identity_lines(written: Sequence[Written]) -> list[str]:
     return lines
 
 
-def contact_sheet(raw: Path, folders: Sequence[Folder], rows: int = 8, columns: int = 8, side: int = 96) -> np.ndarray:
-    """Ordinary images of the first identities, a row each: (rows * side, columns * side, 3) uint8 RGB."""
+def contact_sheet(
+    raw: Path,
+    folders: Sequence[Folder],
+    rows: int = 8,
+    columns: int = 8,
+    side: int = 96,
+) -> np.ndarray:
+    """Show sound images of the first identities, a row for each.
+
+    Args:
+        raw: The folder of the raw set.
+        folders: The folders of the set.
+        rows: Number of identities.
+        columns: Number of images of an identity.
+        side: Side of an image in the sheet, pixels.
+
+    Returns:
+        (rows * side, columns * side, 3) uint8 RGB.
+    """
     sheet = np.zeros((rows * side, columns * side, 3), np.uint8)
     for i, folder in enumerate(folders[:rows]):
         for j, shot in enumerate([shot for shot in folder.shots if not shot.kind][:columns]):
             image = decode((raw / folder.split / folder.identity / f"{shot.name}.jpg").read_bytes())
             cut = min(image.shape[:2])
             top, left = (image.shape[0] - cut) // 2, (image.shape[1] - cut) // 2
-            small = cv2.resize(image[top : top + cut, left : left + cut], (side, side), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(
+                image[top : top + cut, left : left + cut],
+                (side, side),
+                interpolation=cv2.INTER_AREA,
+            )
             sheet[i * side : (i + 1) * side, j * side : (j + 1) * side] = small
     return sheet

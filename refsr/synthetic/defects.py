@@ -1,4 +1,4 @@
-"""How each planted defect is made: what is done to pixels, to the face box, and to the bytes of the file."""
+"""Make the planted defects: in the pixels, the face box, or the bytes of the file."""
 
 import cv2
 import numpy as np
@@ -9,13 +9,17 @@ from refsr.synthetic.plan import Shot
 from refsr.synthetic.render import Frame, Picture
 from refsr.synthetic.traits import View
 
+# Places in a face box, as shares of its width and height.
+LANDMARKS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.62), (0.34, 0.8), (0.66, 0.8))
+
 
 def spoil_picture(picture: Picture, shot: Shot, rng: np.random.Generator) -> Picture:
-    """Pixels and box of a rendered picture as the shot's kind wants them."""
+    """Change the pixels and the box of a rendered image by the kind of its shot."""
     if shot.kind in ("near_duplicate", "cross_duplicate"):
         return _copied(picture, rng)
     if shot.kind == "blurred":
-        soft = cv2.GaussianBlur(picture.image, (0, 0), float(picture.box[3]) * rng.uniform(0.07, 0.1))
+        sigma = float(picture.box[3]) * rng.uniform(0.07, 0.1)
+        soft = cv2.GaussianBlur(picture.image, (0, 0), sigma)
         return Picture(soft, picture.box, picture.landmarks)
     if shot.kind == "box_outside":
         return _boxed_outside(picture, rng)
@@ -25,19 +29,29 @@ def spoil_picture(picture: Picture, shot: Shot, rng: np.random.Generator) -> Pic
 
 
 def no_face(look: View, frame: Frame, rng: np.random.Generator) -> Picture:
-    """Things before a background, with a face box and landmarks where a careless detector saw a face."""
+    """Objects on a background, with the face box and landmarks of a false detection."""
     image = background(look, frame.width, frame.height)
     for _ in range(rng.integers(3, 8)):
         _thing(image, rng)
     image *= (1 + 0.04 * noise(rng, (frame.height, frame.width), [24, 60]))[..., None]
     height, width = frame.box_height, frame.box_height * 0.8
     box = np.array([frame.x - width / 2, frame.y - height / 2, width, height])
-    places = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.62], [0.34, 0.8], [0.66, 0.8]]) + rng.normal(0, 0.02, (5, 2))
+    places = np.array(LANDMARKS) + rng.normal(0, 0.02, (5, 2))
     return Picture(np.clip(image, 0, 255).astype(np.uint8), box, box[:2] + places * box[2:])
 
 
 def encode(image: np.ndarray, quality: int, kind: str, rng: np.random.Generator) -> bytes:
-    """The bytes of the file, (H, W, 3) uint8 RGB to JPEG; spoiled where the kind is one of a broken file."""
+    """Encode an image, (H, W, 3) uint8 RGB, as JPEG; damaged if `kind` is a broken file.
+
+    Args:
+        image: The image.
+        quality: The quality of the JPEG.
+        kind: The kind of defect; "" for a sound file.
+        rng: The source of the place where a truncated file ends.
+
+    Returns:
+        The bytes of the file.
+    """
     if kind == "zero_byte":
         return b""
     options = [] if kind == "not_jpeg" else [cv2.IMWRITE_JPEG_QUALITY, quality]
@@ -49,7 +63,7 @@ def encode(image: np.ndarray, quality: int, kind: str, rng: np.random.Generator)
 
 
 def decode(data: bytes) -> np.ndarray:
-    """What `encode` made of an ordinary image: (H, W, 3) uint8 RGB."""
+    """Decode what `encode` returned for a sound image: (H, W, 3) uint8 RGB."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise ValueError(f"{len(data)} bytes are not an image")
@@ -57,11 +71,13 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def _copied(picture: Picture, rng: np.random.Generator) -> Picture:
-    """A copy as it wanders through the web: encoded again, a little cropped, a little brighter or darker."""
+    """A copy as found on the web: encoded again, slightly cropped, slightly brighter or darker."""
     height, width = picture.image.shape[:2]
-    left, top, right, bottom = (int(v) for v in rng.uniform(0, 0.03, 4) * [width, height, width, height])
+    cuts = rng.uniform(0, 0.03, 4) * [width, height, width, height]
+    left, top, right, bottom = (int(v) for v in cuts)
     image = decode(encode(picture.image, 85, "", rng))
-    image = image[top : height - bottom, left : width - right].astype(np.float32) * rng.uniform(0.9, 1.12)
+    image = image[top : height - bottom, left : width - right].astype(np.float32)
+    image = image * rng.uniform(0.9, 1.12)
     shift = np.array([left, top])
     box = np.concatenate([picture.box[:2] - shift, picture.box[2:]])
     return Picture(np.clip(image, 0, 255).astype(np.uint8), box, picture.landmarks - shift)
@@ -76,7 +92,7 @@ def _boxed_outside(picture: Picture, rng: np.random.Generator) -> Picture:
 
 
 def _covered(picture: Picture, rng: np.random.Generator) -> np.ndarray:
-    """Something is held before the face, so that little but its rim is seen."""
+    """An object in front of the face that hides all but its rim."""
     x, y, w, h = picture.box
     image = picture.image.astype(np.float32)
     centre = (int(x + w * rng.uniform(0.45, 0.55)), int(y + h * rng.uniform(0.47, 0.57)))
@@ -86,7 +102,7 @@ def _covered(picture: Picture, rng: np.random.Generator) -> np.ndarray:
 
 
 def _thing(image: np.ndarray, rng: np.random.Generator) -> None:
-    """A shaded ball, box or board somewhere in the image."""
+    """Draw a shaded ellipse or rectangle at a random place in the image."""
     height, width = image.shape[:2]
     centre = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
     axes = (int(rng.uniform(0.08, 0.35) * width) + 1, int(rng.uniform(0.05, 0.3) * height) + 1)
@@ -102,7 +118,7 @@ def _put(
     is_round: bool,
     rng: np.random.Generator,
 ) -> None:
-    """Draw it into a float image, lit from above."""
+    """Draw an ellipse or a rectangle, lit from above, into a float image; `axes` are halves."""
     height, width = image.shape[:2]
     mask = np.zeros((height, width), np.float32)
     if is_round:

@@ -1,4 +1,4 @@
-"""What an expression changes on the painted face: folds, eyes and mouth, painted over a person's skin."""
+"""Paint what an expression changes over a person's skin: folds, eyes and mouth."""
 
 import cv2
 import numpy as np
@@ -25,8 +25,14 @@ def _folds(canvas: Canvas, who: Person, look: View, age: float) -> None:
     mouth, smile = who.mouth, max(0.0, look.smile)
     near = canvas.window(0, mouth.y + 0.12, 0.5, 0.3)
     corner = mouth.width + 0.06 + 0.03 * smile
-    fold = np.array([[who.nose.width + 0.035, who.nose.base], [0.21, -0.42], [corner, mouth.y + 0.06]])
-    fold = np.concatenate([fold, [[corner + 0.004, mouth.y - 0.03 - 0.06 * age]]])
+    fold = np.array(
+        [
+            [who.nose.width + 0.035, who.nose.base],
+            [0.21, -0.42],
+            [corner, mouth.y + 0.06],
+            [corner + 0.004, mouth.y - 0.03 - 0.06 * age],
+        ],
+    )
     mask = near.strokes([fold * [side, 1] for side in SIDES], 0.02, 0.014)
     near.shade(mask * min(1.0, 0.12 + 0.55 * max(0, age - 0.2) + 0.4 * smile), (0.74, 0.62, 0.6))
 
@@ -36,9 +42,12 @@ def _lids(who: Person, look: View, side: int) -> tuple[np.ndarray, np.ndarray]:
     eyes, t = who.eyes, np.linspace(-1, 1, 29)
     outward = t * side
     upper = eyes.height * (1 - np.abs(t) ** eyes.round) ** 0.85 * (1 + 0.12 * outward)
-    lower = -eyes.height * (0.62 - 0.2 * max(0, look.smile)) * (1 - np.abs(t) ** 2.3) * (1 + 0.12 * outward)
+    lower = -eyes.height * (0.62 - 0.2 * max(0, look.smile)) * (1 - np.abs(t) ** 2.3)
+    lower = lower * (1 + 0.12 * outward)
     upper = lower + (upper - lower) * min(1.12, look.blink)
-    axis = np.stack([side * eyes.x + t * eyes.width, eyes.y + eyes.tilt * eyes.width * outward * 0.5], 1)
+    x = side * eyes.x + t * eyes.width
+    y = eyes.y + eyes.tilt * eyes.width * outward * 0.5
+    axis = np.stack([x, y], 1)
     return axis + np.stack([0 * t, upper], 1), axis + np.stack([0 * t, lower], 1)
 
 
@@ -51,9 +60,14 @@ def _eye(canvas: Canvas, who: Person, look: View, side: int) -> None:
     canvas.tint(opening, _eyeball(canvas, who, look, side, upper))
     weight = 0.012 + 0.01 * eyes.lash + 0.014 * eyes.liner
     canvas.tint(canvas.strokes([upper + f32([0, 0.004])], weight, 0.003), (22, 15, 14), 0.92)
-    canvas.tint(canvas.strokes([lower], 0.008 + 0.006 * eyes.liner, 0.004), (50, 28, 24), 0.3 + 0.5 * eyes.liner)
+    canvas.tint(
+        canvas.strokes([lower], 0.008 + 0.006 * eyes.liner, 0.004),
+        (50, 28, 24),
+        0.3 + 0.5 * eyes.liner,
+    )
     if eyes.lash > 0.5:
-        canvas.tint(canvas.strokes(_lashes(upper, side, eyes.lash), 0.006, 0.002), (18, 13, 12), 0.85)
+        lashes = canvas.strokes(_lashes(upper, side, eyes.lash), 0.006, 0.002)
+        canvas.tint(lashes, (18, 13, 12), 0.85)
 
 
 def _lashes(upper: np.ndarray, side: int, length: float) -> list[np.ndarray]:
@@ -61,7 +75,8 @@ def _lashes(upper: np.ndarray, side: int, length: float) -> list[np.ndarray]:
     for k in range(4, 26, 2):
         outward = (k - 14) / 14 * side
         if outward > -0.55:
-            reach = length * np.array([side * 0.012 + 0.035 * (k - 14) / 14, 0.034 + 0.008 * outward])
+            x = side * 0.012 + 0.035 * (k - 14) / 14
+            reach = length * np.array([x, 0.034 + 0.008 * outward])
             lashes.append(np.stack([upper[k], upper[k] + reach * (0.6 + 0.4 * (outward + 0.55))]))
     return lashes
 
@@ -85,7 +100,7 @@ def _eyeball(canvas: Canvas, who: Person, look: View, side: int, upper: np.ndarr
 
 
 def _iris(ball: np.ndarray, x: np.ndarray, y: np.ndarray, who: Person) -> None:
-    """Spokes, a dark limbal ring, a paler collarette and the pupil; the spokes are the person's own."""
+    """Paint spokes (of the person), a dark limbal ring, a paler collarette and the pupil."""
     radius = np.hypot(x, y) / who.eyes.iris_size
     angle = np.arctan2(y, x)
     phase = np.random.default_rng([3, who.seed]).uniform(0, 2 * np.pi, 3)
@@ -98,7 +113,7 @@ def _iris(ball: np.ndarray, x: np.ndarray, y: np.ndarray, who: Person) -> None:
 
 
 def mouth_opening(look: View) -> float:
-    """How far the lips stand apart in the middle, head units."""
+    """The gap between the lips in the middle, head units."""
     return 0.085 * look.open
 
 
@@ -107,20 +122,30 @@ def _mouth(canvas: Canvas, who: Person, look: View) -> None:
     apart = mouth_opening(look)
     x = t * mouth.width * (1 + 0.16 * look.smile)
     middle = mouth.y + (mouth.curve + 0.075 * look.smile) * np.abs(t) ** 1.8
-    bow = 1 - mouth.bow * np.exp(-((t / 0.14) ** 2)) + 0.12 * np.exp(-(((np.abs(t) - 0.27) / 0.16) ** 2))
-    arch = 1 - t**2
+    bow, arch = _bow(who, t), 1 - t**2
     inner_top, inner_bottom = middle + 0.35 * apart * arch, middle - 0.65 * apart * arch
     top = inner_top + mouth.upper * arch**0.75 * bow * (1 - 0.15 * max(0, look.smile))
     bottom = inner_bottom - mouth.lower * arch**0.62 * (1 - 0.15 * max(0, look.smile))
     lips = canvas.polygon(_ring(x, top, bottom), 0.007)
     _lips(canvas, who, lips, float(middle[20]) - 0.65 * apart)
     if apart > 0.015:
-        _inside(canvas, x * 0.95, inner_top, inner_bottom, apart)
+        _inside(canvas, x * 0.95, inner_top, inner_bottom)
     seam = [np.stack([x, inner_top], 1)] if apart <= 0.015 else []
-    corners = [np.array([[s * x[-1], middle[-1]], [s * (x[-1] + 0.012), middle[-1] + 0.004]]) for s in SIDES]
-    canvas.tint(canvas.strokes(seam + corners, 0.011, 0.005), np.array(who.skin) * 0.22, 0.75)
+    lines = canvas.strokes(seam + _corners(x[-1], middle[-1]), 0.011, 0.005)
+    canvas.tint(lines, np.array(who.skin) * 0.22, 0.75)
     below = canvas.spot(0, float(bottom[20]) - 0.035, mouth.width * 0.5, 0.018)
     canvas.shade(below, (0.86, 0.8, 0.78))
+
+
+def _bow(who: Person, t: np.ndarray) -> np.ndarray:
+    """Thickness of the upper lip along the mouth, t in [-1, 1]: a dip between two peaks."""
+    dip = who.mouth.bow * np.exp(-((t / 0.14) ** 2))
+    peaks = 0.12 * np.exp(-(((np.abs(t) - 0.27) / 0.16) ** 2))
+    return np.asarray(1 - dip + peaks)
+
+
+def _corners(x: float, y: float) -> list[np.ndarray]:
+    return [np.array([[s * x, y], [s * (x + 0.012), y + 0.004]]) for s in SIDES]
 
 
 def _ring(x: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
@@ -130,14 +155,15 @@ def _ring(x: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 def _lips(canvas: Canvas, who: Person, lips: np.ndarray, lower_y: float) -> None:
     mouth = who.mouth
     creases = noise(np.random.default_rng([4, who.seed]), lips.shape, [40, 90], 0.1)
-    colour = np.array(who.skin) * [0.92, 0.74, 0.74] * (1 - mouth.strength) + np.array(mouth.colour) * mouth.strength
+    skin = np.array(who.skin) * [0.92, 0.74, 0.74] * (1 - mouth.strength)
+    colour = skin + np.array(mouth.colour) * mouth.strength
     canvas.tint(lips, colour * (1 + 0.05 * creases[..., None]), 0.92)
     canvas.shade(lips * (canvas.y > lower_y), (0.84, 0.8, 0.8))
     shine = canvas.spot(0, lower_y - mouth.lower * 0.45, mouth.width * 0.35, 0.011) * lips
     canvas.image += 30 * shine[..., None]
 
 
-def _inside(canvas: Canvas, x: np.ndarray, top: np.ndarray, bottom: np.ndarray, apart: float) -> None:
+def _inside(canvas: Canvas, x: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> None:
     gap = canvas.polygon(_ring(x, top, bottom), 0.003)
     canvas.tint(gap, (56, 20, 22), 0.95)
     tongue = canvas.spot(0, float(bottom[20]) - 0.005, 0.1, 0.02) * gap

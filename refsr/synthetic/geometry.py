@@ -1,4 +1,4 @@
-"""The bare body: head with its features, ears, neck and clothes, as surfaces in head units."""
+"""Head with its features, ears, neck and clothes, as surfaces in head units."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,21 +13,23 @@ from refsr.synthetic.texture import SIDES, texture_place
 from refsr.synthetic.traits import Person, View
 
 COLUMNS = 105
+# Height of the edge, and its depth in front.
+COLLARS = {"crew": (-1.22, 0.06), "v": (-1.2, 0.45), "turtle": (-1.02, 0.0), "shirt": (-1.14, 0.3)}
 PIVOT = np.array([0.0, -0.62, -0.12], np.float32)  # the joint about which the head turns
 
 
 @dataclass(frozen=True)
 class Head:
-    """A neutral head. Angle 0 is the front, pi the back; `place` is where the face texture is fixed to it."""
+    """A neutral head. Angle 0 is the front, pi the back."""
 
     position: np.ndarray  # (R, C, 3)
     angle: np.ndarray  # (C,)
-    carried: np.ndarray  # (R, C, CHANNELS), normals left out
+    carried: np.ndarray  # (R, C, CHANNELS), without normals
 
 
 @cache
 def _rows() -> np.ndarray:
-    """Heights of the rows at the front, from the crown down to the chin; dense from brows to chin."""
+    """Heights of the rows at the front, from crown to chin; dense from brows to chin."""
     top = 0.25 + 0.75 * np.cos(np.linspace(0, np.pi / 2, 22))
     return np.concatenate([top, np.linspace(0.25, -0.72, 62)[1:], np.linspace(-0.72, -1, 12)[1:]])
 
@@ -52,18 +54,26 @@ def _dome(y: np.ndarray, curve: np.ndarray, start: float = 0.42) -> np.ndarray:
 
 def _outline(who: Person, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Half-width, front and back of the head at heights y."""
+    back = _profile([-1, -0.6, -0.35, 0.0, 0.35, 1], [0.25, 0.4, 0.55, 0.74, 0.84, 0.84])
+    return _dome(y, _width(who)), _dome(y, _front(who)), _dome(y, back)
+
+
+def _width(who: Person) -> np.ndarray:
     s = who.shape
     below, temple = 0.45 * s.jaw + 0.57 * s.cheekbone, (s.cheekbone + s.cranium) / 2
-    width = _profile(
-        [-1, -0.88, -0.75, -0.6, -0.4, -0.15, 0.1, 0.4, 1],
-        [s.chin, 0.75 * s.chin + 0.3 * s.jaw, 0.87 * s.jaw, s.jaw, below, s.cheekbone, temple, s.cranium, s.cranium],
-    )
-    front = _profile(
-        [-1, -0.93, -0.84, -0.74, -0.64, -0.52, -0.4, -0.1, 0.1, 0.22, 0.4, 1],
-        [0.69, 0.77, 0.79, 0.755, 0.79, 0.805, 0.8, 0.8, 0.81, 0.835, 0.82 + s.forehead, 0.78 + s.forehead],
-    )
-    back = _profile([-1, -0.6, -0.35, 0.0, 0.35, 1], [0.25, 0.4, 0.55, 0.74, 0.84, 0.84])
-    return _dome(y, width), _dome(y, front), _dome(y, back)
+    chin = [s.chin, 0.75 * s.chin + 0.3 * s.jaw]
+    jaw = [0.87 * s.jaw, s.jaw]
+    skull = [below, s.cheekbone, temple, s.cranium, s.cranium]
+    heights = [-1, -0.88, -0.75, -0.6, -0.4, -0.15, 0.1, 0.4, 1]
+    return _profile(heights, [*chin, *jaw, *skull])
+
+
+def _front(who: Person) -> np.ndarray:
+    chin = [0.69, 0.77, 0.79, 0.755, 0.79, 0.805]
+    cheeks = [0.8, 0.8, 0.81, 0.835]
+    forehead = [0.82 + who.shape.forehead, 0.78 + who.shape.forehead]
+    heights = [-1, -0.93, -0.84, -0.74, -0.64, -0.52, -0.4, -0.1, 0.1, 0.22, 0.4, 1]
+    return _profile(heights, [*chin, *cheeks, *forehead])
 
 
 def head(who: Person) -> Head:
@@ -86,25 +96,46 @@ def _close(position: np.ndarray) -> np.ndarray:
     """Curl the jaw's edge inwards under the chin."""
     edge, centre = position[-1], f32([0, 0, 0.1])
     rows = [position]
-    for shrink, drop in [(0.985, 0.02), (0.95, 0.036), (0.89, 0.046), (0.78, 0.048), (0.6, 0.035), (0.3, 0.0)]:
-        rows.append(((edge - centre) * [shrink, 1, shrink] + centre - [0, drop, 0])[None].astype(np.float32))
+    for shrink, drop in [
+        (0.985, 0.02),
+        (0.95, 0.036),
+        (0.89, 0.046),
+        (0.78, 0.048),
+        (0.6, 0.035),
+        (0.3, 0.0),
+    ]:
+        row = (edge - centre) * [shrink, 1, shrink] + centre - [0, drop, 0]
+        rows.append(row[None].astype(np.float32))
     return np.concatenate(rows)
 
 
 def _head_carried(who: Person, position: np.ndarray, angle: np.ndarray) -> np.ndarray:
     carried = surface(position, who.skin, 0.22).carried
     carried[..., PLACE] = np.stack(texture_place(position[..., 0], position[..., 1]), -1)
-    carried[..., TEXTURED] = smooth(0.02, 0.3, np.cos(angle))[None] * smooth(0.72, 0.6, position[..., 1])
+    front = smooth(0.02, 0.3, np.cos(angle))[None]
+    carried[..., TEXTURED] = front * smooth(0.72, 0.6, position[..., 1])
     return carried
 
 
 def bump(x: np.ndarray, y: np.ndarray, cx: float, cy: float, sx: float, sy: float) -> np.ndarray:
-    """A Gaussian bump of unit height."""
+    """A Gaussian bump of height 1.
+
+    Args:
+        x: Places, head units.
+        y: Places, head units.
+        cx: Centre.
+        cy: Centre.
+        sx: Standard deviation along x.
+        sy: Standard deviation along y.
+
+    Returns:
+        Heights, with the shape of x and y.
+    """
     return np.asarray(np.exp(-(((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2) / 2))
 
 
 def _features(who: Person, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """How far the features stand out of the plain head, along z."""
+    """How far the features protrude from the plain head, along z."""
     return np.asarray(_nose(who, x, y) + _sockets(who, x, y) + _lips(who, x, y))
 
 
@@ -142,12 +173,13 @@ def _lips(who: Person, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def express(neutral: Head, who: Person, look: View) -> Surface:
-    """The head with an expression: brows, cheeks, jaw and the corners of the mouth move its vertices."""
+    """The head with an expression, which moves brows, cheeks, jaw and corners of the mouth."""
     x, y, z = (neutral.position[..., i].copy() for i in range(3))
     front = smooth(0.1, 0.5, np.cos(neutral.angle))[None]
     apart, smile, mouth = mouth_opening(look), max(0.0, look.smile), who.mouth.y
     moved = y + look.brow * front * (bump(np.abs(x), y, 0.27, who.eyes.y + 0.2, 0.2, 0.09))
-    moved -= 0.7 * apart * smooth(mouth - 0.08, mouth - 0.3, y) * smooth(-0.2, 0.6, np.cos(neutral.angle))[None]
+    jaw = smooth(-0.2, 0.6, np.cos(neutral.angle))[None]
+    moved -= 0.7 * apart * smooth(mouth - 0.08, mouth - 0.3, y) * jaw
     cheeks = bump(np.abs(x), y, 0.36, -0.26, 0.1, 0.1)
     z += front * smile * (0.05 * cheeks - 0.03 * bump(x, y, 0, mouth, 0.2, 0.06))
     z -= front * 0.5 * apart * bump(x, y, 0, mouth - 0.3 * apart, 0.14, 0.4 * apart + 0.01)
@@ -158,38 +190,55 @@ def express(neutral: Head, who: Person, look: View) -> Surface:
 
 
 def landmarks(neutral: Head, expressed: Surface, who: Person, look: View) -> np.ndarray:
-    """Eyes, tip of the nose and corners of the mouth on the expressed head: (5, 3), left of the picture first."""
+    """Eyes, tip of the nose and corners of the mouth, left in the image first.
+
+    Args:
+        neutral: The neutral head.
+        expressed: The same head with the expression of `look`.
+        who: The person.
+        look: The view.
+
+    Returns:
+        (5, 3), head units.
+    """
     mouth = who.mouth
     corner_x = mouth.width * (1 + 0.16 * look.smile)
     corner_y = mouth.y + mouth.curve + 0.075 * look.smile
-    wanted = [(-who.eyes.x, who.eyes.y), (who.eyes.x, who.eyes.y), (0, who.nose.base + 0.035)]
-    wanted += [(-corner_x, corner_y), (corner_x, corner_y)]
+    places = [(-who.eyes.x, who.eyes.y), (who.eyes.x, who.eyes.y), (0, who.nose.base + 0.035)]
+    places += [(-corner_x, corner_y), (corner_x, corner_y)]
     front = neutral.position[:, np.abs(neutral.angle) < np.pi / 2].reshape(-1, 3)
     moved = expressed.position[:, np.abs(neutral.angle) < np.pi / 2].reshape(-1, 3)
-    return np.stack([moved[np.argmin(np.square(front[:, :2] - place).sum(1))] for place in wanted])
+    return np.stack([moved[np.argmin(np.square(front[:, :2] - place).sum(1))] for place in places])
 
 
 def face_hull(neutral: Head, expressed: Surface) -> np.ndarray:
-    """The vertices whose bounding box is the face box: chin to mid-forehead, cheek to cheek. (N, 3)."""
+    """The vertices, (N, 3), whose bounds are the face box: chin to forehead, cheek to cheek."""
     y = neutral.position[..., 1]
     return np.asarray(expressed.position[(y < 0.5) & (np.abs(neutral.angle) < 1.0)[None]])
 
 
 def ears(who: Person) -> list[Surface]:
     """A bowl with a rolled rim at each side."""
-    angle, radius = np.meshgrid(np.linspace(0, 2 * np.pi, 33), np.linspace(0.02, 1, 12), indexing="xy")
+    angles, radii = np.linspace(0, 2 * np.pi, 33), np.linspace(0.02, 1, 12)
+    angle, radius = np.meshgrid(angles, radii, indexing="xy")
     size = who.shape.ear
     lobe = 1 + 0.16 * np.cos(angle - 1.1) - 0.12 * np.cos(2 * angle)
-    up, fore = 0.17 * size * radius * np.sin(angle) * 1.05, -0.1 * size * radius * np.cos(angle) * lobe
-    relief = 0.075 * smooth(0.3, 0.86, radius) - 0.05 * smooth(0.88, 1, radius) + 0.02 * np.sin(9 * radius)
-    out = relief * (0.55 + 0.45 * np.cos(angle)) + 0.02 * (1 - radius)
-    colour = np.array(who.skin) * [1.02, 0.87, 0.84] * (0.6 + 0.45 * smooth(0.2, 0.75, radius))[..., None]
+    up = 0.17 * size * radius * np.sin(angle) * 1.05
+    fore = -0.1 * size * radius * np.cos(angle) * lobe
+    out = _ear_relief(radius) * (0.55 + 0.45 * np.cos(angle)) + 0.02 * (1 - radius)
+    shade = (0.6 + 0.45 * smooth(0.2, 0.75, radius))[..., None]
+    colour = np.array(who.skin) * [1.02, 0.87, 0.84] * shade
     grids = []
     for side in SIDES:
         x = side * (ear_side(who) + out)
         position = np.stack([x, 0.0 + up, -0.07 + fore - 0.25 * out], -1)
         grids.append(surface(position[:, ::side], colour[:, ::side], 0.1))
     return grids
+
+
+def _ear_relief(radius: np.ndarray) -> np.ndarray:
+    relief = 0.075 * smooth(0.3, 0.86, radius) - 0.05 * smooth(0.88, 1, radius)
+    return np.asarray(relief + 0.02 * np.sin(9 * radius))
 
 
 def ear_side(who: Person) -> float:
@@ -201,11 +250,13 @@ def torso(who: Person, look: View) -> list[Surface]:
     """The neck, and clothes with the collar of the view."""
     angle = np.linspace(-np.pi, np.pi, 65)
     neck = 0.36 if who.male else 0.3
-    collar = {"crew": (-1.22, 0.06), "v": (-1.2, 0.45), "turtle": (-1.02, 0.0), "shirt": (-1.14, 0.3)}[look.collar]
-    edge = collar[0] - collar[1] * smooth(0.6, 0.0, np.abs(angle)) + 0.05 * smooth(1, 3, np.abs(angle))
+    collar = COLLARS[look.collar]
+    edge = collar[0] - collar[1] * smooth(0.6, 0.0, np.abs(angle))
+    edge = edge + 0.05 * smooth(1, 3, np.abs(angle))
     down = np.linspace(0, 1, 40)[:, None]
     skin = _body(neck, angle, -0.55 + (edge - 0.06 + 0.55) * down, 0.0)
-    cloth = _body(neck, angle, edge - (2.4 + edge) * down**1.3, 0.03 * smooth(0, 0.06, down) + 0.012)
+    swell = 0.03 * smooth(0, 0.06, down) + 0.012
+    cloth = _body(neck, angle, edge - (2.4 + edge) * down**1.3, swell)
     shade = 0.5 + 0.5 * smooth(-0.85, -1.15, skin[..., 1:2])
     fabric = np.array(look.cloth) * (0.82 + 0.18 * smooth(0.02, 0.05, down))[..., None]
     return [surface(skin, np.array(who.skin) * 0.97 * shade, 0.08), surface(cloth, fabric, 0.03)]

@@ -1,4 +1,4 @@
-"""Hair as ribbons: rooted on the scalp, combed by style, drawn down, kept outside the head, gathered in locks."""
+"""Hair as ribbons: rooted on the scalp, combed by style, outside the head, gathered in locks."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,16 @@ import numpy as np
 
 from refsr.synthetic.canvas import f32, smooth
 from refsr.synthetic.geometry import Head
-from refsr.synthetic.surface import CHANNELS, COLOUR, GLOSS, NORMAL, TEXTURED, Surface, ball, surface
+from refsr.synthetic.surface import (
+    CHANNELS,
+    COLOUR,
+    GLOSS,
+    NORMAL,
+    TEXTURED,
+    Surface,
+    ball,
+    surface,
+)
 from refsr.synthetic.traits import Person
 
 STRANDS = 1536
@@ -16,7 +25,11 @@ SKULL = f32([0.0, 0.2, -0.04])
 
 @dataclass(frozen=True)
 class Style:
-    """Lengths on top and at the sides; lift off the scalp, gravity, curl and lock in [0, 1]; flow of the comb."""
+    """A hair style.
+
+    `top` and `sides` are lengths; `lift` (off the scalp), `gravity` and `curl` are in [0, 1];
+    `flow` is the direction of the comb.
+    """
 
     top: float
     sides: float
@@ -59,7 +72,8 @@ def hairline(who: Person, angle: np.ndarray) -> np.ndarray:
         heights = [1.2, 1.2, 1.2, 1.1, 0.4, 0.1, 0.25, -0.05, -0.3, -0.32]
     else:
         top, temple = hair.hairline, hair.hairline + hair.recess
-        heights = [top - hair.peak, top, temple, 0.36 + 0.4 * hair.recess, 0.2, 0.0, 0.2, -0.1, -0.4, -0.42]
+        front = [top - hair.peak, top, temple, 0.36 + 0.4 * hair.recess]
+        heights = [*front, 0.2, 0.0, 0.2, -0.1, -0.4, -0.42]
     return np.asarray(np.interp(np.abs(angle), knots, heights))
 
 
@@ -68,7 +82,8 @@ def scalped(who: Person, bare: Head) -> Head:
     cover = _cover(who, bare)
     carried, bald = bare.carried.copy(), who.hair.style == "bald"
     below = np.array(who.hair.colour) * 0.5
-    carried[..., COLOUR] += cover[..., None] * (0.3 if bald else 0.9) * (below - carried[..., COLOUR])
+    colour, strength = carried[..., COLOUR], 0.3 if bald else 0.9
+    carried[..., COLOUR] += cover[..., None] * strength * (below - colour)
     carried[..., TEXTURED] *= 1 - cover
     sunk = 0.0 if bald or who.hair.style == "buzz" else 0.045
     position = bare.position + (sunk * cover)[..., None] * (SKULL - bare.position)
@@ -98,8 +113,16 @@ def hair(who: Person, bare: Head) -> list[Surface]:
     return [_ribbons(rng, who, style, strands), *extra]
 
 
-def _roots(rng: np.random.Generator, bare: Head, cover: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Places on the scalp, even by area: positions and normals (N, 3), and how much each is at the side, (N,)."""
+def _roots(
+    rng: np.random.Generator,
+    bare: Head,
+    cover: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places on the scalp, evenly by area.
+
+    Returns:
+        Positions (N, 3), normals (N, 3), and how much each is at the side, (N,) in [0, 1].
+    """
     across, down = np.gradient(bare.position, axis=1), np.gradient(bare.position, axis=0)
     normals = np.cross(down, across)
     weight = np.cumsum(np.linalg.norm(normals, axis=-1) * (cover > 0.35))
@@ -109,27 +132,38 @@ def _roots(rng: np.random.Generator, bare: Head, cover: np.ndarray) -> tuple[np.
     return points, _unit(normals.reshape(-1, 3)[chosen]), smooth(0.62, 0.25, points[:, 1])
 
 
-def _comb(who: Person, style: Style, roots: np.ndarray, outward: np.ndarray, fringe: np.ndarray) -> np.ndarray:
+def _comb(
+    who: Person,
+    style: Style,
+    roots: np.ndarray,
+    outward: np.ndarray,
+    fringe: np.ndarray,
+) -> np.ndarray:
     """The direction in which hair leaves its root, (N, 3), before it is lifted off the scalp."""
+    comb = outward if style.flow == "out" else _flow(who, style, roots)
+    if style.fringe:
+        lean = np.sign(who.hair.part)
+        x, one = roots[:, 0], np.ones(len(roots), roots.dtype)
+        forward = np.stack([0.35 * lean + 0.4 * x, -0.5 * one, one], 1)
+        comb = comb + fringe[:, None] * (forward - comb)
+    flat = comb - (comb * outward).sum(1, keepdims=True) * outward
+    return _unit(flat + 1e-4) if style.flow != "out" else outward
+
+
+def _flow(who: Person, style: Style, roots: np.ndarray) -> np.ndarray:
     x, y, z = roots.T
     away = np.sign(x - who.hair.part) + 0.01
     zero, one = np.zeros_like(x), np.ones_like(x)
     top = smooth(0.35, 0.7, y)
     flows = {
-        "back": np.stack([0.35 * x, 0.2 * z, -one], 1),
-        "forward": np.stack([0.2 * x, -0.2 - 0.6 * (1 - top), 0.9 * one], 1),
-        "side": np.stack([away * top * 1.0, -(1 - top), 0.15 - 0.6 * (1 - top)], 1),
-        "part": np.stack([away * (0.35 + 0.65 * top), -(1 - top), -0.55 * one], 1),
-        "down": np.stack([x, -0.4 * one, z + 0.1], 1),
-        "up": np.stack([0.3 * x, one, 0.25 + zero], 1),
-        "out": outward,
+        "back": (0.35 * x, 0.2 * z, -one),
+        "forward": (0.2 * x, -0.2 - 0.6 * (1 - top), 0.9 * one),
+        "side": (away * top * 1.0, -(1 - top), 0.15 - 0.6 * (1 - top)),
+        "part": (away * (0.35 + 0.65 * top), -(1 - top), -0.55 * one),
+        "down": (x, -0.4 * one, z + 0.1),
+        "up": (0.3 * x, one, 0.25 + zero),
     }
-    comb = flows[style.flow]
-    if style.fringe:
-        lean = np.sign(who.hair.part)
-        comb = comb + fringe[:, None] * (np.stack([0.35 * lean + 0.4 * x, -0.5 * one, one], 1) - comb)
-    flat = comb - (comb * outward).sum(1, keepdims=True) * outward
-    return _unit(flat + 1e-4) if style.flow != "out" else outward
+    return np.stack(flows[style.flow], 1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -147,9 +181,11 @@ def _grow(
 ) -> np.ndarray:
     """Strands as points, (N, P, 3)."""
     lift = style.lift * rng.uniform(0.7, 1.3, len(roots))[:, None]
-    direction = _unit(_comb(who, style, roots, outward, fringe) + lift * outward + rng.normal(0, 0.09, roots.shape))
+    comb = _comb(who, style, roots, outward, fringe) + lift * outward
+    direction = _unit(comb + rng.normal(0, 0.09, roots.shape))
     step = (length / (style.points - 1))[:, None]
-    phase = (rng.uniform(0, 2 * np.pi, len(roots)) * 0.35 + 9 * roots[:, 0] + 7 * roots[:, 1])[:, None]
+    phase = rng.uniform(0, 2 * np.pi, len(roots)) * 0.35
+    phase = (phase + 9 * roots[:, 0] + 7 * roots[:, 1])[:, None]
     points, place = [roots], roots
     for k in range(1, style.points):
         pull = style.gravity * 0.42 * np.minimum(step / 0.05, 1.6)
@@ -170,14 +206,16 @@ def _outside(points: np.ndarray, gap: float) -> np.ndarray:
     taper = 1 - 0.16 * smooth(0.1, -0.8, points[:, 1])
     level = np.linalg.norm(away, axis=1) / taper
     push = np.maximum(1, 1 / (level + 1e-6))[:, None]
-    moved = SKULL + (points - SKULL) * np.where(points[:, 1:2] > SKULL[1], push, 1 + f32([1, 0, 1]) * (push - 1))
-    return np.asarray(moved)
+    level_push = 1 + f32([1, 0, 1]) * (push - 1)
+    factor = np.where(points[:, 1:2] > SKULL[1], push, level_push)
+    return np.asarray(SKULL + (points - SKULL) * factor)
 
 
 def _parted(points: np.ndarray, who: Person, fringe: np.ndarray) -> np.ndarray:
-    """Hang hair beside the face, not before it, but for a fringe."""
+    """Keep hair beside the face, not in front of it, except for a fringe."""
     x, y, z = points.T
-    guard = (who.shape.cheekbone - 0.03) * smooth(0.74, 0.36, y) * smooth(-0.05, 0.25, z) * (1 - fringe)
+    guard = (who.shape.cheekbone - 0.03) * smooth(0.74, 0.36, y) * smooth(-0.05, 0.25, z)
+    guard = guard * (1 - fringe)
     guard *= 1 - 0.12 * smooth(-0.3, -0.9, y)
     side = np.where(x > who.hair.part, 1, -1)
     back = z - 0.1 * smooth(0.3, -0.2, y) * smooth(0.25, 0.6, z) * (1 - fringe)
@@ -197,28 +235,38 @@ def _ribbons(rng: np.random.Generator, who: Person, style: Style, strands: np.nd
     """Flat ribbons lying on the head, many strands side by side in one grid."""
     count, points = strands.shape[:2]
     tangent = np.gradient(strands, axis=1)
-    outward = _unit((strands - SKULL) * [1, 0.8, 1] * np.where(strands[..., 1:2] > SKULL[1], 1, [1, 0.15, 1]))
+    level = np.where(strands[..., 1:2] > SKULL[1], 1, [1, 0.15, 1])
+    outward = _unit((strands - SKULL) * [1, 0.8, 1] * level)
     across = _unit(np.cross(tangent, outward))
     along = np.linspace(0, 1, points)[None, :, None]
-    shape = np.minimum(1, 0.3 + 3.5 * along) * (1 - style.taper * along**2)  # narrow at the root too
+    root = np.minimum(1, 0.3 + 3.5 * along)  # narrow here too
+    shape = root * (1 - style.taper * along**2)
     width = style.width * shape * rng.uniform(0.6, 1.25, (count, 1, 1))
     carried = np.zeros((count, points, 2, CHANNELS), np.float32)
     tilt = rng.normal(0, 0.28, (count, 1, 1))
     normal = _unit(outward + tilt * across)
     for i, side in enumerate((-1, 1)):
         carried[:, :, i, NORMAL] = _unit(normal + 0.3 * side * across)
-    shade = np.exp(rng.normal(0, 0.2, (count, 1, 1))) * (0.62 + 0.45 * along**0.7)
-    streak = 1 + 0.12 * np.sin(14 * strands[:, :1, :1] + 3) + rng.normal(0, 0.04, (count, 1, 3))
-    carried[..., COLOUR] = (np.clip(np.array(who.hair.colour) * shade * streak, 0, 255))[:, :, None]
+    carried[..., COLOUR] = _colours(rng, who, strands)[:, :, None]
     carried[..., GLOSS] = 0.3
     position = np.stack([strands - width * across / 2, strands + width * across / 2], 2)
     return Surface(_side_by_side(position.astype(np.float32)), _side_by_side(carried), (points, 2))
 
 
+def _colours(rng: np.random.Generator, who: Person, strands: np.ndarray) -> np.ndarray:
+    """Colours along strands, (N, P, 3)."""
+    count, points = strands.shape[:2]
+    along = np.linspace(0, 1, points)[None, :, None]
+    shade = np.exp(rng.normal(0, 0.2, (count, 1, 1))) * (0.62 + 0.45 * along**0.7)
+    streak = 1 + 0.12 * np.sin(14 * strands[:, :1, :1] + 3) + rng.normal(0, 0.04, (count, 1, 3))
+    return np.asarray(np.clip(np.array(who.hair.colour) * shade * streak, 0, 255))
+
+
 def _side_by_side(strands: np.ndarray) -> np.ndarray:
-    """(N, P, 2, K) -> a grid of COLUMNS strands beside each other, (N / COLUMNS * P, COLUMNS * 2, K)."""
+    """(N, P, 2, K) -> a grid of COLUMNS strands side by side, (N / COLUMNS * P, COLUMNS * 2, K)."""
     count, points, _, channels = strands.shape
-    blocks = strands.reshape(count // COLUMNS, COLUMNS, points, 2, channels).transpose(0, 2, 1, 3, 4)
+    blocks = strands.reshape(count // COLUMNS, COLUMNS, points, 2, channels)
+    blocks = blocks.transpose(0, 2, 1, 3, 4)
     return np.ascontiguousarray(blocks.reshape(-1, COLUMNS * 2, channels))
 
 

@@ -1,28 +1,73 @@
-"""People and views drawn from seeds alone.
+"""Draw people and views from seeds.
 
-Coarse looks (skin, hair) and fine traits (eyes, brows, lips, moles, freckles, glasses...) are drawn as independently as
-in people, so that the coarse look, which is all that a tiny picture shows, does not tell who it is.
+Coarse features (skin, hair) are independent of fine traits (eyes, brows, lips, moles, freckles,
+glasses, ...), as in real people. So the coarse look, which is all that a tiny image shows, does
+not identify a person.
 """
 
 from functools import cache, partial
 
 import numpy as np
 
-from refsr.synthetic.traits import Brows, Colour, Eyes, Glasses, Hair, Mark, Mouth, Nose, Person, Shape, View
+from refsr.synthetic.traits import (
+    Brows,
+    Colour,
+    Eyes,
+    Glasses,
+    Hair,
+    Mark,
+    Mouth,
+    Nose,
+    Person,
+    Shape,
+    View,
+)
 
 SKIN = np.array(
-    [[250, 220, 202], [240, 202, 178], [226, 178, 146], [203, 150, 116], [166, 114, 84], [122, 80, 58], [88, 56, 42]]
+    [
+        [250, 220, 202],
+        [240, 202, 178],
+        [226, 178, 146],
+        [203, 150, 116],
+        [166, 114, 84],
+        [122, 80, 58],
+        [88, 56, 42],
+    ]
 )
-HAIR = [(30, 24, 22), (48, 33, 25), (82, 54, 34), (122, 82, 46), (186, 146, 92), (214, 184, 132), (142, 66, 34)]
+HAIR = [
+    (30, 24, 22),
+    (48, 33, 25),
+    (82, 54, 34),
+    (122, 82, 46),
+    (186, 146, 92),
+    (214, 184, 132),
+    (142, 66, 34),
+]
 GREY = (168, 166, 164)
-IRIS = [(58, 36, 22), (92, 58, 30), (124, 92, 44), (92, 122, 66), (74, 128, 158), (100, 150, 196), (128, 138, 148)]
+IRIS = [
+    (58, 36, 22),
+    (92, 58, 30),
+    (124, 92, 44),
+    (92, 122, 66),
+    (74, 128, 158),
+    (100, 150, 196),
+    (128, 138, 148),
+]
 LIPSTICK = [(176, 30, 48), (196, 70, 96), (140, 34, 70), (204, 96, 84)]
-FRAME = [(24, 24, 28), (70, 40, 24), (150, 28, 36), (32, 62, 128), (206, 172, 90), (176, 178, 184), (30, 96, 80)]
+FRAME = [
+    (24, 24, 28),
+    (70, 40, 24),
+    (150, 28, 36),
+    (32, 62, 128),
+    (206, 172, 90),
+    (176, 178, 184),
+    (30, 96, 80),
+]
 METAL = [(228, 190, 92), (208, 210, 216)]
 
 
 def person(seed: int) -> Person:
-    """The person that `seed` stands for."""
+    """The person of a seed."""
     rng = np.random.default_rng([77, seed])
     u = partial(_uniform, rng)
     male = bool(rng.random() < 0.5)
@@ -49,9 +94,9 @@ def person(seed: int) -> Person:
 
 
 def unlikeness(a: Person, b: Person) -> float:
-    """How much the faces of two people differ: root mean square over their traits, each in standard deviations.
+    """The difference of two faces: root mean square over traits, each in standard deviations.
 
-    Of two people drawn at random it is 1.41 in the mean, and 1.2 or less for one pair of ten.
+    For two random people it is 1.41 on average, and 1.2 or less for one pair in ten.
     """
     return float(np.sqrt((((_traits(a) - _traits(b)) / _spread_of_traits()) ** 2).mean()))
 
@@ -63,18 +108,17 @@ def _spread_of_traits() -> np.ndarray:
 
 def _traits(who: Person) -> np.ndarray:
     shape, eyes, brows, nose, mouth = who.shape, who.eyes, who.brows, who.nose, who.mouth
-    return np.array(
-        [
-            *(shape.cranium, shape.cheekbone, shape.jaw, shape.chin, shape.forehead, shape.cheek, shape.brow_ridge),
-            *(shape.chin_out, eyes.x, eyes.y, eyes.width, eyes.height, eyes.tilt, brows.height, brows.thickness),
-            *(brows.arch, brows.slope, brows.length, nose.base, nose.width, nose.out, nose.bridge),
-            *(mouth.y, mouth.width, mouth.upper, mouth.lower, who.tone, who.age),
-        ]
-    )
+    skull = [shape.cranium, shape.cheekbone, shape.jaw, shape.chin, shape.forehead]
+    relief = [shape.cheek, shape.brow_ridge, shape.chin_out]
+    opening = [eyes.x, eyes.y, eyes.width, eyes.height, eyes.tilt]
+    brow = [brows.height, brows.thickness, brows.arch, brows.slope, brows.length]
+    noses = [nose.base, nose.width, nose.out, nose.bridge]
+    lips = [mouth.y, mouth.width, mouth.upper, mouth.lower]
+    return np.array([*skull, *relief, *opening, *brow, *noses, *lips, who.tone, who.age])
 
 
 def view(seed: int, who: Person, frontal: bool = False) -> View:
-    """The picture of `who` that `seed` stands for; `frontal` keeps the head within a few degrees of the camera."""
+    """The view of a person for a seed; `frontal` turns the head within a few degrees."""
     rng = np.random.default_rng([991, who.seed, seed])
     u = partial(_uniform, rng)
     spread = 0.06 if frontal else 0.31
@@ -196,8 +240,13 @@ def _hair(u: partial[float], rng: np.random.Generator, male: bool, age: float, t
         peak=u(0.0, 0.06),
         part=u(-0.3, 0.3),
         beard=str(rng.choice(beards)) if male else "none",
-        beard_colour=_colour(np.array(mixed) * rng.uniform(0.7, 1) + rng.uniform(0, 14) * np.array([1, 0.4, 0])),
+        beard_colour=_beard_colour(rng, mixed),
     )
+
+
+def _beard_colour(rng: np.random.Generator, hair: Colour) -> Colour:
+    shade = np.array(hair) * rng.uniform(0.7, 1)
+    return _colour(shade + rng.uniform(0, 14) * np.array([1, 0.4, 0]))
 
 
 def _glasses(u: partial[float], rng: np.random.Generator) -> Glasses:
@@ -214,8 +263,14 @@ def _earring(rng: np.random.Generator) -> tuple[str, Colour]:
     return str(rng.choice(["stud", "hoop", "drop"])), METAL[rng.integers(2)]
 
 
+def _mole(u: partial[float]) -> Mark:
+    return Mark("mole", u(-0.5, 0.5), u(-0.86, 0.42), u(0.012, 0.024), 0.0)
+
+
 def _marks(u: partial[float], rng: np.random.Generator) -> tuple[Mark, ...]:
-    moles = [Mark("mole", u(-0.5, 0.5), u(-0.86, 0.42), u(0.012, 0.024), 0.0) for _ in range(rng.integers(0, 5))]
-    scar = [Mark("scar", u(-0.42, 0.42), u(-0.45, 0.45), u(0.08, 0.18), u(0, np.pi))] if rng.random() < 0.22 else []
-    stain = [Mark("stain", u(-0.5, 0.5), u(-0.6, 0.5), u(0.06, 0.13), u(0, np.pi))] if rng.random() < 0.1 else []
-    return (*moles, *scar, *stain)
+    marks = [_mole(u) for _ in range(rng.integers(0, 5))]
+    if rng.random() < 0.22:
+        marks.append(Mark("scar", u(-0.42, 0.42), u(-0.45, 0.45), u(0.08, 0.18), u(0, np.pi)))
+    if rng.random() < 0.1:
+        marks.append(Mark("stain", u(-0.5, 0.5), u(-0.6, 0.5), u(0.06, 0.13), u(0, np.pi)))
+    return tuple(marks)

@@ -1,4 +1,4 @@
-"""What a raw set will hold, decided before a pixel is drawn: identities, their images, and the planted defects."""
+"""Plan a raw set before it is rendered: identities, their images, and the planted defects."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,17 +23,17 @@ KINDS = (
     "box_outside",
     "occluded",
 )
-ADDED = ("occluded",)  # kinds planted in images after all others, which stay as they would be without them
-MIXED = "mixed_people"  # a whole folder, of two people about half and half
-PEOPLE = 1_000_000  # person seeds to a set; those of its second half have no folder of their own
+ADDED = ("occluded",)  # kinds that are planted in additional images, after all others
+MIXED = "mixed_people"  # a whole folder with images of two people in turn
+PEOPLE = 1_000_000  # seeds of people per set; people of the second half have no folder
 _LIKE = 1.2  # unlikeness up to which two people look alike: a tenth of all pairs
-_MIXED_PEOPLE = PEOPLE // 4  # from here on those of mixed folders
-_LEAST_MIXED = 6  # images of a mixed folder, so that there is something to tell two people by
+_MIXED_PEOPLE = PEOPLE // 4  # the first seed of people in mixed folders
+_LEAST_MIXED = 6  # images of a mixed folder, enough to distinguish two people
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One image: whose face and which view, in which frame; `kind` is "" for an ordinary one."""
+    """One image: person, view and frame; `kind` is "" for a sound image."""
 
     name: str  # IIII_FF
     person: int
@@ -68,15 +68,17 @@ def plan(params: Synthesize) -> list[Folder]:
         owner = params.seed * PEOPLE + i
         folders.append(Folder("test" if is_test[i] else "train", f"n{number[i]:06d}", owner, ()))
     hosts = _hosts(params, rng, total)
-    ordinary = [_shots(params, folder, sum(kind not in ADDED for kind in hosts[i])) for i, folder in enumerate(folders)]
+    spare = [sum(kind not in ADDED for kind in kinds) for kinds in hosts]
+    ordinary = [_shots(params, folder, spare[i]) for i, folder in enumerate(folders)]
     complete = [_complete(params, i, folders, ordinary, hosts[i]) for i in range(total)]
     return complete + [_mixed(params, i, int(number[-1])) for i in range(params.defects)]
 
 
 def _mixed(params: Synthesize, i: int, last: int) -> Folder:
-    """A folder after all others, the images of one person and of another in turn."""
+    """A folder after all others, with images of two people in turn."""
     first = params.seed * PEOPLE + _MIXED_PEOPLE + 100 * i
-    second = next(seed for seed in range(first + 1, first + 100) if unlikeness(person(first), person(seed)) > _LIKE)
+    others = range(first + 1, first + 100)
+    second = next(each for each in others if unlikeness(person(first), person(each)) > _LIKE)
     folder = Folder("test" if i % 5 == 4 else "train", f"n{last + 1 + i:06d}", first, ())
     shots = _shots(params, folder, max(params.views, _LEAST_MIXED) - params.views)
     mixed = [
@@ -96,7 +98,7 @@ def _hosts(params: Synthesize, rng: np.random.Generator, total: int) -> list[lis
 
 
 def _shots(params: Synthesize, folder: Folder, spare: int) -> list[Shot]:
-    """The ordinary images of a folder, then `spare` more to become defects. Names rise, with gaps."""
+    """The sound images of a folder, then `spare` more for defects. Names rise, with gaps."""
     rng = np.random.default_rng([102, params.seed, folder.person])
     count = params.views + spare
     names = np.cumsum(rng.integers(1, 5, count))
@@ -116,7 +118,7 @@ def _shots(params: Synthesize, folder: Folder, spare: int) -> list[Shot]:
 
 
 def _shots_after(params: Synthesize, shots: list[Shot], count: int) -> list[Shot]:
-    """More of a folder, with names and views after all of these."""
+    """More images of a folder, with names and views after these."""
     rng = np.random.default_rng([105, params.seed, shots[0].person])
     last = int(shots[-1].name[:4])
     return [
@@ -126,7 +128,7 @@ def _shots_after(params: Synthesize, shots: list[Shot], count: int) -> list[Shot
 
 
 def _frame(params: Synthesize, rng: np.random.Generator) -> Frame:
-    """A loose crop: the face box takes about 0.6 of its height, off centre, sometimes over the border."""
+    """A loose crop: the face box has about 0.6 of its height, and may cross its border."""
     clip = partial(np.clip, a_min=params.min_size, a_max=params.max_size)
     height = int(clip(165 * np.exp(rng.normal(0, 0.28))))
     width = int(clip(height * rng.uniform(0.8, 1.0)))
@@ -151,32 +153,35 @@ def _complete(
         spoiled = replace(shot, kind=kind)
         if kind in ("near_duplicate", "cross_duplicate"):
             source = i if kind == "near_duplicate" else other
-            spoiled = _copy(spoiled, folders[source], ordinary[source][int(rng.integers(params.views))])
+            original = ordinary[source][int(rng.integers(params.views))]
+            spoiled = _copy(spoiled, folders[source], original)
         elif kind == "wrong_person":
             spoiled = _impostor(spoiled, folders[other], rng)
         elif kind == "tiny":
-            spoiled = replace(spoiled, frame=_scaled(shot.frame, int(rng.integers(18, 31)) / max(_size(shot.frame))))
+            factor = int(rng.integers(18, 31)) / max(_size(shot.frame))
+            spoiled = replace(spoiled, frame=_scaled(shot.frame, factor))
         shots.append(spoiled)
     return replace(folders[i], shots=tuple(shots))
 
 
 def _copy(shot: Shot, source: Folder, original: Shot) -> Shot:
-    return replace(shot, original=original, detail=f"{source.split}/{source.identity}/{original.name}.jpg")
+    path = f"{source.split}/{source.identity}/{original.name}.jpg"
+    return replace(shot, original=original, detail=path)
 
 
 def _impostor(shot: Shot, other: Folder, rng: np.random.Generator) -> Shot:
-    """Somebody of another folder, or somebody who has none, in a view that stands nowhere else.
+    """A person of another folder or of none, in a view that is used nowhere else.
 
-    Nobody who looks much like the owner: of such a stranger dlib's network said the same distance as of the owner.
+    The person does not look like the owner: dlib's network could not distinguish the two.
     """
     view = 1000 + shot.view
     owner = person(shot.person)
     if rng.random() < 0.5 and unlikeness(owner, person(other.person)) > _LIKE:
         return replace(shot, person=other.person, view=view, detail=other.identity)
-    stranger = shot.person
-    while stranger == shot.person or unlikeness(owner, person(stranger)) <= _LIKE:
-        stranger = shot.person // PEOPLE * PEOPLE + int(rng.integers(PEOPLE // 2, PEOPLE))
-    return replace(shot, person=stranger, view=view, detail=f"seed {stranger}")
+    seed = shot.person
+    while seed == shot.person or unlikeness(owner, person(seed)) <= _LIKE:
+        seed = shot.person // PEOPLE * PEOPLE + int(rng.integers(PEOPLE // 2, PEOPLE))
+    return replace(shot, person=seed, view=view, detail=f"seed {seed}")
 
 
 def _size(frame: Frame) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The skin of a person's face, painted once: all that no expression changes."""
+"""Paint the skin of a person's face: all that no expression changes."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from refsr.synthetic.canvas import Canvas, f32, noise, smooth
-from refsr.synthetic.traits import Person
+from refsr.synthetic.traits import Mark, Person
 
 SIZE = 512
 X0, Y1, SPAN = -0.9, 0.72, 1.8  # the square of the face plane that the texture covers
@@ -17,10 +17,10 @@ SIDES = (-1, 1)
 
 @dataclass(frozen=True)
 class Skin:
-    """A person's face without eyes and mouth, (SIZE, SIZE, 3) uint8 sRGB, without any lines and deeply lined."""
+    """A person's face without eyes and mouth, (SIZE, SIZE, 3) uint8 sRGB."""
 
-    smooth: np.ndarray
-    lined: np.ndarray
+    smooth: np.ndarray  # without lines
+    lined: np.ndarray  # with deep lines
 
 
 def texture_place(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,17 +52,27 @@ def _complexion(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
     pores = cv2.GaussianBlur(rng.standard_normal((SIZE, SIZE), dtype=np.float32), (0, 0), 1.2)
     tone = 1 + 0.022 * noise(rng, (SIZE, SIZE), [6, 14, 34, 80]) + (0.04 + 0.05 * who.age) * pores
     canvas.image *= tone[..., None]
+    _blush(canvas, who)
+    for side in SIDES:
+        _eye_shadows(canvas, who, side)
+
+
+def _blush(canvas: Canvas, who: Person) -> None:
+    """Redden the cheeks and the tip of the nose."""
     bright = float(np.mean(who.skin)) / 255
-    base = who.nose.base
-    for x, y, size, strength in [(-0.36, -0.2, 0.14, 0.8), (0.36, -0.2, 0.14, 0.8), (0, base, 0.09, 0.7)]:
+    spots = [(-0.36, -0.2, 0.14, 0.8), (0.36, -0.2, 0.14, 0.8), (0, who.nose.base, 0.09, 0.7)]
+    for x, y, size, strength in spots:
         near = canvas.window(x, y, 3 * size, 3 * size)
         near.shade(near.spot(x, y, size, size) * strength * (0.35 + 0.65 * bright), BLOOD)
+
+
+def _eye_shadows(canvas: Canvas, who: Person, side: int) -> None:
     eyes = who.eyes
-    for side in SIDES:
-        x, near = side * eyes.x, canvas.window(side * eyes.x, eyes.y, 0.36, 0.2)
-        near.shade(near.spot(x, eyes.y - 0.1, 0.1, 0.03) * (0.3 + 0.7 * eyes.bag), (0.86, 0.8, 0.82))
-        near.shade(near.spot(x, eyes.y + 0.075, 0.12, 0.035), (0.9, 0.84, 0.83))
-        near.shade(near.spot(side * 0.13, eyes.y + 0.03, 0.035, 0.06), (0.9, 0.85, 0.84))
+    x, near = side * eyes.x, canvas.window(side * eyes.x, eyes.y, 0.36, 0.2)
+    bag = near.spot(x, eyes.y - 0.1, 0.1, 0.03) * (0.3 + 0.7 * eyes.bag)
+    near.shade(bag, (0.86, 0.8, 0.82))
+    near.shade(near.spot(x, eyes.y + 0.075, 0.12, 0.035), (0.9, 0.84, 0.83))
+    near.shade(near.spot(side * 0.13, eyes.y + 0.03, 0.035, 0.06), (0.9, 0.85, 0.84))
 
 
 def _freckles(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
@@ -86,33 +96,50 @@ def _nostrils(canvas: Canvas, who: Person) -> None:
 def _beard(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
     if not who.male:
         return
-    x, y, mouth = np.abs(canvas.x), canvas.y, who.mouth
+    mouth = who.mouth
     lips = canvas.spot(0, mouth.y, mouth.width * 0.62, 0.04, 1.5)
+    mask = _beard_mask(canvas, who)
+    grain = rng.standard_normal((SIZE, SIZE), dtype=np.float32)
+    hairs = cv2.GaussianBlur(grain, (0, 0), sigmaX=0.7, sigmaY=1.7)
+    density = mask * (1 - lips) * (1 + 0.24 * hairs / hairs.std())
+    canvas.tint(np.clip(density, 0, 0.96), np.array(who.hair.beard_colour) * 0.8)
+
+
+def _beard_mask(canvas: Canvas, who: Person) -> np.ndarray:
+    x, y, mouth = np.abs(canvas.x), canvas.y, who.mouth
     lip = canvas.spot(0, mouth.y + mouth.upper + 0.05, mouth.width * 0.62, 0.03, 1.5)
     cheeks = smooth(0, 0.16, 0.62 * x - 0.62 - y + 0.3 * smooth(0.2, 0, x)) * smooth(0.2, -0.3, y)
-    full = np.maximum(np.maximum(cheeks, lip), smooth(mouth.y - 0.1, mouth.y - 0.17, y) * smooth(0.5, 0.4, x))
+    below = smooth(mouth.y - 0.1, mouth.y - 0.17, y) * smooth(0.5, 0.4, x)
+    full = np.maximum(np.maximum(cheeks, lip), below)
     chin = canvas.spot(0, mouth.y - 0.3, 0.13, 0.16, 2)
-    ring = np.maximum(np.maximum(lip, chin), canvas.spot(0, mouth.y - 0.12, mouth.width * 1.15, 0.2, 3))
-    masks = {"none": 0.1 * full, "stubble": 0.42 * full, "full": 0.95 * full, "goatee": 0.92 * ring + 0.1 * full}
-    masks |= {"moustache": 0.95 * lip + 0.1 * full, "chin": 0.92 * chin + 0.12 * full}
-    hairs = cv2.GaussianBlur(rng.standard_normal((SIZE, SIZE), dtype=np.float32), (0, 0), sigmaX=0.7, sigmaY=1.7)
-    density = masks[who.hair.beard] * (1 - lips) * (1 + 0.24 * hairs / hairs.std())
-    canvas.tint(np.clip(density, 0, 0.96), np.array(who.hair.beard_colour) * 0.8)
+    around = canvas.spot(0, mouth.y - 0.12, mouth.width * 1.15, 0.2, 3)
+    ring = np.maximum(np.maximum(lip, chin), around)
+    masks = {"none": 0.1 * full, "stubble": 0.42 * full, "full": 0.95 * full}
+    masks |= {"goatee": 0.92 * ring + 0.1 * full, "moustache": 0.95 * lip + 0.1 * full}
+    masks |= {"chin": 0.92 * chin + 0.12 * full}
+    return np.asarray(masks[who.hair.beard])
 
 
 def _marks(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
     for mark in who.marks:
         near = canvas.window(mark.x, mark.y, 3 * mark.size, 3 * mark.size)
         if mark.kind == "mole":
-            near.tint(near.spot(mark.x, mark.y, mark.size * 0.7, mark.size * 0.7, 2), (54, 32, 26), 0.85)
+            mole = near.spot(mark.x, mark.y, mark.size * 0.7, mark.size * 0.7, 2)
+            near.tint(mole, (54, 32, 26), 0.85)
         elif mark.kind == "scar":
-            along = np.linspace(-0.5, 0.5, 12)[:, None] * mark.size * [[np.cos(mark.angle), np.sin(mark.angle)]]
-            curve = along + f32([mark.x, mark.y]) + rng.normal(0, 0.002, (12, 2))
-            near.tint(near.strokes([curve], 0.016, 0.004), np.minimum(np.array(who.skin) * 1.15 + 14, 255), 0.8)
+            colour = np.minimum(np.array(who.skin) * 1.15 + 14, 255)
+            near.tint(near.strokes([_scar(mark, rng)], 0.016, 0.004), colour, 0.8)
         else:
             ragged = 1 + 0.5 * noise(rng, near.image.shape[:2], [4, 8])
-            spot = near.spot(mark.x, mark.y, mark.size * 0.6, mark.size * 0.45, 1.5) * np.clip(ragged, 0, 1.3)
-            near.shade(np.clip(spot, 0, 1), (0.72, 0.5, 0.5))
+            spot = near.spot(mark.x, mark.y, mark.size * 0.6, mark.size * 0.45, 1.5)
+            near.shade(np.clip(spot * np.clip(ragged, 0, 1.3), 0, 1), (0.72, 0.5, 0.5))
+
+
+def _scar(mark: Mark, rng: np.random.Generator) -> np.ndarray:
+    """The curve of a scar, (12, 2)."""
+    direction = [[np.cos(mark.angle), np.sin(mark.angle)]]
+    along = np.linspace(-0.5, 0.5, 12)[:, None] * mark.size * direction
+    return np.asarray(along + f32([mark.x, mark.y]) + rng.normal(0, 0.002, (12, 2)))
 
 
 def _brows(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
@@ -126,17 +153,23 @@ def _brows(canvas: Canvas, who: Person, rng: np.random.Generator) -> None:
         x = brows.inner + along * brows.length
         y = spine + rng.uniform(-1, 1, len(along)) * half
         angle = 1.3 - 1.3 * np.sqrt(along) + rng.normal(0, 0.18, len(along))
-        tip = np.stack([side * (x + 0.04 * np.cos(angle)), y + 0.022 * np.sin(angle) - 0.012 * along], 1)
-        hairs = [np.stack([start, end]) for start, end in zip(np.stack([side * x, y], 1), tip, strict=True)]
+        tip_x = side * (x + 0.04 * np.cos(angle))
+        tip_y = y + 0.022 * np.sin(angle) - 0.012 * along
+        hairs = list(np.stack([np.stack([side * x, y], 1), np.stack([tip_x, tip_y], 1)], 1))
         mask = near.strokes(hairs, 0.0045, 0.0022)
-        near.tint(np.clip(mask * 1.15, 0, 1), np.array(who.hair.beard_colour) * 0.6, 0.6 + 0.35 * brows.density)
+        near.tint(
+            np.clip(mask * 1.15, 0, 1),
+            np.array(who.hair.beard_colour) * 0.6,
+            0.6 + 0.35 * brows.density,
+        )
 
 
 def brow_height(who: Person, along: np.ndarray) -> np.ndarray:
     """y of the middle of a brow, `along` it from the inner end (0) to the outer (1)."""
     brows = who.brows
     bow = brows.arch * np.sin(np.pi * np.clip(along * 0.95, 0, 1) ** 1.3)
-    return np.asarray(who.eyes.y + brows.height + bow + brows.slope * (along - 0.4) - 0.03 * along**3)
+    middle = who.eyes.y + brows.height + bow
+    return np.asarray(middle + brows.slope * (along - 0.4) - 0.03 * along**3)
 
 
 def _lines(canvas: Canvas, who: Person, rng: np.random.Generator) -> np.ndarray:
@@ -151,5 +184,6 @@ def _lines(canvas: Canvas, who: Person, rng: np.random.Generator) -> np.ndarray:
             start = [outer + side * 0.015, who.eyes.y + 0.018 * i]
             curves.append(np.array([start, [outer + side * 0.1, who.eyes.y + 0.05 * i - 0.01]]))
         bag = np.linspace(-0.8, 0.8, 12)
-        curves.append(np.stack([side * who.eyes.x + bag * 0.13, who.eyes.y - 0.115 + 0.035 * bag**2], 1))
+        x, y = side * who.eyes.x + bag * 0.13, who.eyes.y - 0.115 + 0.035 * bag**2
+        curves.append(np.stack([x, y], 1))
     return canvas.strokes(curves, 0.011, 0.008)

@@ -1,7 +1,7 @@
-"""Who a rendered person is, and what changes between two pictures of them.
+"""The traits of a rendered person, and what changes between two of their images.
 
-Lengths are in head units: the head spans y from -1 (chin) to 1 (crown), x grows to the right of the picture and z
-towards the camera. Colours are sRGB, 0-255.
+Lengths are in head units: the head spans y from -1 (chin) to 1 (crown), x grows to the right of the
+image and z towards the camera. Colours are sRGB, 0-255.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Shape:
-    """The bones: half-widths of the head at four heights, and how far parts stand out."""
+    """The bones: half-widths of the head at four heights, and how far parts protrude."""
 
     cranium: float
     cheekbone: float
@@ -26,7 +26,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Eyes:
-    """Half-width and half-height of the opening, tilt of its axis, crease of the lid, lashes and liner in [0, 1]."""
+    """Half-width, half-height and tilt of the opening; crease, lash and liner in [0, 1]."""
 
     x: float
     y: float
@@ -44,7 +44,7 @@ class Eyes:
 
 @dataclass(frozen=True)
 class Brows:
-    """Middle height above the eye, half-thickness, arch, slope, density; `slit` is where a bare gap is, or 0."""
+    """Height above the eye, half-thickness, arch, slope, density; `slit` is a gap's place, or 0."""
 
     height: float
     thickness: float
@@ -58,7 +58,7 @@ class Brows:
 
 @dataclass(frozen=True)
 class Nose:
-    """Height of the base, half-width, how far tip and bridge stand out, roundness of the tip."""
+    """Height of the base, half-width, how far tip and bridge protrude, roundness of the tip."""
 
     base: float
     width: float
@@ -70,7 +70,7 @@ class Nose:
 
 @dataclass(frozen=True)
 class Mouth:
-    """Height, half-width, thickness of the lips, depth of the bow, resting curve, colour and how strong it is."""
+    """Height, half-width, thickness of the lips, depth of the bow, curve at rest, colour."""
 
     y: float
     width: float
@@ -84,7 +84,7 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Hair:
-    """Style by name (refsr.synthetic.hair.STYLES), colour, hairline height, its recess at the temples, parting."""
+    """Style (a key of refsr.synthetic.hair.STYLES), colour, hairline, its recess, parting."""
 
     style: str
     colour: Colour
@@ -109,7 +109,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Glasses:
-    """A frame: outline by name (refsr.synthetic.accessories.OUTLINES), half-sizes, thickness of the rim, colour."""
+    """Outline (a key of refsr.synthetic.accessories.OUTLINES), half-sizes, rim, colour."""
 
     outline: str
     width: float
@@ -120,7 +120,7 @@ class Glasses:
 
 @dataclass(frozen=True)
 class Person:
-    """All that stays the same in every picture of a person."""
+    """All that is equal in every image of a person."""
 
     seed: int
     male: bool
@@ -142,9 +142,10 @@ class Person:
 
 @dataclass(frozen=True)
 class View:
-    """All that differs between pictures of a person. Angles in radians; light points towards its source.
+    """All that differs between images of a person.
 
-    `seed` is of what no parameter describes: the background's shapes, the grain.
+    Angles are in radians; `light` points towards its source. `seed` determines what no parameter
+    describes: the shapes of the background, the grain.
     """
 
     seed: int

@@ -11,7 +11,7 @@ from pathlib import Path
 from helpers import make_curated
 
 from components.shell import RUN, STATE
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from tools.local_services import mlflow_server
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from helpers import run_in
 from components import shell
 from components.shell import RUN
 from refsr import steps
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.versioning import file_hash
 
 ROOT = Path(__file__).parents[2]

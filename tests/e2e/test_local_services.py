@@ -15,7 +15,7 @@ from helpers import let_others_in
 
 from pipelines import backup
 from refsr.errors import RefsrError
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from tools import local_services
 from tools.local_services import S3
 from tools.manifests import Manifest, containers, render

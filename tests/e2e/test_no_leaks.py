@@ -19,7 +19,7 @@ from pipelines import __main__ as kubeflow
 from pipelines import backup
 from refsr import redaction, steps
 from refsr.__main__ import main
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from tools.local_services import mlflow_server
 
 ROOT = Path(__file__).parents[2]

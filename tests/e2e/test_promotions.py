@@ -1,4 +1,4 @@
-"""Two processes register or change the champion at once: both end well or one is told; the history is complete."""
+"""Two processes register or change the champion at once: both end well, or one gets a message."""
 
 import contextlib
 import json
@@ -16,8 +16,8 @@ from registering import Pipeline
 
 from refsr.errors import RefsrError
 from refsr.integrations import mlflow_lock
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import Registry
-from refsr.integrations.tracking import open_store
 from tools import local_services
 
 ROUNDS = 2
@@ -33,9 +33,9 @@ expected = registry.champion()
 if kind == "rollback":
     resolve = registry.resolve
     def paused(name):
-        found = resolve(name)
+        version = resolve(name)
         print("ready", flush=True); sys.stdin.readline()
-        return found
+        return version
     registry.resolve = paused
 else:
     print("ready", flush=True); sys.stdin.readline()
@@ -150,15 +150,15 @@ def test_one_of_two_wins(kind: str, tmp_path: Path, empty_store: Path, monkeypat
         history = ["1"]
         for _ in range(ROUNDS):
             others = sorted({"1", "2", "3"} - {history[-1]})
-            told = race(uri, *(("promote", version) for version in others))
-            (loser,) = [each for each in told if each]
+            messages = race(uri, *(("promote", version) for version in others))
+            (loser,) = [each for each in messages if each]
             winner = registry.champion()
-            assert winner == others[told.index("")]
+            assert winner == others[messages.index("")]
             assert f"the champion changed from version {history[-1]} to version {winner} meanwhile" in loser
             history.append(winner)
             assert former(registry) == history[:-1]
-        told = race(uri, ("rollback", ""), ("rollback", ""))
-        (loser,) = [each for each in told if each]
+        messages = race(uri, ("rollback", ""), ("rollback", ""))
+        (loser,) = [each for each in messages if each]
         assert "the champion changed" in loser
         assert registry.champion() == history[-2]
         assert former(registry) == history[:-2]
@@ -231,7 +231,7 @@ def test_a_promotion_that_outlives_its_lease_never_ends_as_if_it_had_won(
         assert registry.champion() == "3"
         assert former(registry)[-1] == champion
     else:  # no store can refuse a request that was on its way; it says so
-        assert "look which version is champion now" in message
+        assert "check which version is champion now" in message
     assert registry.rollback()
 
 
@@ -260,5 +260,5 @@ def test_a_lock_of_another_machine_expires(tracking_uri: str, monkeypatch: pytes
 def former(registry: Registry) -> list[str]:
     model = registry._model()
     assert model
-    found: list[str] = json.loads(model.tags.get("former_champions", "[]"))
-    return found
+    versions: list[str] = json.loads(model.tags.get("former_champions", "[]"))
+    return versions

@@ -12,8 +12,8 @@ from registering import HR, LR, Pipeline
 
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import CHECKPOINT, Registry
-from refsr.integrations.tracking import open_store
 from refsr.steps.transfer import transfer
 from tools.local_services import mlflow_server
 
@@ -44,9 +44,9 @@ def test_a_version_moves_by_the_words_of_the_page(here: Pipeline, server: str, t
     project.mkdir()
     (project / "params.yaml").write_text("register: {}")
     command = words.replace("http://127.0.0.1:5000", here.uri).replace("http://127.0.0.1:5001", server)
-    told = f"version 1 of refsr is version 1 of refsr in {server}, and candidate there"
-    assert run_in(project, *command.split()).strip().endswith(told)
-    assert run_in(project, *command.split()).strip().endswith(told), "what is there is copied again"
+    message = f"version 1 of refsr is version 1 of refsr in {server}, and candidate there"
+    assert run_in(project, *command.split()).strip().endswith(message)
+    assert run_in(project, *command.split()).strip().endswith(message), "what is there is copied again"
     registry = Registry(server, "refsr")
     assert registry.aliases() == {"candidate": "1", "champion": "1"}
     weights = registry.fetch("1", CHECKPOINT, tmp_path / "fetched").read_bytes()
@@ -87,7 +87,7 @@ def test_a_name_that_something_else_has_is_left_alone(here: Pipeline, server: st
         transfer(here.uri, server, Register(), "champion", "taken")
 
 
-def test_what_cannot_be_moved_is_told(here: Pipeline) -> None:
+def test_a_refused_transfer_is_explained(here: Pipeline) -> None:
     with pytest.raises(RefsrError, match="has no version '7'; there are: 1"):
         transfer(here.uri, "http://127.0.0.1:9", Register(), "7")
     with pytest.raises(RefsrError, match=r"tracking server http://127.0.0.1:9: no answer"):

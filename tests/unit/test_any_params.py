@@ -66,12 +66,12 @@ ELEMENTS: list[tuple[str, str, Callable[[Any], Any]]] = [
 
 def _near_bounds(schema: dict[str, Any]) -> list[Any]:
     """The bounds of a field, and what lies just beside them."""
-    found: list[Any] = list(schema.get("enum", []))
+    values: list[Any] = list(schema.get("enum", []))
     for part in (schema, *schema.get("anyOf", [])):
         for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if key in part:
-                found += [part[key] - 1, part[key], part[key] + 1, float(part[key]), part[key] + 0.5]
-    return found
+                values += [part[key] - 1, part[key], part[key] + 1, float(part[key]), part[key] + 0.5]
+    return values
 
 
 def _parse(name: str, values: object) -> Section:
@@ -131,7 +131,7 @@ def test_every_element_of_a_list_or_mapping_is_taken_or_refused(
 
 
 def test_all_fields_are_tested() -> None:
-    """A field that a new kind of container hides would not be found by `_fields`."""
+    """A field that a new kind of container hides would be missed by `_fields`."""
     tested = {(name, path[0]) for name, path, _ in FIELDS}
     assert tested == {(name, field) for name, section in ALL.items() for field in section.model_fields}
     nested = {name for name, path, _ in FIELDS if len(path) > 1}
@@ -173,15 +173,15 @@ def test_a_file_and_a_struct_of_kubeflow_are_refused_in_the_same_words(
             inner = inner.setdefault(key, {"min": 1, "max": 2} if key.endswith("_images") else {})
         inner[path[-1]] = value
         file.write_text(_as_yaml({name: values}))
-        read = _told(partial(_loaded, file, name), f"{file}: ")
-        assert read == _told(partial(_parse, name, json.loads(json.dumps(values))), "params: "), value
+        read = _outcome(partial(_loaded, file, name), f"{file}: ")
+        assert read == _outcome(partial(_parse, name, json.loads(json.dumps(values))), "params: "), value
 
 
 def _loaded(file: Path, name: str) -> Section:
     return load_data(file) if name == "data" else load_section(file, name)
 
 
-def _told(read: Callable[[], Section], source: str) -> str | Section:
+def _outcome(read: Callable[[], Section], source: str) -> str | Section:
     """The section, or the message without the name of what was read."""
     try:
         return read()
@@ -215,7 +215,7 @@ def test_any_value_is_taken_or_refused(field: tuple[str, tuple[str, ...], dict[s
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("train_sisr: {seed: yes}", "seed: .*'yes'"),
         ("train_sisr: {seed: true}", "seed: .*True"),
@@ -225,8 +225,8 @@ def test_any_value_is_taken_or_refused(field: tuple[str, tuple[str, ...], dict[s
         ("train_sisr: {batch_size: 1000000000}", "batch_size: .*8192"),
         ("train_sisr: {learning_rate: .nan}", "learning_rate: "),
         ("register: {gate: {psnr_over_none: -.inf}}", "psnr_over_none: "),
-        ("register: {name: a/b}", "register.name: .*leave out /"),
-        ("register: {name: 2020-01-01:x}", "register.name: .*leave out :"),
+        ("register: {name: a/b}", "register.name: .*remove /"),
+        ("register: {name: 2020-01-01:x}", "register.name: .*remove :"),
         ("curate: {identities: []}", "names nobody"),
         ("train_sisr: {model: {width: 100000}}", "option width: a whole number from 2 to 1024"),
         ("train_sisr: {model: {blocks: yes}}", "option blocks: a whole number"),
@@ -234,14 +234,14 @@ def test_any_value_is_taken_or_refused(field: tuple[str, tuple[str, ...], dict[s
         ("data: {row: x}", "data.row: unknown parameter; known are: raw"),
         ("evaluate: {lpips: ~/x}", "`~` is not expanded"),
         ("curate: " + "[" * 20_000, "more than 32 levels"),
-        ("curate: &a [*a]", "an alias that holds itself"),
+        ("curate: &a [*a]", "an alias that contains itself"),
     ],
 )
-def test_a_fault_anywhere_in_the_file_is_found_before_any_stage(tmp_path: Path, text: str, told: str) -> None:
+def test_a_fault_anywhere_in_the_file_is_reported_before_any_stage(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     for stage in ("synthesize", "train_sisr", "register"):
-        with pytest.raises(RefsrError, match=f"(?s)params.yaml.*{told}"):
+        with pytest.raises(RefsrError, match=f"(?s)params.yaml.*{message}"):
             load_section(path, stage)
 
 

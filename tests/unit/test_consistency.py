@@ -22,14 +22,20 @@ STAGES = ("synthesize", "curate", "validate", "train_sisr", "register")
 FAULTS = [
     (
         "curate: {hr_size: 100}\ntrain_sisr: {scale: 8}",
-        "curate.hr_size: 100 is no multiple of train_sisr.scale: 8; set .* to 96 or 104, or .*scale to 4$",
+        "curate.hr_size: 100 is not a multiple of train_sisr.scale: 8; set .* to 96 or 104, or .*scale to 4$",
     ),
     ("curate: {hr_size: 33}\ntrain_sisr: {scale: 16}", "hr_size: 33 .*train_sisr.scale: 16; set .* to 32 or 48$"),
     ("curate: {hr_size: 36}\ntrain_sisr: {scale: 4, variant: figure}", "hr_size: 36 .* 8, which .*variant: figure"),
     ("curate: {hr_size: 16}\nevaluate: {}", "curate.hr_size: 16 is too small .* set curate.hr_size to 32 or more"),
-    ("train_sisr: {model: {widht: 8}}", "train_sisr.model.widht: 8 is no option .* known are: width, blocks, latent"),
-    ("train_sisr: {variant: release, model: {width: 8}}", "train_sisr.model.width: 8 .*release has"),
-    ("train_sisr: {variant: figure}\ntrain_refsr: {model: {heads: 4}}", "train_refsr.model.heads: 4 .*figure has"),
+    (
+        "train_sisr: {model: {widht: 8}}",
+        "train_sisr.model.widht: 8 is not an option .* known are: width, blocks, latent",
+    ),
+    ("train_sisr: {variant: release, model: {width: 8}}", "train_sisr.model.width: 8 .*variant: release;"),
+    (
+        "train_sisr: {variant: figure}\ntrain_refsr: {model: {heads: 4}}",
+        "train_refsr.model.heads: 4 .*variant: figure;",
+    ),
     (
         "train_sisr: {}\ntrain_refsr: {model: {heads: 5}}",
         "heads: 5 heads do not fit width 64; set heads to one of 1, 2",
@@ -51,14 +57,14 @@ FAULTS = [
     ("synthesize: {views: 3}\ncurate: {test_images: {min: 3, max: 4}}", "synthesize.views: 3 .*test_images.min: 3"),
     ("synthesize: {min_size: 32, max_size: 60}\ncurate: {min_box: 90}", "max_size: 60 is below curate.min_box: 90"),
     ("synthesize: {test_identities: 1}\ncurate: {}\nevaluate: {}", "synthesize.test_identities: 1 is less"),
-    ("evaluate: {compare: {refsr: a}}", "refsr is a model or arm of the protocol itself"),
-    ("evaluate: {compare: {ref: a}}", "ref is a model or arm"),
+    ("evaluate: {compare: {refsr: a}}", "refsr is the name of a model or condition"),
+    ("evaluate: {compare: {ref: a}}", "ref is the name of a model or condition"),
     ("train_sisr: {steps: 5, warm_start_step: 6}", "warm_start_step 6 is after the last step 5"),
 ]
 
 
-@pytest.mark.parametrize(("text", "told"), FAULTS)
-def test_a_fault_between_sections_ends_every_stage(tmp_path: Path, text: str, told: str) -> None:
+@pytest.mark.parametrize(("text", "message"), FAULTS)
+def test_a_fault_between_sections_ends_every_stage(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     for stage in STAGES:
@@ -68,7 +74,7 @@ def test_a_fault_between_sections_ends_every_stage(tmp_path: Path, text: str, to
             load_section(path, stage)
         lines = str(caught.value).splitlines()
         assert all(line.startswith(f"{path}: ") for line in lines)
-        assert any(re.search(told, line) for line in lines), lines
+        assert any(re.search(message, line) for line in lines), lines
 
 
 @pytest.mark.parametrize("stage", ["synthesize", "curate", "train_refsr", "evaluate"])
@@ -98,7 +104,7 @@ def test_what_can_work_is_not_refused(tmp_path: Path, text: str) -> None:
     load_section(path, "synthesize")
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("curate: {hr_size: 20, test_identities: 1}\ntrain_sisr: {}\nevaluate: {}\n")
     with pytest.raises(RefsrError) as caught:
@@ -123,8 +129,8 @@ def test_choices_are_those_of_the_classes() -> None:
 def test_heads_are_refused_where_a_forward_would_fail(width: int, heads: int) -> None:
     config = {"model": "refsr", "variant": "compact", "hr_size": 32, "scale": 8, "blocks": 0, "latent": 1}
     config |= {"width": width, "heads": heads}
-    if told := heads_fault(width, heads):
-        with pytest.raises(RefsrError, match=told):
+    if message := heads_fault(width, heads):
+        with pytest.raises(RefsrError, match=message):
             build(config)
         return
     image = torch.zeros(1, 3, 32, 32)

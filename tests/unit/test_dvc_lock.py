@@ -39,7 +39,7 @@ def test_a_running_repro_is_named_with_its_process(project: Path, capsys: pytest
         assert holders(project / "deep") == [Holder(running.pid, "dvc repro")]
         assert main(["doctor", "--dvc"]) == 1
         message = capsys.readouterr().err
-        assert message.startswith(f"refsr: error: another DVC command is at work in {project} and holds DVC's lock: ")
+        assert message.startswith(f"refsr: error: another DVC command is running in {project} and holds DVC's lock: ")
         assert f"process {running.pid} (`dvc repro`); wait for its end, or stop it with `kill {running.pid}`" in message
         (finding,) = doctor.dvc(project)
         assert finding.state == "warn"

@@ -17,8 +17,9 @@ from registering import Pipeline
 
 from refsr.config import Register, Validate
 from refsr.errors import RefsrError
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import CHECKPOINT, Registry
-from refsr.integrations.tracking import open_store, start_run
+from refsr.integrations.tracking import start_run
 from refsr.steps.register import promote
 
 ROOT = Path(__file__).parents[2]
@@ -69,7 +70,7 @@ def use(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["copied", "moved", "legacy copied", "read-only copied"])
-def test_a_project_goes_with_its_folder(how: str, project: Path, tmp_path: Path) -> None:
+def test_a_project_works_after_its_folder_is_copied_or_moved(how: str, project: Path, tmp_path: Path) -> None:
     if how == "legacy copied":
         with sqlite3.connect(project / "mlflow.db") as store:
             store.execute("DROP TABLE refsr_store")
@@ -119,7 +120,7 @@ def test_a_read_only_project_is_read_and_not_written_to(project: Path, tmp_path:
 FORKED = """
 import os, random, signal, sys, threading, time
 from pathlib import Path
-from refsr.integrations import local_store
+from refsr.integrations import local_store, moved_store
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # imported once, for all
 draw = random.Random(11)
 began = time.monotonic()
@@ -135,7 +136,7 @@ for _ in range(8):
         time.sleep(60)
     os.waitpid(child, 0)
     if Path("mlflow.db").exists():
-        tables = local_store._recorded(Path("mlflow.db"))
+        tables = moved_store.recorded(Path("mlflow.db"))
         assert tables == os.path.realpath("mlflow.db"), tables
         os.unlink("mlflow.db")
 """
@@ -183,5 +184,5 @@ def test_a_store_left_unfinished_is_explained(empty_store: Path, tmp_path: Path)
     with sqlite3.connect(path) as store:
         store.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     store.close()
-    with pytest.raises(RefsrError, match=r"left unfinished when it was made, and holds no run: `mv .*mlflow\.db"):
+    with pytest.raises(RefsrError, match=r"left unfinished when it was created, and holds no run: `mv .*mlflow\.db"):
         open_store(f"sqlite:///{path}")

@@ -12,7 +12,8 @@ import pytest
 from refsr import doctor
 from refsr.config import Validate
 from refsr.integrations import dead_runs
-from refsr.integrations.tracking import open_store, start_run
+from refsr.integrations.mlflow_store import open_store
+from refsr.integrations.tracking import start_run
 
 ROOT = Path(__file__).parents[2]
 OPENED = """
@@ -38,8 +39,8 @@ pipeline.register()
 
 def _run(uri: str, **tags: str) -> str:
     client = open_store(uri).MlflowClient()
-    found = client.get_experiment_by_name("refsr")
-    experiment = found.experiment_id if found else client.create_experiment("refsr")
+    known = client.get_experiment_by_name("refsr")
+    experiment = known.experiment_id if known else client.create_experiment("refsr")
     return str(client.create_run(experiment, tags=tags).info.run_id)
 
 
@@ -86,7 +87,7 @@ def test_a_killed_process_is_reported_and_its_run_closed(tracking_uri: str, tmp_
     killed = subprocess.run([sys.executable, "-c", OPENED, tracking_uri], env=os.environ, cwd=tmp_path)
     assert killed.returncode == -signal.SIGKILL
     assert doctor.runs(tracking_uri).state == "warn"
-    assert doctor.runs(tracking_uri, fix=True).told == "1 left open by dead processes: closed as KILLED"
+    assert doctor.runs(tracking_uri, fix=True).message == "1 left open by dead processes: closed as KILLED"
     assert doctor.runs(tracking_uri).state == "ok"
     client: Any = open_store(tracking_uri).MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("refsr").experiment_id])
@@ -107,10 +108,10 @@ def test_a_model_that_a_killed_process_was_logging_is_failed(tracking_uri: str, 
     client.set_terminated(ended, "KILLED")
     client.create_logged_model(experiment, "of no run")
     before = doctor.runs(tracking_uri)
-    assert (before.state, before.told.partition("; ")[2]) == ("warn", "2 models never finished: still PENDING")
+    assert (before.state, before.message.partition("; ")[2]) == ("warn", "2 models never finished: still PENDING")
     if way == "doctor":
         fixed = "1 left open by dead processes: closed as KILLED; 2 models never finished: closed as FAILED"
-        assert doctor.runs(tracking_uri, fix=True).told == fixed
+        assert doctor.runs(tracking_uri, fix=True).message == fixed
     else:
         with start_run(tracking_uri, "validate", Validate()):
             pass

@@ -41,7 +41,7 @@ def test_the_first_version_that_passes_is_champion(pipeline: Pipeline) -> None:
     card = (pipeline.paths["registration"] / "model_card.md").read_text()
     assert card.startswith("# refsr, version 1\n")
     assert "| RefSR, right reference | 26.00 [25.50, 26.50] |" in card
-    assert "2 identities to train, 2 held out, whose\n4 images" in card
+    assert "2 identities for training, 2 for test. The numbers\nbelow are means over the 4" in card
     assert "{{" not in card
 
 
@@ -73,7 +73,7 @@ def test_a_promotion_killed_half_way_does_not_confuse_rollback(pipeline: Pipelin
     for seed in (1, 2):
         pipeline.train(seed)
         pipeline.register()
-    registry._remember(["1"])  # the first of the two writes of `promote 2`
+    registry._set_former(["1"])  # the first of the two writes of `promote 2`
     with pytest.raises(RefsrError, match="version 1 is the first champion"):
         registry.rollback()
     promote(pipeline.uri, Register(), "2")

@@ -13,12 +13,13 @@ import pytest
 from refsr.config import Register, Validate
 from refsr.errors import RefsrError
 from refsr.integrations import tracking
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.tracking import MlflowTracker, start_run
 from refsr.integrations.versioning import git_revision
 
 
 def _runs(uri: str) -> list[Any]:
-    client = tracking.open_store(uri).MlflowClient()
+    client = open_store(uri).MlflowClient()
     experiments = [each.experiment_id for each in client.search_experiments()]
     return list(client.search_runs(experiments))
 
@@ -37,7 +38,7 @@ def test_a_run_is_named_as_its_stage_and_holds_its_params(tracking_uri: str) -> 
     assert run.data.params["register.gate.psnr_over_sisr"] == "-0.5"
 
 
-def test_a_run_tells_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> None:
+def test_a_run_records_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> None:
     (tmp_path / "raw.dvc").write_text("outs:\n- md5: 0123abc.dir\n  path: raw\n")
     with start_run(tracking_uri, "validate", Validate(), {"raw": tmp_path / "raw", "other": tmp_path / "other"}):
         pass
@@ -49,7 +50,7 @@ def test_a_run_tells_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> N
     assert {"python", "torch", "cpus", "stage"} <= set(tags)
 
 
-def test_the_hash_of_params_tells_values_apart(tracking_uri: str) -> None:
+def test_the_hash_of_params_distinguishes_values(tracking_uri: str) -> None:
     for seed in (0, 0, 1):
         with start_run(tracking_uri, "validate", Validate(seed=seed)):
             pass
@@ -69,7 +70,7 @@ def test_metrics_pictures_and_files_are_kept(tracking_uri: str, tmp_path: Path) 
         tracker.artifact(tmp_path / "folder", "kept")
         tracker.artifact(tmp_path / "folder" / "a.txt")
     run = _run(tracking_uri)
-    client = tracking.open_store(tracking_uri).MlflowClient()
+    client = open_store(tracking_uri).MlflowClient()
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [(each.step, each.value) for each in history] == [(step, step / 2) for step in range(0, 5000, 20)]
     assert run.data.metrics["psnr"] == 25.0
@@ -104,7 +105,7 @@ def test_an_ended_run_says_how_it_ended(tracking_uri: str, error: BaseException,
 
 
 def test_a_run_handed_over_is_joined(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = tracking.open_store(tracking_uri).MlflowClient()
+    client = open_store(tracking_uri).MlflowClient()
     given = client.create_run(client.create_experiment("another"), run_name="task").info.run_id
     for name, params in (("validate", Validate(seed=3)), ("register", Register())):  # stages may even share one
         monkeypatch.setenv("MLFLOW_RUN_ID", given)
@@ -120,36 +121,36 @@ def test_a_server_that_does_not_answer_is_named(tracking_uri: str) -> None:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
         uri = f"http://someone:secret@127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(RefsrError, match=r"tracking server http://someone:\*\*\*@127\.0\.0\.1:\d+: no answer"):
-            tracking.open_store(uri)
+            open_store(uri)
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "nonsense://x"])
 def test_a_store_that_cannot_be_opened_is_named(tracking_uri: str, uri: str) -> None:
     with pytest.raises(RefsrError, match=f"tracking store {uri}: cannot be opened: .*set MLFLOW_TRACKING_URI"):
-        tracking.open_store(uri)
+        open_store(uri)
 
 
 def test_a_file_that_is_no_store_is_named(tracking_uri: str, tmp_path: Path) -> None:
     (tmp_path / "notes.db").write_text("no database" * 100)
     with pytest.raises(RefsrError, match=r"notes\.db: cannot be opened"):
-        tracking.open_store(f"sqlite:///{tmp_path}/notes.db")
+        open_store(f"sqlite:///{tmp_path}/notes.db")
 
 
 def test_a_missing_database_driver_is_named_with_its_extra() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         uri = f"postgresql+psycopg2://me@127.0.0.1:{server.getsockname()[1]}/faces"
         with pytest.raises(RefsrError, match=r"psycopg2.*pip install 'refsr\[server\]'"):
-            tracking.open_store(uri)
+            open_store(uri)
 
 
-def test_what_the_store_refuses_is_told_with_its_name(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_store_refuses_is_reported_with_its_name(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with pytest.raises(RefsrError, match=r"tracking store sqlite:.*0{32}"), start_run(tracking_uri, "x", Validate()):
         pass
 
 
 def test_nothing_is_said_on_the_terminal(tmp_path: Path) -> None:
-    """A new store, a run, an end: MLflow speaks of its tables, its telemetry and its links, unless told not to."""
+    """A new store, a run, an end: MLflow speaks of its tables, its telemetry and its links, unless it is silenced."""
     code = (
         "from refsr.integrations.tracking import start_run; from refsr.config import Validate\n"
         "with start_run('sqlite:///mlflow.db', 'validate', Validate()): pass"

@@ -1,4 +1,4 @@
-"""A sound curated set passes; each expectation is broken once by doctoring, and the breach is told of."""
+"""A sound curated set passes; each expectation is broken once by doctoring, and the breach is reported."""
 
 import json
 import shutil
@@ -94,15 +94,17 @@ def test_the_pixel_sample_is_as_large_as_asked(curated: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda table: table.drop(columns="yaw"), "schema: expect_table_columns_to_match_ordered_list()"),
         (lambda table: table.astype({"dhash": "int64"}), "schema: expect_column_values_to_be_of_type(dhash)"),
     ],
 )
-def test_another_schema_is_a_breach(curated: Path, change: Callable[[pd.DataFrame], pd.DataFrame], told: str) -> None:
+def test_another_schema_is_a_breach(
+    curated: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
     doctor(curated, change)
-    assert told in breaches(curated)
+    assert message in breaches(curated)
 
 
 # Each doctored value and the expectation that tells of it; together in one set, since they do not touch each other.
@@ -132,30 +134,30 @@ VALUES = [
 
 
 @pytest.fixture(scope="module")
-def told(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def message(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     curated = Path(shutil.copytree(sound, tmp_path_factory.mktemp("doctored") / "curated"))
     doctor(curated, *(change for change, _ in VALUES))
     return breaches(curated)
 
 
 @pytest.mark.parametrize("expectation", [expectation for _, expectation in VALUES])
-def test_a_value_out_of_bounds_is_a_breach(told: str, expectation: str) -> None:
-    assert f"- {expectation}, i.e. " in told
+def test_a_value_out_of_bounds_is_a_breach(message: str, expectation: str) -> None:
+    assert f"- {expectation}, i.e. " in message
 
 
-def test_rows_in_breach_are_counted_and_three_are_told(sound: Path, told: str) -> None:
+def test_rows_in_breach_are_counted_and_three_are_listed(sound: Path, message: str) -> None:
     sources = pd.read_parquet(sound / "manifest.parquet")["source"]
-    line = next(line for line in told.splitlines() if "(sex)" in line)
+    line = next(line for line in message.splitlines() if "(sex)" in line)
     assert "5 rows: " in line
     assert [source in line for source in sources[21:25]] == [True, True, True, False]
 
 
 def test_what_must_be_unique_is(curated: Path) -> None:
     doctor(curated, same("source"), same("sha256"), same("index"))
-    told = breaches(curated)
+    message = breaches(curated)
     for column in ("source", "sha256"):
-        assert f"images: expect_column_values_to_be_unique({column})" in told
-    assert "images: expect_compound_columns_to_be_unique(shard, index), i.e. " in told
+        assert f"images: expect_column_values_to_be_unique({column})" in message
+    assert "images: expect_compound_columns_to_be_unique(shard, index), i.e. " in message
 
 
 def test_a_shard_that_is_missing_is_a_breach(curated: Path) -> None:
@@ -165,12 +167,13 @@ def test_a_shard_that_is_missing_is_a_breach(curated: Path) -> None:
 
 def test_groups_are_whole(curated: Path) -> None:
     doctor(curated, put("split", "train", 34), put("role", "reference", 6), put("role", "image", 10), lonely)
-    told = breaches(curated)
+    message = breaches(curated)
     assert (
-        "identities: expect_column_values_to_be_between(splits), i.e. an identity is in one split only: 1 rows" in told
+        "identities: expect_column_values_to_be_between(splits), i.e. an identity is in one split only: 1 rows"
+        in message
     )
-    assert "i.e. an identity has exactly one reference: 2 rows" in told
-    assert "i.e. an identity has an image beside its reference: 1 rows" in told
+    assert "i.e. an identity has exactly one reference: 2 rows" in message
+    assert "i.e. an identity has an image beside its reference: 1 rows" in message
 
 
 def test_each_test_identity_needs_its_reference(curated: Path) -> None:
@@ -184,9 +187,9 @@ def overwrite(curated: Path, shard: int, pixels: np.ndarray) -> None:
 
 def test_pixels_that_are_not_the_manifests_are_a_breach(curated: Path) -> None:
     overwrite(curated, 1, np.full((10, 32, 32, 3), 7, np.uint8))
-    told = breaches(curated)
+    message = breaches(curated)
     for column in ("contrast", "sharpness", "hash_bits"):
-        assert f"pixels: expect_column_values_to_be_between({column}), i.e. " in told
+        assert f"pixels: expect_column_values_to_be_between({column}), i.e. " in message
 
 
 def test_shards_of_another_shape_are_a_breach(curated: Path) -> None:
@@ -194,16 +197,16 @@ def test_shards_of_another_shape_are_a_breach(curated: Path) -> None:
     assert "i.e. each image has its place in a sound shard: 10 rows" in breaches(curated)
 
 
-def test_a_copy_across_the_splits_is_a_breach_that_names_its_twin(curated: Path) -> None:
+def test_a_copy_across_the_splits_is_a_breach_that_names_the_other_image(curated: Path) -> None:
     table = pd.read_parquet(curated / "manifest.parquet")
     a, b = 0, len(table) - 1
     shards = {number: np.load(curated / f"hr-{number:05d}.npy") for number in (0, 3)}
     shards[3][table.at[b, "index"]] = shards[0][table.at[a, "index"]]
     overwrite(curated, 3, shards[3])
     doctor(curated, put("dhash", table["dhash"].to_numpy()[a], b))
-    told = breaches(curated)
-    assert "no near-duplicate across the splits: 2 rows" in told
-    assert f"copy_in_other_split {table.at[a, 'source']}" in told
+    message = breaches(curated)
+    assert "no near-duplicate across the splits: 2 rows" in message
+    assert f"copy_in_other_split {table.at[a, 'source']}" in message
 
 
 def test_a_column_that_the_docs_offer_is_accepted_and_its_type_is_held(curated: Path) -> None:

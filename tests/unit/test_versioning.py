@@ -11,7 +11,7 @@ import pytest
 
 from refsr import steps
 from refsr.errors import RefsrError
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.versioning import data_hash, file_hash, git_revision
 from refsr.params import parse_section
 from tools.local_services import s3_server
@@ -113,9 +113,9 @@ class Shared:
 
     def fetch(self, tracking_uri: str, raw: Path, **changes: str) -> dict[str, float]:
         """The step, from a clone: as a pod sees the repository."""
-        wanted = {"repository": f"file://{self.folder}", "path": "data/raw", "revision": "second"} | changes
+        section = {"repository": f"file://{self.folder}", "path": "data/raw", "revision": "second"} | changes
         try:
-            return steps.run("fetch", parse_section("fetch", wanted), tracking_uri=tracking_uri, raw=raw)
+            return steps.run("fetch", parse_section("fetch", section), tracking_uri=tracking_uri, raw=raw)
         finally:
             with warnings.catch_warnings(action="ignore"):  # the git library of DVC leaves its packs open
                 gc.collect()
@@ -144,7 +144,7 @@ def test_a_revision_brings_its_own_bytes_and_is_recorded(shared: Shared, trackin
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"revision": "third"}, "at third: .*unknown Git revision 'third'"),
         ({"path": "data/none"}, "data/none of .*DVC tracks nothing there"),
@@ -154,11 +154,11 @@ def test_a_revision_brings_its_own_bytes_and_is_recorded(shared: Shared, trackin
         ({"endpoint": "http://127.0.0.1:9"}, "check .* the credentials"),
     ],
 )
-def test_data_that_cannot_be_had_is_told(
-    changes: dict[str, str], told: str, shared: Shared, tracking_uri: str, tmp_path: Path
+def test_data_that_cannot_be_read_is_one_message(
+    changes: dict[str, str], message: str, shared: Shared, tracking_uri: str, tmp_path: Path
 ) -> None:
     """With S3 down (the last case) as with a wrong name, nothing is left that looks fetched."""
-    with pytest.raises(RefsrError, match=told):
+    with pytest.raises(RefsrError, match=message):
         shared.fetch(tracking_uri, tmp_path / "raw", **changes)
     assert not (tmp_path / "raw").exists()
 
