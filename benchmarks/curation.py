@@ -5,7 +5,7 @@ size, of which decoding is a small part of the work; one core, processor time; r
 which the median counts. No image is left out on the way, so that everybody does all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
-- `measure`: `refsr.curation.extraction.look_at`: the file read, every check, the crop, sharpness, hash, thumbnail.
+- `measure`: `refsr.curation.extraction.features_and_crops`: the file read, every check, the crop, sharpness, hash, thumbnail.
   `share_of_decode` is about it.
 - `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, and read from there
   into shards. Without judging.
@@ -43,7 +43,7 @@ import pandas as pd
 from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
-from refsr.curation import decoding, extraction, image_stats, pipeline
+from refsr.curation import alignment, decoding, extraction, pipeline
 from refsr.curation.crash_journal import Journal
 from refsr.curation.extraction import Job
 from refsr.curation.face_models import embed_faces, face_probability
@@ -155,7 +155,7 @@ def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     for _ in range(3):
         for workers in (1, 2):
             seconds.setdefault(("workers", workers), []).append(
-                _steady(extraction.measure(jobs, scratch, _no_embedding, PARAMS, workers))
+                _steady(extraction.extract(jobs, scratch, _no_embedding, PARAMS, workers))
             )
             seconds.setdefault(("decoders", workers), []).append(
                 _steady(in_processes(_decode, files, workers, journal))
@@ -200,7 +200,7 @@ def _chips(faces: Faces) -> np.ndarray:
         return _no_embedding(batch)
 
     for job in faces.jobs(IDENTITY):
-        looked, _ = extraction.look_at(job, keep, PARAMS)
+        looked, _ = extraction.features_and_crops(job, keep, PARAMS)
         assert (looked.columns["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
     return seen[0][:CHIPS]
 
@@ -208,14 +208,14 @@ def _chips(faces: Faces) -> np.ndarray:
 def _look_at(jobs: list[Job]) -> None:
     """By this process; the network itself is left out in any case."""
     for job in jobs:
-        extraction.look_at(job, _no_embedding, PARAMS)
+        extraction.features_and_crops(job, _no_embedding, PARAMS)
 
 
 @contextlib.contextmanager
 def _no_chips() -> Iterator[None]:
     with (
-        mock.patch.object(image_stats, "face_chip", lambda *_: None),
-        mock.patch.object(extraction, "_embed", lambda looks, _: np.zeros((len(looks.thumbs), 1), np.float32)),
+        mock.patch.object(alignment, "face_chip", lambda *_: None),
+        mock.patch.object(extraction, "_embed", lambda features, _: np.zeros((len(features.thumbs), 1), np.float32)),
     ):
         yield
 
@@ -223,7 +223,7 @@ def _no_chips() -> Iterator[None]:
 def _keep_and_write(jobs: list[Job], scratch: Path) -> None:
     shutil.rmtree(scratch / "work", ignore_errors=True)
     store = Store(scratch / "work")
-    for one in extraction.measure(jobs, store.folder, _no_embedding, PARAMS, 1):
+    for one in extraction.extract(jobs, store.folder, _no_embedding, PARAMS, 1):
         store.add(one)
     store.flush()
     table = store.gather([str(job.images["identity"].iloc[0]) for job in jobs]).table

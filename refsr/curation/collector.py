@@ -1,4 +1,4 @@
-"""A raw set as it is being measured: its tree, and what was measured so far, kept in the output until that is whole."""
+"""Collect the features of a raw set: its tree, and features in the output until that is complete."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -10,24 +10,35 @@ from tqdm import tqdm
 
 from refsr.config import Curate
 from refsr.curation import partition
-from refsr.curation.extraction import Detector, Embed, Job, measure
-from refsr.curation.feature_store import Gathered, Store
+from refsr.curation.extraction import Detector, Embed, Job, extract
+from refsr.curation.feature_store import Features, Store
 from refsr.curation.partition import WHOLE, Share
 from refsr.curation.pipeline import describe
 from refsr.curation.workers import DECODED
-from refsr.io import archive, atomic
-from refsr.io.arrays import give_back, map_arrays
+from refsr.io import archive, atomic, heap
+from refsr.io.archive import Selection
 from refsr.io.sources import open_source
 from refsr.layouts.vggface2 import Tree, identity_of, is_wanted
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
-FINISHED = "work.finished"  # its name in a whole set, which is not in place yet: refsr.steps removes it then
-_SLICE = 2**12  # images whose metadata are held in memory at a time
-_LONG = 600_000  # bytes from which on arrays are mapped by themselves while a set is judged: above a block of hashes
+FINISHED = (
+    "work.finished"  # its name in a complete set that is not in place; refsr.steps removes it
+)
+_ARCHIVES, _FEATURES = "spool", "measured"  # folders in WORK
+_SLICE = 2**12  # images whose metadata are in memory at a time
+_LONG = (
+    600_000  # bytes of arrays mapped by themselves during filtering: more than a block of hashes
+)
 
 
-class Measuring:
-    """Measures identities of the raw set at `raw`, but none that `folder` or the parts `joined` hold already."""
+class FeatureCollector:
+    """Extracts features of identities of a raw set, except those that are on the disk already.
+
+    Attributes:
+        tree: The raw set.
+        store: Features on the disk.
+        extracted: Images whose features this run extracted.
+    """
 
     def __init__(
         self,
@@ -40,74 +51,109 @@ class Measuring:
         joined: Sequence[Path] = (),
         detector: Detector | None = None,
     ) -> None:
-        map_arrays(_LONG)
-        listed = None if params.identities == "all" else frozenset(params.identities)
+        """Open the raw set; its archives are indexed if this was not done before.
 
-        def wanted(name: str, size: int) -> bool:
-            identity = identity_of(name)
-            taken = not identity or (share.holds(identity) and (listed is None or identity in listed))
-            return taken and is_wanted(name, size)
+        Args:
+            raw: Path or URI of the raw set.
+            folder: The output; features are kept in `folder`/work.
+            params: The section `curate`.
+            embed: The identity network.
+            workers: Processes.
+            share: The part of the identities to extract.
+            joined: Parts of this set that hold features.
+            detector: Detects faces, and rejects chips that show none.
 
-        self.count = 0  # images measured by this very run
+        Raises:
+            RefsrError: The raw set cannot be read, or a part is of another set or damaged.
+        """
+        heap.map_arrays(_LONG)
+        self.extracted = 0
         self._work = _work_folder(folder)
-        known = [part / WORK / "spool" for part in joined]
-        self.tree = Tree(open_source(raw, self._work / "spool", wanted, known))
+        selection = _selection(params.identities, share)
+        known = [part / WORK / _ARCHIVES for part in joined]
+        self.tree = Tree(open_source(raw, self._work / _ARCHIVES, selection, known))
         if joined:
             partition.check(joined, self.tree.source.signature, params)
-        self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
-        self._measure = partial(
-            measure, folder=self.store.folder, embed=embed, params=params, workers=workers, detector=detector
+        others = [part / WORK / _FEATURES for part in joined]
+        self.store = Store(self._work / _FEATURES, others)
+        self._extract = partial(
+            extract,
+            folder=self.store.folder,
+            embed=embed,
+            params=params,
+            workers=workers,
+            detector=detector,
         )
         self._boxed = self.tree.has_boxes
-        give_back()
+        heap.trim()
 
-    def measure(self, identities: list[str]) -> Gathered:
-        """All that is measured of these identities, in this order."""
+    def collect(self, identities: list[str]) -> Features:
+        """The features of these identities, in this order; missing ones are extracted."""
         images = self.tree.images
         missing = [identity for identity in identities if identity not in self.store]
         if missing:
-            self._measure_images(np.flatnonzero(images["identity"].isin(missing)))
+            self._extract_rows(np.flatnonzero(images["identity"].isin(missing)))
         return self.store.gather([identity for identity in identities if identity in self.store])
 
-    def _measure_images(self, rows: np.ndarray) -> None:
-        self.tree.source.keep(self.tree.images["file"].to_numpy()[rows], self._work / "spool")
+    def _extract_rows(self, rows: np.ndarray) -> None:
+        """Extract the features of the identities whose images are these rows of the tree."""
+        files = self.tree.images["file"].to_numpy()[rows]
+        self.tree.source.keep(files, self._work / _ARCHIVES)
         with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
-            for measured in self._measure(self._jobs(rows)):
-                self.store.add(measured)
-                self.count += len(measured)
-                bar.update(len(measured))
+            for features in self._extract(self._jobs(rows)):
+                self.store.add(features)
+                self.extracted += len(features)
+                bar.update(len(features))
         self.store.flush()
-        map_arrays(_LONG)
-        give_back()
+        heap.map_arrays(_LONG)
+        heap.trim()
 
     def _jobs(self, rows: np.ndarray) -> Iterator[Job]:
-        for some in _slices(rows, self.tree.images["identity"].cat.codes.to_numpy()[rows]):
-            told = describe(self.tree, self.tree.images.iloc[some])
-            for _, images in told.groupby("identity", observed=True, sort=True):
-                yield Job(
-                    images.drop(columns=["root", "file"]),
-                    self.tree.source.extents(images["file"].to_numpy()),
-                    self._boxed,
-                )
+        codes = self.tree.images["identity"].cat.codes.to_numpy()[rows]
+        for some in _slices(rows, codes):
+            table = describe(self.tree, self.tree.images.iloc[some])
+            for _, images in table.groupby("identity", observed=True, sort=True):
+                extents = self.tree.source.extents(images["file"].to_numpy())
+                yield Job(images.drop(columns=["root", "file"]), extents, self._boxed)
 
     def slim(self) -> None:
-        """Of each tar.gz keep the metadata only: all that is needed of its images was measured."""
-        for place, prefix in self.tree.source.archives.items():
+        """Delete the images of each tar.gz, whose features are extracted; metadata stay."""
+        source = self.tree.source
+        for place, prefix in source.archives.items():
             if archive.is_packed(place):
-                folder = self._work / "spool" / archive.folder_name(self.tree.source.uri, place)
-                archive.slim(folder, lambda name, prefix=prefix: not identity_of(prefix + name))  # type: ignore[misc]
+                folder = self._work / _ARCHIVES / archive.folder_name(source.uri, place)
+                archive.slim(folder, partial(_is_metadata, prefix=prefix))
 
     def close(self, *, keep: bool) -> None:
-        """Remove what was kept to go on after a kill; with `keep` it stays, marked as finished."""
+        """Remove what a killed run would go on from; with `keep` it stays, marked as finished."""
         if keep:
             self._work.rename(self._work.with_name(FINISHED))
         else:
             shutil.rmtree(self._work)
-        map_arrays(DECODED)  # for whoever goes on in this process
+        heap.map_arrays(DECODED)  # for later work in this process
+
+
+def _is_metadata(name: str, prefix: str) -> bool:
+    return not identity_of(prefix + name)
+
+
+def _selection(identities: str | tuple[str, ...], share: Share) -> Selection:
+    """Which files of an archive are kept: metadata, and images of the identities in question."""
+    listed = None if identities == "all" else frozenset(identities)
+
+    def selection(name: str, size: int) -> bool:
+        identity = identity_of(name)
+        if identity and not share.holds(identity):
+            return False
+        if identity and listed is not None and identity not in listed:
+            return False
+        return is_wanted(name, size)
+
+    return selection
 
 
 def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
-    """The rows of whole identities, whose `codes` ascend, so many at a time."""
+    """Rows of complete identities, some _SLICE at a time; `codes` of the identities ascend."""
     ends = np.flatnonzero(np.diff(codes)) + 1
     return np.split(rows, ends[np.flatnonzero(np.diff(ends // _SLICE, prepend=0))])
 
@@ -120,7 +166,7 @@ def _is_of_this_version(version: Path) -> bool:
 
 
 def _work_folder(output: Path) -> Path:
-    """Where an output keeps what is measured, empty if another version of refsr began it."""
+    """The folder of an output's features; it is emptied if another version of refsr made it."""
     work, version = output / WORK, output / WORK / "version"
     if (output / FINISHED).exists() and not work.exists():
         (output / FINISHED).rename(work)

@@ -14,27 +14,44 @@ from refsr.layouts.vggface2 import METADATA, Tree, tells_sex
 
 
 def preview(params: Curate, raw: str) -> dict[str, int | str]:
-    """What `curate` would read: counts, archives and metadata of the raw set; no image is looked at."""
-    with tempfile.TemporaryDirectory(prefix="refsr-preview-") as scratch:  # for what is wanted of a tar.gz
+    """Counts, archives and metadata of the raw set, and what the first round reads of it.
+
+    Raises:
+        RefsrError: The raw set cannot be read, or lacks listed identities or splits.
+    """
+    with tempfile.TemporaryDirectory(prefix="refsr-preview-") as scratch:  # of a tar.gz
         tree = Tree(open_source(raw, Path(scratch), tells_sex))
-    images, files = tree.images, tree.source.files
+    images = tree.images
     order = draw(images, params)
+    sizes = tree.source.files["size"].to_numpy()[images["file"]]
     first = set(first_round(order, params))
-    sizes = files["size"].to_numpy()[images["file"]]
-    counts = images["identity"].value_counts()
-    crops = int(counts[counts.index.isin(first)].clip(upper=most_candidates(params)).sum())
-    packed = [io_files.size_of(place) for place in tree.source.archives if archive.is_packed(place)]
-    metadata = [files["name"].iloc[row] for pattern in METADATA for row in tree.find(pattern)]
+    in_first = images["identity"].isin(first)
+    archives = [Path(place).name for place in tree.source.archives]
     return {
         "identities": len(tree.identities),
         **{f"identities.{split}": len(keys) for split, keys in order.items()},
         "images": len(images),
         "bytes": int(sizes.sum()),
-        "archives": ", ".join(Path(place).name for place in tree.source.archives) or "none",
-        "metadata": ", ".join(metadata) or "none",
+        "archives": ", ".join(archives) or "none",
+        "metadata": ", ".join(_metadata(tree)) or "none",
         "never read": len(tree.refused),
         "identities measured first": len(first),
-        "images measured first": int(images["identity"].isin(first).sum()),
-        "bytes measured first": int(sizes[images["identity"].isin(first)].sum()),
-        "bytes of scratch disk": sum(packed) + crops * 3 * params.hr_size**2,
+        "images measured first": int(in_first.sum()),
+        "bytes measured first": int(sizes[in_first].sum()),
+        "bytes of scratch disk": _scratch_bytes(tree, first, params),
     }
+
+
+def _metadata(tree: Tree) -> list[str]:
+    """Names of the metadata files."""
+    names = tree.source.files["name"]
+    return [names.iloc[row] for pattern in METADATA for row in tree.find(pattern)]
+
+
+def _scratch_bytes(tree: Tree, identities: set[str], params: Curate) -> int:
+    """Bytes on disk of compressed archives, and of the crops of these identities, at most."""
+    counts = tree.images["identity"].value_counts()
+    counts = counts[counts.index.isin(identities)]
+    crops = int(counts.clip(upper=most_candidates(params)).sum())
+    packed = [place for place in tree.source.archives if archive.is_packed(place)]
+    return sum(map(io_files.size_of, packed)) + crops * 3 * params.hr_size**2

@@ -1,4 +1,4 @@
-"""What an archive holds, read once: an index of its members and, of a tar.gz, the bytes that are wanted.
+"""What an archive holds, read once: an index of its members and, of a tar.gz, the bytes that are selection.
 
 FOLDER/               its name is made from the archive's place in the raw set, see `folder_name`
   archive.json    the archive this is of (its size, a hash of its two ends), and a checksum of each file below;
@@ -52,7 +52,7 @@ _PIECE = 2**20  # bytes
 _END = 2**16  # bytes of each end of an archive that are hashed
 
 Row = tuple[str, int, bool, str, str, int, int]
-Wanted = Callable[[str, int], bool]  # name and size of a member -> whether its bytes are kept
+Selection = Callable[[str, int], bool]  # name and size of a member -> whether its bytes are kept
 
 
 def is_packed(place: str) -> bool:
@@ -83,14 +83,14 @@ def is_of(place: str, folder: Path) -> bool:
     return known is not None and {key: known.get(key) for key in _STAMP} == stamp(place)
 
 
-def fill(place: str, folder: Path, wanted: Wanted) -> None:
+def fill(place: str, folder: Path, selection: Selection) -> None:
     """Read the archive at `place` into `folder`, unless it was before, and no file of it is damaged since."""
     if is_of(place, folder) and _is_whole(folder):
         return
     atomic.remove(folder)
     folder.mkdir(parents=True)
     checksums: dict[str, Checksum] = {}
-    table = frame(_members(place, folder, wanted, checksums))
+    table = frame(_members(place, folder, selection, checksums))
     save(table, folder, stamp(place), checksums)
 
 
@@ -179,7 +179,7 @@ def slim(folder: Path, kept: Callable[[str], bool]) -> None:
 
 
 def _members(
-    place: str, folder: Path | None, wanted: Wanted, checksums: dict[str, Checksum] | None = None
+    place: str, folder: Path | None, selection: Selection, checksums: dict[str, Checksum] | None = None
 ) -> Iterator[Row]:
     length = io_files.size_of(place)
     with ExitStack() as stack:
@@ -199,7 +199,7 @@ def _members(
         for member in tar.walk(stream, place):
             if marker.is_marker(member.name):
                 continue
-            kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
+            kept = shards and not member.is_folder and not member.fault and selection(member.name, member.size)
             shard, start = shards.append(_pieces(stream, member.size)) if shards and kept else (-1, 0)
             yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)
             bar.update(file.tell() - bar.n)

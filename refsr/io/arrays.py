@@ -1,6 +1,5 @@
 """Arrays of which only some rows are in memory at a time, so that a set of any size can be judged."""
 
-import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 
 BLOCK = 512  # of some products of a block as many rows again are made, one for each of 512 groups
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # in glibc's malloc.h
 
 
 class Rows(Protocol):
@@ -35,8 +33,14 @@ class OnDisk:
         return self._length
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        rows = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows, np.int64)
-        first = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of rows one after another, which are read at once
+        rows = (
+            np.arange(*rows.indices(len(self)))
+            if isinstance(rows, slice)
+            else np.asarray(rows, np.int64)
+        )
+        first = np.flatnonzero(
+            np.diff(rows, prepend=-2) != 1
+        )  # of rows one after another, which are read at once
         starts = self._offset + rows[first] * self._row.nbytes
         sizes = np.diff(first, append=len(rows)) * self._row.nbytes
         with self._path.open("rb", buffering=0) as file:
@@ -56,23 +60,6 @@ class Chosen:
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         return np.asarray(self._rows[self._chosen[rows]])
-
-
-def give_back() -> None:
-    """Have freed memory returned to the system that lies between what is in use; glibc does that only when asked."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
-
-
-def map_arrays(smallest: int) -> None:
-    """Have arrays of so many bytes or more mapped by themselves, whose memory goes back as they are freed; glibc only.
-
-    What is as long as the set then leaves no gaps. What comes and goes all the time is slower, as each page is new.
-    """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_MMAP_THRESHOLD, smallest)
-        mallopt(_M_TRIM_THRESHOLD, 2 * smallest)  # what may lie free at the end of the heap; as glibc itself has it
-        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads, lest each keep one
 
 
 def blocks(total: int) -> Iterator[slice]:

@@ -17,7 +17,7 @@ from refsr.errors import RefsrError
 from refsr.io import archive as io_archive
 from refsr.io import files as io_files
 from refsr.io import marker
-from refsr.io.archive import Row, Wanted
+from refsr.io.archive import Row, Selection
 from refsr.io.arrays import blocks
 from refsr.io.files import Extent
 from refsr.io.tar import MAX_FILE
@@ -110,21 +110,21 @@ def stem(name: str) -> str:
 
 
 def open_source(
-    raw: str | Path, work: Path | None = None, wanted: Wanted = lambda name, size: True, known: Sequence[Path] = ()
+    raw: str | Path, work: Path | None = None, selection: Selection = lambda name, size: True, known: Sequence[Path] = ()
 ) -> Source:
     """The raw set at a path or URI.
 
-    Indexes of archives, and of a tar.gz the files that are `wanted`, are kept in `work`, or not at all without it;
+    Indexes of archives, and of a tar.gz the files that are `selection`, are kept in `work`, or not at all without it;
     folders in `known` may hold them already. Raises RefsrError where there is nothing, or it cannot be read.
     """
     uri = str(raw).rstrip("/")
     if is_archive(uri):
-        return Source(uri, _archive(uri, uri, "", work, wanted, known), {uri: ""})
+        return Source(uri, _archive(uri, uri, "", work, selection, known), {uri: ""})
     files = io_archive.frame(_remote_files(uri) if io_files.is_remote(uri) else _local_files(uri))
     files["place"], files["start"] = pd.Categorical.from_codes(np.zeros(len(files), np.int8), pd.Index([uri])), _WHOLE
     packed = files["name"].str.lower().str.endswith(ARCHIVES) & ~files["is_folder"]
     archives = {f"{uri}/{name}": stem(name) + "/" for name in files.loc[packed, "name"]}
-    inside = [_archive(uri, place, prefix, work, wanted, known) for place, prefix in archives.items()]
+    inside = [_archive(uri, place, prefix, work, selection, known) for place, prefix in archives.items()]
     return Source(uri, _joined([files[~packed], *inside]), archives)
 
 
@@ -164,7 +164,7 @@ def _facts(uri: str) -> Iterator[object]:
 
 
 def _archive(
-    uri: str, place: str, prefix: str, work: Path | None, wanted: Wanted, known: Sequence[Path]
+    uri: str, place: str, prefix: str, work: Path | None, selection: Selection, known: Sequence[Path]
 ) -> pd.DataFrame:
     """The entries of an archive of the set at `uri`, its members' names after `prefix`."""
     name = io_archive.folder_name(uri, place)
@@ -172,7 +172,7 @@ def _archive(
     for folder in filled:
         io_archive.require_whole(place, folder)
     if not filled and work is not None:
-        io_archive.fill(place, work / name, lambda member, size: wanted(prefix + member, size))
+        io_archive.fill(place, work / name, lambda member, size: selection(prefix + member, size))
         filled = [work / name]
     tables = [io_archive.read_index(folder) for folder in filled] or [io_archive.names_only(place)]
     places = ["" if io_archive.is_packed(place) else place]

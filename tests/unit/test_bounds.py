@@ -14,7 +14,7 @@ from raw_trees import PARAMS, embed_colour, make_raw, put
 
 from refsr.config import Curate
 from refsr.curation.curated_writer import write_curated
-from refsr.curation.extraction import Job, look_at
+from refsr.curation.extraction import Job, features_and_crops
 from refsr.errors import RefsrError
 from refsr.io import archive as io_archive
 from refsr.io import files
@@ -162,7 +162,7 @@ def test_an_identity_of_any_size_is_measured_in_bounded_memory(tmp_path: Path, m
     places = dict.fromkeys([*BOX, *LANDMARKS], 1.0)
     images = pd.DataFrame({"identity": "n000001", "source": [f"{n}.jpg" for n in range(12)], "sex": "m", **places})
     results = []
-    peak = _peak(lambda: results.append(look_at(Job(images, extents, True), embed_colour, Curate())[0]))
+    peak = _peak(lambda: results.append(features_and_crops(Job(images, extents, True), embed_colour, Curate())[0]))
     assert set(results[0].columns["reason"]) == {"not_jpeg"}
     assert peak < 2**24
 

@@ -13,7 +13,7 @@ from raw_trees import PARAMS, SIZE, curate_tree, draw, embed_colour, jpeg, make_
 
 from refsr.curation import alignment, image_features, image_stats
 from refsr.curation.curated_writer import write_curated
-from refsr.curation.image_features import Looks, _see
+from refsr.curation.image_features import ImageFeatures, _extract_pixels
 from refsr.dataset.curated import Curated
 from refsr.dataset.schema import MANIFEST, REASONS, REJECTS
 from refsr.errors import RefsrError
@@ -138,12 +138,12 @@ def test_few_images_are_decoded_at_a_time_whatever_is_left_out_between(
     expected = curate_tree(raw)[0].table
     together: list[int] = []
 
-    def see(looks: Looks, files: list[bytes], rows: list[int], *rest: Any) -> None:
+    def extract(features: ImageFeatures, files: list[bytes], rows: list[int], *rest: Any) -> None:
         together.append(len(rows))
-        _see(looks, files, rows, *rest)
+        _extract_pixels(features, files, rows, *rest)
 
-    monkeypatch.setattr(image_features, "_TOGETHER", 3 * SIZE**2)
-    monkeypatch.setattr(image_features, "_see", see)
+    monkeypatch.setattr(image_features, "_BATCH_PIXELS", 3 * SIZE**2)
+    monkeypatch.setattr(image_features, "_extract_pixels", extract)
     shutil.rmtree(tmp_path / "curated-1")
     pd.testing.assert_frame_equal(curate_tree(raw)[0].table, expected)
     assert max(together) == 3

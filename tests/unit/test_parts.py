@@ -171,7 +171,7 @@ def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source
 
 
 def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refsr.curation.extraction.measure_images", lambda *_: pytest.fail("looked at"))
+    monkeypatch.setattr("refsr.curation.extraction.extract_features", lambda *_: pytest.fail("decoded"))
     told = preview(PARAMS, str(source))
     assert told["identities"] == 13
     assert told["images"] == 39
