@@ -5,8 +5,8 @@ size, of which decoding is a small part of the work; one core, processor time; r
 which the median counts. No image is left out on the way, so that everybody does all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
-- `measure`: `refsr.curation.extraction.features_and_crops`: the file read, every check, the crop, sharpness, hash, thumbnail.
-  `share_of_decode` is about it.
+- `measure`: `refsr.curation.extraction.features_and_crops`: the file read, every check, the crop, sharpness, hash,
+  thumbnail. `share_of_decode` is about it.
 - `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, and read from there
   into shards. Without judging.
 - `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is

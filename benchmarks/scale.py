@@ -24,7 +24,6 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -38,7 +37,6 @@ from refsr.curation.collector import FeatureCollector
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.face_models import embed_faces, face_probability
 from refsr.curation.splits import draw
-from refsr.io import heap
 from refsr.io.paths import path_option
 from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
 from refsr.parameter_types import MAX_PEOPLE
@@ -69,21 +67,10 @@ def main() -> None:
     """Measure each size in its own process, extrapolate, and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)")
-    parser.add_argument(
-        "--heap",
-        action="store_true",
-        help="only compare peak memory with and without refsr.io.heap, at --most images",
-    )
     parser.add_argument("--one", type=path_option, help=argparse.SUPPRESS)
-    parser.add_argument("--untuned", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.untuned:
-        leave_heap_untuned()
     if options.one:
         print(json.dumps(curate_once(options.one)))
-        return
-    if options.heap:
-        print(json.dumps(compare_heap(options.most)))
         return
     sizes = [size for size in SIZES if size < options.most] + [options.most]
     runs: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
@@ -95,33 +82,14 @@ def main() -> None:
     print(json.dumps(summary(_mean(runs[sizes[0]]), _mean(runs[sizes[-1]]), network_ms())))
 
 
-def leave_heap_untuned() -> None:
-    """Replace the functions of refsr.io.heap by such that do nothing."""
-    heap.trim = lambda: None
-    heap.map_arrays = lambda smallest: None
-
-
-def compare_heap(size: int) -> dict[str, float]:
-    """Peak memory and speed of one curation with and without the tuning of the heap."""
-    result: dict[str, float] = {"images": size}
-    with tempfile.TemporaryDirectory(prefix="refsr-scale-") as folder:
-        faces = base_faces(Path(folder))
-        for name, options in {"tuned": [], "untuned": ["--untuned"]}.items():
-            facts = run(Path(folder) / f"{size}.tar.gz", faces, size, options)
-            for key in ("peak_measured_mb", "peak_mb", "images_per_second"):
-                result[f"{name}_{key}"] = round(facts[key], 1)
-    return result
-
-
 def run(
     raw: Path,
     faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
     size: int,
-    options: Sequence[str] = (),
 ) -> dict[str, float]:
     """The result of `curate_once` on a set of `size` images, in its own process; the set is removed."""
     pack(raw, faces, size)
-    command = [sys.executable, __file__, "--one", raw, *options]
+    command = [sys.executable, __file__, "--one", raw]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
     raw.unlink()
     shutil.rmtree(raw.with_suffix(".out"))

@@ -14,21 +14,16 @@ from refsr.curation.extraction import Detector, Embed, Job, extract
 from refsr.curation.feature_store import Features, Store
 from refsr.curation.partition import WHOLE, Share
 from refsr.curation.pipeline import describe
-from refsr.curation.workers import DECODED
-from refsr.io import archive, atomic, heap
+from refsr.io import archive, atomic
 from refsr.io.archive import Selection
 from refsr.io.sources import open_source
 from refsr.layouts.vggface2 import Tree, identity_of, is_wanted
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
-FINISHED = (
-    "work.finished"  # its name in a complete set that is not in place; refsr.steps removes it
-)
+# Its name in a complete set that is not in place yet; refsr.steps removes it.
+FINISHED = "work.finished"
 _ARCHIVES, _FEATURES = "spool", "measured"  # folders in WORK
 _SLICE = 2**12  # images whose metadata are in memory at a time
-_LONG = (
-    600_000  # bytes of arrays mapped by themselves during filtering: more than a block of hashes
-)
 
 
 class FeatureCollector:
@@ -66,7 +61,6 @@ class FeatureCollector:
         Raises:
             RefsrError: The raw set cannot be read, or a part is of another set or damaged.
         """
-        heap.map_arrays(_LONG)
         self.extracted = 0
         self._work = _work_folder(folder)
         selection = _selection(params.identities, share)
@@ -85,7 +79,6 @@ class FeatureCollector:
             detector=detector,
         )
         self._boxed = self.tree.has_boxes
-        heap.trim()
 
     def collect(self, identities: list[str]) -> Features:
         """The features of these identities, in this order; missing ones are extracted."""
@@ -105,8 +98,6 @@ class FeatureCollector:
                 self.extracted += len(features)
                 bar.update(len(features))
         self.store.flush()
-        heap.map_arrays(_LONG)
-        heap.trim()
 
     def _jobs(self, rows: np.ndarray) -> Iterator[Job]:
         codes = self.tree.images["identity"].cat.codes.to_numpy()[rows]
@@ -130,7 +121,6 @@ class FeatureCollector:
             self._work.rename(self._work.with_name(FINISHED))
         else:
             shutil.rmtree(self._work)
-        heap.map_arrays(DECODED)  # for later work in this process
 
 
 def _is_metadata(name: str, prefix: str) -> bool:

@@ -19,7 +19,6 @@ from refsr.curation.splits import draw
 from refsr.dataset.pixel_shards import place, write_shards
 from refsr.dataset.schema import REJECTS, conform
 from refsr.errors import RefsrError
-from refsr.io import heap
 
 _ROW_GROUP = 2**14  # rows of a table that its writer holds at a time
 
@@ -55,15 +54,19 @@ def write_curated(
     """
     started = time.perf_counter()
     collector = FeatureCollector(
-        raw, curated, params, embed, workers, joined=joined, detector=detector
+        raw,
+        curated,
+        params,
+        embed,
+        workers,
+        joined=joined,
+        detector=detector,
     )
     kept, rejected = _curate(collector, params)
     tree = collector.tree
     del tree.images  # as long as the raw set, and not needed any more
-    heap.trim()
     _require_both_splits(kept, rejected, tree.source.uri)
     splits = _write_kept(collector, kept, curated, params)
-    heap.trim()
     rejects = sorted_rejects(rejected)
     rejects.to_parquet(curated / "rejects.parquet", index=False, row_group_size=_ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)

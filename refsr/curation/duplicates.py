@@ -47,7 +47,13 @@ def find_copies(
     """
     projections = _projections(embeddings)
     close = (
-        pairs[_distances(projections, pairs) <= _NEAR + _ROUNDING]
+        pairs[
+            _distances(
+                projections,
+                pairs,
+            )
+            <= _NEAR + _ROUNDING
+        ]
         for pairs in _close(hashes, max_bits)
     )
     confirmed = (_confirmed(pairs, thumbs, embeddings) for pairs in in_blocks(close))
@@ -146,7 +152,10 @@ def _band_count(total: int, max_bits: int) -> int:
 
 
 def _close_in_band(
-    hashes: np.ndarray, band: list[int], radius: int, max_bits: int
+    hashes: np.ndarray,
+    band: list[int],
+    radius: int,
+    max_bits: int,
 ) -> Iterator[np.ndarray]:
     """Close pairs (M, 2) of hashes that differ in at most `radius` bits of a band."""
     mask = _mask(band)

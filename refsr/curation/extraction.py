@@ -190,7 +190,8 @@ def _image_features(
 
 
 def _journal_of(
-    sources: list[str], fatal: frozenset[str]
+    sources: list[str],
+    fatal: frozenset[str],
 ) -> tuple[Callable[[int], None], list[int]]:
     """The function that notes an image, by its row, in the journal; and the fatal rows."""
     rows = [row for row, source in enumerate(sources) if source in fatal]
@@ -198,7 +199,9 @@ def _journal_of(
 
 
 def _candidates(
-    columns: dict[str, np.ndarray], embeddings: np.ndarray, params: Curate
+    columns: dict[str, np.ndarray],
+    embeddings: np.ndarray,
+    params: Curate,
 ) -> np.ndarray:
     """Rows of the images whose crops are kept."""
     usable = np.flatnonzero(columns["reason"] == "")

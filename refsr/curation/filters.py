@@ -9,7 +9,6 @@ from threadpoolctl import threadpool_limits
 from refsr.curation import duplicates, outliers
 from refsr.curation.feature_store import Features
 from refsr.curation.selection import mark
-from refsr.io import heap
 from refsr.io.arrays import Chosen, Rows
 
 
@@ -38,7 +37,6 @@ def apply_filters(
             chosen = Chosen(features.embeddings, rows)
             table.loc[rows, "identity_distance"] = outliers.distances(chosen, groups[rows])
             _mark_copies(table, rows, features, max_duplicate_bits)
-            heap.trim()
             rows = _mark_mixed(table, rows, groups, features.embeddings, max_identity_distance)
         if len(rows):
             _mark_wrong_persons(table, rows, groups, features.embeddings, max_identity_distance)

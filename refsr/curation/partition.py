@@ -84,12 +84,12 @@ def _check_one(folder: Path, signature: str, params: dict[str, Any]) -> int:
         raise damaged(path, _STAGE, "it does not match its own checksum")
     if raw != signature:
         raise RefsrError(
-            f"{folder}: a part of another raw set: names or sizes differ; curate it again"
+            f"{folder}: a part of another raw set: names or sizes differ; curate it again",
         )
     changed = [key for key, value in params.items() if own.get(key) != value]
     if changed:
         value = f"curate.{changed[0]} was {own.get(changed[0])}"
         raise RefsrError(
-            f"{folder}: made with other parameters ({value}); curate it again, or use the same ones"
+            f"{folder}: made with other parameters ({value}); curate it again, or use the same ones",
         )
     return total

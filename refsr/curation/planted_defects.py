@@ -50,7 +50,7 @@ def _rows(data: bytes, path: str) -> list[list[str]]:
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(_HEADER):
             raise RefsrError(
-                f"{path}:{number}: path, kind and detail are expected, not {row}; {_WAY_OUT}"
+                f"{path}:{number}: path, kind and detail are expected, not {row}; {_WAY_OUT}",
             )
     return rows
 

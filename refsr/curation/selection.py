@@ -109,7 +109,11 @@ def needed(params: Curate) -> dict[str, float]:
     """The number of identities requested for each split; infinity for "all"."""
     requested = {"train": params.train_identities, "test": params.test_identities}
     return {
-        split: float("inf") if count == "all" else float(count)
+        split: float("inf")
+        if count == "all"
+        else float(
+            count,
+        )
         for split, count in requested.items()
     }
 

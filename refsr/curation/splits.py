@@ -74,8 +74,7 @@ def _test_count(total: int, train: int | str, test: int | str) -> int:
     """How many of `total` identities are for testing, where the splits are drawn."""
     if isinstance(test, str):
         raise RefsrError(
-            "curate.test_identities: all, but the splits are drawn; "
-            "set it to the number of identities for testing"
+            "curate.test_identities: all, but the splits are drawn; set it to the number of identities for testing"
         )
     trained = total if isinstance(train, str) else train
     share = test / (test + trained)

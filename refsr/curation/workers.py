@@ -16,10 +16,7 @@ import torch
 
 from refsr.curation.crash_journal import Blamed, Journal
 from refsr.errors import RefsrError
-from refsr.io import heap
 
-# Bytes of arrays mapped by themselves during extraction: more than most decoded images.
-DECODED = 2**25
 _AHEAD = 3  # items each worker may be ahead of the reader
 
 T = TypeVar("T")
@@ -62,7 +59,9 @@ def in_processes(
 
 
 def _in_this_process(
-    function: Callable[[T], R], items: Iterable[T], journal: Journal
+    function: Callable[[T], R],
+    items: Iterable[T],
+    journal: Journal,
 ) -> Iterator[R]:
     try:
         with _single_threaded(), journal.kept_here():
@@ -77,10 +76,7 @@ def _worker_killed(blamed: Blamed, seconds: float) -> str:
     where = f" while it decoded {images}, left out when you run again" if images else ""
     start = f"a worker process was killed{where}"
     if blamed.late:
-        return (
-            f"{start}: it took more than {seconds:g} s of processor time; "
-            "run again: extracted features are kept"
-        )
+        return f"{start}: it took more than {seconds:g} s of processor time; run again: extracted features are kept"
     return (
         f"{start}, most likely for lack of memory; run again with fewer cores (taskset) "
         "or more memory: extracted features are kept"
@@ -105,7 +101,7 @@ def _ahead(
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Keep torch and OpenCV to one thread, so that sums are always in the same order."""
+    """Use one thread during the block, so that sums are always in the same order."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     prepare_process()
     try:
@@ -116,13 +112,9 @@ def _single_threaded() -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Use one thread, and a heap that reuses memory of one image for the next.
-
-    New pages take longer.
-    """
+    """Keep torch and OpenCV to one thread."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    heap.map_arrays(DECODED)
 
 
 def _start_worker(journal: Journal) -> None:

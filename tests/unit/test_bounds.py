@@ -83,7 +83,7 @@ def test_bytes_that_are_not_there_are_not_set_aside(tmp_path: Path, span: tuple[
     path.write_bytes(b"abcd")
 
     def read() -> None:
-        with pytest.raises(RefsrError, match="shorter than it was"):
+        with pytest.raises(RefsrError, match="shorter than when it was"):
             files.read(Extent(str(path), *span))
 
     assert _peak(read) < 2**20
@@ -129,7 +129,7 @@ def test_an_image_too_large_is_not_read_with_the_others(tmp_path: Path) -> None:
     extents = _images(tmp_path, [10, MAX_FILE + 1])
 
     def read() -> None:
-        with pytest.raises(RefsrError, match=rf"0001.jpg: {MAX_FILE + 1} bytes; more than {MAX_FILE}"):
+        with pytest.raises(RefsrError, match=rf"0001.jpg: {MAX_FILE + 1} bytes; files of more than {MAX_FILE}"):
             files.read_all(extents)
 
     assert _peak(read) < 2**20

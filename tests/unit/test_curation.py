@@ -201,7 +201,7 @@ def test_an_empty_identity_folder_is_named_in_the_summary(tmp_path: Path) -> Non
 
 def test_a_tree_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
-    with pytest.raises(RefsrError, match="no identity is left for train; left out were 35 small_box"):
+    with pytest.raises(RefsrError, match="no identity is left for train; images left out: 35 small_box"):
         curate_tree(raw, PARAMS.model_copy(update={"min_box": 61}))
     assert not (tmp_path / "curated-1" / "manifest.parquet").exists()
 

@@ -30,7 +30,7 @@ def test_a_second_run_is_told_who_writes(stage: Run, tmp_path: Path) -> None:
         said.append(str(caught.value))
 
     stage(write)
-    assert f"process {os.getpid()} on {os.uname().nodename} (validate) writes it now" in said[0]
+    assert f"process {os.getpid()} on {os.uname().nodename} (validate) is writing it" in said[0]
     assert (tmp_path / "out/file").read_text() == "first"
     stage(lambda path: fill(path, "third"))
     assert (tmp_path / "out/file").read_text() == "third"
@@ -52,7 +52,7 @@ def test_a_lock_ends_with_its_process(stage: Run, tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RefsrError, match=f"process {holder.pid} on .* writes it now"):
+        with pytest.raises(RefsrError, match=f"process {holder.pid} on .* is writing it"):
             stage()
         holder.kill()
         holder.wait()

@@ -128,7 +128,7 @@ def test_a_part_of_something_else_is_refused_by_name(raw: Path, tmp_path: Path) 
 
     with pytest.raises(RefsrError, match=r"different divisions: .*part-2 is of 2, .*part-1 is of 3"):
         merge(PARAMS, raw, one, two, other)
-    with pytest.raises(RefsrError, match=r"part-1: measured by other parameters \(curate.min_box was 40\)"):
+    with pytest.raises(RefsrError, match=r"part-1: made with other parameters \(curate.min_box was 40\)"):
         merge(PARAMS.model_copy(update={"min_box": 41}), raw, one)
     with pytest.raises(RefsrError, match=r"no part here"):
         merge(PARAMS, raw, raw)
@@ -162,7 +162,7 @@ def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source
     write_part(PARAMS, source, tmp_path / "part", embed_colour, 1, Share(1, 1))
     facts = json.loads((tmp_path / "part" / "part.json").read_text())
     (tmp_path / "part" / "part.json").write_text(json.dumps(facts | {"version": "1"}))
-    with pytest.raises(RefsrError, match="part: measured by another version of refsr; curate it again"):
+    with pytest.raises(RefsrError, match="part: made by another version of refsr; curate it again"):
         write_curated(PARAMS, source, tmp_path / "merged", embed_colour, 1, [tmp_path / "part"])
     (tmp_path / "part" / "part.json").unlink()
     (tmp_path / "part" / "work" / "version").write_text("1")
