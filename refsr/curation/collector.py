@@ -1,4 +1,4 @@
-"""Collect the features of a raw set: its tree, and features in the output until that is complete."""
+"""Collect the features of a raw set; they stay in the output until that is complete."""
 
 import shutil
 from collections.abc import Iterator, Sequence

@@ -26,7 +26,7 @@ def embed_faces(chips: np.ndarray) -> np.ndarray:
 
 
 def find_face(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Box (4,) and landmarks (5, 2), in pixels, of the most probable face; None where there is none.
+    """Box (4,) and landmarks (5, 2), in pixels, of the most probable face, if there is one.
 
     `image` is (H, W, 3) uint8 RGB.
     """

@@ -31,7 +31,7 @@ def apply_filters(
     table = features.table.assign(identity_distance=np.nan)
     groups = pd.factorize(table["identity"])[0]
     rows = np.flatnonzero(table["reason"] == "")
-    # Products this small are slower in several threads; and one thread sums in one order everywhere.
+    # Such small products are slower in several threads, and one thread always sums in one order.
     with threadpool_limits(1):
         if len(rows):
             chosen = Chosen(features.embeddings, rows)

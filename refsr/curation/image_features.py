@@ -13,6 +13,7 @@ import numpy as np
 from refsr.config import Curate
 from refsr.curation import alignment, decoding, image_stats
 from refsr.curation.decoding import Reject
+from refsr.curation.face_checks import face_checks
 from refsr.layouts.vggface2 import BOX, LANDMARKS
 
 COLOUR = ("red", "green", "blue")  # means over the crop
@@ -53,7 +54,7 @@ class ImageFeatures:
         The column `lot` holds the random key of an image, see `random_key`.
     boxes, points: (N, 4) and (N, 5, 2) float64, in pixels of the source.
     thumbs: (N, 32, 32) uint8, of the whole images; black for rejected ones.
-    chips, crops: (150, 150, 3) and (hr_size, hr_size, 3) uint8 RGB, by row; none of rejected images.
+    chips, crops: (150, 150, 3) and (hr_size, hr_size, 3) uint8 RGB by row, of images not rejected.
     """
 
     def __init__(self, boxes: np.ndarray, points: np.ndarray) -> None:
@@ -196,22 +197,13 @@ def _detect_faces(
             features.reject(row, fault)
 
 
-class _Check(NamedTuple):
-    """A check of all faces: which fail it, the value measured, and the detail of the reject."""
-
-    reason: str
-    fails: np.ndarray  # (N,) bool
-    values: np.ndarray  # (N,)
-    detail: str = ""  # formatted with x, y, w, h, width, height
-
-
 def _check_faces(features: ImageFeatures, params: Curate) -> None:
     """Reject images without a whole face that is large enough and not turned away."""
     columns = features.columns
     sizes = np.stack([columns["width"], columns["height"]], axis=1)
     inside = alignment.clamp_boxes(features.boxes, sizes)
     columns["yaw"][:] = [alignment.head_yaw(face) for face in features.points]
-    for check in _checks(features, inside, params):
+    for check in face_checks(features.boxes, features.points, inside, columns["yaw"], params):
         failing = check.fails & (columns["reason"] == "")
         for row in np.flatnonzero(failing).tolist():
             detail = check.detail.format(*features.boxes[row], *sizes[row])
@@ -220,30 +212,6 @@ def _check_faces(features: ImageFeatures, params: Curate) -> None:
     usable = (columns["reason"] == "")[:, None]
     features.boxes = np.where(usable, inside, np.nan)
     columns |= zip(BOX, features.boxes.T, strict=True)
-
-
-def _checks(features: ImageFeatures, inside: np.ndarray, params: Curate) -> list[_Check]:
-    """The checks in order; `inside` (N, 4) are the boxes clamped to the images."""
-    boxes = features.boxes
-    shorter = inside[:, 2:].min(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):  # of a box without area
-        cut = 1 - inside[:, 2:].prod(axis=1) / boxes[:, 2:].prod(axis=1)
-    yaw = np.abs(features.columns["yaw"])
-    no_value = np.full(len(boxes), np.nan)
-    needs_points = params.crop == "aligned"
-    unplaced = [needs_points and not alignment.is_placed(face) for face in features.points]
-    outside = "box {:g}, {:g}, {:g}, {:g} in an image of {:g}x{:g} px"
-    too_cut = f"more than {params.max_cut:g} of the box lie outside the image"
-    too_small = f"the shorter side of the box is under {params.min_box} px"
-    too_turned = f"turned by more than {params.max_yaw:g} degrees"
-    return [
-        _Check("no_box", ~np.isfinite(boxes).all(axis=1), no_value),
-        _Check("box_outside", shorter <= 0, no_value, outside),
-        _Check("cut", cut > params.max_cut, cut, too_cut),
-        _Check("small_box", shorter < params.min_box, shorter, too_small),
-        _Check("extreme_pose", yaw > params.max_yaw, yaw, too_turned),
-        _Check("no_landmarks", np.array(unplaced), no_value),
-    ]
 
 
 class _Decoded(NamedTuple):

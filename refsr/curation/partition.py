@@ -89,7 +89,6 @@ def _check_one(folder: Path, signature: str, params: dict[str, Any]) -> int:
     changed = [key for key, value in params.items() if own.get(key) != value]
     if changed:
         value = f"curate.{changed[0]} was {own.get(changed[0])}"
-        raise RefsrError(
-            f"{folder}: made with other parameters ({value}); curate it again, or use the same ones",
-        )
+        way_out = "curate it again, or use the same ones"
+        raise RefsrError(f"{folder}: made with other parameters ({value}); {way_out}")
     return total

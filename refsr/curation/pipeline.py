@@ -80,7 +80,7 @@ def _identities_kept(table: pd.DataFrame) -> dict[str, int]:
 
 
 def describe(tree: Tree, images: pd.DataFrame) -> pd.DataFrame:
-    """Images of the tree with `source` and their metadata: x ... h, p1x ... p5y; NaN where unknown."""
+    """Images of the tree with `source` and metadata: x ... h, p1x ... p5y, NaN where unknown."""
     images = tree.with_names(images)
     identities = images["identity"].unique()
     stems = images["source"].str.extract(r"([^/]*)\.[^./]*$")[0]

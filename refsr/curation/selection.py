@@ -15,7 +15,7 @@ from refsr.curation.image_features import COLOUR
 from refsr.io.arrays import Rows
 from refsr.layouts.vggface2 import BOX
 
-# Degrees that a reference may be turned, where the identity has such an image; beyond is a side view.
+# Degrees that a reference may be turned, if the identity has such an image; beyond is a side view.
 NEAR_FRONTAL = 20.0
 # The difference at which each term of `appearance` is 1.
 _POSE = 60.0  # degrees between two heads

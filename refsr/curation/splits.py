@@ -73,9 +73,8 @@ def _by_sex(order: list[str], sexes: dict[str, str], sex: str) -> list[str]:
 def _test_count(total: int, train: int | str, test: int | str) -> int:
     """How many of `total` identities are for testing, where the splits are drawn."""
     if isinstance(test, str):
-        raise RefsrError(
-            "curate.test_identities: all, but the splits are drawn; set it to the number of identities for testing"
-        )
+        problem = "curate.test_identities: all, but the splits are drawn"
+        raise RefsrError(f"{problem}; set it to the number of identities for testing")
     trained = total if isinstance(train, str) else train
     share = test / (test + trained)
     return min(test, max(1, round(share * total)))

@@ -75,12 +75,12 @@ def _worker_killed(blamed: Blamed, seconds: float) -> str:
     images = ", ".join(blamed.images)
     where = f" while it decoded {images}, left out when you run again" if images else ""
     start = f"a worker process was killed{where}"
+    kept = "extracted features are kept"
     if blamed.late:
-        return f"{start}: it took more than {seconds:g} s of processor time; run again: extracted features are kept"
-    return (
-        f"{start}, most likely for lack of memory; run again with fewer cores (taskset) "
-        "or more memory: extracted features are kept"
-    )
+        why = f"it took more than {seconds:g} s of processor time"
+        return f"{start}: {why}; run again: {kept}"
+    way_out = "run again with fewer cores (taskset) or more memory"
+    return f"{start}, most likely for lack of memory; {way_out}: {kept}"
 
 
 def _ahead(

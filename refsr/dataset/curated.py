@@ -17,6 +17,7 @@ from refsr.dataset.pixel_shards import Shard
 from refsr.errors import RefsrError
 from refsr.io import own_files
 
+_AGAIN = "run the stage `curate` again"
 _NEEDED = {
     "identity": pd.api.types.is_string_dtype,
     "split": pd.api.types.is_string_dtype,
@@ -38,9 +39,8 @@ class Curated:
         self.folder = folder
         self._sizes: dict[int, int] = {}  # of the shards read so far
         if not (folder / "manifest.parquet").is_file():
-            raise RefsrError(
-                f"{folder}: no curated set here (manifest.parquet is missing); run the stage `curate`",
-            )
+            what = "no curated set here (manifest.parquet is missing)"
+            raise RefsrError(f"{folder}: {what}; run the stage `curate`")
         self.table = own_files.read_table(folder / "manifest.parquet", _NEEDED, "curate")
 
     @cached_property
@@ -92,15 +92,11 @@ class Curated:
         if shard is None:
             raise RefsrError(f"{path}: missing; run the stage `curate` again")
         if index.min() < 0 or index.max() >= len(shard):
-            raise RefsrError(
-                f"{path}: fewer images than the manifest names; run the stage `curate` again",
-            )
+            raise RefsrError(f"{path}: fewer images than the manifest names; {_AGAIN}")
         if number not in self._sizes:
             self._sizes[number] = shard.size()
         if self._sizes[number] != self.hr_size or self.hr_size == 0:
-            raise RefsrError(
-                f"{path}: its images are not square or of another size; run the stage `curate` again",
-            )
+            raise RefsrError(f"{path}: its images are not square or of another size; {_AGAIN}")
         return shard
 
     def split(self, name: str) -> np.ndarray:

@@ -24,11 +24,10 @@ def reduce(hr: torch.Tensor, scale: int) -> torch.Tensor:
 
 def enlarge(lr: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """The bicubic baseline: (B, 3, h, w) -> (B, 3, *size), not clamped."""
-    resized = F.interpolate(
+    return F.interpolate(
         lr.float(),
         size=size,
         mode="bicubic",
         align_corners=False,
         antialias=True,
     )
-    return resized

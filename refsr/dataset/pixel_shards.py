@@ -129,7 +129,7 @@ class Shard:
         return int(height) if height == width else 0
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
-        """The images at these indices, (N, H, H, 3) uint8 RGB. Raises RefsrError for damaged ones."""
+        """Images by index, (N, H, H, 3) uint8 RGB. Raises RefsrError where one is damaged."""
         if not self.is_jpeg:
             return np.asarray(self._array[index])
         images = list(_decoders().map(self._decoded, index))
@@ -146,7 +146,6 @@ class Shard:
                 raise MemoryError("OpenCV: not enough memory to decode an image") from error
             image = None
         if image is None:
-            raise RefsrError(
-                f"{self.path.with_suffix('.jpgs')}: image {at} is damaged; run the stage `curate` again",
-            )
+            path = self.path.with_suffix(".jpgs")
+            raise RefsrError(f"{path}: image {at} is damaged; run the stage `curate` again")
         return np.asarray(image)

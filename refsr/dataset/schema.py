@@ -78,7 +78,7 @@ REJECTS: dict[str, Column] = {
 }
 
 REASONS: dict[str, str] = {
-    "unsafe_name": "a member of an archive whose name leads out of it, or a name that is not printable UTF-8",
+    "unsafe_name": "the name leads out of the archive, or is not printable UTF-8",
     "no_plain_file": "a link in an archive or one that leads nowhere, a device or the like",
     "duplicate_name": "an earlier member of the archive has this name",
     "oversized_file": "the file has more bytes than are read",
@@ -140,7 +140,7 @@ VALUES: dict[str, Value] = {
 
 
 def columns_of(present: Iterable[str]) -> dict[str, Column]:
-    """The columns a manifest with the columns `present` must have: MANIFEST and present OPTIONAL."""
+    """The columns required of a manifest: MANIFEST, and those of OPTIONAL that are present."""
     names = set(present)
     return MANIFEST | {name: column for name, column in OPTIONAL.items() if name in names}
 

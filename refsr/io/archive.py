@@ -9,23 +9,21 @@ FOLDER/             its name comes from the archive's place in the raw set, see 
 """
 
 import hashlib
-import io
 import json
 import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from refsr.errors import RefsrError
-from refsr.io import atomic, marker, tar
+from refsr.io import archive_shards, atomic, marker, tar
 from refsr.io import files as io_files
 from refsr.io.atomic import write_file
 from refsr.io.files import Extent
@@ -39,7 +37,6 @@ from refsr.io.own_files import (
     seal,
 )
 
-SHARD = 2**30
 COLUMNS = {
     "name": "str",
     "size": "int64",
@@ -57,7 +54,6 @@ _CHECKS = {
 _STAMP = ("bytes", "ends_sha256")
 _PART = "curate --shard"  # the command that wrote folders that are only read
 _ROWS = 2**12  # rows that are Python objects at a time
-_PIECE = 2**20  # bytes
 _END = 2**16  # bytes of each end of an archive that are hashed
 
 Row = tuple[str, int, bool, str, str, int, int]
@@ -153,9 +149,8 @@ def require_whole(place: str, folder: Path) -> None:
     if (known := _document(folder)) is None:
         raise damaged(folder / "archive.json", _PART, "it must list the files beside it")
     if not is_of(place, folder):
-        raise RefsrError(
-            f"{folder}: not of {place}, but of another archive of this name; run `curate --shard` of that part again"
-        )
+        what = f"not of {place}, but of another archive of this name"
+        raise RefsrError(f"{folder}: {what}; run `{_PART}` of that part again")
     for name, value in known.get("files", {}).items():
         if not is_whole(folder / name, value):
             raise damaged(folder / name, _PART, "its checksum is another")
@@ -187,11 +182,6 @@ def _batch(rows: list[Row]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*COLUMNS]).astype(COLUMNS)
 
 
-def shard_path(folder: Path, shard: int) -> str:
-    """The path of a shard."""
-    return str(folder / f"{shard:05d}.bin")
-
-
 def slim(folder: Path, kept: Callable[[str], bool]) -> None:
     """Keep only the bytes of members whose names are `kept`; the index still lists all."""
     table, slimmer = read_index(folder), folder.with_name(folder.name + ".slim")
@@ -201,11 +191,11 @@ def slim(folder: Path, kept: Callable[[str], bool]) -> None:
     rows = np.flatnonzero(is_kept)
     checksums: dict[str, Checksum] = {}
     moved = []
-    with Shards(slimmer, checksums) as shards:
+    with archive_shards.Shards(slimmer, checksums) as shards:
         spans = table.loc[rows, ["shard", "start", "size"]].itertuples(index=False)
         for number, begin, size in spans:
-            extent = Extent(shard_path(folder, number), begin, size)
-            moved.append(shards.append(_pieces(io_files.open_extent(extent), size)))
+            extent = Extent(archive_shards.shard_path(folder, number), begin, size)
+            moved.append(shards.append(archive_shards.pieces(io_files.open_extent(extent), size)))
     shard, start = np.full(len(table), -1), np.zeros(len(table), np.int64)
     shard[rows], start[rows] = np.array(moved, np.int64).reshape(-1, 2).T
     archive = {key: (_document(folder) or {}).get(key, "") for key in _STAMP}
@@ -234,14 +224,14 @@ def _members(
             return
         stream = tar.Gunzip(file, place)
         known = {} if checksums is None else checksums
-        shards = stack.enter_context(Shards(folder, known)) if folder else None
+        shards = stack.enter_context(archive_shards.Shards(folder, known)) if folder else None
         for member in _unmarked(tar.walk(stream, place)):
             shard, start = -1, 0
             if shards and _is_selected(member, selection):
-                shard, start = shards.append(_pieces(stream, member.size))
+                shard, start = shards.append(archive_shards.pieces(stream, member.size))
             yield _row(member, shard, start)
             bar.update(file.tell() - bar.n)
-        while stream.read(_PIECE):  # to the checksum at the end
+        while stream.read(archive_shards.PIECE):  # to the checksum at the end
             pass
 
 
@@ -258,45 +248,3 @@ def _is_selected(member: tar.Member, selection: Selection) -> bool:
 def _row(member: tar.Member, shard: int, start: int) -> Row:
     name, _, size, is_folder, fault, detail = member
     return name, size, is_folder, fault, detail, shard, start
-
-
-def _pieces(file: io.BufferedIOBase, size: int) -> Iterator[bytes]:
-    """The next `size` bytes in pieces, so that memory does not depend on a header's claim."""
-    while size and (data := file.read(min(_PIECE, size))):
-        size -= len(data)
-        yield data
-
-
-class Shards:
-    """Appends bytes to the shards of a folder, one after another, and updates `checksums`."""
-
-    def __init__(self, folder: Path, checksums: dict[str, Checksum]) -> None:
-        self._checksums = checksums
-        self._folder, self._number, self._at = folder, -1, SHARD
-        self._files = ExitStack()
-        self._file: BinaryIO
-
-    def __enter__(self) -> "Shards":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._files.close()
-
-    def append(self, pieces: Iterable[bytes]) -> tuple[int, int]:
-        """The number of the shard that received the bytes, and where in it they start."""
-        if self._at >= SHARD:
-            self._open_next()
-        start = self._at
-        name = Path(shard_path(self._folder, self._number)).name
-        code = self._checksums.get(name, [0, 0])[1]
-        for data in pieces:
-            self._at += self._file.write(data)
-            code = zlib.crc32(data, code)
-        self._checksums[name] = [self._at, code]
-        return self._number, start
-
-    def _open_next(self) -> None:
-        self._files.close()
-        self._number, self._at = self._number + 1, 0
-        path = Path(shard_path(self._folder, self._number))
-        self._file = self._files.enter_context(path.open("wb"))

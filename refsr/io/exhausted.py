@@ -17,8 +17,9 @@ _NO_MEMORY = re.compile(
     r"|can't start new thread|could not create a (?:primitive|memory object)"
 )
 _NO_ROOM = re.compile(
-    r"inline_container\.cc.*unexpected pos|PytorchStreamWriter failed|basic_ios::clear: iostream error"
-    r"|os error (?:27|28|122)\b|errno (?:27|28|122)\b|\d+ requested and \d+ written"
+    r"inline_container\.cc.*unexpected pos|PytorchStreamWriter failed"
+    r"|basic_ios::clear: iostream error|\d+ requested and \d+ written"
+    r"|os error (?:27|28|122)\b|errno (?:27|28|122)\b"
     r"|database or disk is full|disk I/O error|No space left on device"
     r"|File too large|Disk quota exceeded",
     re.DOTALL | re.IGNORECASE,
@@ -59,7 +60,7 @@ def shortage(error: BaseException) -> str:
     """A message for lack of memory or disk outside a stage; "" for every other error."""
     reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
     if out_of_memory(error):
-        return f"there is not enough memory ({reason}); use smaller images, or a machine with more memory"
+        return f"there is not enough memory ({reason}); use smaller images or more memory"
     if disk_full(error):
         return f"the disk is full ({reason}); make room and run the command again"
     return ""

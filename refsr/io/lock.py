@@ -36,9 +36,9 @@ class Lock:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 os.close(handle)
-                raise RefsrError(
-                    f"{what}: {_holder(self.key)} is writing it; wait until it ends, or name another folder"
-                ) from error
+                way_out = "wait until it ends, or name another folder"
+                message = f"{what}: {_holder(self.key)} is writing it; {way_out}"
+                raise RefsrError(message) from error
             except OSError:  # a volume without locks: continue without one
                 pass
             if _same(handle, self.key):  # else its holder has just deleted it

@@ -64,7 +64,7 @@ def require_whole(path: Path) -> None:
 
 
 def require_own(path: Path, stage: str) -> None:
-    """Check that `stage` may replace what is at `path`: nothing, something empty, or its own output.
+    """Check that `path` is missing, empty, or an output of `stage`, which may replace it.
 
     Raises:
         RefsrError: It is anything else; the message says what, and what to do.
@@ -83,9 +83,8 @@ def require_own(path: Path, stage: str) -> None:
         raise RefsrError(f"{path}: written by `{document['stage']}`, not by `{stage}`; {way_out}")
     for name, count in _counts(path):
         if count > document["files"].get(name, 0):
-            raise RefsrError(
-                f"{path / name}: holds files that `{stage}` did not write; move them, or name another folder"
-            )
+            what = f"holds files that `{stage}` did not write"
+            raise RefsrError(f"{path / name}: {what}; move them, or name another folder")
 
 
 def _is_empty(path: Path) -> bool:

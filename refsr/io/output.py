@@ -20,6 +20,7 @@ from refsr.io.paths import (
 )
 
 SCRATCH, KEY, ASIDE = ".partial", ".partial-key", ".partial-old"
+_SEPARATE = "name a separate folder"
 
 
 class Output:
@@ -158,7 +159,7 @@ def recover(path: Path) -> None:
 
 
 def check_apart(outputs: Mapping[str, Output], inputs: Mapping[str, Path]) -> None:
-    """Check that outputs overlap neither an input nor each other, nor hold the current or home folder.
+    """Check that outputs overlap no input, no other output, and not the current or home folder.
 
     Two paths overlap if they are equal, or one is inside the other.
 
@@ -176,9 +177,8 @@ def check_apart(outputs: Mapping[str, Output], inputs: Mapping[str, Path]) -> No
             _check_input(output, other, path)
         for other, before in seen.items():
             if any(_overlap(one, two) for one in output.paths for two in before.paths):
-                raise RefsrError(
-                    f"{output.name}: overlaps the output {other} {before.place}; name a separate folder",
-                )
+                what = f"overlaps the output {other} {before.place}"
+                raise RefsrError(f"{output.name}: {what}; {_SEPARATE}")
         seen[option] = output
 
 
@@ -186,18 +186,16 @@ def _check_homes(output: Output) -> None:
     homes = {"the current folder": Path.cwd(), "the home folder": Path.home()}
     for what, home in homes.items():
         if _holds(output.place, home):
-            raise RefsrError(f"{output.name}: is or holds {what}; name a separate folder")
+            raise RefsrError(f"{output.name}: is or holds {what}; {_SEPARATE}")
 
 
 def _check_input(output: Output, option: str, path: Path) -> None:
     if _overlap(output.place, path):
-        raise RefsrError(
-            f"{output.name}: overlaps the input {option} {path}; name a separate folder",
-        )
+        what = f"overlaps the input {option} {path}"
+        raise RefsrError(f"{output.name}: {what}; {_SEPARATE}")
     if any(_overlap(scratch, path) for scratch in output.paths[1:]):
-        raise RefsrError(
-            f"{output.name}: its scratch {output.partial.name} overlaps {option} {path}; name another folder"
-        )
+        what = f"its scratch {output.partial.name} overlaps {option} {path}"
+        raise RefsrError(f"{output.name}: {what}; {_SEPARATE}")
 
 
 def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], bool]) -> None:

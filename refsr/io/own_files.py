@@ -43,7 +43,7 @@ def reading(path: Path, stage: str) -> Iterator[None]:
 
 
 def read_text(path: Path, stage: str) -> str:
-    """The text of a UTF-8 file that `stage` wrote. Raises RefsrError where it is missing or damaged."""
+    """The text of a UTF-8 file of `stage`. Raises RefsrError where it is missing or damaged."""
     with reading(path, stage):
         return path.read_text(encoding="utf-8")
 
@@ -109,7 +109,7 @@ def checksum(path: Path) -> Checksum:
 
 
 def is_whole(path: Path, known: object) -> bool:
-    """Whether a file has this checksum; one of another length is not read. Raises PermissionError."""
+    """Whether a file has this checksum; one of another size is not read. Raises PermissionError."""
     if not isinstance(known, list):
         return False
     try:

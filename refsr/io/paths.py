@@ -60,9 +60,8 @@ def path_text(text: str) -> str:
         RefsrError: It is `-`, or refused by `checked_path`.
     """
     if text == "-":
-        raise RefsrError(
-            "'-': standard input and output are not supported; name a file, or write ./- for a file of this name"
-        )
+        way_out = "name a file, or write ./- for a file of this name"
+        raise RefsrError(f"'-': standard input and output are not supported; {way_out}")
     try:
         return checked_path(text.strip() and text)
     except ValueError as error:

@@ -32,12 +32,13 @@ ATTEMPTS = 7  # of a request, before its error is raised
 PATIENCE = 120.0  # least seconds of attempts at a server that answered before
 TIMEOUT = 30.0  # seconds a server may be silent
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time
+_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
+_NO_OBJECT = "there is no such object; look for it with `aws s3 ls`"
 _HINTS = {
-    "NoSuchBucket": "there is no such bucket; name another, or set AWS_ENDPOINT_URL to the server that has it",
-    "NoSuchKey": "there is no such object; look for it with `aws s3 ls`",
-    "404": "there is no such object; look for it with `aws s3 ls`",
-    "403": "the server denies access; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-    "(or AWS_PROFILE) to keys that may read it",
+    "NoSuchBucket": "there is no such bucket; name another, or set AWS_ENDPOINT_URL to its server",
+    "NoSuchKey": _NO_OBJECT,
+    "404": _NO_OBJECT,
+    "403": f"the server denies access; {_KEYS} to keys that may read it",
     "416": "it is shorter than when it was listed; run again",
 }
 
@@ -54,7 +55,7 @@ T = TypeVar("T")
 
 
 class Object(NamedTuple):
-    """An object of a bucket: its key relative to what was listed, its size in bytes, and its ETag."""
+    """An object of a bucket: its key relative to the listed prefix, its size in bytes, its ETag."""
 
     key: str
     size: int
@@ -164,12 +165,8 @@ def _explain(uri: str, error: Exception) -> str:
         answer = f"the server answers {error}; run again when it works"
         return f"{uri}: {_HINTS.get(code) or _HINTS.get(status) or answer}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return (
-            f"{uri}: no S3 keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
-        )
+        return f"{uri}: no S3 keys; {_KEYS}"
     if isinstance(error, _TRANSIENT):
-        return (
-            f"{uri}: {error}; check that the server is up and AWS_ENDPOINT_URL names it, then run "
-            "again: extracted features are kept"
-        )
+        check = "check that the server is up and AWS_ENDPOINT_URL names it"
+        return f"{uri}: {error}; {check}, then run again: extracted features are kept"
     return f"{uri}: {error}; check AWS_ENDPOINT_URL and the AWS configuration"

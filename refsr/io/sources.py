@@ -6,7 +6,6 @@ Members of an archive in a folder are named as if it were unpacked beside itself
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,15 +17,14 @@ from pandas.api.types import union_categoricals
 from refsr.errors import RefsrError
 from refsr.io import archive as io_archive
 from refsr.io import files as io_files
-from refsr.io import marker
-from refsr.io.archive import Row, Selection
+from refsr.io.archive import Selection
+from refsr.io.archive_shards import shard_path
 from refsr.io.arrays import blocks
 from refsr.io.files import Extent
+from refsr.io.listing import IN_NO_ARCHIVE, local_files, remote_files, scan
 from refsr.io.tar import MAX_FILE
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
-_DEPTH = 5  # folders: vggface2/vggface2_train/train/n000002, and one more
-_WHOLE = -1  # `start` of a file that lies in no archive
 
 
 class Source:
@@ -72,7 +70,13 @@ class Source:
                 "kept; unpack the archive, or use an uncompressed .tar"
             )
         return [
-            Extent(f"{place}/{name}", 0, size) if start == _WHOLE else Extent(place, start, size)
+            Extent(
+                f"{place}/{name}",
+                0,
+                size,
+            )
+            if start == IN_NO_ARCHIVE
+            else Extent(place, start, size)
             for name, size, place, start in chosen.itertuples(index=False)
         ]
 
@@ -102,7 +106,7 @@ class Source:
         at = members.get_indexer(pd.Index(self.files["name"]))
         taken = (at >= 0) & (places == "").to_numpy()
         shards = index["shard"].to_numpy()[at[taken]]
-        paths = [io_archive.shard_path(folder, int(shard)) for shard in shards]
+        paths = [shard_path(folder, int(shard)) for shard in shards]
         places[taken] = np.array(paths, object)
         self.files.loc[taken, "start"] = index["start"].to_numpy()[at[taken]]
 
@@ -111,9 +115,8 @@ class Source:
         (extent,) = self.extents(np.array([row]))
         if extent.length > MAX_FILE:
             name = self.files["name"].iloc[row]
-            raise RefsrError(
-                f"{self.uri}/{name}: {extent.length} bytes; files of more than {MAX_FILE} are not read; remove it"
-            )
+            limit = f"files of more than {MAX_FILE} are not read"
+            raise RefsrError(f"{self.uri}/{name}: {extent.length} bytes; {limit}; remove it")
         return io_files.read(extent)
 
 
@@ -168,11 +171,11 @@ def open_source(
     uri = str(raw).rstrip("/")
     if is_archive(uri):
         return Source(uri, _archive(uri, uri, "", work, selection, known), {uri: ""})
-    entries = _remote_files(uri) if io_files.is_remote(uri) else _local_files(uri)
+    entries = remote_files(uri) if io_files.is_remote(uri) else local_files(uri)
     files = io_archive.frame(entries)
     codes = np.zeros(len(files), np.int8)
     files["place"] = pd.Categorical.from_codes(codes, pd.Index([uri]))
-    files["start"] = _WHOLE
+    files["start"] = IN_NO_ARCHIVE
     packed = files["name"].str.lower().str.endswith(ARCHIVES) & ~files["is_folder"]
     archives = {f"{uri}/{name}": stem(name) + "/" for name in files.loc[packed, "name"]}
     tables = [files[~packed]]
@@ -189,7 +192,7 @@ def check(raw: str | Path) -> None:
     if is_archive(uri):
         io_files.size_of(uri)
     elif io_files.is_remote(uri):
-        next(_remote_files(uri))
+        next(remote_files(uri))
     elif not Path(uri).is_dir():
         raise RefsrError(f"{uri}: neither a folder nor an archive ({', '.join(ARCHIVES)})")
 
@@ -213,7 +216,7 @@ def _facts(uri: str) -> Iterator[object]:
         yield from [s3.head(uri)] if is_archive(uri) else s3.listing(uri + "/")
         return
     root = Path(uri)
-    paths = [root] if root.is_file() else (Path(entry.path) for entry, _ in _scan(root, ""))
+    paths = [root] if root.is_file() else (Path(entry.path) for entry, _ in scan(root, ""))
     for path in paths:
         facts = path.stat() if path.exists() else path.lstat()
         yield str(path.relative_to(root)), facts.st_size, facts.st_mtime_ns if path.is_file() else 0
@@ -240,7 +243,7 @@ def _archive(
         codes[kept] = len(places) + shard[kept]
         start[kept] = index["start"].to_numpy()[kept]
         numbers = range(shard.max(initial=-1) + 1)
-        places += [io_archive.shard_path(folder, number) for number in numbers]
+        places += [shard_path(folder, number) for number in numbers]
     column = pd.Categorical.from_codes(codes, pd.Index(places))
     table = table.drop(columns="shard").assign(place=column, start=start)
     return table.assign(name=prefix + table["name"]) if prefix else table
@@ -254,7 +257,7 @@ def _archive_folders(
     selection: Selection,
     known: Sequence[Path],
 ) -> list[Path]:
-    """Folders with the index of an archive: those in `known`, or that in `work`, which is filled."""
+    """Folders with the index of an archive: those in `known`, else one in `work`, filled first."""
     name = io_archive.folder_name(uri, place)
     filled = [folder / name for folder in known if (folder / name / "index.parquet").exists()]
     for folder in filled:
@@ -280,59 +283,3 @@ def _repeated(names: pd.Series) -> np.ndarray:
     again = np.zeros(len(names), bool)
     again[likely] = names.iloc[likely].duplicated()
     return again
-
-
-def _local_files(uri: str) -> Iterator[Row]:
-    for entry, name in _scan(Path(uri), ""):
-        fault = _no_plain_file(entry)
-        if fault:
-            yield ascii(name)[1:-1], 0, False, "no_plain_file", fault, -1, _WHOLE
-            continue
-        is_folder = entry.is_dir()
-        size = 0 if is_folder else entry.stat().st_size
-        yield _named(name, size, is_folder)
-
-
-def _no_plain_file(entry: "os.DirEntry[str]") -> str:
-    """Why an entry is neither a folder nor a file; "" for one that is."""
-    try:
-        if entry.is_dir() or entry.is_file():
-            return ""
-    except OSError as error:  # a link in a circle
-        return f"a link that leads nowhere: {error.strerror}"
-    return "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
-
-
-def _named(name: str, size: int, is_folder: bool) -> Row:
-    if name.isprintable():
-        return name, size, is_folder, "", "", -1, _WHOLE
-    detail = "its name is not printable UTF-8"
-    return ascii(name)[1:-1], size, False, "unsafe_name", detail, -1, _WHOLE
-
-
-def _scan(folder: Path, prefix: str) -> Iterator[tuple["os.DirEntry[str]", str]]:
-    """Files and folders sorted by name; links are followed, hidden entries are skipped."""
-    try:
-        with os.scandir(folder) as iterator:
-            entries = sorted(iterator, key=lambda entry: entry.name)
-    except OSError as error:
-        raise RefsrError(f"{folder}: cannot be read: {error.strerror}") from error
-    for entry in entries:
-        name = prefix + entry.name
-        if entry.name.startswith("."):
-            continue
-        yield entry, name
-        if not _no_plain_file(entry) and entry.is_dir() and name.count("/") < _DEPTH:
-            yield from _scan(Path(entry.path), name + "/")
-
-
-def _remote_files(uri: str) -> Iterator[Row]:
-    from refsr.io import s3
-
-    anything = False
-    for key, size, _ in s3.listing(uri + "/"):
-        anything = True
-        if key and not marker.is_marker(key):
-            yield _named(key.rstrip("/"), size, key.endswith("/"))
-    if not anything:
-        raise RefsrError(f"{uri}/: nothing under this prefix; look for it with `aws s3 ls`")

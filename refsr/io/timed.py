@@ -17,8 +17,8 @@ class OvertimeError(Exception):
 def within(seconds: float, function: Callable[[], T]) -> T:
     """Run `function` in a thread of its own, and return its result or raise its exception.
 
-    Its code must release Python's lock from time to time, as decoders do. After an OvertimeError the
-    thread continues until it, or the process, ends.
+    Its code must release Python's lock from time to time, as decoders do. After an OvertimeError
+    the thread continues until it, or the process, ends.
 
     Args:
         seconds: Limit of the thread's processor time.
