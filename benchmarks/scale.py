@@ -127,8 +127,8 @@ def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], siz
             _add(archive, f"{split}/{name}.jpg", _own(image, points, _colour(number // VIEWS), rng))
             lines[f"bb_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in box))
             lines[f"landmark_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in points.ravel()))
-        for kind, told in lines.items():
-            _add(archive, f"bb_landmark/loose_{kind}.csv", "\n".join(["NAME_ID,X", *told, ""]).encode())
+        for kind, rows in lines.items():
+            _add(archive, f"bb_landmark/loose_{kind}.csv", "\n".join(["NAME_ID,X", *rows, ""]).encode())
 
 
 def _own(image: np.ndarray, points: np.ndarray, colour: tuple[int, ...], rng: np.random.Generator) -> bytes:

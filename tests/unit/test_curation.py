@@ -106,12 +106,12 @@ def faulty(raw: Path) -> dict[str, str]:
     return {f"{'test' if '6/' in name else 'train'}/{name}.jpg": reason for reason, name in names.items()}
 
 
-def test_each_fault_is_found_by_its_name_and_nothing_else_is_left_out(tmp_path: Path) -> None:
+def test_each_fault_has_its_reason_and_nothing_else_is_left_out(tmp_path: Path) -> None:
     expected = faulty(tmp_path / "raw")
     curated, rejects, summary = curate_tree(tmp_path / "raw")
     found = reasons(rejects)
-    twins = {found.pop("train/n000001/0001_01.jpg", None), found.pop("train/n000001/0049_01.jpg", None)}
-    assert twins == {"near_duplicate", None}  # either of the two may go
+    both_copies = {found.pop("train/n000001/0001_01.jpg", None), found.pop("train/n000001/0049_01.jpg", None)}
+    assert both_copies == {"near_duplicate", None}  # either of the two may go
     assert found == {source: reason for source, reason in expected.items() if reason != "near_duplicate"}
     assert len(curated.table) + len(rejects) == 35 + len(expected)
     assert summary["rejects.blurred"] == 1
@@ -176,7 +176,7 @@ def test_the_larger_copy_stays_within_an_identity(tmp_path: Path) -> None:
     assert reasons(curate_tree(raw)[1]) == {f"train/{person(1)}/0003_01.jpg": "near_duplicate"}
 
 
-def test_sex_is_told_where_it_is_known(tmp_path: Path) -> None:
+def test_sex_is_filled_in_where_it_is_known(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     (raw / "identity_meta.csv").write_text('Class_ID, Name\nn000001, "A",1,1, f,\nn000002, "B",1,1, m\n')
     sexes = curate_tree(raw)[0].table.groupby("identity")["sex"].first()

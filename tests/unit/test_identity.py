@@ -27,7 +27,7 @@ def test_the_distance_is_to_the_centre_of_the_others() -> None:
     assert np.isneginf(z_score).all()
 
 
-def test_one_alone_is_no_stranger() -> None:
+def test_one_alone_is_no_wrong_person() -> None:
     distance, z_score = outliers.fit(np.ones((1, 4), np.float32), np.array(["a"]))
     assert distance[0] == 0
     assert np.isneginf(z_score).all()
@@ -42,7 +42,7 @@ def test_z_score_is_the_distance_in_deviations_of_those_to_the_others() -> None:
     assert z_score[0] == pytest.approx((2 - others.mean()) / others.std(), rel=1e-4)
 
 
-def test_members_are_kept_and_strangers_found(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_members_are_kept_and_wrong_persons_are_not(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     assert not outliers.wrong_persons(embeddings, groups, 1.0).any()
     embeddings[[0, 20]] = embeddings[[20, 0]]
@@ -52,13 +52,13 @@ def test_members_are_kept_and_strangers_found(people: tuple[np.ndarray, np.ndarr
     assert not outliers.wrong_persons(embeddings[few], groups[few], 9.0).any()
 
 
-def test_two_strangers_of_six_do_not_take_the_group_with_them(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_two_wrong_persons_of_six_do_not_move_the_group(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     embeddings[[0, 1]] = embeddings[[20, 30]]
     assert np.flatnonzero(outliers.wrong_persons(embeddings, groups, 9.0)).tolist() == [0, 1]
 
 
-def test_what_varies_in_all_groups_does_not_make_a_stranger(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_what_varies_in_all_groups_makes_no_wrong_person(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     pose = np.random.default_rng(2).normal(0, 1, len(groups)).astype(np.float32)
     embeddings[:, 0] += pose
@@ -97,7 +97,7 @@ def test_a_centre_without_one_is_that_of_the_others() -> None:
     np.testing.assert_allclose(centre, near.mean(axis=0), rtol=1e-5)
 
 
-def test_a_group_of_two_people_is_found_and_one_of_many_poses_is_not(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_group_of_two_people_is_mixed_and_one_of_many_poses_is_not(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     assert outliers.mixed(embeddings, groups, 9.0) == []
     embeddings[[0, 1, 2]] = embeddings[[20, 21, 22]] + 0.01  # half of the first group is of another person

@@ -20,7 +20,7 @@ from refsr.io.output import KEY, Output
 __all__ = ["stage", "store"]  # fixtures
 
 
-def test_a_second_run_is_told_who_writes(stage: Run, tmp_path: Path) -> None:
+def test_a_second_run_names_the_writer(stage: Run, tmp_path: Path) -> None:
     said = []
 
     def write(path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_disk_that_refuses_is_one_message(stage: Run, tmp_path: Path) -> None:
     def write(path: Path) -> None:
         (tmp_path / "in/file/deeper").write_text("a file stands where a folder is needed")
 
-    with pytest.raises(RefsrError, match=r"validate: .*in/file/deeper: Not a directory; a file stands"):
+    with pytest.raises(RefsrError, match=r"validate: .*in/file/deeper: Not a directory; a file is where"):
         stage(write)
 
 

@@ -172,12 +172,12 @@ def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source
 
 def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("refsr.curation.extraction.extract_features", lambda *_: pytest.fail("decoded"))
-    told = preview(PARAMS, str(source))
-    assert told["identities"] == 13
-    assert told["images"] == 39
-    assert told["identities measured first"] == 9
-    assert told["images measured first"] == 27
-    assert str(told["metadata"]).startswith("bb_landmark/loose_bb_test.csv, ")
+    read_first = preview(PARAMS, str(source))
+    assert read_first["identities"] == 13
+    assert read_first["images"] == 39
+    assert read_first["identities measured first"] == 9
+    assert read_first["images measured first"] == 27
+    assert str(read_first["metadata"]).startswith("bb_landmark/loose_bb_test.csv, ")
 
 
 def test_the_command_line_curates_in_parts_and_merges(

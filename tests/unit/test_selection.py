@@ -70,7 +70,7 @@ def test_a_reference_shows_a_face_for_certain_be_it_less_sharp_or_turned() -> No
     assert selection._by_reference_quality(group, LEAST).tolist() == [3, 2, 0, 1]
 
 
-def test_training_images_are_taken_by_lot_whoever_else_is_there() -> None:
+def test_training_images_are_taken_by_random_key_whatever_others_exist() -> None:
     group = images(50)
     order, _ = selection.ranked(group, np.zeros((50, 2)), "train", LEAST)
     assert order[0] == group["sharpness"].argmax()

@@ -172,7 +172,7 @@ def test_a_cut_archive_is_named_with_the_byte(
         open_source(path, path.parent / "work", is_wanted)
 
 
-def test_a_wrong_checksum_is_found(tmp_path: Path, archives: dict[str, bytes]) -> None:
+def test_a_wrong_checksum_is_refused(tmp_path: Path, archives: dict[str, bytes]) -> None:
     damaged = bytearray(archives[".tar.gz"])
     damaged[-8] ^= 1  # of the CRC-32
     (tmp_path / "raw.tar.gz").write_bytes(damaged)
@@ -243,7 +243,7 @@ def test_what_is_no_raw_set_is_refused_by_name(tmp_path: Path) -> None:
         sources.check(tmp_path / "file.txt")
 
 
-def test_links_that_lead_nowhere_and_special_files_in_a_folder_are_told_of(tmp_path: Path) -> None:
+def test_broken_links_and_special_files_in_a_folder_are_rejects(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw", train=1, test=1, views=2)
     folder = raw / "train" / person(1)
     (folder / "7.jpg").symlink_to(tmp_path / "gone.jpg")
