@@ -1,23 +1,23 @@
-"""What curation costs an image, against decoding it and nothing else, and against the usual way with Pillow.
+"""The cost of curation per image, compared with decoding alone and with the usual way in Pillow.
 
-Rendered JPEGs, once of some 0.13 megapixels, about which the promises are, and once (`_small`) of VGGFace2's usual
-size, of which decoding is a small part of the work; one core, processor time; rounds of all contestants in turn, of
-which the median counts. No image is left out on the way, so that everybody does all of the work.
+Rendered JPEGs: some of about 0.13 megapixels, for which there are targets, and some (`_small`) of VGGFace2's usual size,
+for which decoding is a small part of the work. One core, processor time; all contestants run in turns, and the median of
+the rounds counts. No image is rejected, so that all contestants do all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
 - `measure`: `refsr.curation.extraction.features_and_crops`: the file read, every check, the crop, sharpness, hash,
   thumbnail. `share_of_decode` is about it.
-- `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, and read from there
-  into shards. Without judging.
+- `ours`: the same, and all later work on images that are kept: crops and features are written to the disk, and read
+  from there into shards. Without filters.
 - `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is
   its time over that of `ours`.
 
-The identity filter, which `naive` lacks, is apart: `chip_ms` is what it takes to cut the face chips for its networks,
-`identity_ms_per_image` what these take, whoever cuts. `speedup_with_chips` has the former in it.
+The identity filter, which `naive` lacks, is timed separately: `chip_ms` is the time to cut the face chips for its
+networks, `identity_ms_per_image` the time of these networks. `speedup_with_chips` includes the former.
 
-`two_workers` is the wall time of measuring, crops put on the disk, with one process over that with two, once both run;
-`two_decoders`, in turns with it, that of decoding alone by two processes: where that is not about 2, two cores were not
-free, and neither number means anything.
+`two_workers` is the wall time of extraction, crops written to the disk, with one process over that with two, once both
+run; `two_decoders`, in turns with it, the same of decoding alone. If that is not about 2, two cores were not free, and
+neither number is valid.
 
     python benchmarks/curation.py
 """
