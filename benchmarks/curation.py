@@ -1,7 +1,7 @@
 """The cost of curation per image, compared with decoding alone and with the usual way in Pillow.
 
-Rendered JPEGs: some of about 0.13 megapixels, for which there are targets, and some (`_small`) of VGGFace2's usual size,
-for which decoding is a small part of the work. One core, processor time; all contestants run in turns, and the median of
+Rendered JPEGs: some of about 0.13 megapixels, which have targets, and some (`_small`) of VGGFace2's usual size,
+where decoding is a small part of the work. One core, processor time; all contestants run in turns, and the median of
 the rounds counts. No image is rejected, so that all contestants do all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
