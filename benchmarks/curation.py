@@ -1,23 +1,23 @@
-"""What curation costs an image, against decoding it and nothing else, and against the usual way with Pillow.
+"""The cost of curation per image, compared with decoding alone and with the usual way in Pillow.
 
-Rendered JPEGs, once of some 0.13 megapixels, about which the promises are, and once (`_small`) of VGGFace2's usual
-size, of which decoding is a small part of the work; one core, processor time; rounds of all contestants in turn, of
-which the median counts. No image is left out on the way, so that everybody does all of the work.
+Rendered JPEGs: some of about 0.13 megapixels, which have targets, and some (`_small`) of VGGFace2's usual size,
+where decoding is a small part of the work. One core, processor time; all contestants run in turns, and the median of
+the rounds counts. No image is rejected, so that all contestants do all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
-- `measure`: `refsr.curation.extraction.look_at`: the file read, every check, the crop, sharpness, hash, thumbnail.
-  `share_of_decode` is about it.
-- `ours`: the same, and all that follows where each image is kept: crop and facts put on the disk, and read from there
-  into shards. Without judging.
+- `measure`: `refsr.curation.extraction.features_and_crops`: the file read, every check, the crop, sharpness, hash,
+  thumbnail. `share_of_decode` is about it.
+- `ours`: the same, and all later work on images that are kept: crops and features are written to the disk, and read
+  from there into shards. Without filters.
 - `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is
   its time over that of `ours`.
 
-The identity filter, which `naive` lacks, is apart: `chip_ms` is what it takes to cut the face chips for its networks,
-`identity_ms_per_image` what these take, whoever cuts. `speedup_with_chips` has the former in it.
+The identity filter, which `naive` lacks, is timed separately: `chip_ms` is the time to cut the face chips for its
+networks, `identity_ms_per_image` the time of these networks. `speedup_with_chips` includes the former.
 
-`two_workers` is the wall time of measuring, crops put on the disk, with one process over that with two, once both run;
-`two_decoders`, in turns with it, that of decoding alone by two processes: where that is not about 2, two cores were not
-free, and neither number means anything.
+`two_workers` is the wall time of extraction, crops written to the disk, with one process over that with two, once both
+run; `two_decoders`, in turns with it, the same of decoding alone. If that is not about 2, two cores were not free, and
+neither number is valid.
 
     python benchmarks/curation.py
 """
@@ -43,7 +43,7 @@ import pandas as pd
 from PIL import Image, ImageFilter
 
 from refsr.config import Curate, Synthesize
-from refsr.curation import decoding, extraction, image_stats, pipeline
+from refsr.curation import alignment, decoding, extraction, pipeline
 from refsr.curation.crash_journal import Journal
 from refsr.curation.extraction import Job
 from refsr.curation.face_models import embed_faces, face_probability
@@ -156,7 +156,7 @@ def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     for _ in range(3):
         for workers in (1, 2):
             seconds.setdefault(("workers", workers), []).append(
-                _steady(extraction.measure(jobs, scratch, _no_embedding, PARAMS, workers))
+                _steady(extraction.extract(jobs, scratch, _no_embedding, PARAMS, workers))
             )
             seconds.setdefault(("decoders", workers), []).append(
                 _steady(in_processes(_decode, files, workers, journal))
@@ -201,7 +201,7 @@ def _chips(faces: Faces) -> np.ndarray:
         return _no_embedding(batch)
 
     for job in faces.jobs(IDENTITY):
-        looked, _ = extraction.look_at(job, keep, PARAMS)
+        looked, _ = extraction.features_and_crops(job, keep, PARAMS)
         assert (looked.columns["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
     return seen[0][:CHIPS]
 
@@ -209,14 +209,14 @@ def _chips(faces: Faces) -> np.ndarray:
 def _look_at(jobs: list[Job]) -> None:
     """By this process; the network itself is left out in any case."""
     for job in jobs:
-        extraction.look_at(job, _no_embedding, PARAMS)
+        extraction.features_and_crops(job, _no_embedding, PARAMS)
 
 
 @contextlib.contextmanager
 def _no_chips() -> Iterator[None]:
     with (
-        mock.patch.object(image_stats, "face_chip", lambda *_: None),
-        mock.patch.object(extraction, "_embed", lambda looks, _: np.zeros((len(looks.thumbs), 1), np.float32)),
+        mock.patch.object(alignment, "face_chip", lambda *_: None),
+        mock.patch.object(extraction, "_embed", lambda features, _: np.zeros((len(features.thumbs), 1), np.float32)),
     ):
         yield
 
@@ -224,7 +224,7 @@ def _no_chips() -> Iterator[None]:
 def _keep_and_write(jobs: list[Job], scratch: Path) -> None:
     shutil.rmtree(scratch / "work", ignore_errors=True)
     store = Store(scratch / "work")
-    for one in extraction.measure(jobs, store.folder, _no_embedding, PARAMS, 1):
+    for one in extraction.extract(jobs, store.folder, _no_embedding, PARAMS, 1):
         store.add(one)
     store.flush()
     table = store.gather([str(job.images["identity"].iloc[0]) for job in jobs]).table

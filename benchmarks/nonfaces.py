@@ -1,4 +1,4 @@
-"""How precise "is a face" is on drawn pictures that show none, and what the limits cost of rendered faces.
+"""Precision of the face probability on drawn images without a face, and recall on rendered faces.
 
     python benchmarks/nonfaces.py --images 2000
 

@@ -1,18 +1,18 @@
-"""Whether curation stays as quick and as small as the raw set grows, and what that makes of all of VGGFace2.
+"""Throughput and memory of curation for raw sets of several sizes, and an extrapolation to VGGFace2.
 
-Rendered faces are repeated under ever more identities into a tar.gz, each with a light and a noise of its own, so
-that no two are copies. Each size is curated in a process of its own, on one core, as `curate --raw X.tar.gz` does:
-read into shards, measured, judged, selected and written, and no identity is left unmeasured. The identity network alone
-is replaced, by the colour of a spot on the nose that tells the identities apart; what it costs is timed by itself.
+Rendered faces are repeated under many identities in a tar.gz, each with its own light and noise, so that no two are
+copies. Each size is curated in its own process, on one core, as `curate --raw X.tar.gz` does: read into shards,
+extract features, filter, select, write. All identities are extracted. Only the identity network is replaced, by the
+colour of a spot on the nose that differs between identities; its cost is timed separately.
 
-Throughput is images per second of processor time, since other work on the machine hardly enters into that; memory is
-the peak of what is resident, files mapped into memory included. The smaller sets are curated before and after the
-largest and the mean counts, so that a slow hour is everybody's.
+Throughput is images per second of processor time, which depends little on other work on the machine. Memory is the
+peak of resident memory, mapped files included. The smaller sets are curated before and after the largest, and their
+means count, so that slow periods of the machine affect all sizes.
 
     python benchmarks/scale.py --most 100000
 
 The last line is one JSON object; `flat_throughput` and `flat_memory` are the largest size over the smallest, and
-`flat_memory_measuring` is that of reading and measuring alone, before anything is judged.
+`flat_memory_measuring` is that of reading and extraction alone, before any filter runs.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from isal import igzip
 
 from refsr.config import Curate, Synthesize
 from refsr.curation import alignment
-from refsr.curation.collector import Measuring
+from refsr.curation.collector import FeatureCollector
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.face_models import embed_faces, face_probability
 from refsr.curation.splits import draw
@@ -83,8 +83,12 @@ def main() -> None:
     print(json.dumps(summary(_mean(runs[sizes[0]]), _mean(runs[sizes[-1]]), network_ms())))
 
 
-def run(raw: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: int) -> dict[str, float]:
-    """What `curate_once` tells of a set of so many images, by a process of its own; the set is removed."""
+def run(
+    raw: Path,
+    faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    size: int,
+) -> dict[str, float]:
+    """The result of `curate_once` on a set of `size` images, in its own process; the set is removed."""
     pack(raw, faces, size)
     command = [sys.executable, __file__, "--one", raw]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
@@ -124,8 +128,8 @@ def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], siz
             _add(archive, f"{split}/{name}.jpg", _own(image, points, _colour(number // VIEWS), rng))
             lines[f"bb_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in box))
             lines[f"landmark_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in points.ravel()))
-        for kind, told in lines.items():
-            _add(archive, f"bb_landmark/loose_{kind}.csv", "\n".join(["NAME_ID,X", *told, ""]).encode())
+        for kind, rows in lines.items():
+            _add(archive, f"bb_landmark/loose_{kind}.csv", "\n".join(["NAME_ID,X", *rows, ""]).encode())
 
 
 def _own(image: np.ndarray, points: np.ndarray, colour: tuple[int, ...], rng: np.random.Generator) -> bytes:
@@ -161,13 +165,13 @@ def embed_spot(chips: np.ndarray) -> np.ndarray:
 
 
 def curate_once(raw: Path) -> dict[str, float]:
-    """Seconds of processor time of each part of a curation, images per second, and the peak of memory."""
+    """Seconds of processor time of each part of a curation, images per second, and peak memory."""
     marks = [time.process_time()]
     began = time.perf_counter()
     out = raw.with_suffix(".out")
     images = measure_all(raw, out, marks)
     measured_mb = _peak_mb()
-    metrics = write_curated(PARAMS, raw, out, embed_spot, workers=1)  # finds all of it measured
+    metrics = write_curated(PARAMS, raw, out, embed_spot, workers=1)  # all features are extracted by now
     marks.append(time.process_time())
     read, measure, rest = np.diff(marks).tolist()
     return {
@@ -185,17 +189,17 @@ def curate_once(raw: Path) -> dict[str, float]:
 
 
 def measure_all(raw: Path, out: Path, marks: list[float]) -> int:
-    """How many images there are; of reading the set, and of measuring it, the end is marked."""
-    measuring = Measuring(raw, out, PARAMS, embed_spot, workers=1)
+    """The number of images; `marks` receives the time after reading the set, and after extraction."""
+    collector = FeatureCollector(raw, out, PARAMS, embed_spot, workers=1)
     marks.append(time.process_time())
-    order = draw(measuring.tree.images, PARAMS)
-    measuring.measure(sorted(order["train"] + order["test"]))
+    order = draw(collector.tree.images, PARAMS)
+    collector.collect(sorted(order["train"] + order["test"]))
     marks.append(time.process_time())
-    return len(measuring.tree.images)
+    return len(collector.tree.images)
 
 
 def _peak_mb() -> float:
-    # Not ru_maxrss: that begins at what the process was that started this one.
+    # Not ru_maxrss, which starts at the size of the parent process.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 

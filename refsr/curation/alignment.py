@@ -1,4 +1,4 @@
-"""Crop one face: by its box, or aligned by its five landmarks; and the turn of the head."""
+"""Crop a face by its box, or aligned by its five landmarks; estimate the yaw of the head."""
 
 import math
 
@@ -7,63 +7,90 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-CHIP = 150  # side of the face chip the identity network takes, pixels
+CHIP = 150  # pixels, side of the face chip the identity network takes
 
-# Eye centres, nose tip and mouth corners on a chip: dlib's mean face with its padding of 0.25 (get_face_chip_details).
-_TEMPLATE = (
-    np.array([[0.2255, 0.2160], [0.7548, 0.2160], [0.4901, 0.5156], [0.2541, 0.7802], [0.7261, 0.7802]]) + 0.25
-) * (CHIP / 1.5)
-CHIP_FACTOR = 1.25  # side of a chip over the longer side of the face box, about
-FACE = 100.0  # longer side of a face, pixels, from which on a chip is not enlarged
+# Eye centres, nose tip and mouth corners of dlib's mean face (get_face_chip_details).
+_MEAN_FACE = np.array(
+    [
+        [0.2255, 0.2160],
+        [0.7548, 0.2160],
+        [0.4901, 0.5156],
+        [0.2541, 0.7802],
+        [0.7261, 0.7802],
+    ]
+)
+_TEMPLATE = (_MEAN_FACE + 0.25) * (CHIP / 1.5)  # on a chip, with dlib's padding of 0.25
+CHIP_FACTOR = 1.25  # approximate side of a chip over the longer side of the face box
+FACE = 100.0  # pixels, longer side of a face from which on a chip is not enlarged
 _COMPLEX = np.array([1, 1j])
-_NOSE_DEPTH = 0.6  # nose tip before the plane of the eyes, in distances between the eyes
+_NOSE_DEPTH = 0.6  # of the nose tip before the plane of the eyes, in distances between the eyes
 
 
 def clamp_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """The parts of boxes (N, 4: x, y, w, h) within images of `sizes` (N, 2: width, height).
 
-    Where a box lies outside, its width or height is not positive.
+    Width or height of a box that lies outside is not positive.
     """
-    start, end = np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, :2] + boxes[:, 2:], sizes)
+    start = np.maximum(boxes[:, :2], 0)
+    end = np.minimum(boxes[:, :2] + boxes[:, 2:], sizes)
     return np.concatenate([start, end - start], axis=1)
 
 
 def resample(image: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(H, W, 3) uint8 -> (height, width, 3) uint8 by Keys's bicubic (a = -0.5), its support widened where it shrinks.
+    """Resize (H, W, 3) uint8 to (height, width, 3) uint8 by Keys's bicubic (a = -0.5).
 
-    So it is antialiased, in the manner of MATLAB's imresize and of Pillow; cv2's bicubic is not, and its INTER_AREA
-    takes twice the time.
+    The support is widened where the image shrinks, which antialiases it as MATLAB's imresize and
+    Pillow do. cv2's bicubic does not antialias, and its INTER_AREA takes twice the time.
     """
-    # Torch would copy a part of an image, too, and takes longer. With the batch's axis added by torch, and first, the
-    # strides say that colours are together, and it stays quick.
+    # Torch takes longer to copy a part of an image. The batch axis is added by torch and before the
+    # permutation, so that strides show the colours as adjacent, which torch's fast path needs.
     pixels = torch.from_numpy(np.ascontiguousarray(image))[None].permute(0, 3, 1, 2)
-    small = F.interpolate(pixels, size=(height, width), mode="bicubic", antialias=True)
+    size = height, width
+    small = F.interpolate(pixels, size=size, mode="bicubic", antialias=True)
     return np.ascontiguousarray(small.numpy()[0].transpose(1, 2, 0))
 
 
 def square_crop(image: np.ndarray, box: np.ndarray, factor: float, size: int) -> np.ndarray:
-    """(size, size, 3): the square of side `factor` x the longer side of `box`, about its centre; see `resample`.
+    """Crop the square around the centre of a box.
 
-    What lies outside the image is its reflection.
+    Args:
+        image: (H, W, 3) uint8.
+        box: (4,) x, y, w, h in pixels.
+        factor: Side of the square over the longer side of the box.
+        size: Side of the result, in pixels.
+
+    Returns:
+        (size, size, 3) uint8; pixels outside the image are its reflection.
     """
     x, y, w, h = box.tolist()
     side = max(2, round(factor * max(w, h)))
     left, top = round(x + (w - side) / 2), round(y + (h - side) / 2)
     height, width = image.shape[:2]
-    inner = image[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
-    margins = (max(0, -top), max(0, top + side - height), max(0, -left), max(0, left + side - width))
+    bottom, right = top + side, left + side
+    inner = image[max(0, top) : min(height, bottom), max(0, left) : min(width, right)]
+    margins = max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width)
     if any(margins):
         inner = cv2.copyMakeBorder(inner, *margins, cv2.BORDER_REFLECT_101)
     return resample(inner, size, size)
 
 
 def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int) -> np.ndarray:
-    """(size, size, 3): the face turned and scaled so that its landmarks (5, 2) lie as dlib's mean face has them.
+    """Crop the face, turned and scaled so that its landmarks match those of dlib's mean face.
 
-    `factor` counts as in `square_crop`, about: at 1.25 there is as much around the face as on a `face_chip`. The image
-    is first resampled to the crop's scale, where it is to shrink, and then turned by plain bicubic interpolation.
+    An image that shrinks is first resampled to the crop's scale, then turned by plain bicubic
+    interpolation.
+
+    Args:
+        image: (H, W, 3) uint8.
+        points: (5, 2) landmarks in pixels.
+        factor: Approximately as in `square_crop`; 1.25 has the margin of a `face_chip`.
+        size: Side of the result, in pixels.
+
+    Returns:
+        (size, size, 3) uint8.
     """
-    matrix = _similarity(points, _TEMPLATE * (CHIP_FACTOR / factor) + CHIP / 2 * (1 - CHIP_FACTOR / factor))
+    target = _TEMPLATE * (CHIP_FACTOR / factor) + CHIP / 2 * (1 - CHIP_FACTOR / factor)
+    matrix = _similarity(points, target)
     matrix *= size / CHIP
     shrink = float(np.hypot(matrix[0, 0], matrix[0, 1]))
     if shrink < 1:
@@ -71,41 +98,43 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
         smaller = max(1, round(width * shrink)), max(1, round(height * shrink))
         image = resample(image, *smaller)
         matrix = matrix / (smaller[0] / width, smaller[1] / height, 1)
-    crop: np.ndarray = cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-    )
-    return crop
+    cubic, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cubic, borderMode=border)
+    return np.asarray(crop)
 
 
 def face_chip(image: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(150, 150, 3): the face turned and scaled so that its landmarks `points` (5, 2) lie as dlib's mean face has them.
+    """The input of the identity network, (150, 150, 3) uint8.
 
-    Without landmarks (NaN) it is the square about the box. Interpolated from the nearest pixels, as dlib does.
+    The face is turned and scaled so that its landmarks (5, 2) match those of dlib's mean face, and
+    interpolated bilinearly, as dlib does. Without landmarks (NaN) it is the square around the box.
     """
     if not is_placed(points):
         return square_crop(image, box, CHIP_FACTOR, CHIP)
     matrix = _similarity(points, _TEMPLATE)
     coarse = int(1 / np.hypot(matrix[0, 0], matrix[0, 1]))
-    if coarse > 1:  # else pixels between the ones looked at would be passed over
+    if coarse > 1:  # else the interpolation would skip pixels
         height, width = image.shape[:2]
         smaller = max(1, width // coarse), max(1, height // coarse)
         image = cv2.resize(image, smaller, interpolation=cv2.INTER_AREA)
         matrix = matrix / (smaller[0] / width, smaller[1] / height, 1)
-    four = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)  # with a fourth channel cv2 gives the same pixels in half the time
-    warped = cv2.warpAffine(four, matrix, (CHIP, CHIP), borderMode=cv2.BORDER_REFLECT_101)
+    # With a fourth channel cv2 takes half the time for the same pixels.
+    four = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA)
+    border = cv2.BORDER_REFLECT_101
+    warped = cv2.warpAffine(four, matrix, (CHIP, CHIP), borderMode=border)
     chip: np.ndarray = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
     return chip
 
 
 def is_placed(points: np.ndarray) -> bool:
-    """Whether landmarks (5, 2) are there, and not all in one place."""
+    """Whether landmarks (5, 2) are known, and not all in one place."""
     return bool(np.isfinite(points).all() and np.ptp(points, axis=0).max() >= 1)
 
 
 def _similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """(2, 3): the turn, scale and shift that bring points (N, 2) nearest to target (N, 2); least squares, closed form.
+    """The rotation, scale and shift (2, 3) that map points (N, 2) to target (N, 2), least squares.
 
-    Each point as a complex number makes a turn and scale one factor.
+    With points as complex numbers, rotation and scale are one factor, in closed form.
     """
     source, goal = points @ _COMPLEX, target @ _COMPLEX
     middle = source.sum() / len(source)
@@ -116,13 +145,17 @@ def _similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def head_yaw(points: np.ndarray) -> float:
-    """Landmarks (5, 2) -> degrees: 0 frontal, positive where the nose points to the right of the image; NaN of NaN.
+    """Yaw in degrees from landmarks (5, 2): 0 is frontal; positive, the nose points to the right.
 
-    The nose's offset from between the eyes, against the distance of the eyes, both across the line from eyes to mouth.
+    It comes from the nose's offset from the middle of the eyes, relative to the distance of the
+    eyes, both across the line from eyes to mouth. NaN if a landmark is NaN.
     """
-    # In Python's own numbers, in which so little is done in a fifth of the time.
+    # Python's own numbers take a fifth of NumPy's time for so few.
     eye, other, nose, left, right = (complex(x, y) for x, y in points.tolist())
     eyes = (eye + other) / 2
-    upright = ((left + right) / 2 - eyes).conjugate()  # times a point: how far across, as imaginary part, negative
-    offset, span = -(upright * (nose - eyes)).imag, -(upright * (other - eye)).imag
-    return math.degrees(math.atan2(offset, _NOSE_DEPTH * (0.0 if span <= 0 else span)))
+    # The imaginary part of its product with a point is minus the point's distance across.
+    upright = ((left + right) / 2 - eyes).conjugate()
+    offset = -(upright * (nose - eyes)).imag
+    span = -(upright * (other - eye)).imag
+    depth = _NOSE_DEPTH * (0.0 if span <= 0 else span)
+    return math.degrees(math.atan2(offset, depth))

@@ -1,4 +1,4 @@
-"""A raw set as it is being measured: its tree, and what was measured so far, kept in the output until that is whole."""
+"""Collect the features of a raw set; they stay in the output until that is complete."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -9,27 +9,33 @@ import numpy as np
 
 from refsr.config import Curate
 from refsr.curation import partition
-from refsr.curation.extraction import Detector, Embed, Job, measure
-from refsr.curation.feature_store import Gathered, Store
+from refsr.curation.extraction import Detector, Embed, Job, extract
+from refsr.curation.feature_store import Features, Store
 from refsr.curation.partition import WHOLE, Share
 from refsr.curation.pipeline import describe
 from refsr.curation.planted_defects import PLANTED
-from refsr.curation.workers import DECODED
 from refsr.io import archive, atomic
-from refsr.io.arrays import give_back, map_arrays
+from refsr.io.archive import Selection
 from refsr.io.sources import open_source
 from refsr.layouts.registry import AUTO, LAYOUTS, needed
 from refsr.layouts.tree import Tree
 from refsr.progress import Progress
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
-FINISHED = "work.finished"  # its name in a whole set, which is not in place yet: refsr.steps removes it then
-_SLICE = 2**12  # images whose metadata are held in memory at a time
-_LONG = 600_000  # bytes from which on arrays are mapped by themselves while a set is judged: above a block of hashes
+# Its name in a complete set that is not in place yet; refsr.steps removes it.
+FINISHED = "work.finished"
+_ARCHIVES, _FEATURES = "spool", "measured"  # folders in WORK
+_SLICE = 2**12  # images whose metadata are in memory at a time
 
 
-class Measuring:
-    """Measures identities of the raw set at `raw`, but none that `folder` or the parts `joined` hold already."""
+class FeatureCollector:
+    """Extracts features of identities of a raw set, except those that are on the disk already.
+
+    Attributes:
+        tree: The raw set.
+        store: Features on the disk.
+        extracted: Images whose features this run extracted.
+    """
 
     def __init__(
         self,
@@ -43,78 +49,103 @@ class Measuring:
         detector: Detector | None = None,
         layout: str = AUTO,
     ) -> None:
-        map_arrays(_LONG)
-        listed = None if params.identities == "all" else frozenset(params.identities)
+        """Open the raw set; its archives are indexed if this was not done before.
 
-        def taken(identity: str) -> bool:
-            return share.holds(identity) and (listed is None or identity in listed)
+        Args:
+            raw: Path or URI of the raw set.
+            folder: The output; features are kept in `folder`/work.
+            params: The section `curate`.
+            embed: The identity network.
+            workers: Processes.
+            share: The part of the identities to extract.
+            joined: Parts of this set that hold features.
+            detector: Detects faces, and rejects chips that show none.
+            layout: How the raw set is laid out; see refsr.layouts.
 
-        is_needed = needed(layout, taken)
-
-        def is_kept(name: str, size: int) -> bool:
-            return is_needed(name, size) or name.rpartition("/")[2] == PLANTED
-
-        self.count = 0  # images measured by this very run
+        Raises:
+            RefsrError: The raw set cannot be read, or a part is of another set or damaged.
+        """
+        self.extracted = 0
         self._work = _work_folder(folder)
-        known = [part / WORK / "spool" for part in joined]
-        self.tree = Tree(open_source(raw, self._work / "spool", is_kept, known), layout)
+        selection = _selection(params.identities, share, layout)
+        known = [part / WORK / _ARCHIVES for part in joined]
+        source = open_source(raw, self._work / _ARCHIVES, selection, known)
+        self.tree = Tree(source, layout)
         if joined:
-            partition.check(joined, self.tree.source.signature, params, self.tree.layout)
-        self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
-        self._measure = partial(
-            measure, folder=self.store.folder, embed=embed, params=params, workers=workers, detector=detector
+            partition.check(joined, source.signature, params, self.tree.layout)
+        others = [part / WORK / _FEATURES for part in joined]
+        self.store = Store(self._work / _FEATURES, others)
+        self._extract = partial(
+            extract,
+            folder=self.store.folder,
+            embed=embed,
+            params=params,
+            workers=workers,
+            detector=detector,
         )
         self._boxed = self.tree.metadata.has_boxes
-        give_back()
 
-    def measure(self, identities: list[str]) -> Gathered:
-        """All that is measured of these identities, in this order."""
+    def collect(self, identities: list[str]) -> Features:
+        """The features of these identities, in this order; missing ones are extracted."""
         images = self.tree.images
         missing = [identity for identity in identities if identity not in self.store]
         if missing:
-            self._measure_images(np.flatnonzero(images["identity"].isin(missing)))
+            self._extract_rows(np.flatnonzero(images["identity"].isin(missing)))
         return self.store.gather([identity for identity in identities if identity in self.store])
 
-    def _measure_images(self, rows: np.ndarray) -> None:
-        self.tree.source.keep(self.tree.images["file"].to_numpy()[rows], self._work / "spool")
+    def _extract_rows(self, rows: np.ndarray) -> None:
+        """Extract the features of the identities whose images are these rows of the tree."""
+        files = self.tree.images["file"].to_numpy()[rows]
+        self.tree.source.keep(files, self._work / _ARCHIVES)
         with Progress(total=len(rows), desc="measured", unit="image") as progress:
-            for measured in self._measure(self._jobs(rows)):
-                self.store.add(measured)
-                self.count += len(measured)
-                progress.update(len(measured))
+            for features in self._extract(self._jobs(rows)):
+                self.store.add(features)
+                self.extracted += len(features)
+                progress.update(len(features))
         self.store.flush()
-        map_arrays(_LONG)
-        give_back()
 
     def _jobs(self, rows: np.ndarray) -> Iterator[Job]:
-        for some in _slices(rows, self.tree.images["identity"].cat.codes.to_numpy()[rows]):
-            told = describe(self.tree, self.tree.images.iloc[some])
-            for _, images in told.groupby("identity", observed=True, sort=True):
-                yield Job(
-                    images.drop(columns=["root", "file"]),
-                    self.tree.source.extents(images["file"].to_numpy()),
-                    self._boxed,
-                )
+        codes = self.tree.images["identity"].cat.codes.to_numpy()[rows]
+        for some in _slices(rows, codes):
+            table = describe(self.tree, self.tree.images.iloc[some])
+            for _, images in table.groupby("identity", observed=True, sort=True):
+                extents = self.tree.source.extents(images["file"].to_numpy())
+                yield Job(images.drop(columns=["root", "file"]), extents, self._boxed)
 
     def slim(self) -> None:
-        """Of each tar.gz keep the metadata only: all that is needed of its images was measured."""
+        """Delete the images of each tar.gz, whose features are extracted; metadata stay."""
+        source = self.tree.source
         identity_of = LAYOUTS[self.tree.layout].identity_of
-        for place, prefix in self.tree.source.archives.items():
+        for place, prefix in source.archives.items():
             if archive.is_packed(place):
-                folder = self._work / "spool" / archive.folder_name(self.tree.source.uri, place)
+                folder = self._work / _ARCHIVES / archive.folder_name(source.uri, place)
                 archive.slim(folder, lambda name, prefix=prefix: not identity_of(prefix + name))  # type: ignore[misc]
 
     def close(self, *, keep: bool) -> None:
-        """Remove what was kept to go on after a kill; with `keep` it stays, marked as finished."""
+        """Remove what a killed run would go on from; with `keep` it stays, marked as finished."""
         if keep:
             self._work.rename(self._work.with_name(FINISHED))
         else:
             shutil.rmtree(self._work)
-        map_arrays(DECODED)  # for whoever goes on in this process
+
+
+def _selection(identities: str | tuple[str, ...], share: Share, layout: str) -> Selection:
+    """Which files of an archive are kept: metadata, and images of the identities in question."""
+    listed = None if identities == "all" else frozenset(identities)
+
+    def holds(identity: str) -> bool:
+        return share.holds(identity) and (listed is None or identity in listed)
+
+    is_needed = needed(layout, holds)
+
+    def selection(name: str, size: int) -> bool:
+        return is_needed(name, size) or name.rpartition("/")[2] == PLANTED
+
+    return selection
 
 
 def _slices(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
-    """The rows of whole identities, whose `codes` ascend, so many at a time."""
+    """Rows of complete identities, some _SLICE at a time; `codes` of the identities ascend."""
     ends = np.flatnonzero(np.diff(codes)) + 1
     return np.split(rows, ends[np.flatnonzero(np.diff(ends // _SLICE, prepend=0))])
 
@@ -127,7 +158,7 @@ def _is_of_this_version(version: Path) -> bool:
 
 
 def _work_folder(output: Path) -> Path:
-    """Where an output keeps what is measured, empty if another version of refsr began it."""
+    """The folder of an output's features; it is emptied if another version of refsr made it."""
     work, version = output / WORK, output / WORK / "version"
     if (output / FINISHED).exists() and not work.exists():
         (output / FINISHED).rename(work)

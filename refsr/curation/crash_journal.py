@@ -1,13 +1,14 @@
-"""Which image a process was decoding when it was killed, so that it is not met again on every run.
+"""Note which image a process decodes, so that one that kills it is rejected by the next run.
 
-FOLDER/reading/PID         its first line is the image that a worker process decodes now; empty between images
-FOLDER/reading/main        the same of a run that has no workers
-FOLDER/reading/NAME.late   where process NAME was when its time for one image ran out; else empty
+FOLDER/reading/PID         its first line is the image a worker decodes now; empty between images
+FOLDER/reading/main        the same of a run without workers
+FOLDER/reading/NAME.late   written when process NAME exceeded the time for one image; else empty
 FOLDER/reading/suspect     the image at which the last run without workers was killed
-FOLDER/reading/killed.txt  images to blame, one to a line
+FOLDER/reading/killed.txt  fatal images, one per line
 
-Blamed is an image whose time ran out, one at which a worker was killed that its parent outlived, and one
-at which a run without workers was killed twice on end. A run killed once, as a whole, blames none.
+An image is fatal if its time ran out, if a worker was killed at it whose parent lived on, or if
+two runs in sequence without workers were killed at it. A run killed once, as a whole, makes no
+image fatal.
 """
 
 import contextlib
@@ -30,45 +31,48 @@ class _Note(NamedTuple):
     seconds: float
 
 
-_note: _Note | None = None  # of this process; none where it keeps no journal
+_note: _Note | None = None  # of this process; None where it keeps no journal
 
 
 def begin(source: str) -> None:
-    """Note the image that this process decodes from now on, "" for none, and start its clock."""
+    """Note the image this process decodes from now on, "" for none, and start its clock."""
     if _note is None:
         return
     os.pwrite(_note.descriptor, f"{source}\n".encode(errors="surrogateescape"), 0)
-    # The kernel ends the process, whatever library it hangs in. Processor time is the same on a busy machine.
+    # The kernel ends the process in whatever library it hangs. Processor time does not depend on
+    # how busy the machine is.
     signal.setitimer(signal.ITIMER_PROF, _note.seconds if source else 0)
 
 
 class Blamed(NamedTuple):
-    """Images at which processes were killed, and whether it was for their time."""
+    """Images at which processes were killed, and whether their time ran out."""
 
     images: list[str]
     late: bool
 
 
 class Journal:
-    """What the processes that decode for one folder note; it can be pickled.
+    """The notes of the processes that decode images for one folder; it can be pickled.
 
-    `seconds` of processor time are what a process may take for one image.
+    Attributes:
+        seconds: Processor time a process may use for one image.
     """
 
     def __init__(self, folder: Path, seconds: float | None = None) -> None:
         self._folder = folder / "reading"
         self.seconds = limits.SECONDS if seconds is None else seconds
 
-    def deadly(self) -> frozenset[str]:
-        """The images to blame, by earlier runs."""
+    def fatal_images(self) -> frozenset[str]:
+        """Sources of the images that earlier runs found to be fatal."""
+        path = self._killed()
         try:
-            text = self._killed().read_text(encoding="utf-8", errors="surrogateescape")
+            text = path.read_text(encoding="utf-8", errors="surrogateescape")
         except FileNotFoundError:
             return frozenset()
         return frozenset(text.splitlines())
 
     def recover(self) -> None:
-        """Judge and remove what an earlier run left that was killed as a whole; no process is noting yet."""
+        """Evaluate and remove the notes of a run that was killed; no process may write notes."""
         notes = self._notes()
         self._keep([text for name, text in notes.items() if self._is_late(name)])
         image = notes.get(_MAIN, "")
@@ -80,7 +84,7 @@ class Journal:
         self._remove_notes()
 
     def open(self) -> None:
-        """Note in this process, a worker, from now on; ended by SIGTERM it takes back what it noted."""
+        """Keep notes of this process, a worker; SIGTERM removes them and ends it."""
         self._begin(str(os.getpid()))
         path = self._folder / str(os.getpid())
 
@@ -92,7 +96,7 @@ class Journal:
 
     @contextmanager
     def kept_here(self) -> Iterator[None]:
-        """Note in this process meanwhile, which has no workers."""
+        """Keep notes of this process, which has no workers, during the block."""
         late = self._begin(_MAIN)
         try:
             yield
@@ -100,27 +104,27 @@ class Journal:
             self._end(late)
 
     def blame(self) -> Blamed:
-        """Keep, and return, the images noted by workers that were killed."""
+        """Store and return the images that killed workers had noted."""
         notes = self._notes()
         images = sorted(set(notes.values()))
         self._keep(images)
         return Blamed(images, any(self._is_late(name) for name in notes))
 
     def clear(self) -> None:
-        """Remove the notes, and all where nothing was ever blamed."""
+        """Remove the notes, and the folder if no image is fatal."""
         if self._folder.is_dir():
             self._remove_notes()
             (self._folder / "suspect").unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # where images are blamed it is not empty
+            with contextlib.suppress(OSError):  # not empty where images are fatal
                 self._folder.rmdir()
 
     def _begin(self, name: str) -> int:
-        """Note under this name; the descriptor of the file that says where time ran out."""
+        """Keep notes under this name; returns the descriptor of its .late file."""
         global _note
         self._folder.mkdir(exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         late = os.open(self._folder / f"{name}{_LATE}", flags, 0o644)
-        # Written by the handler itself, in C, while another library runs; then the signal ends the process.
+        # The handler writes in C, while another library runs; then the signal ends the process.
         faulthandler.register(signal.SIGPROF, file=late, all_threads=False, chain=True)
         _note = _Note(os.open(self._folder / name, flags, 0o644), self.seconds)
         return late
@@ -134,25 +138,33 @@ class Journal:
             os.close(descriptor)
 
     def _notes(self) -> dict[str, str]:
-        """The image that each process noted, where it noted one."""
-        names = [path.name for path in self._folder.glob("*") if path.name.isdigit() or path.name == _MAIN]
-        return {name: text for name in names if (text := _text(self._folder / name).partition("\n")[0])}
+        """The image noted by each process, by the process's name."""
+        names = [path.name for path in self._folder.glob("*") if _is_note(path.name)]
+        texts = {name: _text(self._folder / name) for name in names}
+        images = {name: text.partition("\n")[0] for name, text in texts.items()}
+        return {name: image for name, image in images.items() if image}
 
     def _is_late(self, name: str) -> bool:
         return _text(self._folder / f"{name}{_LATE}") != ""
 
     def _keep(self, images: list[str]) -> None:
-        if images:
-            with self._killed().open("a", encoding="utf-8", errors="surrogateescape") as file:
-                file.writelines(f"{image}\n" for image in images)
+        if not images:
+            return
+        path = self._killed()
+        with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(f"{image}\n" for image in images)
 
     def _remove_notes(self) -> None:
         for path in self._folder.glob("*"):
-            if path.name.isdigit() or path.name == _MAIN or path.suffix == _LATE:
+            if _is_note(path.name) or path.suffix == _LATE:
                 path.unlink(missing_ok=True)
 
     def _killed(self) -> Path:
         return self._folder / "killed.txt"
+
+
+def _is_note(name: str) -> bool:
+    return name.isdigit() or name == _MAIN
 
 
 def _text(path: Path) -> str:

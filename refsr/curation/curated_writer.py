@@ -10,7 +10,7 @@ import pandas as pd
 
 from refsr.config import Curate
 from refsr.curation import partition, planted_defects
-from refsr.curation.collector import Measuring
+from refsr.curation.collector import FeatureCollector
 from refsr.curation.extraction import Detector, Embed
 from refsr.curation.partition import Share
 from refsr.curation.pipeline import curate_images, first_round, unread
@@ -18,12 +18,11 @@ from refsr.curation.splits import draw
 from refsr.dataset.pixel_shards import place, write_shards
 from refsr.dataset.schema import REJECTS, conform
 from refsr.errors import RefsrError
-from refsr.io.arrays import give_back
 from refsr.layouts.registry import AUTO
 from refsr.layouts.tree import Tree
 from refsr.progress import track
 
-_UNNAMED = "vggface2"  # a summary that names no layout is of this one
+_UNNAMED = "vggface2"  # the layout of a summary that names none
 _ROW_GROUP = 2**14  # rows of a table that its writer holds at a time
 
 
@@ -39,33 +38,49 @@ def write_curated(
     layout: str = AUTO,
     keep_work: bool = False,
 ) -> dict[str, float]:
-    """All of a curated folder; its summary and `images_per_second`, of those measured now.
+    """Curate a raw set into a folder. The bytes are the same for any `workers` and any parts.
 
-    What is found in `curated` of a run that was killed, or in the parts `joined`, is not measured again. The bytes are
-    the same for any `workers` and any parts. With `keep_work` that stays in the folder, for who puts it in its place.
+    Args:
+        params: The section `curate`.
+        raw: Path or URI of the raw set.
+        curated: The output; features that a killed run left there are not extracted again.
+        embed: The identity network.
+        workers: Processes that extract features.
+        joined: Parts of this set, whose features are not extracted again.
+        detector: Detects faces, and rejects chips that show none.
+        layout: How the raw set is laid out; see refsr.layouts.
+        keep_work: Keep the features in the folder, for whoever puts it in its place.
+
+    Returns:
+        The summary, and `images_per_second` of the images whose features were extracted now.
+
+    Raises:
+        RefsrError: The raw set cannot be read, or no identity is left for a split.
     """
     started = time.perf_counter()
-    measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector, layout=layout)
-    tree = measuring.tree
-    kept, gone = _decided(measuring, params)
-    del tree.images  # as long as the raw set, like `gone`, and needed no more
-    give_back()
-    _require_both_splits(kept, gone, tree.source.uri)
-    crops = measuring.store.crops(kept, params.hr_size)
-    crops = track(crops, total=len(kept), desc="written", unit="image")
-    write_shards(curated, crops, len(kept), params.hr_size, params.shard_images, params.shards)
-    manifest = measuring.store.complete(kept)
-    manifest.to_parquet(curated / "manifest.parquet", index=False, row_group_size=_ROW_GROUP)
-    manifest = manifest[["split", "identity"]]  # the rest is long, and not asked for in the summary
-    give_back()
-    rejects = sorted_rejects(gone)
+    collector = FeatureCollector(
+        raw,
+        curated,
+        params,
+        embed,
+        workers,
+        joined=joined,
+        detector=detector,
+        layout=layout,
+    )
+    kept, rejected = _curate(collector, params)
+    tree = collector.tree
+    del tree.images  # as long as the raw set, and not needed any more
+    _require_both_splits(kept, rejected, tree.source.uri)
+    splits = _write_kept(collector, kept, curated, params)
+    rejects = sorted_rejects(rejected)
     rejects.to_parquet(curated / "rejects.parquet", index=False, row_group_size=_ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)
-    summary = summarise(manifest, rejects, planted)
+    summary = summarise(splits, rejects, planted)
     document = summary | _facts(tree) | {"rendered": planted is not None}
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
-    measuring.close(keep=keep_work)
-    return summary | {"images_per_second": measuring.count / (time.perf_counter() - started)}
+    collector.close(keep=keep_work)
+    return summary | {"images_per_second": _speed(collector, started)}
 
 
 def write_part(
@@ -78,68 +93,131 @@ def write_part(
     detector: Detector | None = None,
     layout: str = AUTO,
 ) -> dict[str, float]:
-    """What the first round measures of the identities of `share`."""
-    started = time.perf_counter()
-    measuring = Measuring(raw, folder, params, embed, workers, share, detector=detector, layout=layout)
-    mine = [key for key in first_round(draw(measuring.tree.images, params), params) if share.holds(key)]
-    counts: dict[str, float] = {"identities": len(mine), "images": 0.0}
-    if mine:
-        table = measuring.measure(mine).table
-        counts["images"] = len(table)
-        counts |= {
-            f"rejects.{key}": float(n) for key, n in sorted(table["reason"].astype("str").value_counts().items()) if key
-        }
-        measuring.slim()
-    tree = measuring.tree
-    partition.write(folder, tree.source.signature, params, share, tree.layout)
-    return counts | {"images_per_second": measuring.count / (time.perf_counter() - started)}
+    """Extract the features of the identities of one part, those of the first round.
 
+    Args:
+        params: The section `curate`.
+        raw: Path or URI of the raw set.
+        folder: The output, to be joined by `write_curated`.
+        embed: The identity network.
+        workers: Processes that extract features.
+        share: The part.
+        detector: Detects faces, and rejects chips that show none.
+        layout: How the raw set is laid out; see refsr.layouts.
 
-def _decided(measuring: Measuring, params: Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(what is kept, what is left out); of all else that was known of the images nothing stays in memory.
+    Returns:
+        Counts of identities, images and rejects, and `images_per_second`.
 
-    What is kept is sorted: train before test, an identity's reference before its images.
+    Raises:
+        RefsrError: The raw set cannot be read.
     """
-    tree = measuring.tree
-    table = curate_images(tree.images, draw(tree.images, params), params, measuring.measure)
+    started = time.perf_counter()
+    collector = FeatureCollector(
+        raw,
+        folder,
+        params,
+        embed,
+        workers,
+        share,
+        detector=detector,
+        layout=layout,
+    )
+    order = draw(collector.tree.images, params)
+    identities = [key for key in first_round(order, params) if share.holds(key)]
+    counts: dict[str, float] = {"identities": len(identities), "images": 0.0}
+    if identities:
+        table = collector.collect(identities).table
+        counts["images"] = len(table)
+        reasons = table["reason"].astype("str").value_counts()
+        counts |= {f"rejects.{key}": float(n) for key, n in sorted(reasons.items()) if key}
+        collector.slim()
+    tree = collector.tree
+    partition.write(folder, tree.source.signature, params, share, tree.layout)
+    return counts | {"images_per_second": _speed(collector, started)}
+
+
+def _speed(collector: FeatureCollector, started: float) -> float:
+    """Images per second since `started`."""
+    return collector.extracted / (time.perf_counter() - started)
+
+
+def _curate(collector: FeatureCollector, params: Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(images kept, images left out); nothing else of them stays in memory.
+
+    Images kept are sorted: train before test, the reference of an identity before its images.
+    """
+    tree = collector.tree
+    table = curate_images(draw(tree.images, params), params, collector.collect)
     refused = tree.refused.rename(columns={"name": "source"})
-    gone = [table.loc[table["reason"] != "", [*REJECTS]], unread(tree, table), refused]
+    parts = [table.loc[table["reason"] != "", [*REJECTS]], unread(tree, table), refused]
     kept = table[table["reason"] == ""]
-    kept = kept.sort_values(["split", "identity", "role", "source"], ascending=[False, True, False, True])
+    keys, ascending = ["split", "identity", "role", "source"], [False, True, False, True]
+    kept = kept.sort_values(keys, ascending=ascending)
     shard, index = place(len(kept), params.shard_images)
-    return kept.assign(shard=shard, index=index), pd.concat([part[[*REJECTS]] for part in gone], ignore_index=True)
+    rejected = pd.concat([part[[*REJECTS]] for part in parts], ignore_index=True)
+    return kept.assign(shard=shard, index=index), rejected
 
 
-def sorted_rejects(gone: pd.DataFrame) -> pd.DataFrame:
-    """The table of rejects, by source; columns are taken out of `gone` one by one, lest all be there twice."""
-    order = gone["source"].astype("str").array.argsort()
-    columns = [conform(gone.pop(name).iloc[order].to_frame(), {name: column}) for name, column in REJECTS.items()]
+def _write_kept(
+    collector: FeatureCollector,
+    kept: pd.DataFrame,
+    curated: Path,
+    params: Curate,
+) -> pd.DataFrame:
+    """Write pixels and manifest; returns the manifest's columns split and identity."""
+    side, count = params.hr_size, len(kept)
+    crops = collector.store.crops(kept, side)
+    images = track(crops, total=count, desc="written", unit="image")
+    write_shards(curated, images, count, side, params.shard_images, params.shards)
+    manifest = collector.store.complete(kept)
+    manifest.to_parquet(curated / "manifest.parquet", index=False, row_group_size=_ROW_GROUP)
+    return manifest[["split", "identity"]]
+
+
+def sorted_rejects(rejected: pd.DataFrame) -> pd.DataFrame:
+    """The table of rejects, sorted by source.
+
+    Columns are removed from `rejected` one by one, so that no two copies of all are in memory.
+    """
+    order = rejected["source"].astype("str").array.argsort()
+    columns = []
+    for name, column in REJECTS.items():
+        values = rejected.pop(name).iloc[order].to_frame()
+        columns.append(conform(values, {name: column}))
     return pd.concat(columns, axis="columns")
 
 
 def _facts(tree: Tree) -> dict[str, Any]:
-    """What the summary says of the raw set; a set without metadata says how it was read."""
+    """Facts of the raw set for the summary; a set without metadata also names its layout."""
     facts: dict[str, Any] = {"empty_identities": tree.empty}
     if tree.layout != _UNNAMED:
         facts |= {"layout": tree.layout, "images_outside": tree.strays}
     return facts
 
 
-def _require_both_splits(kept: pd.DataFrame, gone: pd.DataFrame, raw: str) -> None:
+def _require_both_splits(kept: pd.DataFrame, rejected: pd.DataFrame, raw: str) -> None:
     for split in ("train", "test"):
-        if not (kept["split"] == split).any():
-            counts = ", ".join(f"{count} {reason}" for reason, count in gone["reason"].value_counts().items())
-            raise RefsrError(
-                f"{raw}: no identity is left for {split}; left out were {counts or 'no images'}. "
-                "Name a raw set with more identities, or ease the limits of `curate` in the params file"
-            )
+        if (kept["split"] == split).any():
+            continue
+        reasons = rejected["reason"].value_counts()
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        raise RefsrError(
+            f"{raw}: no identity is left for {split}; images left out: {counts or 'none'}. "
+            "Use a raw set with more identities, or relax the limits of `curate` in the params file"
+        )
 
 
-def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame, planted: pd.DataFrame | None) -> dict[str, float]:
-    """Counts as metrics, and precision and recall where the planted truth is known."""
+def summarise(
+    manifest: pd.DataFrame,
+    rejects: pd.DataFrame,
+    planted: pd.DataFrame | None,
+) -> dict[str, float]:
+    """Counts as metrics; precision and recall where the planted defects are known."""
     counts: dict[str, Any] = {}
     for split, rows in manifest.groupby("split", sort=True):
-        counts |= {f"identities.{split}": rows["identity"].nunique(), f"images.{split}": len(rows)}
-    counts |= {f"rejects.{reason}": count for reason, count in sorted(rejects["reason"].value_counts().items())}
+        counts[f"identities.{split}"] = rows["identity"].nunique()
+        counts[f"images.{split}"] = len(rows)
+    for reason, count in sorted(rejects["reason"].value_counts().items()):
+        counts[f"rejects.{reason}"] = count
     scores = {} if planted is None else planted_defects.score(planted, rejects)
     return {key: float(value) for key, value in counts.items()} | scores

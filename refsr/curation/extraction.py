@@ -1,8 +1,8 @@
-"""Many images measured, an identity at a time and in as many processes as there are cores.
+"""Extract features of many images: one identity at a time, in as many processes as there are cores.
 
-What is measured of an identity hangs on its own files and the parameters alone, so that the numbers are the same to the
-bit whoever measures it, after whom, and beside how many others. Pixels stay in the process that decoded them, or
-go to the disk.
+Features of an identity depend only on its own files and on the parameters. They are the same to the
+bit for any number of processes and any other identities. Pixels stay in the process that decoded
+them, or go to the disk.
 """
 
 import hashlib
@@ -18,10 +18,9 @@ import numpy as np
 import pandas as pd
 
 from refsr.config import Curate
-from refsr.curation import alignment, crash_journal
+from refsr.curation import alignment, crash_journal, selection
 from refsr.curation.decoding import Reject
-from refsr.curation.image_features import Find, Looks, join, measure_images
-from refsr.curation.selection import RANKED, candidates
+from refsr.curation.image_features import FindFace, ImageFeatures, extract_features, join
 from refsr.curation.workers import in_processes
 from refsr.io import files as io_files
 from refsr.io.files import Extent
@@ -32,151 +31,220 @@ Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, 
 
 
 class Detector(NamedTuple):
-    """Finds faces, and tells how sure it is of one."""
+    """Finds faces in images and returns the probability that a chip shows one."""
 
-    find: Find
-    certainty: Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N,) probability of a face
+    find: FindFace
+    probability: Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N,)
 
 
 _PLAIN_NAME = re.compile(r"[a-z0-9_-]{1,100}", re.ASCII)
-_EMBEDDED = 32  # chips given to the network at once
-_NO_CHIPS = np.zeros((1, alignment.CHIP, alignment.CHIP, 3), np.uint8)  # shown to learn how long an embedding is
+_CHIP_BATCH = 32  # chips a network receives at once
+# The input for which an embedding's length is read where no image has a chip.
+_BLANK_CHIP = np.zeros((1, alignment.CHIP, alignment.CHIP, 3), np.uint8)
 
 
 class Job(NamedTuple):
-    """An identity to be measured."""
+    """An identity whose features are to be extracted."""
 
-    images: pd.DataFrame  # (at least one row; columns identity, source, sex, x ... h, p1x ... p5y)
+    images: pd.DataFrame  # at least one row: identity, source, sex, x ... h, p1x ... p5y
     extents: list[Extent]  # of their files
-    boxed: bool  # whether the raw set tells of boxes at all; where not, faces are looked for
+    boxed: bool  # whether the raw set has boxes; if not, faces are detected
 
 
 @dataclass(frozen=True)
-class Measured:
-    """N images of an identity; those whose `reason` is not empty have no thumbnail or embedding."""
+class IdentityFeatures:
+    """Features of the N images of an identity.
 
-    columns: dict[str, np.ndarray]  # what was told of the images, and `Looks.facts`; crop: place in the file, or -1
+    Images with a `reason` are rejected: their thumbnail is black and their embedding NaN.
+    """
+
+    columns: dict[str, np.ndarray]  # those of Job.images and ImageFeatures; crop: index or -1
     thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
     embeddings: np.ndarray  # (N, D) float32
-    crops: Checksum | None = None  # of the file of its crops; None where there is none
+    crops: Checksum | None = None  # of the file of its crops, if there is one
 
     def __len__(self) -> int:
         return len(self.thumbs)
 
 
-def measure(
-    jobs: Iterable[Job], folder: Path, embed: Embed, params: Curate, workers: int, detector: Detector | None = None
-) -> Iterator[Measured]:
-    """What is measured of each identity, in the order of the jobs; the crops go into `folder`, see `crops_file`.
+def extract(
+    jobs: Iterable[Job],
+    folder: Path,
+    embed: Embed,
+    params: Curate,
+    workers: int,
+    detector: Detector | None = None,
+) -> Iterator[IdentityFeatures]:
+    """Extract the features of each identity, in the order of `jobs`.
 
-    The detector, if there is one, is asked whether faces are faces, and for those of sets without box files where they
-    are. It and `embed` can be pickled if `workers` is above 1.
+    Args:
+        jobs: The identities.
+        folder: Receives the crops, see `crops_file`, and the crash journal.
+        embed: The identity network; can be pickled if `workers` is above 1.
+        params: The section `curate`.
+        workers: Processes; 1 is this very process.
+        detector: Detects faces where the raw set has no boxes, and rejects chips that show no
+            face; can be pickled if `workers` is above 1.
+
+    Raises:
+        RefsrError: A file cannot be read, or a worker was killed.
     """
     journal = crash_journal.Journal(folder)
     journal.recover()
-    look = partial(
-        measure_identity, folder=folder, embed=embed, params=params, detector=detector, deadly=journal.deadly()
+    extract_one = partial(
+        extract_identity,
+        folder=folder,
+        embed=embed,
+        params=params,
+        detector=detector,
+        fatal=journal.fatal_images(),
     )
-    return in_processes(look, jobs, workers, journal)
+    return in_processes(extract_one, jobs, workers, journal)
 
 
-def measure_identity(
+def extract_identity(
     job: Job,
     folder: Path,
     embed: Embed,
     params: Curate,
     detector: Detector | None = None,
-    deadly: frozenset[str] = frozenset(),
-) -> Measured:
-    """The images of an identity with what was measured, and `reason`, `value` and `detail` of those left out.
+    fatal: frozenset[str] = frozenset(),
+) -> IdentityFeatures:
+    """Extract the features of an identity and write its crops into `folder`.
 
-    Pixels are written here, by whoever has them: to hand them to another process would take longer.
+    The process that has the pixels writes them: passing them to another one takes longer.
+
+    Args:
+        job: The identity.
+        folder: Receives the crops, see `crops_file`.
+        embed: The identity network.
+        params: The section `curate`.
+        detector: See `extract`.
+        fatal: Sources at which a process was killed before; they are rejected.
+
+    Raises:
+        RefsrError: A file cannot be read.
     """
-    measured, crops = look_at(job, embed, params, detector, deadly)
-    with crops_file(folder, str(job.images["identity"].iloc[0])).open("wb") as file:
+    features, crops = features_and_crops(job, embed, params, detector, fatal)
+    identity = str(job.images["identity"].iloc[0])
+    with crops_file(folder, identity).open("wb") as file:
         file.writelines(crop.data for crop in crops)
     code = reduce(lambda before, crop: zlib.crc32(crop.data, before), crops, 0)
-    return replace(measured, crops=[sum(crop.nbytes for crop in crops), code])
+    return replace(features, crops=[sum(crop.nbytes for crop in crops), code])
 
 
 def crops_file(folder: Path, identity: str) -> Path:
-    """Where the crops of the identity's candidates are kept: their pixels one after another, nothing else.
+    """The file with the crops of an identity's candidates: their pixels, one after another.
 
-    A name that is long, or differs from another's in case alone, is no file's name everywhere: its hash is.
+    A name that is long, or not plain lower-case ASCII, is replaced by its hash: not every file
+    system stores it, or tells it from the same name in other case.
     """
     plain = _PLAIN_NAME.fullmatch(identity)
     digest = hashlib.sha256(identity.encode()).hexdigest()
-    return folder / f"{identity if plain else f'={digest[:32]}'}.crops"
+    name = identity if plain else f"={digest[:32]}"
+    return folder / f"{name}.crops"
 
 
-def look_at(
+def features_and_crops(
     job: Job,
     embed: Embed,
     params: Curate,
     detector: Detector | None = None,
-    deadly: frozenset[str] = frozenset(),
-) -> tuple[Measured, list[np.ndarray]]:
-    """What is measured of an identity, and the crops of its candidates: (hr_size, hr_size, 3) uint8 RGB each."""
+    fatal: frozenset[str] = frozenset(),
+) -> tuple[IdentityFeatures, list[np.ndarray]]:
+    """Extract an identity's features, and the crops of its candidates.
+
+    Args:
+        job, embed, params, detector, fatal: See `extract_identity`.
+
+    Returns:
+        The features, and a crop (hr_size, hr_size, 3) uint8 RGB per candidate.
+
+    Raises:
+        RefsrError: A file cannot be read.
+    """
+    features = _image_features(job, params, detector, fatal)
+    crash_journal.begin("")
+    if detector:
+        _reject_no_faces(features, detector, params.min_face_probability)
+    embeddings = _embed(features, embed)
+    # Plain arrays: making a table of so few rows is slow.
+    columns = {str(column): job.images[column].to_numpy() for column in job.images}
+    columns |= features.columns
+    chosen = _candidates(columns, embeddings, params)
+    columns["crop"] = np.full(len(embeddings), -1)
+    columns["crop"][chosen] = np.arange(len(chosen))
+    crops = [features.crops[row] for row in chosen.tolist()]
+    return IdentityFeatures(columns, features.thumbs, embeddings), crops
+
+
+def _image_features(
+    job: Job,
+    params: Curate,
+    detector: Detector | None,
+    fatal: frozenset[str],
+) -> ImageFeatures:
+    """Features of the job's images, read a portion at a time."""
     boxes = job.images[list(BOX)].to_numpy(np.float64)
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
     find = detector.find if detector and not job.boxed else None
     sources = job.images["source"].tolist()
     parts = []
     for rows in io_files.portions(job.extents):
-        begin, refused = _note_of(sources[rows], deadly)
+        begin, fatal_rows = _journal_of(sources[rows], fatal)
         files = io_files.read_all(job.extents[rows])
-        parts.append(measure_images(files, boxes[rows], points[rows], params, find, begin, refused))
-        del files  # before the next are read
-    looks = parts[0] if len(parts) == 1 else join(parts)
-    crash_journal.begin("")
-    if detector:
-        _leave_out_faceless(looks, detector, params.min_face_probability)
-    embeddings = _embed(looks, embed)
-    # No table yet, since to make one of so few rows costs.
-    columns = {str(column): job.images[column].to_numpy() for column in job.images} | looks.facts
-    chosen = _candidates(columns, embeddings, params)
-    columns["crop"] = np.full(len(embeddings), -1)
-    columns["crop"][chosen] = np.arange(len(chosen))
-    return Measured(columns, looks.thumbs, embeddings), [looks.crops[row] for row in chosen.tolist()]
+        part = extract_features(files, boxes[rows], points[rows], params, find, begin, fatal_rows)
+        parts.append(part)
+        del files  # before the next portion is read
+    return parts[0] if len(parts) == 1 else join(parts)
 
 
-def _note_of(sources: list[str], deadly: frozenset[str]) -> tuple[Callable[[int], None], list[int]]:
-    """What is called before each of these images is decoded, and the rows of those to leave out."""
-    refused = [row for row, source in enumerate(sources) if source in deadly]
-    return lambda row: crash_journal.begin(sources[row]), refused
+def _journal_of(
+    sources: list[str],
+    fatal: frozenset[str],
+) -> tuple[Callable[[int], None], list[int]]:
+    """The function that notes an image, by its row, in the journal; and the fatal rows."""
+    rows = [row for row, source in enumerate(sources) if source in fatal]
+    return lambda row: crash_journal.begin(sources[row]), rows
 
 
-def _candidates(columns: dict[str, np.ndarray], embeddings: np.ndarray, params: Curate) -> np.ndarray:
-    """The rows whose crops are kept."""
+def _candidates(
+    columns: dict[str, np.ndarray],
+    embeddings: np.ndarray,
+    params: Curate,
+) -> np.ndarray:
+    """Rows of the images whose crops are kept."""
     usable = np.flatnonzero(columns["reason"] == "")
     if not len(usable):
         return usable
-    group = {name: columns[name][usable] for name in RANKED}
-    return np.asarray(usable[candidates(group, embeddings[usable], params)])
+    group = {name: columns[name][usable] for name in selection.RANKED}
+    return np.asarray(usable[selection.candidates(group, embeddings[usable], params)])
 
 
-def _leave_out_faceless(looks: Looks, detector: Detector, least: float) -> None:
-    for rows in _batches([*looks.chips]):
-        for row, sure in zip(rows, detector.certainty(_chips(looks, rows)), strict=True):
-            looks.facts["face_probability"][row] = sure
-            if sure < least:
-                detail = f"a face is less probable than {least:g}: none, or hidden"
-                looks.leave_out(row, Reject("no_face", float(sure), detail))
+def _reject_no_faces(features: ImageFeatures, detector: Detector, least: float) -> None:
+    """Fill in the probability of a face; reject images below `least`."""
+    detail = f"a face is less probable than {least:g}: none, or hidden"
+    for rows in _batches([*features.chips]):
+        values = detector.probability(_chips(features, rows))
+        for row, value in zip(rows, values, strict=True):
+            features.columns["face_probability"][row] = value
+            if value < least:
+                features.reject(row, Reject("no_face", float(value), detail))
 
 
-def _embed(looks: Looks, embed: Embed) -> np.ndarray:
-    """(N, D), NaN where there is no face."""
-    faces = [*looks.chips]
-    embedded = [embed(_chips(looks, rows)) for rows in _batches(faces)]
-    size = (embedded or [embed(_NO_CHIPS)])[0].shape[1]
-    embeddings = np.full((len(looks.thumbs), size), np.nan, np.float32)
+def _embed(features: ImageFeatures, embed: Embed) -> np.ndarray:
+    """Embeddings (N, D) float32; NaN for images without a chip."""
+    faces = [*features.chips]
+    embedded = [embed(_chips(features, rows)) for rows in _batches(faces)]
+    size = (embedded or [embed(_BLANK_CHIP)])[0].shape[1]
+    embeddings = np.full((len(features.thumbs), size), np.nan, np.float32)
     embeddings[faces] = np.concatenate([np.empty((0, size), np.float32), *embedded])
     return embeddings
 
 
 def _batches(rows: list[int]) -> list[list[int]]:
-    return [rows[at : at + _EMBEDDED] for at in range(0, len(rows), _EMBEDDED)]
+    return [rows[at : at + _CHIP_BATCH] for at in range(0, len(rows), _CHIP_BATCH)]
 
 
-def _chips(looks: Looks, rows: list[int]) -> np.ndarray:
-    return np.stack([looks.chips[row] for row in rows])
+def _chips(features: ImageFeatures, rows: list[int]) -> np.ndarray:
+    return np.stack([features.chips[row] for row in rows])

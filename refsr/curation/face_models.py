@@ -20,19 +20,27 @@ def usable_cores() -> int:
 @torch.inference_mode()
 def embed_faces(chips: np.ndarray) -> np.ndarray:
     """Face chips (N, 150, 150, 3) uint8 RGB -> (N, 128) float32 by dlib's network."""
-    embeddings: np.ndarray = _identity_network()(torch.from_numpy(chips).permute(0, 3, 1, 2).float()).numpy()
+    pixels = torch.from_numpy(chips).permute(0, 3, 1, 2).float()
+    embeddings: np.ndarray = _identity_network()(pixels).numpy()
     return embeddings
 
 
 def find_face(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Box (4,) and landmarks (5, 2), in pixels, of the likeliest face in an image (H, W, 3) uint8 RGB."""
+    """Box (4,) and landmarks (5, 2), in pixels, of the most probable face, if there is one.
+
+    `image` is (H, W, 3) uint8 RGB.
+    """
     faces = _face_detector()(image, SMALLEST)
     return (faces.boxes[0], faces.points[0]) if len(faces.boxes) else None
 
 
 def face_probability(chips: np.ndarray) -> np.ndarray:
-    """Face chips (N, 150, 150, 3) uint8 RGB -> (N,) how probable it is that each shows a face, by its middle."""
-    margin = round(alignment.CHIP * (1 - 1 / alignment.CHIP_FACTOR) / 2)
+    """Face chips (N, 150, 150, 3) uint8 RGB -> (N,) probability that each shows a face.
+
+    The network receives the middle of the chip.
+    """
+    outside = 1 - 1 / alignment.CHIP_FACTOR
+    margin = round(alignment.CHIP * outside / 2)
     return _face_certainty()(chips[:, margin:-margin, margin:-margin])
 
 

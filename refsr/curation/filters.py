@@ -1,74 +1,118 @@
 """Filters that compare images with each other: copies, mixed folders, wrong persons."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from refsr.config import Curate
 from refsr.curation import duplicates, outliers
-from refsr.curation.feature_store import Gathered
+from refsr.curation.feature_store import Features
 from refsr.curation.selection import mark
-from refsr.io.arrays import Chosen, give_back
+from refsr.io.arrays import Chosen, Rows
 
 
-def judge(measured: Gathered, params: Curate) -> pd.DataFrame:
-    """The table with what cannot be seen on one image alone, and `identity_distance`.
+def apply_filters(
+    features: Features,
+    max_duplicate_bits: int,
+    max_identity_distance: float,
+) -> pd.DataFrame:
+    """The features' table with rejects marked, and with `identity_distance`.
 
-    First go copies, then mixed folders, then strangers.
+    The filters run in order: copies, mixed folders, wrong persons.
+
+    Args:
+        features: Of N images.
+        max_duplicate_bits: Hamming distance of two difference hashes up to which thumbnails
+            are compared.
+        max_identity_distance: Of an embedding to its group's centre; of the centres of two
+            people in one folder.
     """
-    table = measured.table.assign(identity_distance=np.nan)
+    table = features.table.assign(identity_distance=np.nan)
     groups = pd.factorize(table["identity"])[0]
     rows = np.flatnonzero(table["reason"] == "")
-    # So many small products are slower in several threads than in one; and in one, sums come in one order everywhere.
+    # Such small products are slower in several threads, and one thread always sums in one order.
     with threadpool_limits(1):
         if len(rows):
-            distance = outliers.distances(Chosen(measured.embeddings, rows), groups[rows])
-            table.loc[rows, "identity_distance"] = distance
-            _mark_copies(table, rows, measured, params.max_duplicate_bits)
-            give_back()
-            rows = _mark_mixed(table, rows, groups, measured, params.max_identity_distance)
+            chosen = Chosen(features.embeddings, rows)
+            table.loc[rows, "identity_distance"] = outliers.distances(chosen, groups[rows])
+            _mark_copies(table, rows, features, max_duplicate_bits)
+            rows = _mark_mixed(table, rows, groups, features.embeddings, max_identity_distance)
         if len(rows):
-            _mark_strangers(table, rows, groups, measured, params.max_identity_distance)
+            _mark_wrong_persons(table, rows, groups, features.embeddings, max_identity_distance)
     return table
 
 
 def _mark_mixed(
-    table: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, measured: Gathered, max_distance: float
+    table: pd.DataFrame,
+    rows: np.ndarray,
+    groups: np.ndarray,
+    embeddings: Rows,
+    max_distance: float,
 ) -> np.ndarray:
-    """A mixed folder goes as a whole: which of the two it is named after, the faces do not say."""
-    mixed = outliers.mixed(Chosen(measured.embeddings, rows), groups[rows], max_distance)
+    """Mark folders that hold two people; returns the rows that are left.
+
+    The whole folder is left out: the faces do not say which person it is named after.
+    """
+    mixed = outliers.mixed(Chosen(embeddings, rows), groups[rows], max_distance)
     for members, second, apart in mixed:
         key = table["identity"].iloc[rows[members[0]]]
-        detail = f"{key} holds two people, of {len(members) - len(second)} and {len(second)} images"
+        first = len(members) - len(second)
+        detail = f"{key} holds two people, of {first} and {len(second)} images"
         mark(table, rows[members], "mixed_people", np.full(len(members), apart), detail)
-    return np.delete(rows, np.concatenate([folder.rows for folder in mixed])) if mixed else rows
+    if not mixed:
+        return rows
+    return np.delete(rows, np.concatenate([folder.rows for folder in mixed]))
 
 
-def _mark_strangers(
-    table: pd.DataFrame, rows: np.ndarray, groups: np.ndarray, measured: Gathered, max_distance: float
+def _mark_wrong_persons(
+    table: pd.DataFrame,
+    rows: np.ndarray,
+    groups: np.ndarray,
+    embeddings: Rows,
+    max_distance: float,
 ) -> None:
-    strangers = rows[outliers.strangers(Chosen(measured.embeddings, rows), groups[rows], max_distance)]
-    distance = table["identity_distance"].to_numpy()[strangers]
-    mark(table, strangers, "wrong_person", distance, "not the face of its folder")
+    """Mark images whose face is not that of their group."""
+    chosen = Chosen(embeddings, rows)
+    wrong = rows[outliers.wrong_persons(chosen, groups[rows], max_distance)]
+    distance = table["identity_distance"].to_numpy()[wrong]
+    mark(table, wrong, "wrong_person", distance, "not the face of its folder")
 
 
-def _mark_copies(table: pd.DataFrame, rows: np.ndarray, measured: Gathered, max_bits: int) -> None:
-    """Of two copies in one folder the smaller face goes; of two in different folders, the one that fits its less."""
+class _Copy(NamedTuple):
+    """The `reason`, `value` and `detail` of a copy that is left out."""
+
+    reason: str
+    value: float
+    detail: str
+
+
+def _mark_copies(table: pd.DataFrame, rows: np.ndarray, features: Features, max_bits: int) -> None:
+    """Mark one image of each pair of copies.
+
+    Within a folder the smaller face is left out; of two folders, the image that fits its own less.
+    """
     hashes = table["dhash"].to_numpy()[rows]
-    identities, sources = table["identity"].cat.codes.to_numpy(), table["source"]
-    distance = table["identity_distance"].to_numpy()
-    thumbs, embeddings = Chosen(measured.thumbs, rows), Chosen(measured.embeddings, rows)
+    thumbs, embeddings = Chosen(features.thumbs, rows), Chosen(features.embeddings, rows)
     pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
-    copies: dict[int, tuple[str, float, str]] = {}
+    identities = table["identity"].cat.codes.to_numpy()
+    distance = table["identity_distance"].to_numpy()
+    copies: dict[int, _Copy] = {}
     for (a, b), likeness in zip(rows[pairs].tolist(), alike.tolist(), strict=True):
         if a in copies or b in copies:
             continue
         if identities[a] == identities[b]:
-            first, second = ((min(face["w"], face["h"]), face["sharpness"]) for face in measured.ranked[[a, b]])
-            reason, worse = "near_duplicate", first < second
+            reason, first_is_worse = "near_duplicate", _is_smaller(features.ranked[[a, b]])
         else:
-            reason, worse = "cross_duplicate", distance[a] > distance[b]
-        gone, stays = (a, b) if worse else (b, a)
-        copies[gone] = reason, likeness, f"copy of {sources.iloc[stays]}"
-    for name, told in zip(("reason", "value", "detail"), zip(*copies.values(), strict=True), strict=False):
-        table.loc[[*copies], name] = list(told)
+            reason, first_is_worse = "cross_duplicate", distance[a] > distance[b]
+        copy, original = (a, b) if first_is_worse else (b, a)
+        detail = f"copy of {table['source'].iloc[original]}"
+        copies[copy] = _Copy(reason, likeness, detail)
+    for name in _Copy._fields if copies else ():
+        table.loc[[*copies], name] = [getattr(copy, name) for copy in copies.values()]
+
+
+def _is_smaller(pair: np.ndarray) -> bool:
+    """Whether the first face is smaller than the second, or as small and less sharp."""
+    first, second = ((min(face["w"], face["h"]), face["sharpness"]) for face in pair)
+    return bool(first < second)

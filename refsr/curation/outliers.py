@@ -1,4 +1,4 @@
-"""Whose face is it: embeddings held against their own group and all other groups."""
+"""Find faces of wrong persons: compare embeddings with their own group and with others."""
 
 from typing import Any, NamedTuple
 
@@ -6,54 +6,63 @@ import numpy as np
 
 from refsr.io.arrays import Rows, blocks
 
-# In standard deviations of an image's distances to the other groups. A face lies well below 0 from its own group, a
-# stranger about 0, whatever the pose or light of the image, which raise its distances to all groups alike.
-_STRANGER = -1.9
-_LEAST_GROUPS = 4  # others needed for a standard deviation to mean something
-_HALF = 0.3  # least share of a folder's images that make a second person, not strangers one by one
+# The z-score from which on a face is another person. It is well below 0 for the own group and about
+# 0 for another one. Pose and light raise an image's distances to all groups alike.
+_WRONG_PERSON = -1.9
+_LEAST_GROUPS = 4  # other groups needed for a meaningful standard deviation
+_HALF = 0.3  # least share of a folder's images that make a second person, not single outliers
 _AXIS_ROUNDS = 10  # of power iteration
 _ROUNDS = 10  # of 2-means
-_TRIM = 95  # percentile of the distances within groups up to which they are taken for those of one person
-_SHRINK = 0.3
-_COHORT = 512  # other groups an image is held against at most: a mean and a deviation need no more
+_TRIM = 95  # percentile of the distances within groups that are used; the rest are outliers
+_SHRINK = 0.3  # of the covariance within groups, towards a multiple of the identity
+_COHORT = 512  # most groups an image is compared with: mean and deviation need no more
+_FLOOR = 1e-9  # least norm, and scale of a covariance
 
 
 class Mixed(NamedTuple):
     """A group that holds two people."""
 
     rows: np.ndarray
-    second: np.ndarray  # of these, the rows of the smaller half
-    apart: float  # distance of the centres of the halves
+    second: np.ndarray  # those of the smaller half
+    apart: float  # distance between the centres of the halves
 
 
 def fit(embeddings: Rows, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """embeddings (N, D) and the group of each -> (distance, strangeness), (N,) each.
+    """Compare each embedding with its own group and with others.
 
-    `distance` is Euclidean, as dlib's network was trained, to the centre of the others in the group (0 for one alone);
-    `strangeness` is that distance in standard deviations from the mean of those to other groups, a test normalisation
-    as in speaker verification (Auckenthaler et al. 2000); -inf where there are too few other groups. Of many groups
-    some hundred stand for all, so that an image costs the same in a set of any size.
+    The z-score is a test normalisation as in speaker verification (Auckenthaler et al. 2000). Of
+    many groups some hundred stand for all, so that an image costs the same in a set of any size.
+
+    Args:
+        embeddings: (N, D).
+        groups: (N,), the group of each.
+
+    Returns:
+        distance: (N,) Euclidean, for which dlib's network was trained, to the centre of the other
+            images of the group; 0 for an image alone.
+        z_score: (N,) that distance in standard deviations from the mean of the distances to other
+            groups; -inf where there are too few groups.
     """
     members = _rows_by_group(groups)
     distance, centres = _centred(embeddings, members)
     codes = _codes(members)
     cohort = _cohort(len(members))
-    strangeness = np.full(len(codes), -np.inf)
+    z_score = np.full(len(codes), -np.inf)
     if len(members) > _LEAST_GROUPS:
         others = centres[cohort]
         for part in blocks(len(codes)):
             own = codes[part][:, None] == cohort
-            strangeness[part] = _strangeness(distance[part], embeddings[part], others, own)
-    return distance, strangeness
+            z_score[part] = _z_scores(distance[part], embeddings[part], others, own)
+    return distance, z_score
 
 
 def distances(embeddings: Rows, groups: np.ndarray) -> np.ndarray:
-    """(N,), the first of what `fit` tells, by itself."""
+    """The `distance` (N,) of `fit` alone."""
     return _centred(embeddings, _rows_by_group(groups))[0]
 
 
 def _centred(embeddings: Rows, members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The distance of each of N rows to the centre of the others of its group (N,), and the centres (G, D)."""
+    """The distance (N,) of each row to the centre of the others of its group; centres (G, D)."""
     distance = np.empty(len(embeddings))
     centres = []
     for rows in members:
@@ -63,9 +72,9 @@ def _centred(embeddings: Rows, members: list[np.ndarray]) -> tuple[np.ndarray, n
 
 
 def _among(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, D) -> each one's distance to the centre of the others (n,), and the centre of all (D,).
+    """(n, D) -> the distance (n,) of each to the centre of the others, and the centre of all (D,).
 
-    A centre is the mean of the half nearest to the medoid, so that strangers do not move it.
+    A centre is the mean of the half nearest to the medoid, so that outliers do not move it.
     """
     if len(group) == 1:
         return np.zeros(1), group[0]
@@ -78,85 +87,113 @@ def _among(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     medoids = without.argmin(axis=1)
     for medoid in np.unique(medoids):
         left_out = np.flatnonzero(medoids == medoid)
-        others[left_out] = _centres_without(group, np.argsort(between[medoid], kind="stable"), left_out)
-    nearest = np.argsort(between[total.argmin()], kind="stable")[: (len(group) + 1) // 2]
-    return np.linalg.norm(group - others, axis=1), group[nearest].mean(axis=0)
+        order = np.argsort(between[medoid], kind="stable")
+        others[left_out] = _centres_without(group, order, left_out)
+    order = np.argsort(between[total.argmin()], kind="stable")
+    centre = group[order[: (len(group) + 1) // 2]].mean(axis=0)
+    return np.linalg.norm(group - others, axis=1), centre
 
 
 def _centres_without(group: np.ndarray, order: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """(m, D): the mean of the nearer half, in this order, of all but each of the m left out."""
+    """(m, D): without each of the m left out, the mean of the first half in this order."""
     half = len(group) // 2
     whole = group[order[:half]].sum(axis=0, dtype=np.float64)
     inside = np.isin(left_out, order[:half])[:, None]
-    return np.asarray(np.where(inside, whole + group[order[half]] - group[left_out], whole) / half)
+    without = whole + group[order[half]] - group[left_out]
+    return np.asarray(np.where(inside, without, whole) / half)
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Euclidean, of each of a (N, D) to each of b (M, D): (N, M) float64."""
+    """Euclidean distances from each of a (N, D) to each of b (M, D): (N, M) float64."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
     squares -= 2 * a @ b.T
     return np.asarray(np.sqrt(np.maximum(squares, 0, out=squares), out=squares))
 
 
-def _strangeness(distance: np.ndarray, embeddings: np.ndarray, others: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """(n,) distances in deviations from the mean of those to the others (M, D), but where `own` (n, M) is true."""
-    usual = _distances(embeddings, others)
+def _z_scores(
+    distance: np.ndarray,
+    embeddings: np.ndarray,
+    others: np.ndarray,
+    own: np.ndarray,
+) -> np.ndarray:
+    """Distances (n,) in deviations from the mean of those to the others (M, D).
+
+    Pairs of an image and a group at which `own` (n, M) is true do not count.
+    """
+    to_others = _distances(embeddings, others)
     count = (~own).sum(axis=1)
-    usual[own] = 0
-    mean = usual.sum(axis=1) / count
-    usual -= mean[:, None]
-    usual[own] = 0
-    spread = np.sqrt((usual**2).sum(axis=1) / count)
-    return np.asarray((distance - mean) / np.maximum(spread, 1e-6))
+    to_others[own] = 0
+    mean = to_others.sum(axis=1) / count
+    to_others -= mean[:, None]
+    to_others[own] = 0
+    deviation = np.sqrt((to_others**2).sum(axis=1) / count)
+    return np.asarray((distance - mean) / np.maximum(deviation, 1e-6))
 
 
 def _cohort(groups: int) -> np.ndarray:
-    """The groups that stand for all, evenly from among them."""
-    return np.unique(np.linspace(0, groups - 1, min(groups, _COHORT)).astype(np.int64))
+    """The groups that stand for all, evenly spaced."""
+    count = min(groups, _COHORT)
+    return np.unique(np.linspace(0, groups - 1, count).astype(np.int64))
 
 
-def strangers(embeddings: Rows, groups: np.ndarray, max_distance: float) -> np.ndarray:
-    """(N,) whether each is another person than its group: too far from it, or hardly nearer to it than to any other.
+def wrong_persons(embeddings: Rows, groups: np.ndarray, max_distance: float) -> np.ndarray:
+    """(N,) whether each embedding is of another person than its group.
 
-    The second is asked of whitened embeddings.
+    Either it is more than `max_distance` from the group's centre, or, whitened, hardly nearer to
+    it than to the other groups.
     """
-    _, strangeness = fit(whitened(embeddings, groups), groups)
-    return (distances(embeddings, groups) > max_distance) | (strangeness > _STRANGER)
+    _, z_score = fit(whitened(embeddings, groups), groups)
+    return (distances(embeddings, groups) > max_distance) | (z_score > _WRONG_PERSON)
 
 
 def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[Mixed]:
-    """Groups that hold two people, each about half.
+    """Find groups that hold two people, each about half.
 
-    Each group is cut in two (2-means); it is mixed where the halves, held to be groups of their own, are as strange to
-    one another as people of different groups are, or further apart than `max_distance`, the distance of their centres.
+    Each group is split in two by 2-means. It is mixed where the centres of the halves are more than
+    `max_distance` apart, or the halves differ as much as groups of different people do.
     """
     members = _rows_by_group(groups)
-    # Of few groups it is not known what varies within them, and a mixed one would be taken for the rule.
+    # Few groups do not show what varies within a group: a mixed one would dominate.
     white = whitened(embeddings, groups) if len(members) > _LEAST_GROUPS else embeddings
     centres = _centred(white, members)[1]
     cohort = _cohort(len(members))
-    found = []
+    result = []
     for code, rows in enumerate(members):
         group = white[rows]
-        second = _cut(group)
-        if not _HALF * len(rows) <= second.sum() <= len(rows) - 2 or second.sum() < 2:
+        second = _smaller_half(group)
+        if not _are_halves(second):
             continue
-        plain = embeddings[rows]
-        apart = float(np.linalg.norm(plain[second].mean(axis=0) - plain[~second].mean(axis=0)))
-        if apart > max_distance or _strange_halves(group, second, centres[cohort[cohort != code]]):
-            found.append(Mixed(rows, rows[second], apart))
-    return found
+        apart = _centre_distance(embeddings[rows], second)
+        others = centres[cohort[cohort != code]]
+        if apart > max_distance or _are_two_people(group, second, others):
+            result.append(Mixed(rows, rows[second], apart))
+    return result
 
 
-def _cut(group: np.ndarray) -> np.ndarray:
-    """(n, D) -> (n,) which belong to the smaller of the two parts that 2-means finds from the longest axis."""
+def _are_halves(second: np.ndarray) -> bool:
+    """Whether the smaller part is large enough to be a second person."""
+    total, size = len(second), second.sum()
+    return bool(_HALF * total <= size <= total - 2 and size >= 2)
+
+
+def _centre_distance(group: np.ndarray, second: np.ndarray) -> float:
+    """The distance between the centres of the two parts of a group (n, D)."""
+    difference = group[second].mean(axis=0) - group[~second].mean(axis=0)
+    return float(np.linalg.norm(difference))
+
+
+def _smaller_half(group: np.ndarray) -> np.ndarray:
+    """(n, D) -> (n,) which belong to the smaller of two parts by 2-means.
+
+    It starts from the two sides of the longest axis.
+    """
     side = _along_longest_axis(group - group.mean(axis=0)) > 0
     for _ in range(_ROUNDS):
         if side.all() or not side.any():
             return np.zeros(len(group), bool)
         first, second = group[~side].mean(axis=0), group[side].mean(axis=0)
-        # Nearer to the second, by the plane between the two.
+        # Nearer to the second: beyond the plane between the two.
         moved = group @ (second - first) > (second @ second - first @ first) / 2
         if (moved == side).all():
             break
@@ -165,27 +202,27 @@ def _cut(group: np.ndarray) -> np.ndarray:
 
 
 def _along_longest_axis(centred: np.ndarray) -> np.ndarray:
-    """(n, D) about 0 -> (n,) coordinates on nearly the axis along which they vary most, by power iteration."""
+    """Centred (n, D) -> (n,) coordinates on about the axis of most variance, by power iteration."""
     along = centred @ centred[(centred**2).sum(axis=1).argmax()]
     for _ in range(_AXIS_ROUNDS):
         along = centred @ _unit((along @ centred)[None])[0]
     return np.asarray(along)
 
 
-def _strange_halves(group: np.ndarray, second: np.ndarray, others: np.ndarray) -> bool:
-    """Whether the images of each half are, in the mean, strangers to the other half."""
+def _are_two_people(group: np.ndarray, second: np.ndarray, others: np.ndarray) -> bool:
+    """Whether the images of each half are on average of another person than the other half."""
     if len(others) < _LEAST_GROUPS:
         return False
-    strangeness = []
+    scores = []
     for half in (second, ~second):
         distance = np.linalg.norm(group[half] - group[~half].mean(axis=0), axis=1)
         own = np.zeros((int(half.sum()), len(others)), bool)
-        strangeness.append(_strangeness(distance, group[half], others, own).mean())
-    return bool(max(strangeness) > _STRANGER and min(strangeness) > 2 * _STRANGER)
+        scores.append(_z_scores(distance, group[half], others, own).mean())
+    return bool(max(scores) > _WRONG_PERSON and min(scores) > 2 * _WRONG_PERSON)
 
 
 class Whitened:
-    """Embeddings without what varies within groups, worked out for the rows that are asked for."""
+    """Whitened embeddings, computed for the rows that are requested."""
 
     def __init__(self, embeddings: Rows, mean: np.ndarray, matrix: np.ndarray) -> None:
         self._embeddings, self._mean, self._matrix = embeddings, mean, matrix
@@ -194,44 +231,61 @@ class Whitened:
         return len(self._embeddings)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        return _unit((_unit(self._embeddings[rows] - self._mean) @ self._matrix).astype(np.float32))
+        centred = _unit(self._embeddings[rows] - self._mean)
+        return _unit((centred @ self._matrix).astype(np.float32))
 
 
 def whitened(embeddings: Rows, groups: np.ndarray) -> Rows:
-    """Embeddings (N, D) without what varies within groups, pose and light above all.
+    """Reduce what varies within groups in embeddings (N, D), mainly pose and light.
 
-    They are centred, brought to unit length, whitened by the covariance within groups (Hatch et al. 2006), shrunk as
-    groups are few, and brought to unit length again (Garcia-Romero and Espy-Wilson 2011).
+    Embeddings are centred, scaled to unit length, whitened by the covariance within groups (Hatch
+    et al. 2006), which is shrunk since groups are few, and scaled to unit length again
+    (Garcia-Romero and Espy-Wilson 2011).
     """
-    total = np.float64(0) + sum(embeddings[part].sum(axis=0, dtype=np.float64) for part in blocks(len(embeddings)))
-    mean = np.asarray(total / len(embeddings), np.float32)
-    members = _rows_by_group(groups)
-    size = np.concatenate([np.linalg.norm(_rest(embeddings[rows], mean), axis=1) for rows in members])
-    most = np.percentile(size, _TRIM)
-    within, used = np.zeros((len(mean), len(mean))), 0
-    for rows in members:
-        rest = _rest(embeddings[rows], mean)
-        rest = rest[np.linalg.norm(rest, axis=1) <= most].astype(np.float64)
-        within, used = within + rest.T @ rest, used + len(rest)
-    within /= used
-    scale = max(float(np.trace(within)) / len(within), 1e-9)
-    values, vectors = np.linalg.eigh((1 - _SHRINK) * within + _SHRINK * scale * np.eye(len(within)))
+    mean = _mean(embeddings)
+    within = _covariance_within(embeddings, _rows_by_group(groups), mean)
+    size = len(within)
+    scale = max(float(np.trace(within)) / size, _FLOOR)
+    shrunk = (1 - _SHRINK) * within + _SHRINK * scale * np.eye(size)
+    values, vectors = np.linalg.eigh(shrunk)
     return Whitened(embeddings, mean, vectors / np.sqrt(values))
 
 
-def _rest(group: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """What is left of a group's embeddings, of unit length about the mean of all, without its centre."""
+def _mean(embeddings: Rows) -> np.ndarray:
+    """(D,) float32."""
+    sums = (embeddings[part].sum(axis=0, dtype=np.float64) for part in blocks(len(embeddings)))
+    total = np.float64(0) + sum(sums)
+    return np.asarray(total / len(embeddings), np.float32)
+
+
+def _covariance_within(embeddings: Rows, members: list[np.ndarray], mean: np.ndarray) -> np.ndarray:
+    """The covariance (D, D) within groups, without the outliers beyond a percentile."""
+    norms = [np.linalg.norm(_residuals(embeddings[rows], mean), axis=1) for rows in members]
+    most = np.percentile(np.concatenate(norms), _TRIM)
+    within, used = np.zeros((len(mean), len(mean))), 0
+    for rows in members:
+        rest = _residuals(embeddings[rows], mean)
+        rest = rest[np.linalg.norm(rest, axis=1) <= most].astype(np.float64)
+        within, used = within + rest.T @ rest, used + len(rest)
+    return within / used
+
+
+def _residuals(group: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """A group's embeddings, centred and of unit length, minus the group's centre."""
     unit = _unit(group - mean)
     return np.asarray(unit - _among(unit)[1])
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9))
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, _FLOOR))
 
 
 def _rows_by_group(groups: np.ndarray) -> list[np.ndarray]:
+    """The rows of each group, ascending."""
     codes = np.unique(groups, return_inverse=True)[1]
-    return np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])
+    ends = np.cumsum(np.bincount(codes))
+    return np.split(np.argsort(codes, kind="stable"), ends[:-1])
 
 
 def _codes(members: list[np.ndarray]) -> np.ndarray:

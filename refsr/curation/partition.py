@@ -1,6 +1,7 @@
-"""Curation in parts: which identities a part measures, and whether a part is one of the set it is to be joined to.
+"""Curation in parts: which identities a part extracts, and whether a part belongs to a set.
 
-An identity's part hangs on its own name alone, so that whoever streams an archive knows at once what is not theirs.
+The part of an identity depends only on its name, so that a reader of an archive knows at once
+which images to skip.
 """
 
 import json
@@ -8,14 +9,15 @@ import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refsr.config import Curate
 from refsr.errors import RefsrError
 from refsr.io.own_files import damaged, is_sealed, read_json, seal
 
 PART = "part.json"
-VERSION = "6"  # of what is measured and how it is kept: one that was made by another is of no use
+VERSION = "6"  # of the features and their files; those of another version are not used
+_STAGE = "curate --shard"
 
 
 class Share(NamedTuple):
@@ -33,7 +35,7 @@ WHOLE = Share(1, 1)
 
 
 def parse_share(text: str) -> Share:
-    """`2/8` as a Share. Raises RefsrError where it is none."""
+    """`2/8` as a Share. Raises RefsrError for any other text."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
     if match and 1 <= int(match[1]) <= int(match[2]):
         return Share(int(match[1]), int(match[2]))
@@ -41,7 +43,7 @@ def parse_share(text: str) -> Share:
 
 
 def write(folder: Path, signature: str, params: Curate, share: Share, layout: str) -> None:
-    """Say of what raw set, read by which layout, and parameters this part is."""
+    """Write which raw set (by its signature), layout, parameters and share a part is of."""
     facts = {
         "version": VERSION,
         "raw": signature,
@@ -53,36 +55,44 @@ def write(folder: Path, signature: str, params: Curate, share: Share, layout: st
 
 
 def check(folders: Sequence[Path], signature: str, params: Curate, layout: str) -> None:
-    """Compare parts with the set they are to be joined to.
+    """Check that parts can be joined.
 
     Raises:
-        RefsrError: A folder is no part of this raw set, layout, these parameters, or one division.
+        RefsrError: A folder is no part, or is of another raw set, layout or division, or of
+            other parameters.
     """
-    totals: dict[int, Path] = {}
-    for folder in folders:
-        if not (folder / PART).exists():
-            raise RefsrError(f"{folder}: no part here; `curate --shard I/N` makes one")
-        try:
-            facts = read_json(folder / PART, "curate --shard")
-            version, raw, own = facts["version"], facts["raw"], dict(facts["params"])
-            total, own_layout = int(facts["share"][1]), facts["layout"]
-        except (ValueError, TypeError, LookupError) as error:
-            raise damaged(folder / PART, "curate --shard", f"no {error}") from error
-        if version != VERSION:
-            raise RefsrError(f"{folder}: measured by another version of refsr; curate it again by this one")
-        if not is_sealed(facts):
-            raise damaged(folder / PART, "curate --shard", "it does not fit its own checksum")
-        if raw != signature:
-            raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
-        if own_layout != layout:
-            raise RefsrError(
-                f"{folder}: read by data.layout {own_layout}, not {layout}; curate it again, or set data.layout"
-            )
-        changed = [key for key, value in params.model_dump(mode="json").items() if own.get(key) != value]
-        if changed:
-            told = f"curate.{changed[0]} was {own.get(changed[0])}"
-            raise RefsrError(f"{folder}: measured by other parameters ({told}); curate it again, or give it the same")
-        totals[total] = folder
+    values = params.model_dump(mode="json")
+    totals = {_check_one(folder, signature, values, layout): folder for folder in folders}
     if len(totals) > 1:
-        told = ", ".join(f"{folder} is of {total}" for total, folder in sorted(totals.items()))
-        raise RefsrError(f"parts of different divisions: {told}; curate them all with the same N")
+        parts = ", ".join(f"{folder} is of {total}" for total, folder in sorted(totals.items()))
+        raise RefsrError(f"parts of different divisions: {parts}; curate them all with the same N")
+
+
+def _check_one(folder: Path, signature: str, params: dict[str, Any], layout: str) -> int:
+    """Check one part; returns the total of its share."""
+    path = folder / PART
+    if not path.exists():
+        raise RefsrError(f"{folder}: no part here; run `curate --shard I/N` to make one")
+    try:
+        facts = read_json(path, _STAGE)
+        version, raw, own = facts["version"], facts["raw"], dict(facts["params"])
+        total, own_layout = int(facts["share"][1]), facts["layout"]
+    except (ValueError, TypeError, LookupError) as error:
+        raise damaged(path, _STAGE, f"no {error}") from error
+    if version != VERSION:
+        raise RefsrError(f"{folder}: made by another version of refsr; curate it again")
+    if not is_sealed(facts):
+        raise damaged(path, _STAGE, "it does not match its own checksum")
+    if raw != signature:
+        raise RefsrError(
+            f"{folder}: a part of another raw set: names or sizes differ; curate it again",
+        )
+    if own_layout != layout:
+        way_out = "curate it again, or set data.layout"
+        raise RefsrError(f"{folder}: read by data.layout {own_layout}, not {layout}; {way_out}")
+    changed = [key for key, value in params.items() if own.get(key) != value]
+    if changed:
+        value = f"curate.{changed[0]} was {own.get(changed[0])}"
+        way_out = "curate it again, or use the same ones"
+        raise RefsrError(f"{folder}: made with other parameters ({value}); {way_out}")
+    return total

@@ -1,7 +1,7 @@
-"""Which images are kept: every decision a pure function of what was measured.
+"""Which images are kept: extract features, filter them, select among those that are left.
 
-Each image has a `reason`, empty while it is kept; the first reason found stands, so that every image left out is told
-of exactly once.
+Each image has a `reason`, which is empty while the image is kept. Once set it does not change, so
+that every image left out has exactly one.
 """
 
 import math
@@ -11,68 +11,94 @@ import numpy as np
 import pandas as pd
 
 from refsr.config import Curate
-from refsr.curation.feature_store import Gathered
-from refsr.curation.filters import judge
+from refsr.curation.feature_store import Features
+from refsr.curation.filters import apply_filters
 from refsr.curation.selection import needed, select
 from refsr.curation.splits import Order
 from refsr.layouts.base import BOX, LANDMARKS, SPLITS
 from refsr.layouts.tree import Tree
 
-_MARGIN = 1.15  # identities measured for each one needed
+_MARGIN = 1.15  # identities extracted for each one needed
+
+
+def curate_images(
+    order: Order,
+    params: Curate,
+    extract: Callable[[list[str]], Features],
+) -> pd.DataFrame:
+    """Extract, filter and select images, until enough identities are left.
+
+    Identities are extracted in rounds, a few more than needed, until enough are left or none
+    remain: a tenth of VGGFace2 is read.
+
+    Args:
+        order: The identities of each split, in the order in which they are taken.
+        params: The section `curate`.
+        extract: Returns the features of the identities of all rounds so far, in order.
+
+    Returns:
+        The images extracted, with `split`, `role`, `reason`, `value`, `detail` and all measures.
+    """
+    queue = {split: list(keys) for split, keys in order.items()}
+    identities: list[str] = []
+    chosen = dict.fromkeys(SPLITS, 0)
+    while batch := _next_round(queue, chosen, params):
+        identities += batch
+        features = extract(identities)
+        table = apply_filters(features, params.max_duplicate_bits, params.max_identity_distance)
+        table["split"] = _splits(table["identity"], order)
+        table = select(table, features.embeddings, features.ranked, order, params)
+        chosen = _identities_kept(table)
+    return table
+
+
+def first_round(order: Order, params: Curate) -> list[str]:
+    """The identities of the first round, which are extracted in any case."""
+    queue = {split: list(keys) for split, keys in order.items()}
+    return _next_round(queue, dict.fromkeys(SPLITS, 0), params)
+
+
+def _next_round(queue: Order, chosen: dict[str, int], params: Curate) -> list[str]:
+    """Take the next identities from the queue, none where enough are chosen."""
+    batch: list[str] = []
+    for split, keys in queue.items():
+        missing = needed(params)[split] - chosen[split]
+        count = math.ceil(min(missing * _MARGIN, len(keys))) if missing > 0 else 0
+        batch += keys[:count]
+        del keys[:count]
+    return sorted(batch)
+
+
+def _splits(identities: "pd.Series[str]", order: Order) -> "pd.Categorical[str]":
+    split_of = {key: split for split, keys in order.items() for key in keys}
+    return pd.Categorical(identities.map(split_of), sorted(SPLITS))
+
+
+def _identities_kept(table: pd.DataFrame) -> dict[str, int]:
+    kept = table[table["reason"] == ""]
+    by_split = {split: kept.loc[kept["split"] == split, "identity"] for split in SPLITS}
+    return {split: identities.nunique() for split, identities in by_split.items()}
 
 
 def describe(tree: Tree, images: pd.DataFrame) -> pd.DataFrame:
-    """Some of the tree's images with `source`, and what its metadata tell of them: x ... h, p1x ... p5y, or NaN."""
+    """Images of the tree with `source` and metadata: x ... h, p1x ... p5y, NaN where unknown."""
     images = tree.with_names(images)
     identities = images["identity"].unique()
-    names = images["identity"].astype("str") + "/" + images["source"].str.extract(r"([^/]*)\.[^./]*$")[0]
-    known = tree.metadata
-    boxes, landmarks = known.boxes(identities), known.landmarks(identities)
+    stems = images["source"].str.extract(r"([^/]*)\.[^./]*$")[0]
+    names = images["identity"].astype("str") + "/" + stems
+    boxes = tree.metadata.boxes(identities)
+    landmarks = tree.metadata.landmarks(identities)
     images[list(BOX)] = boxes.reindex(names).to_numpy(float)
     images[list(LANDMARKS)] = landmarks.reindex(names).to_numpy(float)
     return images
 
 
-def curate_images(
-    images: pd.DataFrame, order: Order, params: Curate, measure: Callable[[list[str]], Gathered]
-) -> pd.DataFrame:
-    """The images measured, with `split`, `role`, `reason`, `value`, `detail` and all measures.
-
-    Identities are measured in rounds, a few more than needed, until enough of them stand or none are left: of the
-    whole of VGGFace2 a tenth is read. `measure` is given the identities of all rounds so far, in order.
-    """
-    splits = {key: split for split, keys in order.items() for key in keys}
-    waiting = {split: list(keys) for split, keys in order.items()}
-    measured: list[str] = []
-    chosen = dict.fromkeys(SPLITS, 0)
-    while batch := _next_round(waiting, chosen, params):
-        measured += batch
-        everything = measure(measured)
-        table = judge(everything, params)
-        table["split"] = pd.Categorical(table["identity"].map(splits), sorted(SPLITS))
-        table = select(table, everything.embeddings, everything.ranked, order, params)
-        kept = table[table["reason"] == ""]
-        chosen = {split: kept.loc[kept["split"] == split, "identity"].nunique() for split in SPLITS}
-    return table
-
-
-def first_round(order: Order, params: Curate) -> list[str]:
-    """The identities that are measured whatever comes of them."""
-    return _next_round({split: list(keys) for split, keys in order.items()}, dict.fromkeys(SPLITS, 0), params)
-
-
 def unread(tree: Tree, table: pd.DataFrame) -> pd.DataFrame:
-    """The tree's images that were never looked at, as rejects."""
-    rest = tree.with_names(tree.images[~tree.images["identity"].isin(table["identity"].unique())])
-    reason, detail = (np.full(len(rest), told, object) for told in ("unselected", "not read"))  # one string for all
-    return rest[["identity", "source"]].assign(reason=reason, value=np.nan, detail=detail)
-
-
-def _next_round(waiting: Order, chosen: dict[str, int], params: Curate) -> list[str]:
-    batch: list[str] = []
-    for split, keys in waiting.items():
-        short = needed(params)[split] - chosen[split]
-        count = math.ceil(min(short * _MARGIN, len(keys))) if short > 0 else 0
-        batch += keys[:count]
-        del keys[:count]
-    return sorted(batch)
+    """The tree's images that were never read, as rejects."""
+    is_read = tree.images["identity"].isin(table["identity"].unique())
+    rest = tree.with_names(tree.images[~is_read])
+    # One string for all rows.
+    reason = np.full(len(rest), "unselected", object)
+    detail = np.full(len(rest), "not read", object)
+    columns = rest[["identity", "source"]]
+    return columns.assign(reason=reason, value=np.nan, detail=detail)

@@ -1,4 +1,4 @@
-"""How well curation finds what was planted, where the raw set tells what was (planted_defects.csv)."""
+"""How well curation finds planted defects, where the raw set lists them in planted_defects.csv."""
 
 import csv
 import io
@@ -9,56 +9,67 @@ import pandas as pd
 from refsr.errors import RefsrError
 from refsr.io.sources import Source
 
-PLANTED = "planted_defects.csv"  # path,kind,detail; of a copy, `detail` is the path of the original
+PLANTED = "planted_defects.csv"  # path,kind,detail; `detail` of a copy is the original's path
+# Reasons for which an image is left out before its defect can be seen.
 UNSEEN = ("unselected", "no_box", "no_landmarks", "small_box", "cut", "extreme_pose")
 COPIES = ("near_duplicate", "cross_duplicate")
-REASON = {"occluded": "no_face"}  # a face that is hidden cannot be told from none; elsewhere kind and reason are one
+REASON = {"occluded": "no_face"}  # kind -> reason, where they differ
+_HEADER = ["path", "kind", "detail"]
+_WAY_OUT = "render the raw set again"
 
 
 def read_planted(source: Source) -> pd.DataFrame | None:
-    """The planted defects, columns path, kind, detail; None where the raw set has no such file.
+    """The planted defects, columns path, kind, detail; None where the raw set lists none.
 
-    Raises RefsrError naming the file and line where one cannot be read.
+    Raises:
+        RefsrError: The list cannot be read; the message names file and line.
     """
     names = source.files["name"]
     likely = np.flatnonzero(names.str.endswith(PLANTED)).tolist()
-    found = [row for row in likely if names[row].rpartition("/")[2] == PLANTED]
-    if not len(found):
+    lists = [row for row in likely if names[row].rpartition("/")[2] == PLANTED]
+    if not lists:
         return None
-    path = f"{source.uri}/{names[found[0]]}"
-    try:
-        rows = list(csv.reader(io.StringIO(source.read(found[0]).decode("utf-8"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise RefsrError(f"{path}: cannot be read ({error}); render the raw set again") from error
-    if not rows or rows[0] != ["path", "kind", "detail"]:
-        raise RefsrError(f"{path}:1: the header path,kind,detail is expected; render the raw set again")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != 3:
-            raise RefsrError(
-                f"{path}:{number}: path, kind and detail are expected, not {row}; render the raw set again"
-            )
+    rows = _rows(source.read(lists[0]), f"{source.uri}/{names[lists[0]]}")
     planted = pd.DataFrame(rows[1:], columns=rows[0], dtype=object)
-    top = names[found[0]].removesuffix(PLANTED)  # paths are told from where the file stands
+    folder = names[lists[0]].removesuffix(PLANTED)  # paths are relative to it
     copies = planted["kind"].isin(COPIES)
-    planted["path"] = top + planted["path"]
-    planted.loc[copies, "detail"] = top + planted.loc[copies, "detail"]
+    planted["path"] = folder + planted["path"]
+    planted.loc[copies, "detail"] = folder + planted.loc[copies, "detail"]
     return planted
 
 
-def score(planted: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:
-    """precision.<kind> and recall.<kind> of the reject reasons against what was planted.
+def _rows(data: bytes, path: str) -> list[list[str]]:
+    """The rows of the list, its header first. Raises RefsrError where it is no such list."""
+    try:
+        text = io.StringIO(data.decode("utf-8"), newline="")
+        rows = list(csv.reader(text))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RefsrError(f"{path}: cannot be read ({error}); {_WAY_OUT}") from error
+    if not rows or rows[0] != _HEADER:
+        raise RefsrError(f"{path}:1: the header path,kind,detail is expected; {_WAY_OUT}")
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(_HEADER):
+            raise RefsrError(
+                f"{path}:{number}: path, kind and detail are expected, not {row}; {_WAY_OUT}",
+            )
+    return rows
 
-    Of a planted copy either image may be the one left out. Images left out before anyone looked at them (UNSEEN) do not
-    count.
+
+def score(planted: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:
+    """precision.<kind> and recall.<kind> of the reasons of rejects against the planted defects.
+
+    Either image of a planted copy may be the one that is left out. Images left out for a reason
+    in UNSEEN do not count.
     """
     unread = set(rejects.loc[rejects["reason"].isin(UNSEEN), "source"])
     scores = {}
     seen = planted[~planted["path"].isin(unread)]
     for kind, rows in seen.groupby(seen["kind"].replace(REASON), sort=True):
         pairs = zip(rows["path"], rows["detail"], strict=True)
-        found = set(rejects.loc[rejects["reason"] == kind, "source"])
         accepted = [{path, detail} if kind in COPIES else {path} for path, detail in pairs]
-        right = found & set().union(*accepted)
-        scores[f"precision.{kind}"] = len(right) / len(found) if found else 0.0
-        scores[f"recall.{kind}"] = sum(bool(found & paths) for paths in accepted) / len(accepted)
+        rejected = set(rejects.loc[rejects["reason"] == kind, "source"])
+        right = rejected & set().union(*accepted)
+        hits = sum(bool(rejected & paths) for paths in accepted)
+        scores[f"precision.{kind}"] = len(right) / len(rejected) if rejected else 0.0
+        scores[f"recall.{kind}"] = hits / len(accepted)
     return scores

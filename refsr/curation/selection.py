@@ -1,7 +1,8 @@
-"""Which of the usable images are taken: the identities of each split, their reference, and the images beside it.
+"""Select among the usable images: identities of each split, their references, and other images.
 
-An identity may have many more images than are asked for. Some are candidates, known as soon as it is measured, before
-anything is judged; only theirs are the crops that are kept, and only they are taken.
+An identity may have many more images than are asked for. Some are candidates, which are known as
+soon as its features are extracted and before anything is filtered. Only crops of candidates are
+kept, and only candidates are taken.
 """
 
 from collections.abc import Mapping
@@ -14,84 +15,161 @@ from refsr.curation.image_features import COLOUR
 from refsr.io.arrays import Rows
 from refsr.layouts.base import BOX
 
-NEAR_FRONTAL = 20.0  # degrees a reference may be turned, where the identity has such an image; further is a side view
-# What counts as wholly different, of each term of `appearance`.
+# Degrees that a reference may be turned, if the identity has such an image; beyond is a side view.
+NEAR_FRONTAL = 20.0
+# The difference at which each term of `appearance` is 1.
 _POSE = 60.0  # degrees between two heads
 _FACES = 0.6  # between embeddings: dlib's limit for one person
 _COLOUR = 0.5  # of the range of a channel, root mean square over the channels
-_SCALE = 4.0  # times as large a face
-_SPARE = 2  # candidates for each image asked for, as some will be found to be copies or strangers
+_SCALE = 4.0  # ratio of the faces' sizes
+_SPARE = 2  # candidates per image asked for, since some are copies or wrong persons
 _ROLES = ("", "image", "reference")
-_BEST = 8  # and so many of the images that make the best references
+_BEST = 8  # further candidates: the images that make the best references
 
-RANKED = ("yaw", "sharpness", *BOX, "width", "height", *COLOUR, "lot", "face_probability")
+# Columns by which images are ranked; `lot` is the random key.
+RANKED = (
+    "yaw",
+    "sharpness",
+    *BOX,
+    "width",
+    "height",
+    *COLOUR,
+    "lot",
+    "face_probability",
+)
 Columns = Mapping[str, np.ndarray]  # those of RANKED, (n,) each
 
 
 def select(
-    table: pd.DataFrame, embeddings: Rows, measures: Rows, order: dict[str, list[str]], params: Curate
+    table: pd.DataFrame,
+    embeddings: Rows,
+    measures: Rows,
+    order: dict[str, list[str]],
+    params: Curate,
 ) -> pd.DataFrame:
-    """The judged table with `role` and `appearance` of each image kept; what is too few or not needed is marked.
+    """Select identities and images; what is too few or not needed gets a reason.
 
-    `embeddings` (N, D) and `measures` (N,), a field for each of RANKED, are of the table's rows; `order` are the
-    identities of each split as they are to be taken.
+    Args:
+        table: N images after the filters.
+        embeddings: (N, D) float32.
+        measures: (N,), a field for each of RANKED.
+        order: The identities of each split, in the order in which they are taken.
+        params: The section `curate`.
+
+    Returns:
+        The table with `role` and `appearance` of each image that is kept.
     """
     table = table.assign(role=_roles(np.zeros(len(table), np.int8)), appearance=np.nan)
-    kept, candidate = (table["reason"] == "").to_numpy(), table["crop"].to_numpy() >= 0
-    rest = np.flatnonzero(kept & ~candidate)
-    mark(table, rest, "surplus", np.full(len(rest), np.nan), "no candidate: its identity has many more than are needed")
-    whose = table.loc[kept & candidate, "identity"]
-    groups = {str(key): rows.to_numpy() for key, rows in whose.index.to_series().groupby(whose, observed=True)}
-    least = {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}
+    kept = (table["reason"] == "").to_numpy()
+    candidate = table["crop"].to_numpy() >= 0
+    _mark_all(
+        table,
+        np.flatnonzero(kept & ~candidate),
+        "surplus",
+        "no candidate: its identity has many more than are needed",
+    )
+    identities = table.loc[kept & candidate, "identity"]
+    by_identity = identities.index.to_series().groupby(identities, observed=True)
+    groups = {str(key): rows.to_numpy() for key, rows in by_identity}
+    limits = _limits(params)
     for split, keys in order.items():
-        taken: list[np.ndarray] = []
-        for key in (key for key in keys if key in groups):
-            rows = groups[key]
-            sure = np.asarray(measures[rows]["face_probability"])
-            if not is_certain(sure, params).any():
-                detail = f"a face is less probable than {params.min_reference_probability:g} in all images of {key}"
-                mark(table, rows, "no_reference", sure, detail)
-            elif len(rows) < least[split]:
-                detail = f"{len(rows)} images are left of {key}; {least[split]} are needed"
-                mark(table, rows, "too_few", np.full(len(rows), float(len(rows))), detail)
-            elif len(taken) == needed(params)[split]:
-                mark(table, rows, "unselected", np.full(len(rows), np.nan), f"{len(taken)} identities are enough")
-            else:
-                taken.append(rows)
-        _give_roles(table, taken, embeddings, measures, split, params)
+        present = {key: groups[key] for key in keys if key in groups}
+        taken = _take_identities(table, present, measures, split, params)
+        _assign_roles(table, taken, embeddings, measures, split, limits[split], params)
     return table
 
 
+def _take_identities(
+    table: pd.DataFrame,
+    groups: dict[str, np.ndarray],
+    measures: Rows,
+    split: str,
+    params: Curate,
+) -> list[np.ndarray]:
+    """The rows of each identity that is taken, in order; the others are marked."""
+    certain = params.min_reference_probability
+    least = {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}[split]
+    taken: list[np.ndarray] = []
+    for key, rows in groups.items():
+        sure = np.asarray(measures[rows]["face_probability"])
+        if not is_certain(sure, certain).any():
+            detail = f"a face is less probable than {certain:g} in all images of {key}"
+            mark(table, rows, "no_reference", sure, detail)
+        elif len(rows) < least:
+            detail = f"{len(rows)} images are left of {key}; {least} are needed"
+            mark(table, rows, "too_few", np.full(len(rows), float(len(rows))), detail)
+        elif len(taken) == needed(params)[split]:
+            _mark_all(table, rows, "unselected", f"{len(taken)} identities are enough")
+        else:
+            taken.append(rows)
+    return taken
+
+
 def needed(params: Curate) -> dict[str, float]:
-    """The identities wanted of each split; infinity where it is all."""
-    wanted = {"train": params.train_identities, "test": params.test_identities}
-    return {split: float("inf") if count == "all" else float(count) for split, count in wanted.items()}
+    """The number of identities requested for each split; infinity for "all"."""
+    requested = {"train": params.train_identities, "test": params.test_identities}
+    return {
+        split: float("inf")
+        if count == "all"
+        else float(
+            count,
+        )
+        for split, count in requested.items()
+    }
 
 
-def mark(table: pd.DataFrame, rows: np.ndarray, reason: str, values: np.ndarray, detail: str) -> None:
-    """Give these rows a reason, unless they have one."""
+def mark(
+    table: pd.DataFrame,
+    rows: np.ndarray,
+    reason: str,
+    values: np.ndarray,
+    detail: str,
+) -> None:
+    """Give rows of the table a reason, except those that have one.
+
+    Args:
+        table: With the columns reason, value and detail; it is changed.
+        rows: (n,) positions.
+        reason: One of schema.REASONS.
+        values: (n,), the `value` of each row.
+        detail: The same for all rows.
+    """
     free = np.flatnonzero(table["reason"].iloc[rows] == "")
     if len(free):
         table.loc[rows[free], ["reason", "detail"]] = reason, detail
         table.loc[rows[free], "value"] = values[free]
 
 
-def _give_roles(
-    table: pd.DataFrame, groups: list[np.ndarray], embeddings: Rows, measures: Rows, split: str, params: Curate
+def _mark_all(table: pd.DataFrame, rows: np.ndarray, reason: str, detail: str) -> None:
+    """`mark` for a reason that has no value."""
+    mark(table, rows, reason, np.full(len(rows), np.nan), detail)
+
+
+def _assign_roles(
+    table: pd.DataFrame,
+    groups: list[np.ndarray],
+    embeddings: Rows,
+    measures: Rows,
+    split: str,
+    most: int,
+    params: Curate,
 ) -> None:
-    """The reference and the images of each of these groups of rows; the others are surplus."""
-    most = _limits(params)[split]
-    role, appearance = table["role"].cat.codes.to_numpy(copy=True), table["appearance"].to_numpy(copy=True)
+    """Make one image of each group its reference and others its images; the rest is surplus."""
+    role = table["role"].cat.codes.to_numpy(copy=True)
+    appearance = table["appearance"].to_numpy(copy=True)
     surplus = [np.empty(0, np.int64)]
     for rows in groups:
-        measured = measures[rows]
-        group = {name: np.ascontiguousarray(measured[name]) for name in RANKED}
-        order, appearance[rows] = ranked(group, embeddings[rows], split, params)
-        role[rows[order[0]]], role[rows[order[1:most]]] = _ROLES.index("reference"), _ROLES.index("image")
+        fields = measures[rows]
+        group = {name: np.ascontiguousarray(fields[name]) for name in RANKED}
+        certain = params.min_reference_probability
+        order, appearance[rows] = ranked(group, embeddings[rows], split, certain)
+        role[rows[order[0]]] = _ROLES.index("reference")
+        role[rows[order[1:most]]] = _ROLES.index("image")
         surplus.append(rows[order[most:]])
     table["role"], table["appearance"] = _roles(role), appearance
-    gone = np.concatenate(surplus)
-    mark(table, gone, "surplus", appearance[gone], f"more than {most - 1} images beside the reference")
+    rest = np.concatenate(surplus)
+    detail = f"more than {most - 1} images beside the reference"
+    mark(table, rest, "surplus", appearance[rest], detail)
 
 
 def _roles(codes: np.ndarray) -> "pd.Categorical[str]":
@@ -99,64 +177,88 @@ def _roles(codes: np.ndarray) -> "pd.Categorical[str]":
 
 
 def _limits(params: Curate) -> dict[str, int]:
-    """The most images of an identity of each split, its reference among them."""
+    """The most images of an identity of each split, including its reference."""
     return {"train": params.train_images.max, "test": params.test_images.max + 1}
 
 
 def candidates(group: Columns, embeddings: np.ndarray, params: Curate) -> np.ndarray:
-    """The positions, ascending, of the usable images of an identity that may be taken, be it for training or testing.
+    """Positions, ascending, of the images of an identity that may be taken.
 
-    They are those that would be taken if twice as many were asked for, and a few more that make good references.
+    They are those that would be taken for either split if twice as many were asked for, and a few
+    more that make good references. `embeddings` are (n, D).
     """
-    first = [ranked(group, embeddings, split, params)[0][: _SPARE * most] for split, most in _limits(params).items()]
-    return np.unique(np.concatenate([*first, _as_references(group, params)[:_BEST]]))
+    certain = params.min_reference_probability
+    chosen = [_by_reference_quality(group, certain)[:_BEST]]
+    for split, most in _limits(params).items():
+        order, _ = ranked(group, embeddings, split, certain)
+        chosen.append(order[: _SPARE * most])
+    return np.unique(np.concatenate(chosen))
 
 
 def most_candidates(params: Curate) -> int:
-    """The most that an identity can have."""
+    """The most candidates that an identity can have."""
     return _SPARE * sum(_limits(params).values()) + _BEST
 
 
-def ranked(group: Columns, embeddings: np.ndarray, split: str, params: Curate) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) positions of the images in the order in which they are taken, and (n,) the `appearance` of each.
+def ranked(
+    group: Columns,
+    embeddings: np.ndarray,
+    split: str,
+    min_reference_probability: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank the n images of an identity.
 
-    The reference is first; then come, for training, the images as their lots are drawn, and for testing those that look
-    least like it.
+    The reference is first. Then follow, for training, images in the order of their random keys,
+    and for testing, those that look least like the reference.
+
+    Args:
+        group: Columns of the images.
+        embeddings: (n, D).
+        split: "train" or "test".
+        min_reference_probability: See `is_certain`.
+
+    Returns:
+        (n,) positions in the order in which images are taken, and (n,) the `appearance` of each.
     """
-    at = _as_references(group, params)[0]
-    differs = appearance(group, embeddings, int(at))
-    others = np.delete(np.arange(len(differs)), at)
-    by_lot = np.argsort(group["lot"][others], kind="stable")
-    rank = by_lot if split == "train" else _varied(differs[others], group["yaw"][others])
-    return np.concatenate([[at], others[rank]]), differs
+    reference = _by_reference_quality(group, min_reference_probability)[0]
+    differs = appearance(group, embeddings, int(reference))
+    others = np.delete(np.arange(len(differs)), reference)
+    if split == "train":
+        rank = np.argsort(group["lot"][others], kind="stable")
+    else:
+        rank = _varied(differs[others], group["yaw"][others])
+    return np.concatenate([[reference], others[rank]]), differs
 
 
-def is_certain(probability: np.ndarray, params: Curate) -> np.ndarray:
-    """(n,) whether each shows a face certainly enough for a reference; NaN, where no detector was asked, does."""
-    return np.asarray(~(probability < params.min_reference_probability))
+def is_certain(probability: np.ndarray, least: float) -> np.ndarray:
+    """(n,) whether each image shows a face with at least this probability.
+
+    NaN, where no detector ran, counts as certain.
+    """
+    return np.asarray(~(probability < least))
 
 
-def _as_references(group: Columns, params: Curate) -> np.ndarray:
-    """(n,) positions, the best reference first: the sharpest near-frontal faces that are whole, then the least turned.
+def _by_reference_quality(group: Columns, min_probability: float) -> np.ndarray:
+    """(n,) positions, best reference first: sharp near-frontal complete faces, then least turned.
 
-    Faces that are not certain come after all others.
-
-    A face whose box ends at the image's border may be cut, and its crop is filled up with a reflection.
+    Faces that are not certain come after all others. A face whose box ends at the image's border
+    may be cut, and its crop is padded by reflection.
     """
     turned = np.nan_to_num(np.abs(group["yaw"]))
     x, y, w, h, width, height = (group[name] for name in (*BOX, "width", "height"))
-    good = (turned <= NEAR_FRONTAL) & (np.minimum(x, y) > 0) & (x + w < width) & (y + h < height)
-    uncertain = ~is_certain(group["face_probability"], params)
+    inside = (np.minimum(x, y) > 0) & (x + w < width) & (y + h < height)
+    good = (turned <= NEAR_FRONTAL) & inside
+    uncertain = ~is_certain(group["face_probability"], min_probability)
     return np.lexsort((np.where(good, -group["sharpness"], turned), ~good, uncertain))
 
 
 def appearance(group: Columns, embeddings: np.ndarray, reference: int) -> np.ndarray:
-    """(n,) how different each image of an identity looks from that at position `reference`, 0 to 1.
+    """(n,) how different each image of an identity looks from the reference, 0 to 1.
 
-    The mean of four terms, each 0 for no difference and at most 1: degrees between the heads' yaw over 60; distance of
-    the embeddings (n, D) over 0.6; root mean square difference of the crop's mean red, green and blue over 0.5 of
-    their range; and how many times larger one face box is, logarithmic, four times being 1. Where an angle is not
-    known it is the mean of the other three.
+    The mean of four terms, each clipped to 1: the difference of yaw over 60 degrees; the distance
+    of the embeddings (n, D) over 0.6; the root mean square difference of the crops' mean colours
+    over half of their range; the log ratio of face sizes over log 4. Terms that are NaN, as yaw
+    without landmarks, are left out of the mean.
     """
     yaw = np.asarray(group["yaw"], float)
     colour = np.stack([group[name] for name in COLOUR], axis=1) / 255
@@ -171,7 +273,10 @@ def appearance(group: Columns, embeddings: np.ndarray, reference: int) -> np.nda
 
 
 def _varied(differs: np.ndarray, yaw: np.ndarray) -> np.ndarray:
-    """The most different first, but before all others the most different of each pose: left, frontal and right."""
+    """Most different first, but first of all the most different of each pose.
+
+    The poses are left, frontal and right.
+    """
     pose = np.where(np.abs(yaw) > NEAR_FRONTAL, np.sign(yaw), 0.0)
     by_difference = np.argsort(-differs, kind="stable")
     _, firsts = np.unique(pose[by_difference], return_index=True)

@@ -11,52 +11,70 @@ Order = dict[str, list[str]]  # split -> its identities, in the order in which t
 
 
 def draw(images: pd.DataFrame, params: Curate) -> Order:
-    """The identities of each split in the order in which they are taken: seeded, and the sexes as `params.sex` wants.
+    """Order the identities of each split, by the seed and by `params.sex`.
 
-    The splits are the tree's own where it has both; else identities are drawn for testing, fewer than
-    `test_identities` where the tree has too few for both splits. Raises RefsrError where identities that are listed
-    are not there, or splits that are asked for.
+    The splits are those of the raw set where it has both. Otherwise identities are drawn for
+    testing: `test_identities`, or fewer where the set is too small for both splits.
+
+    Raises:
+        RefsrError: The raw set lacks listed identities, or the splits asked for.
     """
-    first = images.groupby("identity", sort=True, observed=True)[["root", "sex"]].first()
-    _require(first, params)
-    order = [str(first.index[at]) for at in np.random.default_rng(params.seed).permutation(len(first))]
+    columns = images.groupby("identity", sort=True, observed=True)[["root", "sex"]]
+    first = columns.first()
     if params.identities != "all":
-        order = [key for key in order if key in set(params.identities)]
-    order = _by_sex(order, dict(zip(first.index.astype(str), first["sex"], strict=True)), params.sex)
+        _require_identities(first.index, params.identities)
+    has_both = set(SPLITS) <= set(first["root"])
+    if params.splits == "own" and not has_both:
+        raise RefsrError(
+            "curate.splits: own, but the raw set does not have both train/ and test/; "
+            "set it to drawn, or name another set"
+        )
+    order = _ordered(first, params)
     roots = first["root"].to_dict()
-    if params.splits == "own" or (params.splits == "auto" and set(SPLITS) <= set(first["root"])):
+    if params.splits == "own" or (params.splits == "auto" and has_both):
         return {split: [key for key in order if roots[key] == split] for split in SPLITS}
-    tests = _drawn_for_testing(len(order), params)
+    tests = _test_count(len(order), params.train_identities, params.test_identities)
     return {"train": order[tests:], "test": order[:tests]}
 
 
-def _require(first: pd.DataFrame, params: Curate) -> None:
-    missing = sorted(set(params.identities) - set(first.index)) if params.identities != "all" else []
+def _require_identities(present: "pd.Index[str]", listed: tuple[str, ...]) -> None:
+    missing = sorted(set(listed) - set(present))
     if missing:
         raise RefsrError(
-            f"curate.identities: {len(missing)} of them are not in the raw set, {missing[0]} the first; take them out"
-        )
-    if params.splits == "own" and not set(SPLITS) <= set(first["root"]):
-        raise RefsrError(
-            "curate.splits: own, but the raw set has not both of train/ and test/; set it to drawn, or name another set"
+            f"curate.identities: the raw set lacks {len(missing)} of them, "
+            f"first {missing[0]}; remove them from the list"
         )
 
 
-def _by_sex(order: list[str], sexes: dict[str, str], wanted: str) -> list[str]:
-    """The order with one sex only, or women and men in turn, and after them those of whom there are no more pairs."""
-    if wanted in ("f", "m"):
-        return [key for key in order if sexes[key] == wanted]
-    if wanted == "any":
+def _ordered(first: pd.DataFrame, params: Curate) -> list[str]:
+    """The identities in random order, those listed and of the sex asked for."""
+    rng = np.random.default_rng(params.seed)
+    order = [str(first.index[at]) for at in rng.permutation(len(first))]
+    if params.identities != "all":
+        listed = set(params.identities)
+        order = [key for key in order if key in listed]
+    sexes = dict(zip(first.index.astype(str), first["sex"], strict=True))
+    return _by_sex(order, sexes, params.sex)
+
+
+def _by_sex(order: list[str], sexes: dict[str, str], sex: str) -> list[str]:
+    """Identities of one sex only; or all; or, balanced, women and men in turn and then the rest."""
+    if sex in ("f", "m"):
+        return [key for key in order if sexes[key] == sex]
+    if sex == "any":
         return order
-    women, men = ([key for key in order if sexes[key] == sex] for sex in ("f", "m"))
+    women = [key for key in order if sexes[key] == "f"]
+    men = [key for key in order if sexes[key] == "m"]
     paired = [key for pair in zip(women, men, strict=False) for key in pair]
-    return paired + [key for key in order if key not in set(paired)]
+    in_pairs = set(paired)
+    return paired + [key for key in order if key not in in_pairs]
 
 
-def _drawn_for_testing(total: int, params: Curate) -> int:
-    """How many of `total` identities are for testing, where the raw set does not say."""
-    if params.test_identities == "all":
-        raise RefsrError("curate.test_identities: all, but the splits are drawn; name how many are for testing")
-    trained = total if params.train_identities == "all" else params.train_identities
-    share = params.test_identities / (params.test_identities + trained)
-    return min(params.test_identities, max(1, round(share * total)))
+def _test_count(total: int, train: int | str, test: int | str) -> int:
+    """How many of `total` identities are for testing, where the splits are drawn."""
+    if isinstance(test, str):
+        problem = "curate.test_identities: all, but the splits are drawn"
+        raise RefsrError(f"{problem}; set it to the number of identities for testing")
+    trained = total if isinstance(train, str) else train
+    share = test / (test + trained)
+    return min(test, max(1, round(share * total)))

@@ -1,4 +1,4 @@
-"""Process pools: one worker per core, single-threaded, ended with its parent."""
+"""Process pools: one worker per core, each with one thread, that end with their parent."""
 
 import multiprocessing
 import os
@@ -14,11 +14,9 @@ from typing import Any, TypeVar
 import cv2
 import torch
 
-from refsr.curation import crash_journal
+from refsr.curation.crash_journal import Blamed, Journal
 from refsr.errors import RefsrError
-from refsr.io.arrays import map_arrays
 
-DECODED = 2**25  # bytes from which on arrays are mapped by themselves while images are measured: above most images
 _AHEAD = 3  # items each worker may be ahead of the reader
 
 T = TypeVar("T")
@@ -26,46 +24,72 @@ R = TypeVar("R")
 
 
 def in_processes(
-    function: Callable[[T], R], items: Iterable[T], workers: int, journal: crash_journal.Journal
+    function: Callable[[T], R],
+    items: Iterable[T],
+    workers: int,
+    journal: Journal,
 ) -> Iterator[R]:
-    """`function` of each item, in order, worked out in processes of one thread each; one worker is this very process.
+    """Apply `function` to each item, in order.
 
-    Processes are started anew (spawned), since a fork would take over the locks of this one's threads. Raises
-    RefsrError where one of them is killed, and names the image that it decoded then, which is left out from then on.
+    Processes are spawned: a fork would inherit the locks of this process's threads.
+
+    Args:
+        function: Runs in processes of one thread each.
+        items: Its arguments.
+        workers: Processes; 1 is this very process.
+        journal: Notes the image each process decodes.
+
+    Raises:
+        RefsrError: A worker was killed; the message names the images it decoded, which later
+            runs reject.
     """
     if workers == 1:
-        try:
-            with _single_threaded(), journal.kept_here():
-                yield from map(function, items)
-        finally:
-            journal.clear()
+        yield from _in_this_process(function, items, journal)
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(journal,))
     try:
         yield from _ahead(pool, function, items, workers)
     except BrokenProcessPool as error:
-        pool.shutdown(cancel_futures=True)  # the others end, and take back what they noted
-        raise RefsrError(_death(*journal.blame(), journal.seconds)) from error
+        pool.shutdown(cancel_futures=True)  # the other workers end, and remove their notes
+        raise RefsrError(_worker_killed(journal.blame(), journal.seconds)) from error
     finally:
         pool.shutdown(cancel_futures=True)
         journal.clear()
 
 
-def _death(images: list[str], late: bool, seconds: float) -> str:
-    told = f" while it decoded {', '.join(images)}, left out when you run again" if images else ""
-    if late:
-        return (
-            f"a worker process was killed{told}: it took more than {seconds:g} s of processor time; run again: what "
-            "was measured is kept"
-        )
-    return (
-        f"a worker process was killed{told}, most likely for want of memory; run again with fewer cores (taskset) "
-        "or more memory: what was measured is kept"
-    )
+def _in_this_process(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    journal: Journal,
+) -> Iterator[R]:
+    try:
+        with _single_threaded(), journal.kept_here():
+            yield from map(function, items)
+    finally:
+        journal.clear()
 
 
-def _ahead(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def _worker_killed(blamed: Blamed, seconds: float) -> str:
+    """The message for a worker that was killed."""
+    images = ", ".join(blamed.images)
+    where = f" while it decoded {images}, left out when you run again" if images else ""
+    start = f"a worker process was killed{where}"
+    kept = "extracted features are kept"
+    if blamed.late:
+        why = f"it took more than {seconds:g} s of processor time"
+        return f"{start}: {why}; run again: {kept}"
+    way_out = "run again with fewer cores (taskset) or more memory"
+    return f"{start}, most likely for lack of memory; {way_out}: {kept}"
+
+
+def _ahead(
+    pool: ProcessPoolExecutor,
+    function: Callable[[T], R],
+    items: Iterable[T],
+    workers: int,
+) -> Iterator[R]:
+    """Results in order; at most _AHEAD items per worker wait."""
     pending: deque[Future[R]] = deque()
     for item in items:
         pending.append(pool.submit(function, item))
@@ -77,7 +101,7 @@ def _ahead(pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterabl
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Neither torch nor OpenCV may split work among threads, lest sums come in another order."""
+    """Use one thread during the block, so that sums are always in the same order."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     prepare_process()
     try:
@@ -88,16 +112,16 @@ def _single_threaded() -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """One thread, and a heap that keeps what one image leaves for the next, since new pages take longer."""
+    """Keep torch and OpenCV to one thread."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    map_arrays(DECODED)
 
 
-def _start_worker(journal: crash_journal.Journal) -> None:
+def _start_worker(journal: Journal) -> None:
     prepare_process()
     journal.open()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told as well, and ends its workers
+    # The parent receives SIGINT as well, and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -1,10 +1,10 @@
-"""A curated set as the later stages read it: the manifest, THE table, and HR pixels in uint8 shards.
+"""Read a curated set: the manifest, and HR pixels in uint8 shards.
 
 curated/
-  manifest.parquet   a row per image kept; columns in refsr.dataset.schema
+  manifest.parquet   a row per image; columns in refsr.dataset.schema
   rejects.parquet    a row per image left out, with the reason and the measured value
   hr-00000.npy ...   (N, H, H, 3) uint8 RGB, memory-mapped; or JPEGs, see refsr.dataset.pixel_shards
-  summary.json       counts, and precision and recall where the planted truth is known
+  summary.json       counts; precision and recall where the planted defects are known
 """
 
 from functools import cached_property
@@ -17,6 +17,7 @@ from refsr.dataset.pixel_shards import Shard
 from refsr.errors import RefsrError
 from refsr.io import own_files
 
+_AGAIN = "run the stage `curate` again"
 _NEEDED = {
     "identity": pd.api.types.is_string_dtype,
     "split": pd.api.types.is_string_dtype,
@@ -27,24 +28,34 @@ _NEEDED = {
 
 
 class Curated:
-    """A curated folder opened for reading. `table` has the manifest's columns and one row per image."""
+    """A curated folder opened for reading.
+
+    Attributes:
+        folder: Its path.
+        table: The manifest, a row per image.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._sizes: dict[int, int] = {}  # of the shards looked at so far
+        self._sizes: dict[int, int] = {}  # of the shards read so far
         if not (folder / "manifest.parquet").is_file():
-            raise RefsrError(f"{folder}: no curated set here (manifest.parquet is missing); run the stage `curate`")
+            what = "no curated set here (manifest.parquet is missing)"
+            raise RefsrError(f"{folder}: {what}; run the stage `curate`")
         self.table = own_files.read_table(folder / "manifest.parquet", _NEEDED, "curate")
 
     @cached_property
     def _shards(self) -> dict[int, Shard]:
         paths = sorted(self.folder.glob("hr-*.npy"))
         if not paths:
-            raise RefsrError(f"{self.folder}: no pixels here (hr-*.npy is missing); run the stage `curate`")
+            raise RefsrError(
+                f"{self.folder}: no pixels here (hr-*.npy is missing); run the stage `curate`",
+            )
         try:
             return {int(path.stem.removeprefix("hr-")): Shard(path) for path in paths}
         except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
-            raise RefsrError(f"{self.folder}: pixels are damaged ({error}); run the stage `curate` again") from error
+            raise RefsrError(
+                f"{self.folder}: pixels are damaged ({error}); run the stage `curate` again",
+            ) from error
 
     @cached_property
     def hr_size(self) -> int:
@@ -53,7 +64,7 @@ class Curated:
 
     @property
     def is_lossy(self) -> bool:
-        """Whether pixels went through a JPEG after they were measured."""
+        """Whether pixels are stored as JPEGs, so that they differ from those measured."""
         return next(iter(self._shards.values())).is_jpeg
 
     @cached_property
@@ -62,9 +73,10 @@ class Curated:
         return self.table["shard"].to_numpy(), self.table["index"].to_numpy()
 
     def pixels(self, rows: np.ndarray) -> np.ndarray:
-        """The images of these positions in `table`, gathered at once: (N, H, H, 3) uint8 RGB.
+        """The images of these rows of `table`: (N, H, H, 3) uint8 RGB.
 
-        Raises RefsrError where the manifest names pixels that are not there, or of another size.
+        Raises:
+            RefsrError: Pixels that the manifest lists are missing, or of another size.
         """
         shard, index = (places[rows] for places in self._places)
         out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
@@ -74,19 +86,19 @@ class Curated:
         return out
 
     def _shard(self, number: int, index: np.ndarray) -> Shard:
-        """A shard that holds these places."""
+        """The shard of this number, which must hold images at `index`."""
         path = self.folder / f"hr-{number:05d}.npy"
         shard = self._shards.get(number)
         if shard is None:
             raise RefsrError(f"{path}: missing; run the stage `curate` again")
         if index.min() < 0 or index.max() >= len(shard):
-            raise RefsrError(f"{path}: fewer images than the manifest names; run the stage `curate` again")
+            raise RefsrError(f"{path}: fewer images than the manifest names; {_AGAIN}")
         if number not in self._sizes:
             self._sizes[number] = shard.size()
         if self._sizes[number] != self.hr_size or self.hr_size == 0:
-            raise RefsrError(f"{path}: its images are not square or of another size; run the stage `curate` again")
+            raise RefsrError(f"{path}: its images are not square or of another size; {_AGAIN}")
         return shard
 
     def split(self, name: str) -> np.ndarray:
-        """Positions in `table` of the rows of one split, "train" or "test"."""
+        """The rows of `table` of one split, "train" or "test"."""
         return np.flatnonzero((self.table["split"] == name).to_numpy())

@@ -1,8 +1,8 @@
-"""HR pixels on disk, so many images to a shard: memory-mapped as they are, or as JPEGs (benchmarks/shards.py).
+"""HR pixels on disk, some images per shard: raw and memory-mapped, or as JPEGs (benchmarks/shards.py).
 
 raw   hr-00000.npy   (N, H, H, 3) uint8 RGB
-jpeg  hr-00000.jpgs  the JPEGs one after another, quality 95 without chroma subsampling
-      hr-00000.npy   (N + 1,) int64, where each begins in it, and the end of the last
+jpeg  hr-00000.jpgs  JPEGs one after another, quality 95 without chroma subsampling
+      hr-00000.npy   (N + 1,) int64: where each begins in it, and the end of the last
 """
 
 import tokenize
@@ -31,11 +31,22 @@ def place(count: int, per_shard: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_shards(
-    folder: Path, images: Iterator[np.ndarray], count: int, size: int, per_shard: int, kind: str = "raw"
+    folder: Path,
+    images: Iterator[np.ndarray],
+    count: int,
+    size: int,
+    per_shard: int,
+    kind: str = "raw",
 ) -> None:
-    """Write `count` images (size, size, 3) uint8 into `folder`, `per_shard` to a file; the last file holds the rest.
+    """Write images into the shards of a folder.
 
-    `kind` is raw or jpeg.
+    Args:
+        folder: Where the shards go.
+        images: (size, size, 3) uint8 RGB each.
+        count: How many there are.
+        size: Their side, in pixels.
+        per_shard: Images per shard; the last one has the rest.
+        kind: raw or jpeg.
     """
     write = _write_jpegs if kind == "jpeg" else _write_raw
     for number, start in enumerate(range(0, count, per_shard)):
@@ -43,15 +54,18 @@ def write_shards(
 
 
 def _write_raw(path: Path, images: Iterator[np.ndarray], count: int, size: int) -> None:
-    # Written, not mapped: what is written to a map stays in memory until the shard is full.
+    # Written, not mapped: pages of a map stay in memory until the shard is full.
     with path.open("wb") as file:
-        write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)})
+        write_array_header_1_0(
+            file,
+            {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)},
+        )
         for _ in range(count):
             file.write(np.ascontiguousarray(next(images)).data)
 
 
 def _write_jpegs(path: Path, images: Iterator[np.ndarray], count: int, size: int) -> None:
-    del size  # each JPEG tells it
+    del size  # each JPEG has its own
     offsets = np.zeros(count + 1, np.int64)
     with path.with_suffix(".jpgs").open("wb") as file:
         for row in range(count):
@@ -62,20 +76,38 @@ def _write_jpegs(path: Path, images: Iterator[np.ndarray], count: int, size: int
 
 @cache
 def _decoders() -> ThreadPoolExecutor:
-    """Threads to decode JPEGs: OpenCV lets others run meanwhile, and a GPU trains faster than one thread decodes."""
+    """Threads that decode JPEGs: OpenCV releases the lock, and a GPU is faster than one thread."""
     return ThreadPoolExecutor(thread_name_prefix="jpeg")
 
 
 def _open_array(path: Path) -> np.ndarray:
     """An .npy file, mapped. Raises OSError or ValueError."""
     try:
-        return open_memmap(path, mode="r")  # np.load would take an archive, too
+        return open_memmap(path, mode="r")  # np.load would accept an archive as well
     except tokenize.TokenError as error:  # of a damaged header
         raise ValueError(f"{path}: {error}") from error
 
 
+def _are_images(array: np.ndarray) -> bool:
+    """Whether an array of 2 axes or more is (N, H, W, 3) uint8, none of them 0."""
+    return array.shape[3:] == (3,) and array.dtype == np.uint8 and 0 not in array.shape
+
+
+def _open_jpegs(path: Path, offsets: np.ndarray) -> np.ndarray:
+    """The bytes of all JPEGs of a shard, mapped. Raises ValueError where offsets do not fit."""
+    if offsets.dtype != np.int64 or len(offsets) < 2:
+        raise ValueError(f"{path}: no list of where JPEGs begin")
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+        raise ValueError(f"{path}: no list of where JPEGs begin")
+    place = path.with_suffix(".jpgs")
+    jpegs = np.memmap(place, np.uint8, mode="r")
+    if offsets[-1] != len(jpegs):
+        raise ValueError(f"{place}: {len(jpegs)} bytes, not {offsets[-1]}")
+    return jpegs
+
+
 class Shard:
-    """A shard opened for reading: `len`, and pixels by index."""
+    """A shard opened for reading: its length, and pixels by index."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError or ValueError where it is missing or damaged."""
@@ -83,13 +115,8 @@ class Shard:
         self._array = _open_array(path)
         self.is_jpeg: bool = self._array.ndim == 1
         if self.is_jpeg:
-            offsets = self._array
-            if offsets.dtype != np.int64 or len(offsets) < 2 or offsets[0] != 0 or (np.diff(offsets) < 0).any():
-                raise ValueError(f"{path}: no list of where JPEGs begin")
-            self._jpegs = np.memmap(path.with_suffix(".jpgs"), np.uint8, mode="r")
-            if self._array[-1] != len(self._jpegs):
-                raise ValueError(f"{self.path.with_suffix('.jpgs')}: {len(self._jpegs)} bytes, not {self._array[-1]}")
-        elif self._array.shape[3:] != (3,) or self._array.dtype != np.uint8 or 0 in self._array.shape:
+            self._jpegs = _open_jpegs(path, self._array)
+        elif not _are_images(self._array):
             raise ValueError(f"{path}: {self._array.dtype} {self._array.shape} are no images")
 
     def __len__(self) -> int:
@@ -101,7 +128,7 @@ class Shard:
         return int(height) if height == width else 0
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
-        """The images of these places, (N, H, H, 3) uint8 RGB. Raises RefsrError where one does not decode."""
+        """Images by index, (N, H, H, 3) uint8 RGB. Raises RefsrError where one is damaged."""
         if not self.is_jpeg:
             return np.asarray(self._array[index])
         images = list(_decoders().map(self._decoded, index))
@@ -118,5 +145,6 @@ class Shard:
                 raise MemoryError("OpenCV: not enough memory to decode an image") from error
             image = None
         if image is None:
-            raise RefsrError(f"{self.path.with_suffix('.jpgs')}: image {at} is damaged; run the stage `curate` again")
+            path = self.path.with_suffix(".jpgs")
+            raise RefsrError(f"{path}: image {at} is damaged; run the stage `curate` again")
         return np.asarray(image)

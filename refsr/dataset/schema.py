@@ -1,4 +1,4 @@
-"""THE table: the columns of a curated set, and of what was left out of it."""
+"""Columns of the manifest of a curated set and of its rejects; reasons of rejects."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,11 +7,27 @@ import pandas as pd
 
 
 class Column(NamedTuple):
-    """A column's type, as pandas names it, and what stands in it."""
+    """A column's type, as pandas names it, and its meaning."""
 
     dtype: str
     meaning: str
 
+
+_POINTS = (
+    "eye on the left",
+    "eye on the right",
+    "nose tip",
+    "mouth left",
+    "mouth right",
+)
+_LANDMARKS = {
+    f"p{number}{axis}": Column(
+        "float32",
+        f"{point}, {axis}, source pixels; NaN where the raw set has no landmarks",
+    )
+    for number, point in enumerate(_POINTS, 1)
+    for axis in "xy"
+}
 
 MANIFEST: dict[str, Column] = {
     "identity": Column("str", "name of its folder: VGGFace2's class, nXXXXXX, or the person's name"),
@@ -26,34 +42,43 @@ MANIFEST: dict[str, Column] = {
     "h": Column("float32", "height of the face box"),
     "width": Column("int32", "width of the source image, pixels"),
     "height": Column("int32", "height of the source image, pixels"),
-    **{
-        f"p{i}{axis}": Column("float32", f"{part}, {axis}, source pixels; NaN where the raw set has no landmarks")
-        for i, part in enumerate(("eye on the left", "eye on the right", "nose tip", "mouth left", "mouth right"), 1)
-        for axis in "xy"
-    },
-    "yaw": Column("float32", "turn of the head from the landmarks, degrees, 0 is frontal; NaN without landmarks"),
-    "sharpness": Column("float32", "how much of the HR image another blur takes away, 0 to 1; see quality.sharpness"),
-    "dhash": Column("uint64", "difference hash of the HR image; see quality.difference_hash"),
+    **_LANDMARKS,
+    "yaw": Column(
+        "float32",
+        "turn of the head from the landmarks, degrees, 0 is frontal; NaN without landmarks",
+    ),
+    "sharpness": Column(
+        "float32",
+        "share of the HR image's variation that a blur removes, 0 to 1; see image_stats.sharpness",
+    ),
+    "dhash": Column("uint64", "difference hash of the HR image; see image_stats.difference_hash"),
     "sha256": Column("str", "of the source file's bytes, hexadecimal"),
-    "sex": Column("str", "m, f or ? where the raw set does not tell"),
-    "identity_distance": Column("float32", "face embedding to the centre of its identity; see identity.distances"),
-    "appearance": Column("float32", "how different from its reference it looks, 0 to 1; see selection.appearance"),
+    "sex": Column("str", "m, f, or ? where the raw set does not say"),
+    "identity_distance": Column(
+        "float32",
+        "face embedding to the centre of its identity; see outliers.distances",
+    ),
+    "appearance": Column(
+        "float32",
+        "how different it looks from its reference, 0 to 1; see selection.appearance",
+    ),
 }
 
-OPTIONAL: dict[str, Column] = {  # columns a user may add after those of MANIFEST
-    "skin_tone": Column("str", "skin tone as the metadata name it; the evaluation has a slice of it"),
+# Columns a user may add after those of MANIFEST.
+OPTIONAL: dict[str, Column] = {
+    "skin_tone": Column("str", "skin tone, from metadata; the evaluation reports it as a slice"),
 }
 
 REJECTS: dict[str, Column] = {
     "source": Column("str", "the raw file, relative to the raw folder"),
-    "identity": Column("str", "the folder it stands in"),
+    "identity": Column("str", "its folder"),
     "reason": Column("str", "one of REASONS"),
-    "value": Column("float64", "what was measured; NaN where there is nothing to measure"),
-    "detail": Column("str", "in words: limits, or the image it is a copy of"),
+    "value": Column("float64", "the value measured; NaN where there is none"),
+    "detail": Column("str", "the limit in words, or the image it is a copy of"),
 }
 
 REASONS: dict[str, str] = {
-    "unsafe_name": "a member of an archive whose name leads out of it, or a name that is not printable UTF-8",
+    "unsafe_name": "the name leads out of the archive, or is not printable UTF-8",
     "no_plain_file": "a link in an archive or one that leads nowhere, a device or the like",
     "duplicate_name": "an earlier member of the archive has this name",
     "oversized_file": "the file has more bytes than are read",
@@ -83,7 +108,7 @@ REASONS: dict[str, str] = {
 
 
 class Value(NamedTuple):
-    """What the `value` of a reject is: its name, its unit, and the parameter of `curate` that is its threshold."""
+    """The `value` of a reject: its name, its unit, and the parameter of `curate` that limits it."""
 
     name: str
     unit: str = ""
@@ -91,7 +116,8 @@ class Value(NamedTuple):
 
 
 NO_VALUE = Value("")
-VALUES: dict[str, Value] = {  # by reason; a reason that measures nothing is absent
+# By reason; reasons without a value are absent.
+VALUES: dict[str, Value] = {
     "oversized_file": Value("size", "bytes"),
     "zero_byte": Value("size", "bytes"),
     "truncated": Value("size", "bytes"),
@@ -114,11 +140,12 @@ VALUES: dict[str, Value] = {  # by reason; a reason that measures nothing is abs
 
 
 def columns_of(present: Iterable[str]) -> dict[str, Column]:
-    """The columns that a manifest with the columns `present` must have: MANIFEST, and those of OPTIONAL it has."""
-    given = set(present)
-    return MANIFEST | {name: column for name, column in OPTIONAL.items() if name in given}
+    """The columns required of a manifest: MANIFEST, and those of OPTIONAL that are present."""
+    names = set(present)
+    return MANIFEST | {name: column for name, column in OPTIONAL.items() if name in names}
 
 
 def conform(table: pd.DataFrame, columns: dict[str, Column]) -> pd.DataFrame:
-    """These columns of `table` in order and with their types; KeyError where one is missing."""
-    return table[list(columns)].astype({key: column.dtype for key, column in columns.items()}).reset_index(drop=True)
+    """These columns of a table, in order and with their types. Raises KeyError for missing ones."""
+    dtypes = {key: column.dtype for key, column in columns.items()}
+    return table[list(columns)].astype(dtypes).reset_index(drop=True)

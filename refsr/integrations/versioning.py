@@ -91,7 +91,7 @@ def fetch_data(source: "Fetch", target: Path) -> Fetched:
         ) from error
 
 
-def _fetch(source: Fetch, target: Path) -> Fetched:
+def _fetch(source: "Fetch", target: Path) -> Fetched:
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(

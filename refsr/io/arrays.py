@@ -1,6 +1,5 @@
-"""Arrays of which only some rows are in memory at a time, so that a set of any size can be judged."""
+"""Arrays of which only some rows are in memory at a time, so that sets of any size fit."""
 
-import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,12 +7,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-BLOCK = 512  # of some products of a block as many rows again are made, one for each of 512 groups
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # in glibc's malloc.h
+BLOCK = 512  # rows; some products of a block are as large again for each of 512 groups
 
 
 class Rows(Protocol):
-    """What gives rows when it is asked for them: an array, a file, or a choice of either's rows."""
+    """Returns rows by a slice or by their numbers: an array, a file, or some rows of either."""
 
     def __len__(self) -> int: ...
 
@@ -21,32 +19,37 @@ class Rows(Protocol):
 
 
 class OnDisk:
-    """The array of an .npy file, its rows by a slice or by their numbers.
+    """The array of an .npy file; rows are read by a slice or by their numbers.
 
-    They are read: of a file that is mapped, the pages around each row would be resident as well.
+    They are read, not mapped: of a mapped file the pages around each row would be resident too.
     """
 
     def __init__(self, path: Path) -> None:
         array = np.load(path, mmap_mode="r")
-        self._path, self._offset, self._length = path, array.offset, len(array)
+        self._path = path
+        self._offset, self._length = array.offset, len(array)
         self._row = np.empty(array.shape[1:], array.dtype)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        rows = np.arange(*rows.indices(len(self))) if isinstance(rows, slice) else np.asarray(rows, np.int64)
-        first = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # of rows one after another, which are read at once
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        rows = np.asarray(rows, np.int64)
+        # Consecutive rows are read at once.
+        first = np.flatnonzero(np.diff(rows, prepend=-2) != 1)
         starts = self._offset + rows[first] * self._row.nbytes
         sizes = np.diff(first, append=len(rows)) * self._row.nbytes
+        spans = zip(sizes.tolist(), starts.tolist(), strict=True)
         with self._path.open("rb", buffering=0) as file:
-            spans = zip(sizes.tolist(), starts.tolist(), strict=True)
-            data = bytearray().join(os.pread(file.fileno(), size, start) for size, start in spans)
+            handle = file.fileno()
+            data = bytearray().join(os.pread(handle, size, start) for size, start in spans)
         return np.ndarray((len(rows), *self._row.shape), self._row.dtype, data)
 
 
 class Chosen:
-    """Some rows of others."""
+    """Some rows of another `Rows`, renumbered from 0."""
 
     def __init__(self, rows: Rows, chosen: np.ndarray) -> None:
         self._rows, self._chosen = rows, chosen
@@ -58,30 +61,14 @@ class Chosen:
         return np.asarray(self._rows[self._chosen[rows]])
 
 
-def give_back() -> None:
-    """Have freed memory returned to the system that lies between what is in use; glibc does that only when asked."""
-    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-        trim(0)
-
-
-def map_arrays(smallest: int) -> None:
-    """Have arrays of so many bytes or more mapped by themselves, whose memory goes back as they are freed; glibc only.
-
-    What is as long as the set then leaves no gaps. What comes and goes all the time is slower, as each page is new.
-    """
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(_M_MMAP_THRESHOLD, smallest)
-        mallopt(_M_TRIM_THRESHOLD, 2 * smallest)  # what may lie free at the end of the heap; as glibc itself has it
-        mallopt(_M_ARENA_MAX, 1)  # one heap for all threads, lest each keep one
-
-
 def blocks(total: int) -> Iterator[slice]:
-    """Slices that cover so many rows, a block after the other."""
-    return (slice(start, min(start + BLOCK, total)) for start in range(0, total, BLOCK))
+    """Slices of at most BLOCK rows that together cover `total` rows."""
+    for start in range(0, total, BLOCK):
+        yield slice(start, min(start + BLOCK, total))
 
 
 def in_blocks(arrays: Iterable[np.ndarray], rows: int = BLOCK) -> Iterator[np.ndarray]:
-    """The rows of all arrays in arrays of so many rows each, the last of fewer."""
+    """The rows of all arrays, in arrays of `rows` rows each; the last may have fewer."""
     waiting: list[np.ndarray] = []
     for array in arrays:
         waiting.append(array)
@@ -91,4 +78,5 @@ def in_blocks(arrays: Iterable[np.ndarray], rows: int = BLOCK) -> Iterator[np.nd
         full = len(whole) - len(whole) % rows
         yield from np.split(whole[:full], full // rows)
         waiting = [whole[full:]]
-    yield from [np.concatenate(waiting)] if sum(map(len, waiting)) else []
+    if sum(map(len, waiting)):
+        yield np.concatenate(waiting)

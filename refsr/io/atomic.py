@@ -1,6 +1,7 @@
-"""Files and folders that appear whole or not at all.
+"""Write files and folders atomically.
 
-What is being written stands beside its place, `NAME.partial`; the old and the new then change names in one call.
+New content is written beside its place, to `NAME.partial`; then both names are exchanged in one
+call.
 """
 
 import ctypes
@@ -18,11 +19,11 @@ from refsr.io.paths import NAME_BYTES
 _EXCHANGE = 2  # RENAME_EXCHANGE of linux/fs.h
 _AT_CWD = -100  # AT_FDCWD of linux/fcntl.h
 _HALF_WRITTEN = re.compile(r"\.[0-9a-f]{8}\.partial$")  # see `write_file`
-_EACH = 1000  # files; more are flushed by one sync of the disks, which is quicker
+_EACH = 1000  # files; more are flushed by one sync of the disks, which is faster
 
 
 def sibling(path: Path, suffix: str) -> Path:
-    """`NAME` + `suffix` beside `path`; where that name is too long, a short one that stands for it."""
+    """`NAME` + `suffix` beside `path`; a hash instead of NAME where the name would be too long."""
     name = path.name + suffix
     if len(os.fsencode(name)) > NAME_BYTES:
         digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
@@ -31,7 +32,7 @@ def sibling(path: Path, suffix: str) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, a link or a whole folder; nothing where there is none."""
+    """Delete a file, a link or a folder with its content; a missing one is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -39,18 +40,25 @@ def remove(path: Path) -> None:
 
 
 def copy(source: Path, to: Path, without: Sequence[str] = ()) -> None:
-    """Copy a file, or a folder but for these names directly in it."""
+    """Copy a file, or a folder except for the names `without` directly in it."""
     if source.is_dir():
-        shutil.copytree(source, to, ignore=lambda folder, _: without if Path(folder) == source else ())
+        ignored = {source: without}
+        shutil.copytree(source, to, ignore=lambda folder, _: ignored.get(Path(folder), ()))
     else:
         shutil.copyfile(source, to)
 
 
 def replace(new: Path, place: Path, aside: Path) -> None:
-    """Put `new`, a file or folder on the same disk, in the place of what stands at `place`, which is deleted.
+    """Replace the file or folder at `place` by `new`, and delete the old one.
 
-    At every moment either the old or the new stands there, as far as the file system can do it. Elsewhere the old one
-    stands at `aside` for a moment: `restore` mends what a kill leaves. The bytes of `new` are flushed by the caller.
+    At every moment either the old or the new one is at `place`, where the file system can exchange
+    names. Where it cannot, the old one is at `aside` for a moment, and `restore` repairs the state
+    after a kill.
+
+    Args:
+        new: A file or folder on the same disk; the caller has flushed its bytes.
+        place: Where it goes.
+        aside: A free path beside it.
     """
     if not os.path.lexists(place):
         new.rename(place)
@@ -65,7 +73,7 @@ def replace(new: Path, place: Path, aside: Path) -> None:
 
 
 def restore(place: Path, aside: Path, new: Path) -> None:
-    """Mend a replacement that was killed half way: the old one stands at `aside`, the new one at `new` or `place`."""
+    """Complete or undo a `replace` that was killed while the old one was at `aside`."""
     if not os.path.lexists(aside):
         return
     if os.path.lexists(place):
@@ -77,10 +85,12 @@ def restore(place: Path, aside: Path, new: Path) -> None:
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` write a file beside `path`, then rename it there; a link at `path` stays and its target is replaced.
+    """Call `write` with a path beside `path`, then rename that file to `path`.
+
+    A link at `path` stays; its target is replaced.
 
     Raises:
-        OSError: The file cannot be written; what stood at `path` stands there still.
+        OSError: The file cannot be written; the old one is unchanged.
     """
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
     if place.is_dir():
@@ -96,14 +106,14 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Delete what `write_file` was writing in a folder when its process was killed; the folder has no other writer."""
+    """Delete unfinished files of `write_file` from a folder that nobody writes to."""
     for path in folder.rglob("*.partial"):
         if _HALF_WRITTEN.search(path.name):
             remove(path)
 
 
 def flush(path: Path) -> None:
-    """Have the bytes of a file, or of all files of a folder, on the disk before anything is renamed."""
+    """Flush a file, or all files of a folder, to the disk."""
     if not path.is_dir():
         _fsync(path)
         return
@@ -119,7 +129,7 @@ def flush(path: Path) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where the file system can do that."""
+    """Flush the names in a folder to the disk, where the file system can do that."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -142,4 +152,5 @@ def _exchange(one: Path, other: Path) -> bool:
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     if rename is None:
         return False
-    return bool(rename(_AT_CWD, os.fsencode(one), _AT_CWD, os.fsencode(other), _EXCHANGE) == 0)
+    names = os.fsencode(one), os.fsencode(other)
+    return bool(rename(_AT_CWD, names[0], _AT_CWD, names[1], _EXCHANGE) == 0)

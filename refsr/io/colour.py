@@ -1,4 +1,4 @@
-"""Colours by an ICC profile -> sRGB, for every image that is read."""
+"""Convert images with an ICC profile to sRGB."""
 
 import io
 from functools import lru_cache
@@ -6,21 +6,22 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-MAX_PROFILE = 8 * 2**20  # bytes; those of presses have two million
-_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # by the colours of a profile
+MAX_PROFILE = 8 * 2**20  # bytes; profiles of presses have two million
+_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # by the colour space of a profile
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """An image of mode RGB, L or CMYK in sRGB, mode RGB.
+    """Convert an image of mode RGB, L or CMYK to sRGB, mode RGB.
 
-    None where the profile is broken, unknown, or not one of such colours: then it counts for nothing.
+    Returns None where the profile is damaged, unknown, or of another colour space; the caller then
+    ignores it.
     """
     if len(profile) > MAX_PROFILE:
         return None
     try:
         transform = _transform(profile, image.mode)
         return None if transform is None else ImageCms.applyTransform(image, transform)
-    except Exception:  # whatever the library says of broken content
+    except Exception:  # the library raises many types for damaged profiles
         return None
 
 

@@ -1,7 +1,7 @@
-"""JPEG in: one decoder says what a file holds, and every warning of it counts as damage.
+"""Decode JPEGs; every warning of the decoder counts as damage.
 
-The decoder is libjpeg-turbo, by way of simplejpeg. Its pixels are those of cv2.imdecode, which uses
-the same library but drops the warnings: a file cut in the middle comes out half grey there.
+The decoder is libjpeg-turbo, through simplejpeg. Its pixels equal those of cv2.imdecode, which uses
+the same library but drops the warnings: it returns a half grey image for a file that is cut.
 """
 
 import numpy as np
@@ -12,16 +12,14 @@ from refsr.io.limits import MAX_PIXELS
 MAX_SCANS = 100  # a progressive JPEG has about ten
 MAX_SCANNED = 500_000_000  # pixels times scans; some 10 ns each
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
-_APP0, _APP2 = (
-    0xE0,
-    0xE2,
-)  # markers: of the first kind of metadata, and of those that hold a profile
-_ICC = b"ICC_PROFILE\0"  # title of a segment with a part of a profile
+_APP0 = 0xE0  # lowest marker of metadata
+_APP2 = 0xE2  # marker of segments with profiles
+_ICC = b"ICC_PROFILE\0"  # header of a segment with a part of a profile
 _INKS = ("CMYK", "YCCK")
 
 
 class JpegError(ValueError):
-    """A JPEG that is damaged; the text says how."""
+    """A damaged JPEG; the message says how."""
 
 
 class JpegCostError(ValueError):
@@ -33,12 +31,13 @@ class JpegCostError(ValueError):
 
 
 def size(data: bytes) -> tuple[int, int]:
-    """(width, height) as the decoder itself reads them from the header; nothing is decoded.
+    """(width, height) as the decoder reads them from the header; no pixel is decoded.
 
-    Raises JpegError where the header is damaged or the file has no end marker.
+    Raises:
+        JpegError: The header is damaged, or the file has no end marker.
     """
-    # Within a scan 0xFF is always followed by 0x00 or a restart marker, so an end marker after the
-    # start of the last scan is the end of the image.
+    # In a scan 0xFF is always followed by 0x00 or a restart marker: an end marker after the start
+    # of the last scan is the end of the image.
     if data.rfind(_END) <= data.rfind(_SCAN):
         raise JpegError(f"{len(data)} bytes and no end of image")
     try:
@@ -49,7 +48,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def check_cost(data: bytes, pixels: int) -> None:
-    """Raises JpegCostError where decoding would take long: every scan goes over all pixels once."""
+    """Raises JpegCostError where decoding would take long: each scan visits all pixels."""
     scans = data.count(_SCAN)
     if scans > MAX_SCANS or (scans * pixels > MAX_SCANNED and scans > 1):
         limit = min(MAX_SCANS, max(1, MAX_SCANNED // pixels))
@@ -57,11 +56,17 @@ def check_cost(data: bytes, pixels: int) -> None:
 
 
 def decode(data: bytes, reduction: int = 1) -> np.ndarray:
-    """(H, W, 3) uint8 sRGB, EXIF ignored; sides divided by `reduction` (1, 2, 4 or 8), rounded up.
+    """Decode a JPEG to (H, W, 3) uint8 sRGB, EXIF ignored. Call `size` and `check_cost` before.
 
-    The reduction happens in the JPEG's own cosine domain, which is quick and antialiased. Colours are
-    converted by the ICC profile where there is one that can be read. Call `size` and `check_cost`
-    before. Raises JpegError where the decoder so much as warns, or for more than MAX_PIXELS.
+    Colours are converted by a readable ICC profile. The reduction happens in the JPEG's own cosine
+    domain, which is fast and antialiased.
+
+    Args:
+        data: The file.
+        reduction: 1, 2, 4 or 8, by which the sides are divided, rounded up.
+
+    Raises:
+        JpegError: The decoder warns, or the image has more than MAX_PIXELS.
     """
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
@@ -78,7 +83,7 @@ def decode(data: bytes, reduction: int = 1) -> np.ndarray:
 
 
 def _pixels(data: bytes, least: tuple[int, int], space: str) -> np.ndarray:
-    """(H, W, C) uint8; `least` is (height, width) and one of the sizes that the decoder offers."""
+    """(H, W, C) uint8; `least` is (height, width), one of the decoder's reduced sizes."""
     pixels: np.ndarray = simplejpeg.decode_jpeg(
         data, colorspace=space, min_height=least[0], min_width=least[1], min_factor=1, strict=True
     )
@@ -91,7 +96,8 @@ def _in_srgb(data: bytes, least: tuple[int, int], space: str, profile: bytes) ->
     from refsr.io.colour import to_srgb
 
     if space in _INKS:
-        image = Image.fromarray(255 - _pixels(data, least, "CMYK"), "CMYK")  # stored is what is left white
+        # Files store the inverse of the inks.
+        image = Image.fromarray(255 - _pixels(data, least, "CMYK"), "CMYK")
     elif space == "Gray":
         image = Image.fromarray(_pixels(data, least, "GRAY")[..., 0])
     else:
@@ -101,9 +107,9 @@ def _in_srgb(data: bytes, least: tuple[int, int], space: str, profile: bytes) ->
 
 
 def icc_profile(data: bytes) -> bytes:
-    """The ICC profile of a JPEG, put together from its segments; empty where none is whole.
+    """The ICC profile of a JPEG, joined from its segments; empty where none is complete.
 
-    It stands, as all writers have it, before the tables and the frame: no further is it looked for.
+    All writers put it before the tables and the frame, so that the search ends there.
     """
     parts: dict[int, bytes] = {}
     at, count, room = 2, 0, len(data) - 18

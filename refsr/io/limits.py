@@ -1,4 +1,4 @@
-"""How much one image may take, whoever decodes it."""
+"""Limits of decoding one image."""
 
-MAX_PIXELS = 64_000_000  # of an image; OpenCV and Pillow refuse more by themselves
-SECONDS = 30.0  # of processor time for one image, so that a busy machine changes nothing
+MAX_PIXELS = 64_000_000  # OpenCV and Pillow refuse larger images themselves
+SECONDS = 30.0  # processor time per image, which does not depend on the machine's load

@@ -1,6 +1,6 @@
-"""Who is writing an output: the file `NAME.partial-key` beside it, locked while its writer lives.
+"""Lock an output: the file `NAME.partial-key` beside it is locked while its writer lives.
 
-It also vouches for `NAME.partial`: without it, a folder of that name is the user's.
+The file also shows that refsr wrote `NAME.partial`; without it a folder of that name is the user's.
 """
 
 import fcntl
@@ -15,31 +15,31 @@ from refsr.errors import RefsrError
 
 
 class Lock:
-    """The lock of one key file, held from `take` to `release` or to the death of the process."""
+    """The lock of one key file, held from `take` to `release` or the end of the process."""
 
     def __init__(self, key: Path) -> None:
         self.key = key
         self._handle = -1
 
     def take(self, what: str) -> dict[str, Any]:
-        """Lock the key file, made if it is missing; returns what its last holder wrote there.
+        """Lock the key file, which is created if missing; returns what its last holder wrote.
 
         Args:
             what: What is locked, for the message.
 
         Raises:
-            RefsrError: Another process holds it, named with its host; or the file is not ours.
+            RefsrError: Another process holds the lock, or the file is not ours.
         """
         while True:
             handle = os.open(self.key, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                holder = read_key(self.key) or {}
                 os.close(handle)
-                who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} ({holder.get('stage', '?')})"
-                raise RefsrError(f"{what}: {who} writes it now; wait for its end, or name another folder") from error
-            except OSError:  # a volume without locks: go on as without
+                way_out = "wait until it ends, or name another folder"
+                message = f"{what}: {_holder(self.key)} is writing it; {way_out}"
+                raise RefsrError(message) from error
+            except OSError:  # a volume without locks: continue without one
                 pass
             if _same(handle, self.key):  # else its holder has just deleted it
                 self._handle = handle
@@ -52,15 +52,20 @@ class Lock:
         return known or {}
 
     def write(self, stage: str, fingerprint: str) -> None:
-        """Say in the key file who holds it, and for which work."""
-        facts = {"refsr": "scratch", "stage": stage, "fingerprint": fingerprint}
-        facts |= {"pid": str(os.getpid()), "host": socket.gethostname()}
+        """Write into the key file who holds it, and for which work."""
+        facts = {
+            "refsr": "scratch",
+            "stage": stage,
+            "fingerprint": fingerprint,
+            "pid": str(os.getpid()),
+            "host": socket.gethostname(),
+        }
         data = json.dumps(facts).encode()
         os.pwrite(self._handle, data, 0)
         os.ftruncate(self._handle, len(data))
 
     def release(self, *, keep: bool) -> None:
-        """Let go; the key file stays with `keep`, where it vouches for unfinished work."""
+        """Release the lock; with `keep` the key file stays, beside unfinished work."""
         if self._handle < 0:
             return
         if not keep:
@@ -70,7 +75,7 @@ class Lock:
 
 
 def read_key(key: Path) -> dict[str, Any] | None:
-    """What a key file says; None where it is missing, or not ours."""
+    """The content of a key file; None where it is missing, or not ours."""
     try:
         text = key.read_text(encoding="utf-8")
         if re.fullmatch(r"[0-9a-f]{64}", text):  # as version 0.1 wrote it
@@ -78,7 +83,15 @@ def read_key(key: Path) -> dict[str, Any] | None:
         document = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None
-    return document if isinstance(document, dict) and document.get("refsr") == "scratch" else None
+    ours = isinstance(document, dict) and document.get("refsr") == "scratch"
+    return document if ours else None
+
+
+def _holder(key: Path) -> str:
+    """The process that holds a lock, in words."""
+    facts = read_key(key) or {}
+    pid, host, stage = (facts.get(name, "?") for name in ("pid", "host", "stage"))
+    return f"process {pid} on {host} ({stage})"
 
 
 def _same(handle: int, path: Path) -> bool:

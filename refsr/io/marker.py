@@ -1,8 +1,8 @@
-"""The file that says which stage wrote a folder: `.refsr.json` in it.
+"""The marker file `.refsr.json`, which says which stage wrote a folder.
 
-It holds the stage, how many files the stage left in each folder, and a checksum of each, so the same output has the
-same marker. A folder without one, or with more files than it tells, holds something of the user's. A file that no
-longer has its checksum is damaged, or was changed by hand.
+It holds the stage, the number of files in each folder, and a checksum of each file: equal outputs
+have equal markers. A folder without a marker, or with more files than it lists, holds files of the
+user. A file whose checksum differs is damaged, or was changed by hand.
 """
 
 import json
@@ -15,30 +15,38 @@ from refsr.errors import RefsrError
 from refsr.io import own_files
 
 MARKER = ".refsr.json"
-# Names in an output that a killed run goes on from: kept until it is in place, never part of it.
+# Names in an output from which a killed run resumes; removed once the output is in place.
 RESUME_POINTS = ("state.pt", "work.finished")
 
 
 def is_marker(name: str) -> bool:
-    """Whether a file in a folder, archive or bucket is a marker, by its name."""
+    """Whether the name of a file in a folder, archive or bucket is that of a marker."""
     return name == MARKER or name.endswith(f"/{MARKER}")
 
 
 def write(folder: Path, stage: str) -> None:
     """Mark a finished folder as written by `stage`."""
-    (folder / MARKER).unlink(missing_ok=True)
-    document = {"written_by": "refsr", "stage": stage, "files": dict(_counts(folder))}
-    document["checksums"] = {name: own_files.checksum(folder / name) for name in sorted(_names(folder))}
-    (folder / MARKER).write_text(json.dumps(own_files.seal(document), sort_keys=True) + "\n", encoding="utf-8")
+    path = folder / MARKER
+    path.unlink(missing_ok=True)
+    names = sorted(_names(folder))
+    document = {
+        "written_by": "refsr",
+        "stage": stage,
+        "files": dict(_counts(folder)),
+        "checksums": {name: own_files.checksum(folder / name) for name in names},
+    }
+    text = json.dumps(own_files.seal(document), sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def require_whole(path: Path) -> None:
-    """Check that a file of an output, or all files of an output folder, are as their stage left them.
+    """Check that a file of an output, or all files of an output folder, have their checksums.
 
-    What has no marker, or one without checksums, is not checked; nor is a file that is gone.
+    Nothing is checked without a marker, or with one without checksums; missing files are not
+    checked either.
 
     Raises:
-        RefsrError: A file differs; the text names it and the stage to run again.
+        RefsrError: A file differs; the message names it and the stage to run again.
     """
     folder = path if (path / MARKER).is_file() else path.parent
     document = read(folder) or {}
@@ -48,38 +56,47 @@ def require_whole(path: Path) -> None:
     names = checksums if folder == path else [path.name]
     for name in names:
         file = folder / name
-        if name in checksums and os.path.lexists(file) and not own_files.is_whole(file, checksums[name]):
-            raise own_files.damaged(file, document["stage"], f"its checksum is not the one in {MARKER}")
+        if name not in checksums or not os.path.lexists(file):
+            continue
+        if not own_files.is_whole(file, checksums[name]):
+            reason = f"its checksum is not the one in {MARKER}"
+            raise own_files.damaged(file, document["stage"], reason)
 
 
 def require_own(path: Path, stage: str) -> None:
-    """Check that `stage` may replace what stands at `path`: nothing, something empty, or its own output.
+    """Check that `path` is missing, empty, or an output of `stage`, which may replace it.
 
     Raises:
-        RefsrError: It is anything else; the text says what, and the way out.
+        RefsrError: It is anything else; the message says what, and what to do.
     """
-    way_out = "remove it yourself if it may go, or name another folder"
-    if path.is_dir():
-        with os.scandir(path) as entries:
-            if next(entries, None) is None:
-                return
-    elif not path.exists() or (path.is_file() and path.stat().st_size == 0):
+    way_out = "delete it yourself if it is not needed, or name another folder"
+    if _is_empty(path):
         return
-    else:
-        raise RefsrError(f"{path}: a file stands there, and `{stage}` writes a folder; {way_out}")
+    if not path.is_dir():
+        raise RefsrError(f"{path}: is a file, and `{stage}` writes a folder; {way_out}")
     document = read(path)
     if document is None:
-        raise RefsrError(f"{path}: exists, and no run of `{stage}` marked it as its own ({MARKER}); {way_out}")
+        raise RefsrError(
+            f"{path}: exists, and has no marker ({MARKER}) of a run of `{stage}`; {way_out}",
+        )
     if document["stage"] != stage:
         raise RefsrError(f"{path}: written by `{document['stage']}`, not by `{stage}`; {way_out}")
     for name, count in _counts(path):
         if count > document["files"].get(name, 0):
-            inside = path / name
-            raise RefsrError(f"{inside}: holds files that `{stage}` did not write; move them, or name another folder")
+            what = f"holds files that `{stage}` did not write"
+            raise RefsrError(f"{path / name}: {what}; move them, or name another folder")
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether `path` is an empty folder or file, or does not exist."""
+    if path.is_dir():
+        with os.scandir(path) as entries:
+            return next(entries, None) is None
+    return not path.exists() or (path.is_file() and path.stat().st_size == 0)
 
 
 def is_own(path: Path, stage: str) -> bool:
-    """Whether `stage` may replace what stands at `path`; see `require_own`."""
+    """Whether `stage` may replace what is at `path`; see `require_own`."""
     try:
         require_own(path, stage)
     except RefsrError:
@@ -88,7 +105,7 @@ def is_own(path: Path, stage: str) -> bool:
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What the marker of a folder says; None where there is none of ours."""
+    """The content of a folder's marker; None where there is no valid one."""
     try:
         document = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -97,22 +114,24 @@ def read(folder: Path) -> dict[str, Any] | None:
         return None
     if "checksums" in document and not own_files.is_sealed(document):
         return None
-    sound = isinstance(document.get("stage"), str) and isinstance(document.get("files"), dict)
-    return document if sound else None
+    has_stage = isinstance(document.get("stage"), str)
+    has_files = isinstance(document.get("files"), dict)
+    return document if has_stage and has_files else None
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """The files that a stage left, relative to `folder`; not the links, the marker and the resume points."""
+    """Files relative to `folder`, except links, the marker and resume points."""
     for root, folders, files in os.walk(folder):
         if Path(root) == folder:
             folders[:] = [each for each in folders if each not in RESUME_POINTS]
             files = [each for each in files if each not in (MARKER, *RESUME_POINTS)]
-        paths = [Path(root) / each for each in files]
-        yield from (str(path.relative_to(folder)) for path in paths if path.is_file() and not path.is_symlink())
+        for path in (Path(root) / each for each in files):
+            if path.is_file() and not path.is_symlink():
+                yield str(path.relative_to(folder))
 
 
 def _counts(folder: Path) -> Iterator[tuple[str, int]]:
-    """(folder relative to `folder`, files in it) of each folder with files; marker and resume points do not count."""
+    """(relative folder, number of files in it), except the marker and resume points."""
     for root, folders, files in os.walk(folder):
         name = os.path.relpath(root, folder)
         if name == ".":

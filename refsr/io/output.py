@@ -1,4 +1,4 @@
-"""An output of a stage: what it may replace, where it is written meanwhile, and how it gets to its place."""
+"""Outputs of a stage: check what they replace, write them beside it, and put them in place."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -20,12 +20,18 @@ from refsr.io.paths import (
 )
 
 SCRATCH, KEY, ASIDE = ".partial", ".partial-key", ".partial-old"
+_SEPARATE = "name a separate folder"
 
 
 class Output:
-    """One output folder, from its check to the moment it stands in its place.
+    """One output folder, from its check to the moment it is in place. Methods raise RefsrError.
 
-    `place` is the path with a link followed, `partial` where the stage writes. Methods raise RefsrError.
+    Attributes:
+        stage: The stage that writes it.
+        name: Stage, option and path, for messages.
+        place: The path, with a link followed.
+        partial: Where the stage writes.
+        aside: Where the old output is for a moment; see atomic.replace.
     """
 
     def __init__(self, stage: str, option: str, path: Path) -> None:
@@ -33,9 +39,10 @@ class Output:
         self.name = f"{stage}: output {option} {path}"
         with _named(self.name):
             require_short_names(Path(path_text(str(path))))
-            self.place = path if path.name not in ("", "..") and not path.is_symlink() else real(path)
+            is_plain = path.name not in ("", "..") and not path.is_symlink()
+            self.place = path if is_plain else real(path)
             if not self.place.name:
-                raise RefsrError("is or holds every folder there is; name a folder of its own")
+                raise RefsrError("is the root folder; name a separate folder")
         self.partial = atomic.sibling(self.place, SCRATCH)
         self.aside = atomic.sibling(self.place, ASIDE)
         self._fingerprint = ""
@@ -43,18 +50,20 @@ class Output:
 
     @property
     def paths(self) -> list[Path]:
-        """All that this output writes to."""
+        """All paths that this output writes to."""
         return [self.place, self.partial, self.aside, self._lock.key]
 
     def check(self) -> None:
-        """Refuse, without a change, what this stage may not replace."""
+        """Check that this stage may write and replace the output; nothing is changed."""
         with _named(self.name):
             require_folder(self.place.parent)
             marker.require_own(self.place, self.stage)
             known = read_key(self._lock.key) is not None
             for path in (self.partial, self.aside):
                 if os.path.lexists(path) and not known:
-                    raise RefsrError(f"{path}: not a file of refsr; move it, or name another output")
+                    raise RefsrError(
+                        f"{path}: not a file of refsr; move it, or name another output",
+                    )
             require_writable_tree(self.place)
             require_writable_tree(self.partial)
             if os.path.lexists(self._lock.key):
@@ -62,9 +71,10 @@ class Output:
 
     @contextmanager
     def open(self, fingerprint: str) -> Iterator[None]:
-        """Hold the output; `partial` is empty, or what a killed run of the same `fingerprint` left.
+        """Lock the output during the block.
 
-        An empty fingerprint keeps nothing of a killed run.
+        `partial` is missing, or holds what a killed run of the same `fingerprint` left. With an
+        empty fingerprint nothing of a killed run is kept.
         """
         with _named(self.name):
             self.place.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +82,7 @@ class Output:
             try:
                 self._restore()
                 self._resume(fingerprint, str(known.get("fingerprint", "")))
-                marker.require_own(self.place, self.stage)  # another run may just have put it there
+                marker.require_own(self.place, self.stage)  # another run may have written it
                 self._lock.write(self.stage, fingerprint)
                 self._fingerprint = fingerprint
             except BaseException:
@@ -84,32 +94,33 @@ class Output:
             self._lock.release(keep=os.path.lexists(self.partial) or self._is_unclean())
 
     def put_in_place(self, written: Path) -> None:
-        """Mark `written` as this stage's and put it in the place of the output before it; no resume point stays."""
+        """Mark `written` as this stage's, replace the old output, and remove resume points."""
         with _named(self.name):
-            if written != self.partial:  # on another disk, from which nothing can be renamed to here
+            if written != self.partial:  # on another disk: it cannot be renamed
                 atomic.remove(self.partial)
                 atomic.copy(written, self.partial, RESUME_POINTS)
             if self.partial.is_dir():
                 marker.write(self.partial, self.stage)
             atomic.flush(self.partial)
             marker.require_own(self.place, self.stage)
-            # From here on `partial` may be the old output: it is resumed only if it is still this very folder.
-            self._lock.write(self.stage, self._fingerprint and _vouched(self._fingerprint, self.partial))
+            # From here on `partial` may be the old output: it is resumed only if it is this folder.
+            bound = self._fingerprint and _bound(self._fingerprint, self.partial)
+            self._lock.write(self.stage, bound)
             atomic.replace(self.partial, self.place, self.aside)
             for name in RESUME_POINTS:
                 atomic.remove(self.place / name)
 
     def _resume(self, fingerprint: str, known: str) -> None:
-        """Have at `partial` what a killed run of this fingerprint left, or nothing."""
+        """Keep at `partial` what a killed run of this fingerprint left; remove anything else."""
         ours = bool(fingerprint and known)
-        if ours and self._is_unclean() and known == _vouched(fingerprint, self.place):  # in place, but unclean
+        if ours and self._is_unclean() and known == _bound(fingerprint, self.place):
             atomic.remove(self.partial)
             self.place.rename(self.partial)
-        elif not (ours and known in (fingerprint, _vouched(fingerprint, self.partial))):
+        elif not (ours and known in (fingerprint, _bound(fingerprint, self.partial))):
             atomic.remove(self.partial)
 
     def _is_unclean(self) -> bool:
-        """Whether the output is in place with what a killed run goes on from still in it."""
+        """Whether the output is in place, but resume points are still in it."""
         return any(os.path.lexists(self.place / name) for name in RESUME_POINTS)
 
     def _restore(self) -> None:
@@ -118,14 +129,14 @@ class Output:
         atomic.restore(self.place, self.aside, self.partial)
 
 
-def _vouched(fingerprint: str, path: Path) -> str:
-    """The fingerprint, bound to what stands at a path now; another folder there does not match."""
+def _bound(fingerprint: str, path: Path) -> str:
+    """The fingerprint, bound to the folder now at a path; that of another folder differs."""
     return f"{fingerprint}@{path.stat().st_ino}" if path.exists() else ""
 
 
 @contextmanager
 def held(outputs: Mapping[str, Output], fingerprints: Mapping[str, str]) -> Iterator[None]:
-    """Hold several outputs at once."""
+    """Lock several outputs during the block."""
     with ExitStack() as stack:
         for key in sorted(outputs):
             stack.enter_context(outputs[key].open(fingerprints[key]))
@@ -133,7 +144,7 @@ def held(outputs: Mapping[str, Output], fingerprints: Mapping[str, str]) -> Iter
 
 
 def recover(path: Path) -> None:
-    """Bring back a finished folder that a kill left aside in the midst of its replacement."""
+    """Restore a finished folder that a killed replacement left aside."""
     place = Path(os.path.realpath(path))
     aside, key = atomic.sibling(place, ASIDE), atomic.sibling(place, KEY)
     if os.path.lexists(place) or not os.path.lexists(aside) or read_key(key) is None:
@@ -148,48 +159,56 @@ def recover(path: Path) -> None:
 
 
 def check_apart(outputs: Mapping[str, Output], inputs: Mapping[str, Path]) -> None:
-    """Refuse outputs that overlap an input or another output, and such as hold the present folder or a home.
+    """Check that outputs overlap no input, no other output, and not the current or home folder.
 
-    They overlap if they are the same, or one lies in the other.
+    Two paths overlap if they are equal, or one is inside the other.
 
     Args:
         outputs: By the option that names each, as `--curated`.
-        inputs: Likewise; local paths only. What does not exist yet is compared by its name.
+        inputs: Likewise; local paths only. Paths that do not exist are compared by name.
 
     Raises:
         RefsrError: Two of them overlap, after all links are followed.
     """
-    homes = {"the present folder": Path.cwd(), "the home folder": Path.home()}
     seen: dict[str, Output] = {}
     for option, output in outputs.items():
-        for what, home in homes.items():
-            if _holds(output.place, home):
-                raise RefsrError(f"{output.name}: is or holds {what}; name a folder of its own")
+        _check_homes(output)
         for other, path in inputs.items():
-            if _overlap(output.place, path):
-                raise RefsrError(f"{output.name}: overlaps the input {other} {path}; name a folder apart from it")
-            if any(_overlap(scratch, path) for scratch in output.paths[1:]):
-                raise RefsrError(
-                    f"{output.name}: its scratch {output.partial.name} overlaps {other} {path}; name another"
-                )
+            _check_input(output, other, path)
         for other, before in seen.items():
             if any(_overlap(one, two) for one in output.paths for two in before.paths):
-                raise RefsrError(
-                    f"{output.name}: overlaps the output {other} {before.place}; name a folder apart from it"
-                )
+                what = f"overlaps the output {other} {before.place}"
+                raise RefsrError(f"{output.name}: {what}; {_SEPARATE}")
         seen[option] = output
 
 
+def _check_homes(output: Output) -> None:
+    homes = {"the current folder": Path.cwd(), "the home folder": Path.home()}
+    for what, home in homes.items():
+        if _holds(output.place, home):
+            raise RefsrError(f"{output.name}: is or holds {what}; {_SEPARATE}")
+
+
+def _check_input(output: Output, option: str, path: Path) -> None:
+    if _overlap(output.place, path):
+        what = f"overlaps the input {option} {path}"
+        raise RefsrError(f"{output.name}: {what}; {_SEPARATE}")
+    if any(_overlap(scratch, path) for scratch in output.paths[1:]):
+        what = f"its scratch {output.partial.name} overlaps {option} {path}"
+        raise RefsrError(f"{output.name}: {what}; {_SEPARATE}")
+
+
 def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], bool]) -> None:
-    """Refuse an output file that is one of `inputs`, by a link too, a folder, or a file that refsr did not write.
+    """Check that an output file may be written.
 
     Args:
         path: The file to write.
-        inputs: What is read, by the option that names it.
-        is_own: Says of an existing file whether refsr wrote it.
+        inputs: The paths that are read, by the option that names each.
+        is_own: Whether refsr wrote an existing file.
 
     Raises:
-        RefsrError: See above.
+        RefsrError: It is one of the inputs, also through a link; a folder; or a file that refsr
+            did not write.
     """
     require_short_names(Path(path_text(str(path))))
     place = real(path)
@@ -201,7 +220,10 @@ def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], 
             raise RefsrError(f"{path}: is the input {option} {other}; name another output")
     with file_errors_as_messages():
         if place.exists() and place.stat().st_size and not (place.is_file() and is_own(place)):
-            raise RefsrError(f"{path}: exists, and refsr did not write it; remove it yourself, or name another file")
+            raise RefsrError(
+                f"{path}: exists, and refsr did not write it; "
+                "delete it yourself if it is not needed, or name another file"
+            )
         require_writable(place.parent)
 
 
@@ -210,7 +232,7 @@ def _overlap(one: Path, other: Path) -> bool:
 
 
 def _holds(folder: Path, path: Path) -> bool:
-    """Whether `path` is `folder` or lies in it, by name after all links, and by what the disk says they are."""
+    """Whether `path` is `folder` or inside it, by name after all links, and by inode."""
     outer, inner = real(folder), real(path)
     if outer == inner or outer in inner.parents:
         return True
@@ -229,7 +251,7 @@ def _holds(folder: Path, path: Path) -> bool:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Errors of the block, with the output's name before them."""
+    """Prefix errors of the block with the output's name."""
     try:
         with file_errors_as_messages():
             yield

@@ -1,6 +1,6 @@
-"""Files that one stage leaves for another: a damaged one is one message with the stage to run again.
+"""Read files that another stage wrote; a damaged one is one message with the stage to run again.
 
-A checksum is [bytes, CRC-32]. It finds damage, not forgery.
+A checksum is [bytes, CRC-32]. It detects damage, not forgery.
 """
 
 import json
@@ -16,7 +16,7 @@ from refsr.errors import RefsrError
 from refsr.io.exhausted import lacks_memory_for
 
 _PIECE = 2**20  # bytes read at a time
-_SHOWN = 200  # characters of a reason
+_SHOWN = 200  # characters of a reason in a message
 _SEAL = "crc32"  # the key of a document's own checksum
 
 Checksum = list[int]
@@ -24,36 +24,36 @@ Columns = Mapping[str, Callable[[Any], bool]]
 
 
 def damaged(path: Path, stage: str, why: str) -> RefsrError:
-    """The error for a file that `stage`, a command, has to write again."""
+    """The error for a file that must be written again by `stage`, a command."""
     reason = next(iter(why.splitlines()), "")[:_SHOWN]
     return RefsrError(f"{path}: missing or damaged ({reason}); run the stage `{stage}` again")
 
 
 @contextmanager
 def reading(path: Path, stage: str) -> Iterator[None]:
-    """Raise RefsrError, naming file and stage, for whatever a reader raises in the block."""
+    """Raise RefsrError, naming file and stage, for any error of a reader in the block."""
     try:
         yield
     except RefsrError:
         raise
-    except Exception as error:  # readers raise what they like for a damaged file
+    except Exception as error:  # readers raise many types for a damaged file
         if path.is_file() and lacks_memory_for(error, path):
             raise
         raise damaged(path, stage, str(error) or type(error).__name__) from error
 
 
 def read_text(path: Path, stage: str) -> str:
-    """The text of a UTF-8 file that `stage` wrote. Raises RefsrError where it is missing or damaged."""
+    """The text of a UTF-8 file of `stage`. Raises RefsrError where it is missing or damaged."""
     with reading(path, stage):
         return path.read_text(encoding="utf-8")
 
 
 def read_json(path: Path, stage: str) -> dict[str, Any]:
-    """The JSON object in a file that `stage` wrote. Raises RefsrError where there is none."""
+    """The JSON object in a file of `stage`. Raises RefsrError where it is missing or damaged."""
     with reading(path, stage):
         document = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(document, dict):
-            raise TypeError("no JSON object in it")
+            raise TypeError("not a JSON object")
         return document
 
 
@@ -63,15 +63,16 @@ def seal(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_sealed(document: Mapping[str, Any]) -> bool:
-    """Whether a document is as it was when it was sealed; one without a seal is not."""
-    return bool(document.get(_SEAL) == _code({key: value for key, value in document.items() if key != _SEAL}))
+    """Whether a document has the checksum with which it was sealed."""
+    content = {key: value for key, value in document.items() if key != _SEAL}
+    return bool(document.get(_SEAL) == _code(content))
 
 
 def read_sealed(path: Path, stage: str) -> dict[str, Any]:
-    """As `read_json`, of a sealed document. Raises RefsrError also where the seal does not fit."""
+    """`read_json` of a sealed document. Raises RefsrError also where its checksum differs."""
     document = read_json(path, stage)
     if not is_sealed(document):
-        raise damaged(path, stage, "it does not fit its own checksum")
+        raise damaged(path, stage, "it does not match its own checksum")
     return document
 
 
@@ -84,11 +85,11 @@ def read_table(path: Path, needed: Columns, stage: str) -> pd.DataFrame:
 
     Args:
         path: The file.
-        needed: Columns it must have, and what their types must be.
+        needed: Required columns, each with a check of its type.
         stage: The command that writes it.
 
     Raises:
-        RefsrError: It is missing, damaged or another table.
+        RefsrError: It is missing or damaged, or lacks a column.
     """
     with reading(path, stage):
         table = pd.read_parquet(path)
@@ -99,7 +100,7 @@ def read_table(path: Path, needed: Columns, stage: str) -> pd.DataFrame:
 
 
 def checksum(path: Path) -> Checksum:
-    """The checksum of a file. Raises OSError where it is no readable file."""
+    """The checksum of a file. Raises OSError where it cannot be read."""
     size, code = 0, 0
     with path.open("rb", buffering=0) as file:
         while data := file.read(_PIECE):
@@ -108,10 +109,12 @@ def checksum(path: Path) -> Checksum:
 
 
 def is_whole(path: Path, known: object) -> bool:
-    """Whether a file has this checksum; one of another length is not read. Raises PermissionError."""
+    """Whether a file has this checksum; one of another size is not read. Raises PermissionError."""
+    if not isinstance(known, list):
+        return False
     try:
-        return [path.stat().st_size] == list(known)[:1] and checksum(path) == known  # type: ignore[call-overload]
+        return [path.stat().st_size] == known[:1] and checksum(path) == known
     except PermissionError:
         raise
-    except (OSError, TypeError):
+    except OSError:
         return False

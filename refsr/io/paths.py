@@ -1,6 +1,7 @@
-"""Paths as a user gives them, and errors of the file system as one message.
+"""Paths that a user gives, and errors of the file system as one message.
 
-`~` is refused, with the path it stands for: DVC, Kubeflow and a quoted argument take it as the name of a folder.
+`~` is refused, with the path it stands for in the message: DVC, Kubeflow and a quoted argument take
+it for the name of a folder.
 """
 
 import errno
@@ -16,10 +17,10 @@ NAME_BYTES = 255  # the longest name of a file on Linux
 _WAYS_OUT = {
     errno.EACCES: "change its permissions, or name another path",
     errno.EPERM: "change its permissions, or name another path",
-    errno.EROFS: "name a path on a disk that can be written",
-    errno.ENOTDIR: "a file stands where a folder is needed; move it, or name another path",
-    errno.EISDIR: "a folder stands where a file is needed; name another path",
-    errno.EEXIST: "something of this name exists; move it, or name another path",
+    errno.EROFS: "name a path on a writable disk",
+    errno.ENOTDIR: "a file is where a folder is needed; move it, or name another path",
+    errno.EISDIR: "a folder is where a file is needed; name another path",
+    errno.EEXIST: "this name exists; move it, or name another path",
     errno.ENAMETOOLONG: "name a shorter path",
     errno.ELOOP: "its links lead in a circle; name another path",
     errno.ENOENT: "no such file or folder; name another path",
@@ -29,15 +30,17 @@ _WAYS_OUT = {
 
 
 def checked_path(text: str) -> str:
-    """`text` itself. Raises ValueError where it cannot be a path or URI, or begins with `~`."""
+    """Returns `text`. Raises ValueError where it is no valid path or URI, or begins with `~`."""
     if not text:
         raise ValueError("is empty; name a file or folder")
     if len(text) > MAX_PATH:
         raise ValueError(f"has {len(text)} characters; a path has at most {MAX_PATH}")
     if "\0" in text:
-        raise ValueError("holds a NUL character, which no path can")
+        raise ValueError("contains a NUL character; name another path")
     if text.partition("/")[0] == "~" or _expanded(text) != text:
-        raise ValueError(f"`~` is not expanded; write {_expanded(text)} (or ./{text} for a folder of that name)")
+        raise ValueError(
+            f"`~` is not expanded; write {_expanded(text)} (or ./{text} for a folder of that name)",
+        )
     return text
 
 
@@ -46,18 +49,19 @@ def _expanded(text: str) -> str:
         return text
     try:
         return str(Path(text).expanduser())
-    except RuntimeError:  # a user that is not known here: then it is a name like any other
+    except RuntimeError:  # an unknown user: then it is a plain name
         return text
 
 
 def path_text(text: str) -> str:
-    """A path or URI as an option gives it, unchanged.
+    """The path or URI that an option gives, unchanged.
 
     Raises:
-        RefsrError: It is `-`, or against the rule of `checked_path`.
+        RefsrError: It is `-`, or refused by `checked_path`.
     """
     if text == "-":
-        raise RefsrError("'-': no path; refsr reads and writes files only. Write ./- for a file of this name")
+        way_out = "name a file, or write ./- for a file of this name"
+        raise RefsrError(f"'-': standard input and output are not supported; {way_out}")
     try:
         return checked_path(text.strip() and text)
     except ValueError as error:
@@ -77,13 +81,13 @@ def explain(error: OSError) -> str:
     """An error of the file system in one line: path, reason, way out."""
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
     reason = error.strerror or str(error)
-    way_out = _WAYS_OUT.get(error.errno or 0, "see the path and the disk it lies on")
+    way_out = _WAYS_OUT.get(error.errno or 0, "check the path and its disk")
     return f"{where + ': ' if where else ''}{reason}; {way_out}"
 
 
 @contextmanager
 def file_errors_as_messages(what: str = "") -> Iterator[None]:
-    """Raise RefsrError, after `what`, for an OSError that names a file or has a known way out."""
+    """Raise RefsrError, prefixed by `what`, for an OSError with a file name or a known way out."""
     try:
         yield
     except OSError as error:
@@ -93,14 +97,16 @@ def file_errors_as_messages(what: str = "") -> Iterator[None]:
 
 
 def require_short_names(path: Path) -> None:
-    """Raises RefsrError where a name in `path` is longer than a disk takes."""
+    """Raises RefsrError where a name in `path` is too long for a disk."""
     for name in path.parts:
         if len(os.fsencode(name)) > NAME_BYTES:
-            raise RefsrError(f"{path}: {name[:20]}... is longer than {NAME_BYTES} bytes; name a shorter path")
+            raise RefsrError(
+                f"{path}: {name[:20]}... is longer than {NAME_BYTES} bytes; name a shorter path",
+            )
 
 
 def require_folder(path: Path) -> None:
-    """Raises RefsrError where `path`, or a parent of it, exists and is no folder, or a name in it is too long."""
+    """Raises RefsrError where `path` or a parent of it is no folder, or has too long a name."""
     require_short_names(path)
     for place in (*reversed(path.parents), path):
         with file_errors_as_messages():
@@ -109,7 +115,7 @@ def require_folder(path: Path) -> None:
 
 
 def require_writable(path: Path) -> None:
-    """Check that something can be written at `path`: into that folder, or into the nearest folder above that exists.
+    """Check that files can be written at `path`, or in the nearest existing folder above it.
 
     Nothing is changed.
 
@@ -118,11 +124,14 @@ def require_writable(path: Path) -> None:
     """
     place = next(each for each in (path, *path.absolute().parents) if each.exists())
     effective = os.access in os.supports_effective_ids
-    if not os.access(place, os.W_OK | (os.X_OK if place.is_dir() else 0), effective_ids=effective):
-        raise RefsrError(f"{place}: may not be written to; change its permissions, or name another path")
+    mode = os.W_OK | (os.X_OK if place.is_dir() else 0)
+    if not os.access(place, mode, effective_ids=effective):
+        raise RefsrError(
+            f"{place}: may not be written to; change its permissions, or name another path",
+        )
     if not place.is_dir():
         return
-    try:  # a file without a name, which permissions alone do not vouch for
+    try:  # a file without a name, since permissions alone do not suffice
         os.close(os.open(place, os.O_TMPFILE | os.O_WRONLY))
     except OSError as error:
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.ENOSPC):
@@ -130,17 +139,17 @@ def require_writable(path: Path) -> None:
 
 
 def require_writable_tree(path: Path) -> None:
-    """Like `require_writable`, and for every folder in `path`, which is to be replaced as a whole."""
+    """`require_writable` for the parent of `path` and every folder in it."""
     require_writable(path.parent)
     for folder, _, _ in os.walk(path):
         require_writable(Path(folder))
 
 
 def real(path: Path) -> Path:
-    """Where a path leads after all links; the last parts of it need not exist.
+    """The path after all links; its last parts need not exist.
 
     Raises:
-        RefsrError: Its links lead in a circle, or it cannot be a path at all.
+        RefsrError: Its links lead in a circle, or it is no valid path.
     """
     try:
         place = Path(os.path.realpath(path))

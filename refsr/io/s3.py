@@ -1,6 +1,7 @@
-"""S3 objects read by ranges through boto3: every request is timed out and tried again, and every refusal explained.
+"""Read S3 objects by ranges through boto3; requests have timeouts and retries.
 
-The configuration is boto3's own: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE and its files.
+The configuration is boto3's own: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_PROFILE and its files.
 """
 
 import itertools
@@ -8,7 +9,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import boto3
@@ -27,28 +28,35 @@ from botocore.exceptions import (
 from refsr.errors import RefsrError
 
 SCHEME = "s3://"
-ATTEMPTS = 7  # of a request before its fault is told
-PATIENCE = 120.0  # seconds a server that answered before is waited for, whatever the attempts
+ATTEMPTS = 7  # of a request, before its error is raised
+PATIENCE = 120.0  # least seconds of attempts at a server that answered before
 TIMEOUT = 30.0  # seconds a server may be silent
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts; doubled each time
+_KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
+_NO_OBJECT = "there is no such object; look for it with `aws s3 ls`"
 _HINTS = {
-    "NoSuchBucket": "there is no such bucket; name another, or set AWS_ENDPOINT_URL to the server that has it",
-    "NoSuchKey": "there is no such object; look for it with `aws s3 ls`",
-    "404": "there is no such object; look for it with `aws s3 ls`",
-    "403": "the server denies access; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) to keys that "
-    "may read it",
-    "416": "it is shorter than it was when it was listed; run again",
+    "NoSuchBucket": "there is no such bucket; name another, or set AWS_ENDPOINT_URL to its server",
+    "NoSuchKey": _NO_OBJECT,
+    "404": _NO_OBJECT,
+    "403": f"the server denies access; {_KEYS} to keys that may read it",
+    "416": "it is shorter than when it was listed; run again",
 }
 
-_PASSING = (HTTPClientError, IncompleteReadError, ClientError, EndpointConnectionError, ConnectTimeoutError)
-ERRORS = (BotoCoreError, ClientError, ValueError)  # that a client raises
-ANSWERED = "REFSR_S3_ANSWERED"  # a variable, so that worker processes started later know it too
+_TRANSIENT = (
+    HTTPClientError,
+    IncompleteReadError,
+    ClientError,
+    EndpointConnectionError,
+    ConnectTimeoutError,
+)
+ERRORS = (BotoCoreError, ClientError, ValueError)  # raised by a client
+ANSWERED = "REFSR_S3_ANSWERED"  # an environment variable, which worker processes inherit
 
 T = TypeVar("T")
 
 
 class Object(NamedTuple):
-    """An object of a bucket: its key relative to what was listed, its size in bytes, and its ETag."""
+    """An object of a bucket: its key relative to the listed prefix, its size in bytes, its ETag."""
 
     key: str
     size: int
@@ -56,32 +64,38 @@ class Object(NamedTuple):
 
 
 def head(uri: str) -> Object:
-    """Size and ETag of an object. Raises RefsrError where there is none or it may not be read."""
+    """Size and ETag of an object. Raises RefsrError where it is missing or cannot be read."""
     bucket, key = _split(uri)
     facts = _request(uri, lambda client: client.head_object(Bucket=bucket, Key=key))
     return Object("", int(facts["ContentLength"]), str(facts["ETag"]))
 
 
 def listing(uri: str) -> Iterator[Object]:
-    """All objects under a prefix, `uri` ending in a slash, in the order of their keys."""
+    """All objects under a prefix, sorted by key; `uri` ends in a slash."""
     bucket, prefix = _split(uri)
-    token: dict[str, str] = {}
+    where = {"Bucket": bucket, "Prefix": prefix}
     while True:
-        page = _request(uri, lambda client: client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token))  # noqa: B023
-        for found in page.get("Contents", []):
-            yield Object(found["Key"].removeprefix(prefix), int(found["Size"]), str(found["ETag"]))
+        page = _request(uri, partial(_list, where))
+        for entry in page.get("Contents", []):
+            key = entry["Key"].removeprefix(prefix)
+            yield Object(key, int(entry["Size"]), str(entry["ETag"]))
         if not page.get("IsTruncated"):
             return
-        token = {"ContinuationToken": page["NextContinuationToken"]}
+        where["ContinuationToken"] = page["NextContinuationToken"]
+
+
+def _list(where: dict[str, str], client: Any) -> Any:
+    return client.list_objects_v2(**where)
 
 
 def read_range(uri: str, start: int, length: int) -> bytes:
-    """`length` bytes of an object from `start` on, all of them."""
+    """`length` bytes of an object from `start` on. Raises RefsrError where it has fewer."""
     bucket, key = _split(uri)
+    span = f"bytes={start}-{start + length - 1}"
 
     def get(client: Any) -> bytes:
-        reply = client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")
-        data: bytes = reply["Body"].read(length)  # a server that knows no ranges sends all of it
+        reply = client.get_object(Bucket=bucket, Key=key, Range=span)
+        data: bytes = reply["Body"].read(length)  # a server without ranges sends the whole object
         if len(data) < length:
             raise IncompleteReadError(actual_bytes=len(data), expected_bytes=length)
         return data[:length]
@@ -131,29 +145,31 @@ def _client() -> Any:
 
 
 def _request(uri: str, ask: Callable[[Any], T]) -> T:
-    """The answer; what may pass (a 5xx, a stall, a broken connection) is tried ATTEMPTS times, ever more slowly.
+    """Send a request; transient errors (5xx, timeouts, broken connections) are retried.
 
-    A server that has answered before is waited for PATIENCE seconds, also while it refuses connections. One that
-    refuses the first connection of all is reported at once.
+    There are ATTEMPTS at least, with growing pauses. A server that answered before is retried for
+    PATIENCE seconds, also while it refuses connections. One that refuses the first connection is
+    reported at once.
     """
     start = time.monotonic()
     for attempt in itertools.count(1):
         try:
             answer = ask(_client())
-        except _PASSING as error:
+        except _TRANSIENT as error:
             patient = ANSWERED in os.environ and time.monotonic() - start < PATIENCE
-            if not _may_pass(error) or (attempt >= ATTEMPTS and not patient):
+            if not _is_transient(error) or (attempt >= ATTEMPTS and not patient):
                 raise RefsrError(_explain(uri, error)) from error
         except (BotoCoreError, ValueError) as error:
             raise RefsrError(_explain(uri, error)) from error
         else:
             os.environ[ANSWERED] = "1"
             return answer
-        time.sleep(min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1)) * random.uniform(0.5, 1))
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (attempt - 1))
+        time.sleep(pause * random.uniform(0.5, 1))
     raise AssertionError("an attempt returns or raises")
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     if isinstance(error, EndpointConnectionError):
         return ANSWERED in os.environ
     if not isinstance(error, ClientError):
@@ -166,13 +182,11 @@ def _explain(uri: str, error: Exception) -> str:
     if isinstance(error, ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-        hint = _HINTS.get(code) or _HINTS.get(status) or f"the server answers {error}; run again once it is well"
-        return f"{uri}: {hint}"
+        answer = f"the server answers {error}; run again when it works"
+        return f"{uri}: {_HINTS.get(code) or _HINTS.get(status) or answer}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return f"{uri}: no S3 keys; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE)"
-    if isinstance(error, HTTPClientError | IncompleteReadError | EndpointConnectionError | ConnectTimeoutError):
-        return (
-            f"{uri}: {error}; see that the server is up and AWS_ENDPOINT_URL names it, then run "
-            "again: what was measured is kept"
-        )
-    return f"{uri}: {error}; see AWS_ENDPOINT_URL and the AWS configuration"
+        return f"{uri}: no S3 keys; {_KEYS}"
+    if isinstance(error, _TRANSIENT):
+        check = "check that the server is up and AWS_ENDPOINT_URL names it"
+        return f"{uri}: {error}; {check}, then run again: extracted features are kept"
+    return f"{uri}: {error}; check AWS_ENDPOINT_URL and the AWS configuration"

@@ -1,12 +1,13 @@
-"""Where raw images come from: a folder, a tar, a tar.gz, or a folder that holds some of these, local or on S3.
+"""Raw sets: a folder, a tar, a tar.gz, or a folder with some of these; local or on S3.
 
-All are a table of files and, for each, the extent of bytes to read; who measures need not know which it was. Members
-of an archive in a folder are named as if it were unpacked beside it: `vggface2_train.tar.gz` -> `vggface2_train/...`.
+Each is a table of files with the extent of their bytes, so that readers need not know its kind.
+Members of an archive in a folder are named as if it were unpacked beside itself:
+`vggface2_train.tar.gz` -> `vggface2_train/...`.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,25 +17,26 @@ from pandas.api.types import union_categoricals
 from refsr.errors import RefsrError
 from refsr.io import archive as io_archive
 from refsr.io import files as io_files
-from refsr.io import marker
-from refsr.io.archive import Row, Wanted
+from refsr.io.archive import Selection
+from refsr.io.archive_shards import shard_path
 from refsr.io.arrays import blocks
 from refsr.io.files import Extent
+from refsr.io.listing import IN_NO_ARCHIVE, local_files, remote_files, scan
 from refsr.io.tar import MAX_FILE
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
-_DEPTH = 5  # folders: vggface2/vggface2_train/train/n000002, and one more
-_WHOLE = -1  # `start` of a file that is no part of another
 
 
 class Source:
     """A raw set opened for reading.
 
-    files: name (relative to the set, as VGGFace2 lays it out), size, place and start of its bytes; those of a tar.gz
-        that were not kept have no place.
-    refused: name, reason, value and detail of what it holds that is never read.
-    folders: names of its folders, for those that are empty.
-    archives: the place of each archive in it -> the prefix of its members' names.
+    Attributes:
+        uri: Its path or URI.
+        files: name (relative to the set), size, place and start of the bytes of each file. Files of
+            a tar.gz whose bytes were not kept have no place.
+        refused: name, reason, value and detail of entries that are never read.
+        folders: Names of its folders, empty ones included.
+        archives: The place of each archive in it -> the prefix of its members' names.
     """
 
     def __init__(self, uri: str, entries: pd.DataFrame, archives: dict[str, str]) -> None:
@@ -43,106 +45,163 @@ class Source:
         files = np.flatnonzero(~entries["is_folder"])
         faulty = (entries["fault"] != "").to_numpy()[files]
         again = _repeated(entries["name"].iloc[files]) & ~faulty
-        refused = entries.iloc[files[faulty | again]].rename(columns={"fault": "reason", "size": "value"})
-        refused.loc[refused["reason"] == "", ["reason", "detail"]] = "duplicate_name", "an earlier member has this name"
-        self.refused = refused[["name", "reason", "value", "detail"]]
-        self.files = entries[["name", "size", "place", "start"]].iloc[files[~(faulty | again)]].reset_index(drop=True)
+        left_out = faulty | again
+        self.refused = _refused(entries.iloc[files[left_out]])
+        columns = entries[["name", "size", "place", "start"]]
+        self.files = columns.iloc[files[~left_out]].reset_index(drop=True)
 
     @property
     def signature(self) -> str:
-        """A hash of the names and sizes of all files, the same wherever the set lies."""
+        """A hash of the names and sizes of all files; it does not depend on the set's place."""
         digest = hashlib.sha256()
+        columns = self.files[["name", "size"]]
         for part in blocks(len(self.files)):
-            rows = pd.util.hash_pandas_object(self.files[["name", "size"]].iloc[part], index=False)
+            rows = pd.util.hash_pandas_object(columns.iloc[part], index=False)
             digest.update(rows.to_numpy().tobytes())
         return digest.hexdigest()
 
     def extents(self, rows: np.ndarray) -> list[Extent]:
-        """Where the bytes of these rows of `files` are. Raises RefsrError where they were not kept."""
+        """The extents of these rows of `files`. Raises RefsrError where bytes were not kept."""
         chosen = self.files.iloc[rows]
         lost = chosen.loc[chosen["place"] == "", "name"]
         if len(lost):
             raise RefsrError(
-                f"{self.uri}: {lost.iloc[0]} cannot be read: of a tar.gz only what was asked for is kept; unpack "
-                "it, or name the .tar"
+                f"{self.uri}: {lost.iloc[0]} cannot be read: of a tar.gz only selected files are "
+                "kept; unpack the archive, or use an uncompressed .tar"
             )
         return [
-            Extent(f"{place}/{name}", 0, size) if start == _WHOLE else Extent(place, start, size)
+            Extent(
+                f"{place}/{name}",
+                0,
+                size,
+            )
+            if start == IN_NO_ARCHIVE
+            else Extent(place, start, size)
             for name, size, place, start in chosen.itertuples(index=False)
         ]
 
     def keep(self, rows: np.ndarray, work: Path) -> None:
-        """Have the bytes of these rows of `files` at hand: what was not kept of a tar.gz is read from it again."""
-        lost = set(self.files["name"].iloc[rows[(self.files["place"].iloc[rows] == "").to_numpy()]])
+        """Keep the bytes of these rows of `files`; missing ones are read from their tar.gz again.
+
+        Raises:
+            RefsrError: An archive cannot be read.
+        """
+        is_lost = (self.files["place"].iloc[rows] == "").to_numpy()
+        lost = set(self.files["name"].iloc[rows[is_lost]])
         if not lost:
             return
+        digest = hashlib.sha256("\n".join(sorted(lost)).encode()).hexdigest()
         places = self.files["place"].astype("str")
         for archive, prefix in self.archives.items():
-            digest = hashlib.sha256("\n".join(sorted(lost)).encode()).hexdigest()
             folder = work / f"{io_archive.folder_name(self.uri, archive)}-{digest[:12]}"
-            io_archive.fill(archive, folder, lambda name, size, prefix=prefix: prefix + name in lost)  # type: ignore[misc]
-            index = io_archive.read_index(folder)
-            index = index[index["shard"] >= 0].drop_duplicates("name")
-            found = pd.Index(prefix + index["name"]).get_indexer(pd.Index(self.files["name"]))
-            taken = (found >= 0) & (places == "").to_numpy()
-            shards = index["shard"].to_numpy()[found[taken]]
-            places[taken] = np.array([io_archive.shard_path(folder, int(shard)) for shard in shards], object)
-            self.files.loc[taken, "start"] = index["start"].to_numpy()[found[taken]]
+            io_archive.fill(archive, folder, partial(_is_in, lost, prefix))
+            self._add_places(places, folder, prefix)
         self.files["place"] = places.astype("category")
 
+    def _add_places(self, places: "pd.Series[str]", folder: Path, prefix: str) -> None:
+        """Fill in place and start of files without a place that are kept in an archive's folder."""
+        index = io_archive.read_index(folder)
+        index = index[index["shard"] >= 0].drop_duplicates("name")
+        members = pd.Index(prefix + index["name"])
+        at = members.get_indexer(pd.Index(self.files["name"]))
+        taken = (at >= 0) & (places == "").to_numpy()
+        shards = index["shard"].to_numpy()[at[taken]]
+        paths = [shard_path(folder, int(shard)) for shard in shards]
+        places[taken] = np.array(paths, object)
+        self.files.loc[taken, "start"] = index["start"].to_numpy()[at[taken]]
+
     def read(self, row: int) -> bytes:
-        """The bytes of one file. Raises RefsrError where it has more than an image can have."""
+        """The bytes of one file. Raises RefsrError where it is larger than MAX_FILE."""
         (extent,) = self.extents(np.array([row]))
         if extent.length > MAX_FILE:
             name = self.files["name"].iloc[row]
-            raise RefsrError(f"{self.uri}/{name}: {extent.length} bytes; more than {MAX_FILE} are not read at once")
+            limit = f"files of more than {MAX_FILE} are not read"
+            raise RefsrError(f"{self.uri}/{name}: {extent.length} bytes; {limit}; remove it")
         return io_files.read(extent)
 
 
+def _refused(entries: pd.DataFrame) -> pd.DataFrame:
+    """Entries that are never read, as rejects; those without a fault have a repeated name."""
+    refused = entries.rename(columns={"fault": "reason", "size": "value"})
+    repeated = refused["reason"] == ""
+    detail = "an earlier member has this name"
+    refused.loc[repeated, ["reason", "detail"]] = "duplicate_name", detail
+    return refused[["name", "reason", "value", "detail"]]
+
+
+def _is_in(names: set[str], prefix: str, name: str, size: int) -> bool:
+    return prefix + name in names
+
+
 def is_archive(place: str) -> bool:
-    """Whether its name is that of a tar."""
+    """Whether the name of a place is that of a tar or tar.gz."""
     return place.lower().endswith(ARCHIVES)
 
 
 def stem(name: str) -> str:
-    """An archive's name without its suffix; any other as it is."""
-    return next((name[: -len(suffix)] for suffix in ARCHIVES if name.lower().endswith(suffix)), name)
+    """The name of an archive without its suffix; any other name as it is."""
+    for suffix in ARCHIVES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def _everything(name: str, size: int) -> bool:
+    return True
 
 
 def open_source(
-    raw: str | Path, work: Path | None = None, wanted: Wanted = lambda name, size: True, known: Sequence[Path] = ()
+    raw: str | Path,
+    work: Path | None = None,
+    selection: Selection = _everything,
+    known: Sequence[Path] = (),
 ) -> Source:
-    """The raw set at a path or URI.
+    """Open a raw set.
 
-    Indexes of archives, and of a tar.gz the files that are `wanted`, are kept in `work`, or not at all without it;
-    folders in `known` may hold them already. Raises RefsrError where there is nothing, or it cannot be read.
+    Args:
+        raw: Its path or URI.
+        work: Keeps the index of each archive, and the selected files of each tar.gz; without it
+            neither is kept.
+        selection: Which files of a tar.gz are kept, by name and size.
+        known: Folders like `work` that may hold them already.
+
+    Raises:
+        RefsrError: There is no raw set, or it cannot be read.
     """
     uri = str(raw).rstrip("/")
     if is_archive(uri):
-        return Source(uri, _archive(uri, uri, "", work, wanted, known), {uri: ""})
-    files = io_archive.frame(_remote_files(uri) if io_files.is_remote(uri) else _local_files(uri))
-    files["place"], files["start"] = pd.Categorical.from_codes(np.zeros(len(files), np.int8), pd.Index([uri])), _WHOLE
+        return Source(uri, _archive(uri, uri, "", work, selection, known), {uri: ""})
+    entries = remote_files(uri) if io_files.is_remote(uri) else local_files(uri)
+    files = io_archive.frame(entries)
+    codes = np.zeros(len(files), np.int8)
+    files["place"] = pd.Categorical.from_codes(codes, pd.Index([uri]))
+    files["start"] = IN_NO_ARCHIVE
     packed = files["name"].str.lower().str.endswith(ARCHIVES) & ~files["is_folder"]
     archives = {f"{uri}/{name}": stem(name) + "/" for name in files.loc[packed, "name"]}
-    inside = [_archive(uri, place, prefix, work, wanted, known) for place, prefix in archives.items()]
-    return Source(uri, _joined([files[~packed], *inside]), archives)
+    tables = [files[~packed]]
+    for place, prefix in archives.items():
+        tables.append(_archive(uri, place, prefix, work, selection, known))
+    return Source(uri, _joined(tables), archives)
 
 
 def check(raw: str | Path) -> None:
-    """Raises RefsrError, at once, where there is no such raw set or it may not be read."""
+    """Raises RefsrError where there is no such raw set, or it cannot be read; little is read."""
     uri = str(raw).rstrip("/")
     if not io_files.is_remote(uri) and not Path(uri).exists():
         raise RefsrError(f"{uri}: no such file or folder")
     if is_archive(uri):
         io_files.size_of(uri)
     elif io_files.is_remote(uri):
-        next(_remote_files(uri))
+        next(remote_files(uri))
     elif not Path(uri).is_dir():
         raise RefsrError(f"{uri}: neither a folder nor an archive ({', '.join(ARCHIVES)})")
 
 
 def fingerprint(raw: str | Path) -> str:
-    """A hash that changes with the set: names, sizes and times of local files, names, sizes and ETags on S3."""
+    """A hash that changes with the set.
+
+    It is of names, sizes and times of local files, and of names, sizes and ETags on S3.
+    """
     uri = str(raw).rstrip("/")
     digest = hashlib.sha256()
     for fact in _facts(uri):
@@ -157,35 +216,56 @@ def _facts(uri: str) -> Iterator[object]:
         yield from [s3.head(uri)] if is_archive(uri) else s3.listing(uri + "/")
         return
     root = Path(uri)
-    paths = [root] if root.is_file() else (Path(entry.path) for entry, _ in _scan(root, ""))
+    paths = [root] if root.is_file() else (Path(entry.path) for entry, _ in scan(root, ""))
     for path in paths:
         facts = path.stat() if path.exists() else path.lstat()
         yield str(path.relative_to(root)), facts.st_size, facts.st_mtime_ns if path.is_file() else 0
 
 
 def _archive(
-    uri: str, place: str, prefix: str, work: Path | None, wanted: Wanted, known: Sequence[Path]
+    uri: str,
+    place: str,
+    prefix: str,
+    work: Path | None,
+    selection: Selection,
+    known: Sequence[Path],
 ) -> pd.DataFrame:
-    """The entries of an archive of the set at `uri`, its members' names after `prefix`."""
+    """The entries of an archive of the set at `uri`; `prefix` precedes its members' names."""
+    folders = _archive_folders(uri, place, prefix, work, selection, known)
+    tables = [io_archive.read_index(folder) for folder in folders]
+    table = tables[0] if tables else io_archive.names_only(place)
+    places = ["" if io_archive.is_packed(place) else place]
+    codes = np.zeros(len(table), np.int32)
+    start = table["start"].to_numpy(copy=True)
+    for folder, index in zip(folders, tables, strict=True):
+        shard = index["shard"].to_numpy()
+        kept = shard >= 0
+        codes[kept] = len(places) + shard[kept]
+        start[kept] = index["start"].to_numpy()[kept]
+        numbers = range(shard.max(initial=-1) + 1)
+        places += [shard_path(folder, number) for number in numbers]
+    column = pd.Categorical.from_codes(codes, pd.Index(places))
+    table = table.drop(columns="shard").assign(place=column, start=start)
+    return table.assign(name=prefix + table["name"]) if prefix else table
+
+
+def _archive_folders(
+    uri: str,
+    place: str,
+    prefix: str,
+    work: Path | None,
+    selection: Selection,
+    known: Sequence[Path],
+) -> list[Path]:
+    """Folders with the index of an archive: those in `known`, else one in `work`, filled first."""
     name = io_archive.folder_name(uri, place)
     filled = [folder / name for folder in known if (folder / name / "index.parquet").exists()]
     for folder in filled:
         io_archive.require_whole(place, folder)
-    if not filled and work is not None:
-        io_archive.fill(place, work / name, lambda member, size: wanted(prefix + member, size))
-        filled = [work / name]
-    tables = [io_archive.read_index(folder) for folder in filled] or [io_archive.names_only(place)]
-    places = ["" if io_archive.is_packed(place) else place]
-    codes, start = np.zeros(len(tables[0]), np.int32), tables[0]["start"].to_numpy(copy=True)
-    for folder, index in zip(filled, tables, strict=False):
-        shard = index["shard"].to_numpy()
-        kept = shard >= 0
-        codes[kept], start[kept] = len(places) + shard[kept], index["start"].to_numpy()[kept]
-        places += [io_archive.shard_path(folder, number) for number in range(shard.max(initial=-1) + 1)]
-    table = (
-        tables[0].drop(columns="shard").assign(place=pd.Categorical.from_codes(codes, pd.Index(places)), start=start)
-    )
-    return table.assign(name=prefix + table["name"]) if prefix else table
+    if filled or work is None:
+        return filled
+    io_archive.fill(place, work / name, lambda member, size: selection(prefix + member, size))
+    return [work / name]
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
@@ -195,64 +275,11 @@ def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _repeated(names: pd.Series) -> np.ndarray:
-    """(N,) whether a name stands before as well; by hashes, since a table of so many strings is large."""
-    hashes = [pd.util.hash_pandas_object(names.iloc[part], index=False) for part in blocks(len(names))]
-    likely = np.flatnonzero(pd.concat([pd.Series(dtype="uint64"), *hashes]).duplicated(keep=False))
+    """(N,) whether a name occurs earlier; found by hashes, which are smaller than the strings."""
+    parts = (names.iloc[part] for part in blocks(len(names)))
+    hashes = [pd.util.hash_pandas_object(part, index=False) for part in parts]
+    none = pd.Series(dtype="uint64")
+    likely = np.flatnonzero(pd.concat([none, *hashes]).duplicated(keep=False))
     again = np.zeros(len(names), bool)
     again[likely] = names.iloc[likely].duplicated()
     return again
-
-
-def _local_files(uri: str) -> Iterator[Row]:
-    for entry, name in _scan(Path(uri), ""):
-        fault = _no_plain_file(entry)
-        if fault:
-            yield ascii(name)[1:-1], 0, False, "no_plain_file", fault, -1, _WHOLE
-            continue
-        is_folder = entry.is_dir()
-        size = 0 if is_folder else entry.stat().st_size
-        yield _named(name, size, is_folder)
-
-
-def _no_plain_file(entry: "os.DirEntry[str]") -> str:
-    """What is neither a folder nor a file, in words; "" for what is one."""
-    try:
-        if entry.is_dir() or entry.is_file():
-            return ""
-    except OSError as error:  # a link in a circle
-        return f"a link that leads nowhere: {error.strerror}"
-    return "a link that leads nowhere" if entry.is_symlink() else "neither a file nor a folder"
-
-
-def _named(name: str, size: int, is_folder: bool) -> Row:
-    if name.isprintable():
-        return name, size, is_folder, "", "", -1, _WHOLE
-    return ascii(name)[1:-1], size, False, "unsafe_name", "its name is not printable UTF-8", -1, _WHOLE
-
-
-def _scan(folder: Path, prefix: str) -> Iterator[tuple["os.DirEntry[str]", str]]:
-    """Files and folders in the order of their names, links followed, hidden ones passed over."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise RefsrError(f"{folder}: cannot be read: {error.strerror}") from error
-    for entry in entries:
-        name = prefix + entry.name
-        if entry.name.startswith("."):
-            continue
-        yield entry, name
-        if not _no_plain_file(entry) and entry.is_dir() and name.count("/") < _DEPTH:
-            yield from _scan(Path(entry.path), name + "/")
-
-
-def _remote_files(uri: str) -> Iterator[Row]:
-    from refsr.io import s3
-
-    anything = False
-    for found in s3.listing(uri + "/"):
-        anything = True
-        if found.key and not marker.is_marker(found.key):
-            yield _named(found.key.rstrip("/"), found.size, found.key.endswith("/"))
-    if not anything:
-        raise RefsrError(f"{uri}/: nothing under this prefix; look for it with `aws s3 ls`")

@@ -1,6 +1,7 @@
-"""What a tar holds: its headers are walked, nothing is unpacked, and no member is believed.
+"""Read the headers of a tar; nothing is unpacked, and no header is trusted.
 
-A member that is no plain file, or whose name leads out of the archive, is told of with a `fault` and never followed.
+A member that is no plain file, or whose name leads out of the archive, has a `fault` and is never
+followed.
 """
 
 import io
@@ -15,61 +16,109 @@ from refsr.errors import RefsrError
 BLOCK = 512
 MAX_FILE = 2**26  # bytes of an image; VGGFace2's largest have some hundred thousand
 _MAX_EXTENDED = 2**20  # bytes of an extended header: names of thousands of characters
-_ROOM = 64 * 2**20  # bytes a gzip may expand to whatever its size,
-_MOST_EXPANDED = 60  # and how many times its size beyond that; JPEGs hardly shrink
+# A gzip may expand to _ROOM bytes, and _MOST_EXPANDED times its size beyond; JPEGs hardly shrink.
+_ROOM = 64 * 2**20
+_MOST_EXPANDED = 60
+_PIECE = 2**20  # bytes read at a time to skip some
 _EXTENDED = {tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME}
-_PASSED_OVER = {tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK}
+_SKIPPED = {tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK}
 _DAMAGE: Any = (OSError, EOFError, isal_zlib.error)
-_FETCH = "fetch the archive anew and compare its size and checksum with the original's"
+_FETCH = "download the archive again and compare its size and checksum with the original's"
 
 
 class Member(NamedTuple):
-    """An entry: its name cleaned of "./", the bytes that follow its header, and why it is left out, if it is."""
+    """A member of an archive.
+
+    Attributes:
+        name: Without "./".
+        start: Of its bytes, in the unpacked archive.
+        size: Bytes.
+        is_folder: Whether it is a folder.
+        fault: One of schema.REASONS if it is left out, else "".
+        detail: The fault in words.
+    """
 
     name: str
-    start: int  # of its bytes, in the unpacked archive
+    start: int
     size: int
     is_folder: bool = False
-    fault: str = ""  # one of manifest.REASONS
+    fault: str = ""
     detail: str = ""
 
 
-def walk(file: io.BufferedIOBase, place: str, length: int | None = None) -> Iterator[Member]:
-    """The members of a tar in order; `file` may be read between them, up to the end of the member told last.
+class _Extension(NamedTuple):
+    """Name and size from extended headers, which replace those of the next header."""
 
-    `length` is the size of the archive where `file` can be sought in. Raises RefsrError naming the byte where the
-    archive is cut or damaged.
+    name: str = ""
+    size: int | None = None
+
+
+def walk(file: io.BufferedIOBase, place: str, length: int | None = None) -> Iterator[Member]:
+    """The members of a tar in order.
+
+    Between two members, `file` may be read up to the end of the former.
+
+    Args:
+        file: The unpacked tar, at its start.
+        place: Its name, for messages.
+        length: Its size, if `file` is seekable.
+
+    Raises:
+        RefsrError: The archive is cut or damaged; the message names the byte.
     """
-    at, name = 0, ""
-    size_told: int | None = None
+    at, extension = 0, _Extension()
     while True:
         header = _exactly(file, BLOCK, at, place)
         if not any(header):
             return
         info = _parse(header, at, place)
         at += BLOCK
-        if info.type in _EXTENDED | _PASSED_OVER:
-            if info.size > _MAX_EXTENDED:
-                raise RefsrError(f"{place}: byte {at}: an extended header of {info.size} bytes is no tar's; {_FETCH}")
-            data = _exactly(file, _padded(info.size), at, place)[: info.size]
+        if info.type in _EXTENDED | _SKIPPED:
+            extension = _extended(file, info, at, place, extension)
             at += _padded(info.size)
-            if info.type == tarfile.GNUTYPE_LONGNAME:
-                name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
-            elif info.type in _EXTENDED:
-                told = _pax(data)
-                name = told.get("path", name)
-                size_told = int(told["size"][:20]) if told.get("size", "")[:20].isdecimal() else size_told
             continue
         if info.type == tarfile.GNUTYPE_SPARSE:
             at += _skip_sparse_map(file, header, at, place)
-        holds_data = info.isreg() or info.type not in tarfile.SUPPORTED_TYPES
-        size = (info.size if size_told is None else size_told) if holds_data else 0
-        end = at + _padded(size)
+        size = _size(info, extension)
         if size < 0 or (length is not None and at + size > length):
             raise _cut(place, length or at)
-        yield _member(info, name or info.name, at, size)
+        yield _member(info, extension.name or info.name, at, size)
+        end = at + _padded(size)
         _forward(file, end, place, length)
-        at, name, size_told = end, "", None
+        at, extension = end, _Extension()
+
+
+def _extended(
+    file: io.BufferedIOBase,
+    info: tarfile.TarInfo,
+    at: int,
+    place: str,
+    known: _Extension,
+) -> _Extension:
+    """Read an extended header at byte `at`; values it lacks are those `known`."""
+    if info.size > _MAX_EXTENDED:
+        raise RefsrError(
+            f"{place}: byte {at}: an extended header of {info.size} bytes is invalid; {_FETCH}",
+        )
+    data = _exactly(file, _padded(info.size), at, place)[: info.size]
+    if info.type == tarfile.GNUTYPE_LONGNAME:
+        name = data.rstrip(b"\0").decode("utf-8", "surrogateescape")
+        return known._replace(name=name)
+    if info.type not in _EXTENDED:
+        return known
+    records = _pax(data)
+    size = records.get("size", "")[:20]
+    return _Extension(
+        records.get("path", known.name),
+        int(size) if size.isdecimal() else known.size,
+    )
+
+
+def _size(info: tarfile.TarInfo, extension: _Extension) -> int:
+    """The bytes after a member's header."""
+    if not info.isreg() and info.type in tarfile.SUPPORTED_TYPES:
+        return 0
+    return info.size if extension.size is None else extension.size
 
 
 def _parse(header: bytes, at: int, place: str) -> tarfile.TarInfo:
@@ -87,40 +136,46 @@ def _member(info: tarfile.TarInfo, name: str, start: int, size: int) -> Member:
     parts = [part for part in shown.split("/") if part not in ("", ".")]
     clean = "/".join(parts)
     if name.startswith("/") or ".." in parts:
-        return Member(shown, start, size, fault="unsafe_name", detail="its name leads out of the archive")
+        detail = "its name leads out of the archive"
+        return Member(shown, start, size, False, "unsafe_name", detail)
     if shown != name or not clean.isprintable():
-        return Member(ascii(clean)[1:-1], start, size, fault="unsafe_name", detail="its name is not printable UTF-8")
+        detail = "its name is not printable UTF-8"
+        return Member(ascii(clean)[1:-1], start, size, False, "unsafe_name", detail)
     if info.isdir():
         return Member(clean, start, 0, is_folder=True)
     if not info.isreg() or info.type == tarfile.GNUTYPE_SPARSE:
-        return Member(clean, start, size, fault="no_plain_file", detail=_kind(info))
+        return Member(clean, start, size, False, "no_plain_file", _kind(info))
     return Member(clean, start, size)
 
 
 def _kind(info: tarfile.TarInfo) -> str:
     if info.issym() or info.islnk():
-        target = info.linkname.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        name = info.linkname.encode("utf-8", "surrogateescape")
+        target = name.decode("utf-8", "backslashreplace")
         return f"a link to {target!a}, not followed"
-    return {tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a pipe"}.get(
-        info.type, f"a member of type {info.type!r}"
-    )
+    if info.type in (tarfile.CHRTYPE, tarfile.BLKTYPE):
+        return "a device"
+    if info.type == tarfile.FIFOTYPE:
+        return "a pipe"
+    return f"a member of type {info.type!r}"
 
 
 def _pax(data: bytes) -> dict[str, str]:
-    """The records `LENGTH KEY=VALUE\\n` of an extended header, as far as they can be read."""
+    """The records `LENGTH KEY=VALUE\\n` of an extended header, up to the first invalid one."""
     records, at = {}, 0
     while at < len(data):
         length, _, _ = data[at : at + 20].partition(b" ")
         if not length.isdigit() or int(length) <= len(length) + 1:
             break
-        key, _, value = data[at + len(length) + 1 : at + int(length) - 1].partition(b"=")
+        record = data[at + len(length) + 1 : at + int(length) - 1]
+        key, _, value = record.partition(b"=")
         records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
         at += int(length)
     return records
 
 
 def _skip_sparse_map(file: io.BufferedIOBase, header: bytes, at: int, place: str) -> int:
-    """Read over the further blocks of an old GNU sparse map; their number of bytes."""
+    """Skip the further blocks of an old GNU sparse map; returns their bytes."""
     read, more = 0, header[482]
     while more:
         more = _exactly(file, BLOCK, at + read, place)[504]
@@ -140,26 +195,29 @@ def _exactly(file: io.BufferedIOBase, count: int, at: int, place: str) -> bytes:
 
 
 def _forward(file: io.BufferedIOBase, end: int, place: str, length: int | None) -> None:
-    """Go on to `end`, by seeking where the length of the archive is known."""
+    """Move on to `end`, by seeking where the length of the archive is known."""
     if length is not None:
         file.seek(end)
         return
     at = file.tell()
     while at < end:
-        data = file.read(min(2**20, end - at))
+        data = file.read(min(_PIECE, end - at))
         if not data:
             raise _cut(place, at)
         at += len(data)
 
 
 def _cut(place: str, at: int) -> RefsrError:
-    return RefsrError(f"{place}: cut at byte {at} of the tar in it, before its end mark; {_FETCH}")
+    return RefsrError(
+        f"{place}: cut at byte {at} of the unpacked tar, before its end mark; {_FETCH}",
+    )
 
 
 class Gunzip(io.BufferedIOBase):
-    """A gzip as it is unpacked, read once from front to end; its checksum is held, and so is how far it expands.
+    """An unpacked gzip, read once from start to end; checksum and expansion are checked.
 
-    Raises RefsrError naming the byte of the compressed file where it is cut or damaged.
+    Reading raises RefsrError where it is cut or damaged, or expands too far; the message names the
+    byte of the compressed file.
     """
 
     def __init__(self, file: io.BufferedReader, place: str) -> None:
@@ -177,13 +235,14 @@ class Gunzip(io.BufferedIOBase):
             data: bytes = self._file.read(-1 if size is None else size)
         except _DAMAGE as error:
             why = f"{str(error) or 'damaged'}, {self._at} bytes unpacked"
+            at = self._packed.tell()
             raise RefsrError(
-                f"{self._place}: cut or damaged near byte {self._packed.tell()}: {why}; {_FETCH}"
+                f"{self._place}: cut or damaged near byte {at}: {why}; {_FETCH}",
             ) from error
         self._at += len(data)
         if self._at > _ROOM + _MOST_EXPANDED * self._packed.tell():
             raise RefsrError(
-                f"{self._place}: expands more than {_MOST_EXPANDED}-fold by byte {self._packed.tell()}, as no archive "
-                "of photos does; it is not read on"
+                f"{self._place}: expands more than {_MOST_EXPANDED}-fold by byte "
+                f"{self._packed.tell()}, which no archive of photos does; use another archive"
             )
         return data

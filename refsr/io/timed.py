@@ -1,4 +1,4 @@
-"""A function whose processor time is bounded, wherever it hangs."""
+"""Run a function with a limit on its processor time."""
 
 import threading
 import time
@@ -7,38 +7,38 @@ from concurrent.futures import Future, wait
 from typing import TypeVar
 
 T = TypeVar("T")
-_LOOK = 0.2  # seconds between two looks at the clock of the thread
+_INTERVAL = 0.2  # seconds between two readings of the thread's clock
 
 
 class OvertimeError(Exception):
-    """A function took more processor time than it may."""
+    """A function exceeded its processor time."""
 
 
 def within(seconds: float, function: Callable[[], T]) -> T:
-    """The result of `function`, which runs in a thread of its own.
+    """Run `function` in a thread of its own, and return its result or raise its exception.
 
-    Its code has to release Python's lock now and then, as decoders do. After an OvertimeError the thread
-    goes on until it ends, or the process does.
+    Its code must release Python's lock from time to time, as decoders do. After an OvertimeError
+    the thread continues until it, or the process, ends.
 
     Args:
-        seconds: Processor time of that thread, not time on the wall.
-        function: What it raises is raised here.
+        seconds: Limit of the thread's processor time.
+        function: What to run.
 
     Raises:
-        OvertimeError: The time is over.
+        OvertimeError: The limit is exceeded.
     """
     future: Future[T] = Future()
     clock: Future[int] = Future()
-    # A thread of an executor would be waited for at the end of the process.
+    # The end of the process would wait for a thread of an executor.
     threading.Thread(target=_run, args=(future, clock, function), daemon=True).start()
-    while not wait([future], min(_LOOK, seconds)).done:
+    while not wait([future], min(_INTERVAL, seconds)).done:
         if _spent(clock.result()) > seconds:
             raise OvertimeError(f"more than {seconds:g} s of processor time")
     return future.result()
 
 
 def _spent(clock: int) -> float:
-    """Seconds on the clock of a thread; none of one that has just ended."""
+    """Seconds on the clock of a thread; 0 for one that has ended."""
     try:
         return time.clock_gettime(clock)
     except OSError:

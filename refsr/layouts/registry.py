@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePosixPath
 
 from refsr.errors import RefsrError
-from refsr.io.archive import Wanted
+from refsr.io.archive import Selection
 from refsr.io.sources import Source
 from refsr.io.tar import MAX_FILE
 from refsr.layouts import people, vggface2
@@ -29,7 +29,7 @@ def check(name: str) -> str:
     return name
 
 
-def needed(name: str, taken: Callable[[str], bool] = lambda identity: True) -> Wanted:
+def needed(name: str, taken: Callable[[str], bool] = lambda identity: True) -> Selection:
     """Whether a file may be needed, by its name and size.
 
     That is metadata, or an image of an identity that is `taken`.
@@ -48,7 +48,7 @@ def needed(name: str, taken: Callable[[str], bool] = lambda identity: True) -> W
     return is_needed
 
 
-def deciding(name: str) -> Wanted:
+def deciding(name: str) -> Selection:
     """Whether a file is metadata by which identities are chosen, by its name and size."""
     layouts = _candidates(name)
     return lambda file, size: any(layout.decides_splits(file, size) for layout in layouts)

@@ -78,9 +78,9 @@ def _python(raw: Path, code: str, *arguments: str) -> "subprocess.Popen[str]":
 
 def finished(run: "subprocess.Popen[str]") -> int:
     """The images it had to measure."""
-    told = run.communicate()[1]
-    assert run.returncode == 0, told
-    return int(re.findall(r"curate: measure.*?(\d+)/(\d+)", told)[-1][1])
+    expected_text = run.communicate()[1]
+    assert run.returncode == 0, expected_text
+    return int(re.findall(r"curate: measure.*?(\d+)/(\d+)", expected_text)[-1][1])
 
 
 def kill_while_measuring(run: "subprocess.Popen[str]", folder: Path) -> None:

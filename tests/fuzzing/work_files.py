@@ -13,7 +13,7 @@ from file_damage import contents
 from helpers import make_curated
 
 from fuzzing.damage import damaged
-from refsr.curation.extraction import Measured, crops_file
+from refsr.curation.extraction import IdentityFeatures, crops_file
 from refsr.curation.feature_store import Store
 from refsr.curation.selection import RANKED
 from refsr.io import archive as io_archive
@@ -100,7 +100,7 @@ def _work() -> dict[str, bytes]:
     return _taken(folder)
 
 
-def _measured(folder: Path, person: str, number: int) -> Measured:
+def _measured(folder: Path, person: str, number: int) -> IdentityFeatures:
     rng = np.random.default_rng(number)
     texts = {"reason": "", "detail": "", "identity": person, "sha256": "0"}
     columns = {name: np.full(EACH, text, object) for name, text in texts.items()}
@@ -111,7 +111,7 @@ def _measured(folder: Path, person: str, number: int) -> Measured:
     file = crops_file(folder, person)
     file.write_bytes(rng.bytes(300))
     thumbs = rng.integers(0, 256, (EACH, 32, 32), np.uint8)
-    return Measured(columns, thumbs, rng.random((EACH, 8)).astype(np.float32), checksum(file))
+    return IdentityFeatures(columns, thumbs, rng.random((EACH, 8)).astype(np.float32), checksum(file))
 
 
 @cache

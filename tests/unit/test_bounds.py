@@ -14,7 +14,7 @@ from raw_trees import PARAMS, embed_colour, make_raw, put
 
 from refsr.config import Curate
 from refsr.curation.curated_writer import write_curated
-from refsr.curation.extraction import Job, look_at
+from refsr.curation.extraction import Job, features_and_crops
 from refsr.errors import RefsrError
 from refsr.io import archive as io_archive
 from refsr.io import files
@@ -84,7 +84,7 @@ def test_bytes_that_are_not_there_are_not_set_aside(tmp_path: Path, span: tuple[
     path.write_bytes(b"abcd")
 
     def read() -> None:
-        with pytest.raises(RefsrError, match="shorter than it was"):
+        with pytest.raises(RefsrError, match="shorter than when it was"):
             files.read(Extent(str(path), *span))
 
     assert _peak(read) < 2**20
@@ -130,7 +130,7 @@ def test_an_image_too_large_is_not_read_with_the_others(tmp_path: Path) -> None:
     extents = _images(tmp_path, [10, MAX_FILE + 1])
 
     def read() -> None:
-        with pytest.raises(RefsrError, match=rf"0001.jpg: {MAX_FILE + 1} bytes; more than {MAX_FILE}"):
+        with pytest.raises(RefsrError, match=rf"0001.jpg: {MAX_FILE + 1} bytes; files of more than {MAX_FILE}"):
             files.read_all(extents)
 
     assert _peak(read) < 2**20
@@ -163,7 +163,7 @@ def test_an_identity_of_any_size_is_measured_in_bounded_memory(tmp_path: Path, m
     places = dict.fromkeys([*BOX, *LANDMARKS], 1.0)
     images = pd.DataFrame({"identity": "n000001", "source": [f"{n}.jpg" for n in range(12)], "sex": "m", **places})
     results = []
-    peak = _peak(lambda: results.append(look_at(Job(images, extents, True), embed_colour, Curate())[0]))
+    peak = _peak(lambda: results.append(features_and_crops(Job(images, extents, True), embed_colour, Curate())[0]))
     assert set(results[0].columns["reason"]) == {"not_jpeg"}
     assert peak < 2**24
 

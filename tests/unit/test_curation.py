@@ -13,7 +13,7 @@ from raw_trees import PARAMS, SIZE, curate_tree, draw, embed_colour, jpeg, make_
 
 from refsr.curation import alignment, image_features, image_stats
 from refsr.curation.curated_writer import write_curated
-from refsr.curation.image_features import Looks, _see
+from refsr.curation.image_features import ImageFeatures, _extract_pixels
 from refsr.dataset.curated import Curated
 from refsr.dataset.schema import MANIFEST, REASONS, REJECTS
 from refsr.errors import RefsrError
@@ -106,12 +106,12 @@ def faulty(raw: Path) -> dict[str, str]:
     return {f"{'test' if '6/' in name else 'train'}/{name}.jpg": reason for reason, name in names.items()}
 
 
-def test_each_fault_is_found_by_its_name_and_nothing_else_is_left_out(tmp_path: Path) -> None:
+def test_each_fault_has_its_reason_and_nothing_else_is_left_out(tmp_path: Path) -> None:
     expected = faulty(tmp_path / "raw")
     curated, rejects, summary = curate_tree(tmp_path / "raw")
     found = reasons(rejects)
-    twins = {found.pop("train/n000001/0001_01.jpg", None), found.pop("train/n000001/0049_01.jpg", None)}
-    assert twins == {"near_duplicate", None}  # either of the two may go
+    both_copies = {found.pop("train/n000001/0001_01.jpg", None), found.pop("train/n000001/0049_01.jpg", None)}
+    assert both_copies == {"near_duplicate", None}  # either of the two may go
     assert found == {source: reason for source, reason in expected.items() if reason != "near_duplicate"}
     assert len(curated.table) + len(rejects) == 35 + len(expected)
     assert summary["rejects.blurred"] == 1
@@ -138,12 +138,12 @@ def test_few_images_are_decoded_at_a_time_whatever_is_left_out_between(
     expected = curate_tree(raw)[0].table
     together: list[int] = []
 
-    def see(looks: Looks, files: list[bytes], rows: list[int], *rest: Any) -> None:
+    def extract(features: ImageFeatures, files: list[bytes], rows: list[int], *rest: Any) -> None:
         together.append(len(rows))
-        _see(looks, files, rows, *rest)
+        _extract_pixels(features, files, rows, *rest)
 
-    monkeypatch.setattr(image_features, "_TOGETHER", 3 * SIZE**2)
-    monkeypatch.setattr(image_features, "_see", see)
+    monkeypatch.setattr(image_features, "_BATCH_PIXELS", 3 * SIZE**2)
+    monkeypatch.setattr(image_features, "_extract_pixels", extract)
     shutil.rmtree(tmp_path / "curated-1")
     pd.testing.assert_frame_equal(curate_tree(raw)[0].table, expected)
     assert max(together) == 3
@@ -176,7 +176,7 @@ def test_the_larger_copy_stays_within_an_identity(tmp_path: Path) -> None:
     assert reasons(curate_tree(raw)[1]) == {f"train/{person(1)}/0003_01.jpg": "near_duplicate"}
 
 
-def test_sex_is_told_where_it_is_known(tmp_path: Path) -> None:
+def test_sex_is_filled_in_where_it_is_known(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     (raw / "identity_meta.csv").write_text('Class_ID, Name\nn000001, "A",1,1, f,\nn000002, "B",1,1, m\n')
     sexes = curate_tree(raw)[0].table.groupby("identity")["sex"].first()
@@ -201,7 +201,7 @@ def test_an_empty_identity_folder_is_named_in_the_summary(tmp_path: Path) -> Non
 
 def test_a_tree_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
-    with pytest.raises(RefsrError, match="no identity is left for train; left out were 35 small_box"):
+    with pytest.raises(RefsrError, match="no identity is left for train; images left out: 35 small_box"):
         curate_tree(raw, PARAMS.model_copy(update={"min_box": 61}))
     assert not (tmp_path / "curated-1" / "manifest.parquet").exists()
 

@@ -120,10 +120,10 @@ def test_sound_files_are_read(whole: Path, name: str) -> None:
 def test_a_damaged_file_is_read_or_named(whole: Path, tmp_path: Path, name: str, damage: str) -> None:
     path = _copy(whole, name, tmp_path)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
-    told = _read(name, path)
-    assert told == "read" or str(path.parent) in told
+    expected_text = _read(name, path)
+    assert expected_text == "read" or str(path.parent) in expected_text
     if damage in ("empty", "noise") and name not in ("params.yaml",):
-        assert told != "read"
+        assert expected_text != "read"
 
 
 @pytest.mark.parametrize("other", READERS)
@@ -131,8 +131,8 @@ def test_a_damaged_file_is_read_or_named(whole: Path, tmp_path: Path, name: str,
 def test_another_sound_file_in_its_place_is_read_or_named(whole: Path, tmp_path: Path, name: str, other: str) -> None:
     path = _copy(whole, name, tmp_path)
     path.write_bytes((whole / other).read_bytes())
-    told = _read(name, path)
-    assert told == "read" or str(path.parent) in told
+    expected_text = _read(name, path)
+    assert expected_text == "read" or str(path.parent) in expected_text
 
 
 @pytest.mark.parametrize(

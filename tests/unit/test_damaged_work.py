@@ -18,7 +18,7 @@ from raw_trees import embed_colour, make_raw
 from components.trainjob import controller, entrypoint
 from refsr.__main__ import main
 from refsr.curation import feature_store
-from refsr.curation.collector import Measuring
+from refsr.curation.collector import FeatureCollector
 from refsr.integrations import tracking
 from refsr.io import atomic
 from refsr.io.marker import MARKER
@@ -127,7 +127,7 @@ def test_a_curation_goes_on_from_damaged_work_to_the_same_bytes(
     assert main(["curate", "--raw", "raw.tar.gz", "--curated", "whole"]) == 0
     command = ("curate", "--raw", "raw.tar.gz", "--curated", "curated")
     with monkeypatch.context() as killed:
-        killed.setattr(Measuring, "close", _interrupt)
+        killed.setattr(FeatureCollector, "close", _interrupt)
         assert main(command) == 130
     found = kinds(folder / "curated.partial")
     suffixes = {Path(name).suffix for name in found}

@@ -45,7 +45,7 @@ def test_correlation_is_one_for_the_same_up_to_contrast_and_nought_for_a_flat_im
     assert correlate(a, np.full_like(a, 7))[0] == 0
 
 
-def test_a_reencoded_copy_is_found_and_another_picture_with_the_same_hash_is_not() -> None:
+def test_a_reencoded_copy_is_a_copy_and_another_picture_with_the_same_hash_is_not() -> None:
     original = draw(1, 1)
     copy = cv2.convertScaleAbs(cv2.resize(original[2:-2, 2:-2], (120, 120)), alpha=1.1)
     images = [original, draw(1, 2), copy]
@@ -79,7 +79,7 @@ def test_pictures_are_copies_only_where_the_faces_are_near() -> None:
         assert pairs.tolist() == found
 
 
-def test_no_copy_is_missed_for_being_told_by_a_few_numbers_first() -> None:
+def test_the_projection_misses_no_copy() -> None:
     rng = np.random.default_rng(0)
     picture = image_stats.thumbnail(cv2.GaussianBlur(draw(1, 1), (0, 0), 4)).astype(int)
     thumbs = np.clip(picture + rng.normal(0, 2, (60, *picture.shape)), 0, 255).astype(np.uint8)
@@ -91,6 +91,6 @@ def test_no_copy_is_missed_for_being_told_by_a_few_numbers_first() -> None:
     alike = likeness(thumbs[first], thumbs[second])
     same = (hashes[first] == hashes[second]) & (apart <= 0.25) & (alike - apart / 2 >= 0.75)
     assert 200 < same.sum() < len(same) - 200
-    pairs, told = find_copies(hashes, thumbs, embeddings.astype(np.float32), 8)
+    pairs, expected_text = find_copies(hashes, thumbs, embeddings.astype(np.float32), 8)
     np.testing.assert_array_equal(pairs, np.stack([first, second], axis=1)[same])
-    np.testing.assert_allclose(told, alike[same])
+    np.testing.assert_allclose(expected_text, alike[same])

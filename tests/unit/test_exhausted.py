@@ -54,13 +54,13 @@ def run(code: str, folder: Path, *arguments: object) -> subprocess.CompletedProc
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def require_one_message(done: subprocess.CompletedProcess[str], told: str) -> None:
+def require_one_message(done: subprocess.CompletedProcess[str], expected_text: str) -> None:
     """Exit status 1, and `refsr: error: ...` alone after progress bars and warnings."""
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("refsr: error: ")]
     assert len(lines) == 1, done.stderr
-    assert re.search(told, lines[0]), lines[0]
+    assert re.search(expected_text, lines[0]), lines[0]
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_file_that_asks_for_too_much_is_damaged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "section", "told"),
+    ("name", "section", "expected_text"),
     [
         ("train_sisr", TrainSisr(batch_size=1), "train_sisr.batch_size is 1 already: use a smaller `model`"),
         ("evaluate", Evaluate(), "set evaluate.batch_size to 16 (now 32)"),
@@ -186,5 +186,5 @@ def test_a_file_that_asks_for_too_much_is_damaged(tmp_path: Path) -> None:
         ("upscale_folder", UpscaleFolder(), "run with more memory"),
     ],
 )
-def test_each_stage_names_what_helps(name: str, section: Section, told: str) -> None:
-    assert told in memory_message(name, section, MemoryError())
+def test_each_stage_names_what_helps(name: str, section: Section, expected_text: str) -> None:
+    assert expected_text in memory_message(name, section, MemoryError())

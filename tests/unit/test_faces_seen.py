@@ -99,7 +99,7 @@ def test_no_drawn_picture_is_taken_for_a_certain_face(kind: str) -> None:
 
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
-def test_a_face_is_told_from_one_behind_a_board_and_from_what_is_beside_it(seed: int) -> None:
+def test_a_face_differs_from_one_behind_a_board_and_from_its_surroundings(seed: int) -> None:
     built, frame = model(seed), Frame(160, 180, 105.0, 80.0, 92.0)
     picture = render(built, view(seed, built.who), frame)
     shot = Shot("0001_01", seed, seed, frontal=True, frame=frame, quality=90, kind="occluded")

@@ -21,50 +21,50 @@ def people() -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_distance_is_to_the_centre_of_the_others() -> None:
     line = np.array([[0.0], [1.0], [2.0], [9.0]], np.float32)
-    distance, strangeness = outliers.fit(line, np.array(["a"] * 4))
+    distance, z_score = outliers.fit(line, np.array(["a"] * 4))
     # The others of 0 are 1, 2, 9: medoid 2 and the nearest to it 1, so that their centre is 1.5; and so on.
     np.testing.assert_allclose(distance, [1.5, 0.0, 1.5, 8.5])
-    assert np.isneginf(strangeness).all()
+    assert np.isneginf(z_score).all()
 
 
-def test_one_alone_is_no_stranger() -> None:
-    distance, strangeness = outliers.fit(np.ones((1, 4), np.float32), np.array(["a"]))
+def test_one_alone_is_no_wrong_person() -> None:
+    distance, z_score = outliers.fit(np.ones((1, 4), np.float32), np.array(["a"]))
     assert distance[0] == 0
-    assert np.isneginf(strangeness).all()
-    assert not outliers.strangers(np.ones((1, 4), np.float32), np.array(["a"]), 0.6).any()
+    assert np.isneginf(z_score).all()
+    assert not outliers.wrong_persons(np.ones((1, 4), np.float32), np.array(["a"]), 0.6).any()
 
 
-def test_strangeness_is_the_distance_in_deviations_of_those_to_the_others() -> None:
+def test_z_score_is_the_distance_in_deviations_of_those_to_the_others() -> None:
     embeddings = np.array([[0.0], [2], [10], [10], [20], [20], [30], [30], [40], [40]], np.float32)
     groups = np.repeat(list("abcde"), 2)
-    _, strangeness = outliers.fit(embeddings, groups)
+    _, z_score = outliers.fit(embeddings, groups)
     others = np.array([10.0, 20, 30, 40])
-    assert strangeness[0] == pytest.approx((2 - others.mean()) / others.std(), rel=1e-4)
+    assert z_score[0] == pytest.approx((2 - others.mean()) / others.std(), rel=1e-4)
 
 
-def test_members_are_kept_and_strangers_found(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_members_are_kept_and_wrong_persons_are_not(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
-    assert not outliers.strangers(embeddings, groups, 1.0).any()
+    assert not outliers.wrong_persons(embeddings, groups, 1.0).any()
     embeddings[[0, 20]] = embeddings[[20, 0]]
-    assert np.flatnonzero(outliers.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
+    assert np.flatnonzero(outliers.wrong_persons(embeddings, groups, 9.0)).tolist() == [0, 20]
     few = np.isin(groups, ["n000000", "n000003"])  # too few groups to say what is usual: the distance alone decides
-    assert np.flatnonzero(outliers.strangers(embeddings[few], groups[few], 1.0)).tolist() == [0, 8]
-    assert not outliers.strangers(embeddings[few], groups[few], 9.0).any()
+    assert np.flatnonzero(outliers.wrong_persons(embeddings[few], groups[few], 1.0)).tolist() == [0, 8]
+    assert not outliers.wrong_persons(embeddings[few], groups[few], 9.0).any()
 
 
-def test_two_strangers_of_six_do_not_take_the_group_with_them(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_two_wrong_persons_of_six_do_not_move_the_group(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     embeddings[[0, 1]] = embeddings[[20, 30]]
-    assert np.flatnonzero(outliers.strangers(embeddings, groups, 9.0)).tolist() == [0, 1]
+    assert np.flatnonzero(outliers.wrong_persons(embeddings, groups, 9.0)).tolist() == [0, 1]
 
 
-def test_what_varies_in_all_groups_does_not_make_a_stranger(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_what_varies_in_all_groups_makes_no_wrong_person(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     pose = np.random.default_rng(2).normal(0, 1, len(groups)).astype(np.float32)
     embeddings[:, 0] += pose
     _, plain = outliers.fit(embeddings, groups)
     assert (plain > -1.9).any()
-    assert not outliers.strangers(embeddings, groups, 9.0).any()
+    assert not outliers.wrong_persons(embeddings, groups, 9.0).any()
 
 
 def test_the_centres_of_many_rows_are_worked_through_in_blocks(
@@ -81,7 +81,7 @@ def test_some_groups_stand_for_all_others(
     embeddings, groups = people
     monkeypatch.setattr(outliers, "_COHORT", 8)
     embeddings[[0, 20]] = embeddings[[20, 0]]
-    assert np.flatnonzero(outliers.strangers(embeddings, groups, 9.0)).tolist() == [0, 20]
+    assert np.flatnonzero(outliers.wrong_persons(embeddings, groups, 9.0)).tolist() == [0, 20]
 
 
 def test_a_centre_without_one_is_that_of_the_others() -> None:
@@ -97,7 +97,7 @@ def test_a_centre_without_one_is_that_of_the_others() -> None:
     np.testing.assert_allclose(centre, near.mean(axis=0), rtol=1e-5)
 
 
-def test_a_group_of_two_people_is_found_and_one_of_many_poses_is_not(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_group_of_two_people_is_mixed_and_one_of_many_poses_is_not(people: tuple[np.ndarray, np.ndarray]) -> None:
     embeddings, groups = people
     assert outliers.mixed(embeddings, groups, 9.0) == []
     embeddings[[0, 1, 2]] = embeddings[[20, 21, 22]] + 0.01  # half of the first group is of another person

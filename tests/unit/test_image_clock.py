@@ -18,7 +18,7 @@ import refsr.steps.upscale_folder as step
 from refsr.config import Curate, UpscaleFolder
 from refsr.curation import crash_journal
 from refsr.curation.curated_writer import write_curated
-from refsr.curation.extraction import Detector, Find
+from refsr.curation.extraction import Detector, FindFace
 from refsr.errors import RefsrError
 from refsr.inference.images import read_image
 from refsr.io import limits
@@ -53,7 +53,7 @@ def dies_while(_: np.ndarray, flag: Path) -> None:
         dies(_)
 
 
-def find(image: np.ndarray, at_red: Find) -> tuple[np.ndarray, np.ndarray]:
+def find(image: np.ndarray, at_red: FindFace) -> tuple[np.ndarray, np.ndarray]:
     if image[..., 0].min() > 200 > 50 > image[..., 1:].max():
         at_red(image)
     return np.array(BOX, float), np.array(LANDMARKS, float).reshape(5, 2)
@@ -63,7 +63,7 @@ def sure(chips: np.ndarray) -> np.ndarray:
     return np.full(len(chips), 0.97)
 
 
-def curate(folder: Path, at_red: Find, workers: int) -> pd.Series:
+def curate(folder: Path, at_red: FindFace, workers: int) -> pd.Series:
     """The reasons of a curation that does `at_red` at SOURCE."""
     limits.SECONDS = SECONDS
     detector = Detector(partial(find, at_red=at_red), sure)
@@ -71,7 +71,7 @@ def curate(folder: Path, at_red: Find, workers: int) -> pd.Series:
     return pd.read_parquet(folder / "out" / "rejects.parquet").set_index("source")["reason"]
 
 
-def exit_status(folder: Path, at_red: Find) -> int | None:
+def exit_status(folder: Path, at_red: FindFace) -> int | None:
     """Of a process that curates without workers."""
     process = multiprocessing.get_context("spawn").Process(target=curate, args=(folder, at_red, 1))
     process.start()
@@ -121,10 +121,10 @@ def test_kills_at_different_images_blame_none(tmp_path: Path) -> None:
     for image in "aba":
         (tmp_path / "reading" / "main").write_text(image)
         journal.recover()
-        assert journal.deadly() == set()
+        assert journal.fatal_images() == set()
     (tmp_path / "reading" / "123").write_text("a")  # a worker that ended with its parent
     journal.recover()
-    assert journal.deadly() == set()
+    assert journal.fatal_images() == set()
     assert not (tmp_path / "reading" / "123").exists()
     journal.clear()
     assert not (tmp_path / "reading").exists()

@@ -20,7 +20,7 @@ from refsr.io.output import KEY, Output
 __all__ = ["stage", "store"]  # fixtures
 
 
-def test_a_second_run_is_told_who_writes(stage: Run, tmp_path: Path) -> None:
+def test_a_second_run_names_the_writer(stage: Run, tmp_path: Path) -> None:
     said = []
 
     def write(path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_second_run_is_told_who_writes(stage: Run, tmp_path: Path) -> None:
         said.append(str(caught.value))
 
     stage(write)
-    assert f"process {os.getpid()} on {os.uname().nodename} (validate) writes it now" in said[0]
+    assert f"process {os.getpid()} on {os.uname().nodename} (validate) is writing it" in said[0]
     assert (tmp_path / "out/file").read_text() == "first"
     stage(lambda path: fill(path, "third"))
     assert (tmp_path / "out/file").read_text() == "third"
@@ -52,7 +52,7 @@ def test_a_lock_ends_with_its_process(stage: Run, tmp_path: Path) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RefsrError, match=f"process {holder.pid} on .* writes it now"):
+        with pytest.raises(RefsrError, match=f"process {holder.pid} on .* is writing it"):
             stage()
         holder.kill()
         holder.wait()
@@ -172,7 +172,7 @@ def test_a_disk_that_refuses_is_one_message(stage: Run, tmp_path: Path) -> None:
     def write(path: Path) -> None:
         (tmp_path / "in/file/deeper").write_text("a file stands where a folder is needed")
 
-    with pytest.raises(RefsrError, match=r"validate: .*in/file/deeper: Not a directory; a file stands"):
+    with pytest.raises(RefsrError, match=r"validate: .*in/file/deeper: Not a directory; a file is where"):
         stage(write)
 
 

@@ -128,7 +128,7 @@ def test_a_part_of_something_else_is_refused_by_name(raw: Path, tmp_path: Path) 
 
     with pytest.raises(RefsrError, match=r"different divisions: .*part-2 is of 2, .*part-1 is of 3"):
         merge(PARAMS, raw, one, two, other)
-    with pytest.raises(RefsrError, match=r"part-1: measured by other parameters \(curate.min_box was 40\)"):
+    with pytest.raises(RefsrError, match=r"part-1: made with other parameters \(curate.min_box was 40\)"):
         merge(PARAMS.model_copy(update={"min_box": 41}), raw, one)
     with pytest.raises(RefsrError, match=r"no part here"):
         merge(PARAMS, raw, raw)
@@ -162,7 +162,7 @@ def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source
     write_part(PARAMS, source, tmp_path / "part", embed_colour, 1, Share(1, 1))
     facts = json.loads((tmp_path / "part" / "part.json").read_text())
     (tmp_path / "part" / "part.json").write_text(json.dumps(facts | {"version": "1"}))
-    with pytest.raises(RefsrError, match="part: measured by another version of refsr; curate it again"):
+    with pytest.raises(RefsrError, match="part: made by another version of refsr; curate it again"):
         write_curated(PARAMS, source, tmp_path / "merged", embed_colour, 1, [tmp_path / "part"])
     (tmp_path / "part" / "part.json").unlink()
     (tmp_path / "part" / "work" / "version").write_text("1")
@@ -171,13 +171,13 @@ def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source
 
 
 def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refsr.curation.extraction.measure_images", lambda *_: pytest.fail("looked at"))
-    told = preview(PARAMS, str(source))
-    assert told["identities"] == 13
-    assert told["images"] == 39
-    assert told["identities measured first"] == 9
-    assert told["images measured first"] == 27
-    assert str(told["metadata"]).startswith("bb_landmark/loose_bb_test.csv, ")
+    monkeypatch.setattr("refsr.curation.extraction.extract_features", lambda *_: pytest.fail("decoded"))
+    read_first = preview(PARAMS, str(source))
+    assert read_first["identities"] == 13
+    assert read_first["images"] == 39
+    assert read_first["identities measured first"] == 9
+    assert read_first["images measured first"] == 27
+    assert str(read_first["metadata"]).startswith("bb_landmark/loose_bb_test.csv, ")
 
 
 def test_the_command_line_curates_in_parts_and_merges(

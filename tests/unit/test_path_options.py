@@ -115,8 +115,8 @@ def test_upscale_replaces_no_picture_that_it_did_not_write(
     output |= {"a link above": "here/small.png", "another picture": "other.png"}
     words = ["upscale", "small.png", "--ref", "ref.png", "--model", "model.png", "-o"]
     assert cli.main([*words, output[way]]) == 1
-    told = "refsr did not write it" if way == "another picture" else "is the input"
-    assert told in capsys.readouterr().err
+    expected_text = "refsr did not write it" if way == "another picture" else "is the input"
+    assert expected_text in capsys.readouterr().err
     assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
     longest = f"{'é' * 125}x.png"
     for name in ("out.png", "out.png", longest, longest):  # what it wrote itself it may replace

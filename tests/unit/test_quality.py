@@ -78,7 +78,7 @@ def test_decoding_is_rgb_and_reduced_only_while_the_face_stays_large_enough() ->
     assert image[0, 0, 0] > 250 > 5 > image[0, 0, 2]
 
 
-def test_exif_rotation_is_ignored_as_boxes_are_told_in_stored_pixels() -> None:
+def test_exif_rotation_is_ignored_as_boxes_are_in_stored_pixels() -> None:
     exif = (
         b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
     )

@@ -96,7 +96,7 @@ def test_stalls_errors_and_broken_connections_are_survived(
 
 
 @pytest.mark.parametrize("fault", ["500", "stall"])
-def test_a_server_that_never_recovers_is_told_of(port: int, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_recovers_is_one_message(port: int, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3, "TIMEOUT", 0.1)
     proxy = FaultyProxy(port, (fault,), every=1)
     with proxy.serving() as faulty:
@@ -108,7 +108,7 @@ def test_a_server_that_never_recovers_is_told_of(port: int, fault: str, monkeypa
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
-    ("uri", "told"),
+    ("uri", "expected_text"),
     [
         ("s3://nowhere/raw.tar", "nowhere/raw.tar: there is no such (bucket|object)"),
         ("s3://nowhere/folder", "no such bucket; .*AWS_ENDPOINT_URL"),
@@ -117,19 +117,19 @@ def test_a_server_that_never_recovers_is_told_of(port: int, fault: str, monkeypa
         ("s3:///raw.tar", "no bucket"),
     ],
 )
-def test_what_is_not_there_is_named(uri: str, told: str) -> None:
-    with pytest.raises(RefsrError, match=told):
+def test_what_is_not_there_is_named(uri: str, expected_text: str) -> None:
+    with pytest.raises(RefsrError, match=expected_text):
         sources.check(uri)
 
 
 @pytest.mark.usefixtures("server")
-def test_wrong_keys_are_told_with_the_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_keys_name_the_variables_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "other")
     with pytest.raises(RefsrError, match=r"denies access; set AWS_ACCESS_KEY_ID"):
         sources.check(f"s3://{BUCKET}/raw.tar")
 
 
-def test_no_server_is_told_with_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_server_names_the_variable_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(RefsrError, match=r"Could not connect .*AWS_ENDPOINT_URL"):
         sources.check(f"s3://{BUCKET}/raw.tar")

@@ -8,6 +8,7 @@ from refsr.config import Curate
 from refsr.curation import selection, splits
 from refsr.errors import RefsrError
 
+LEAST = Curate().min_reference_probability
 PEOPLE = pd.DataFrame(
     {
         "identity": [f"n{i:06d}" for i in range(12)],
@@ -60,23 +61,23 @@ def images(count: int, **columns: object) -> dict[str, np.ndarray]:
 
 def test_a_reference_is_sharp_frontal_and_whole_and_else_the_least_turned() -> None:
     group = images(4, sharpness=[0.5, 0.9, 0.8, 0.7], yaw=[5, 40, -10, np.nan], x=[9, 9, 0, 9])
-    assert selection._as_references(group, Curate()).tolist() == [3, 0, 2, 1]
-    assert selection._as_references(images(3, yaw=[50, -30, 70]), Curate()).tolist() == [1, 0, 2]
+    assert selection._by_reference_quality(group, LEAST).tolist() == [3, 0, 2, 1]
+    assert selection._by_reference_quality(images(3, yaw=[50, -30, 70]), LEAST).tolist() == [1, 0, 2]
 
 
 def test_a_reference_shows_a_face_for_certain_be_it_less_sharp_or_turned() -> None:
     group = images(4, sharpness=[0.9, 0.8, 0.3, 0.5], yaw=[0, 0, 60, 0], face_probability=[0.94, 0.6, 0.99, np.nan])
-    assert selection._as_references(group, Curate()).tolist() == [3, 2, 0, 1]
+    assert selection._by_reference_quality(group, LEAST).tolist() == [3, 2, 0, 1]
 
 
-def test_training_images_are_taken_by_lot_whoever_else_is_there() -> None:
+def test_training_images_are_taken_by_random_key_whatever_others_exist() -> None:
     group = images(50)
-    order, _ = selection.ranked(group, np.zeros((50, 2)), "train", Curate())
+    order, _ = selection.ranked(group, np.zeros((50, 2)), "train", LEAST)
     assert order[0] == group["sharpness"].argmax()
     assert (np.diff(group["lot"][order[1:]].astype(int)) > 0).all()
     stay = np.sort(order[np.r_[0, 5:50]])
     fewer, _ = selection.ranked(
-        {name: values[stay] for name, values in group.items()}, np.zeros((46, 2)), "train", Curate()
+        {name: values[stay] for name, values in group.items()}, np.zeros((46, 2)), "train", LEAST
     )
     assert stay[fewer].tolist() == order[np.r_[0, 5:50]].tolist()
 
@@ -89,7 +90,7 @@ def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_should
     assert 20 <= len(chosen) <= selection.most_candidates(params) == 38
     assert (np.diff(chosen) > 0).all()
     for split, most in (("train", 10), ("test", 5)):
-        order, _ = selection.ranked(group, embeddings, split, params)
+        order, _ = selection.ranked(group, embeddings, split, LEAST)
         assert set(order[: 2 * most]) <= set(chosen)
     few = images(12)
     assert selection.candidates(few, np.zeros((12, 8)), params).tolist() == list(range(12))
@@ -124,5 +125,5 @@ def test_identities_can_be_listed_and_must_be_there() -> None:
     listed = ["n000009", "n000001", "n000002"]
     order = splits.draw(PEOPLE, Curate.model_validate({"identities": listed}))
     assert sorted(order["train"] + order["test"]) == sorted(listed)
-    with pytest.raises(RefsrError, match=r"1 of them .* n000077"):
+    with pytest.raises(RefsrError, match=r"1 of them, first n000077"):
         splits.draw(PEOPLE, Curate.model_validate({"identities": [*listed, "n000077"]}))

@@ -169,15 +169,15 @@ def test_a_cut_archive_is_named_with_the_byte(
     cut = data.draw(st.integers(0, end))
     path = tmp_path_factory.mktemp("cut") / f"raw{suffix}"
     path.write_bytes(whole[:cut])
-    with pytest.raises(RefsrError, match=r"raw\.tar.*: cut .*byte \d+.*fetch the archive anew"):
+    with pytest.raises(RefsrError, match=r"raw\.tar.*: cut .*byte \d+.*download the archive again"):
         open_source(path, path.parent / "work", needed("vggface2"))
 
 
-def test_a_wrong_checksum_is_found(tmp_path: Path, archives: dict[str, bytes]) -> None:
+def test_a_wrong_checksum_is_refused(tmp_path: Path, archives: dict[str, bytes]) -> None:
     damaged = bytearray(archives[".tar.gz"])
     damaged[-8] ^= 1  # of the CRC-32
     (tmp_path / "raw.tar.gz").write_bytes(damaged)
-    with pytest.raises(RefsrError, match=r"damaged near byte \d+: .*fetch the archive anew"):
+    with pytest.raises(RefsrError, match=r"damaged near byte \d+: .*download the archive again"):
         open_source(tmp_path / "raw.tar.gz", tmp_path / "work", needed("vggface2"))
 
 
@@ -220,12 +220,12 @@ def test_what_a_tar_gz_was_not_asked_to_keep_is_read_again_when_needed(tmp_path:
     path = pack(tmp_path / "raw.tar.gz", members)
     source = open_source(path, tmp_path / "work", lambda name, size: person(1) in name)
     assert source.read(0) == b"\1" * 100
-    with pytest.raises(RefsrError, match="only what was asked for is kept"):
+    with pytest.raises(RefsrError, match="only selected files are kept"):
         source.read(2)
     for _ in range(2):
         source.keep(np.array([0, 2]), tmp_path / "work")
         assert source.read(2) == b"\3" * 100
-    with pytest.raises(RefsrError, match="only what was asked for"):
+    with pytest.raises(RefsrError, match="only selected files"):
         source.read(3)
 
 
@@ -244,7 +244,7 @@ def test_what_is_no_raw_set_is_refused_by_name(tmp_path: Path) -> None:
         sources.check(tmp_path / "file.txt")
 
 
-def test_links_that_lead_nowhere_and_special_files_in_a_folder_are_told_of(tmp_path: Path) -> None:
+def test_broken_links_and_special_files_in_a_folder_are_rejects(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw", train=1, test=1, views=2)
     folder = raw / "train" / person(1)
     (folder / "7.jpg").symlink_to(tmp_path / "gone.jpg")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refsr.curation.extraction import Measured
+from refsr.curation.extraction import IdentityFeatures
 from refsr.curation.feature_store import Store
 from refsr.curation.selection import RANKED
 from refsr.io.arrays import OnDisk, in_blocks
@@ -13,7 +13,7 @@ from refsr.io.arrays import OnDisk, in_blocks
 EACH = 500
 
 
-def measured(number: int) -> Measured:
+def measured(number: int) -> IdentityFeatures:
     """An identity half of whose images are left out."""
     rng = np.random.default_rng(number)
     columns = {
@@ -28,7 +28,7 @@ def measured(number: int) -> Measured:
     }
     ranked = {name: rng.random(EACH) for name in RANKED if name != "lot"} | {"lot": rng.permutation(EACH).astype("u8")}
     thumbs = rng.integers(0, 256, (EACH, 32, 32), np.uint8)
-    return Measured(columns | ranked, thumbs, rng.random((EACH, 8)).astype(np.float32))
+    return IdentityFeatures(columns | ranked, thumbs, rng.random((EACH, 8)).astype(np.float32))
 
 
 def test_few_bytes_of_each_image_are_in_memory_while_it_is_judged(tmp_path: Path) -> None:
