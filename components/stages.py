@@ -1,8 +1,9 @@
-"""A component per stage, named as the stage. `params` is its section of the params file.
+"""One component per stage, with the stage's name. `params` is its section of the params file.
 
-One definition runs on a cluster and under kfp.local: lightweight, nothing installed at run time, the image set when a
-pipeline is compiled. Numbers are not Optional, and no component returns a value a condition could hang on: the local
-runner gets both wrong without a word. Artifacts may be left out where the step can do without.
+The same definitions run on a cluster and under kfp.local. Nothing is installed at run time; the
+image is set when a pipeline is compiled. No number is Optional, and no component returns a value:
+the local runner handles both wrongly and reports nothing. An artifact is Optional if the stage
+does not need it.
 """
 
 from functools import partial
@@ -11,22 +12,37 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
 
-IMAGE = "refsr:unset"  # a package holds the image of one revision instead: see pipelines.graphs.training
+IMAGE = "refsr:unset"  # pipelines.task_settings sets the image of a revision
 
-component = partial(dsl.component, base_image=IMAGE, packages_to_install=[], install_kfp_package=False)
+component = partial(
+    dsl.component,
+    base_image=IMAGE,
+    packages_to_install=[],
+    install_kfp_package=False,
+)
 
 
 @component
-def synthesize(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], metrics: Output[Metrics]) -> None:
-    """Render the embedded raw set."""
+def synthesize(
+    params: dict[str, Any],
+    tracking_uri: str,
+    raw: Output[Dataset],
+    metrics: Output[Metrics],
+) -> None:
+    """Render the synthetic raw set."""
     from components.shell import run
 
     run("synthesize", params, tracking_uri, metrics, raw=raw)
 
 
 @component
-def fetch(params: dict[str, Any], tracking_uri: str, raw: Output[Dataset], metrics: Output[Metrics]) -> None:
-    """A raw set by its DVC revision."""
+def fetch(
+    params: dict[str, Any],
+    tracking_uri: str,
+    raw: Output[Dataset],
+    metrics: Output[Metrics],
+) -> None:
+    """Fetch a raw set by its DVC revision."""
     from components.shell import run
 
     run("fetch", params, tracking_uri, metrics, raw=raw)
@@ -37,15 +53,16 @@ def curate(
     params: dict[str, Any],
     tracking_uri: str,
     uri: str,
+    layout: str,
     shard: str,
     curated: Output[Dataset],
     metrics: Output[Metrics],
     raw: Input[Dataset] | None = None,
 ) -> None:
-    """Raw set, an artifact or the URI of one, to identity groups, or to the part I/N of them."""
+    """Curate a raw set (an artifact, or a URI) to identity groups, or part I/N of it."""
     from components.shell import run
 
-    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, shard=shard)
+    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, layout=layout, shard=shard)
 
 
 @component
@@ -53,15 +70,16 @@ def merge(
     params: dict[str, Any],
     tracking_uri: str,
     uri: str,
+    layout: str,
     parts: Input[list[Dataset]],
     curated: Output[Dataset],
     metrics: Output[Metrics],
     raw: Input[Dataset] | None = None,
 ) -> None:
-    """Parts of a curation to identity groups."""
+    """Merge the parts of a curation to identity groups."""
     from components.shell import run
 
-    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated)
+    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated, layout=layout)
 
 
 @component
@@ -72,7 +90,7 @@ def validate(
     validation: Output[Artifact],
     metrics: Output[Metrics],
 ) -> None:
-    """Hold the curated set against its expectations."""
+    """Validate the curated set."""
     from components.shell import run
 
     run("validate", params, tracking_uri, metrics, curated=curated, validation=validation)
@@ -102,7 +120,7 @@ def train_refsr(
     refsr: Output[Model],
     metrics: Output[Metrics],
 ) -> None:
-    """Train the reference network, started from the single-image one."""
+    """Train the reference network; the single-image network initialises it."""
     from components.shell import run
 
     run("train_refsr", params, tracking_uri, metrics, curated=curated, sisr=sisr, refsr=refsr)
@@ -120,7 +138,7 @@ def evaluate(
     results: Output[Markdown],
     sisr: Input[Model] | None = None,
 ) -> None:
-    """Measure the networks on people none has seen."""
+    """Evaluate the networks on people that no training has seen."""
     from components.shell import run
 
     run(
@@ -148,7 +166,7 @@ def register(
     metrics: Output[Metrics],
     card: Output[Markdown],
 ) -> None:
-    """The quality gate, then a version in the registry."""
+    """Check the quality gate, then register a version."""
     from components.shell import run
 
     run(
@@ -166,8 +184,13 @@ def register(
 
 
 @component
-def checkpoint(params: dict[str, Any], tracking_uri: str, refsr: Output[Model], metrics: Output[Metrics]) -> None:
-    """A registered version as a checkpoint."""
+def checkpoint(
+    params: dict[str, Any],
+    tracking_uri: str,
+    refsr: Output[Model],
+    metrics: Output[Metrics],
+) -> None:
+    """Load a registered version as a checkpoint."""
     from components.shell import run
 
     run("checkpoint", params, tracking_uri, metrics, refsr=refsr)
@@ -182,7 +205,7 @@ def upscale_folder(
     upscaled: Output[Dataset],
     metrics: Output[Metrics],
 ) -> None:
-    """Small faces and references to larger faces."""
+    """Upscale small faces with their references."""
     from components.shell import run
 
     run("upscale_folder", params, tracking_uri, metrics, refsr=refsr, pairs=pairs, upscaled=upscaled)

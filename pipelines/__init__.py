@@ -1,1 +1,1 @@
-"""The graph of the stages on Kubeflow, what its tasks ask of a cluster, and how a run is submitted."""
+"""The pipelines on Kubeflow: graphs of the components, what tasks request, and the commands."""

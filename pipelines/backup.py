@@ -1,109 +1,119 @@
-"""Dumps of the registry's database to S3 and back, as the manifests of k8s/ have it done.
+"""Copy dumps of the MLflow database to S3 and back; the manifests of k8s/ run these commands.
 
-The endpoint is MLflow's own (MLFLOW_S3_ENDPOINT_URL), else boto3's; keys are boto3's.
+The endpoint is MLFLOW_S3_ENDPOINT_URL, else boto3's own; boto3 looks up the keys.
 """
 
+import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipelines.command_line import run_command
+from refsr.console import run_as_process
 from refsr.errors import RefsrError
+from refsr.io import s3
 from refsr.io.atomic import write_file
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
-from refsr.redaction import Parser, hide, print_exception
+from refsr.io.paths import path_option, require_folder, require_writable
+from refsr.redaction import Parser, hide
 
-DUMPS = "*.dump"  # their names are times, so the last by name is the newest
+DUMPS = "*.dump"  # names are times: the last one by name is the newest
+ATTEMPTS = 5  # of a request
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    parser = Parser(prog="python -m pipelines.backup", description="Dumps to S3 and back.")
+    description = "Copy dumps of the MLflow database to S3 and back."
+    parser = Parser(prog="python -m pipelines.backup", description=description)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, told in (("put", "copy the dumps that are not there yet"), ("get", "copy a dump back")):
-        command = commands.add_parser(name, help=told)
+    for name, function, text in (
+        ("put", _put, "copy the dumps that S3 does not have"),
+        ("get", _get, "copy a dump from S3"),
+    ):
+        command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=path_option)
         command.add_argument("uri", help="s3://bucket/prefix")
-        command.set_defaults(command=name)
+        command.set_defaults(command=function)
     command.add_argument("--name", default="", help="file name of the dump (default: the newest)")
-    try:
-        with file_errors_as_messages():
-            options = parser.parse_args(argv)
-            if options.command == "put":
-                for name in put(options.folder, options.uri):
-                    print(hide(f"{options.uri}/{name}"))
-            else:
-                print(get(options.folder, options.uri, options.name))
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parser, argv)
+
+
+def _put(options: argparse.Namespace) -> None:
+    for name in put(options.folder, options.uri):
+        print(hide(f"{options.uri}/{name}"))
+
+
+def _get(options: argparse.Namespace) -> None:
+    print(get(options.folder, options.uri, options.name))
 
 
 def put(folder: Path, uri: str) -> list[str]:
-    """Copy every dump of the folder that is not whole at `uri`; their names. Raises RefsrError where S3 refuses."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    """Copy the dumps of the folder that are missing or incomplete at `uri`; their names.
 
+    Raises RefsrError if S3 refuses.
+    """
     bucket, prefix = _split(uri)
     try:
         client = _client()
-        there = _sizes(client, bucket, prefix)
-        missing = [path for path in sorted(folder.glob(DUMPS)) if there.get(path.name) != path.stat().st_size]
+        sizes = _sizes(client, bucket, prefix)
+        dumps = sorted(folder.glob(DUMPS))
+        missing = [path for path in dumps if sizes.get(path.name) != path.stat().st_size]
         for path in missing:
             client.upload_file(str(path), bucket, prefix + path.name)
-    except (BotoCoreError, ClientError, OSError) as error:
-        raise RefsrError(f"{uri}: the dumps of {folder} are not copied: {error}") from error
+    except (*s3.ERRORS, OSError) as error:
+        raise RefsrError(f"{uri}: cannot copy the dumps of {folder}: {error}") from error
     return [path.name for path in missing]
 
 
 def get(folder: Path, uri: str, name: str = "") -> Path:
-    """Copy a dump into the folder, the newest unless one is named. Raises RefsrError where there is none."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
+    """Copy a dump to the folder: the named one, else the newest. Raises RefsrError without one."""
     require_folder(folder.absolute())
     require_writable(folder)
     bucket, prefix = _split(uri)
     try:
         client = _client()
         sizes = _sizes(client, bucket, prefix)
-        there = sorted(sizes)
-        if not there or (name and name not in there):
-            raise RefsrError(f"{uri}: no dump {name or DUMPS}; there are: {', '.join(there) or 'none'}")
-        path = folder / (name or there[-1])
-        if path.exists() and path.stat().st_size == sizes[path.name]:
+        name = _choose(uri, sorted(sizes), name)
+        path = folder / name
+        if path.exists() and path.stat().st_size == sizes[name]:
             return path
         if path.exists():
             raise RefsrError(
-                f"{path}: exists, and is not the dump of this name at {uri}; move it, or name a new folder"
+                f"{path}: exists and differs from the dump of this name at {uri}; move it, or pass a new folder"
             )
-        write_file(path, lambda partial: client.download_file(bucket, prefix + path.name, str(partial)))
-    except (BotoCoreError, ClientError, OSError) as error:
-        raise RefsrError(f"{uri}: no dump is copied to {folder}: {error}") from error
+        key = prefix + name
+        write_file(path, lambda partial: client.download_file(bucket, key, str(partial)))
+    except (*s3.ERRORS, OSError) as error:
+        raise RefsrError(f"{uri}: cannot copy a dump to {folder}: {error}") from error
     return path
 
 
+def _choose(uri: str, names: list[str], name: str) -> str:
+    if not names or (name and name not in names):
+        raise RefsrError(f"{uri}: no dump {name or DUMPS}; existing dumps: {', '.join(names) or 'none'}")
+    return name or names[-1]
+
+
 def _sizes(client: Any, bucket: str, prefix: str) -> dict[str, int]:
-    """Name and size of each dump under the prefix."""
+    """Name and size in bytes of each dump under the prefix."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = {each["Key"].removeprefix(prefix): int(each["Size"]) for page in pages for each in page.get("Contents", [])}
-    return {name: size for name, size in found.items() if Path(name).match(DUMPS) and "/" not in name}
+    objects = [each for page in pages for each in page.get("Contents", [])]
+    sizes = {each["Key"].removeprefix(prefix): int(each["Size"]) for each in objects}
+    return {name: size for name, size in sizes.items() if Path(name).match(DUMPS) and "/" not in name}
 
 
 def _split(uri: str) -> tuple[str, str]:
     parts = urlsplit(uri)
     if parts.scheme != "s3" or not parts.netloc:
-        raise RefsrError(f"{uri}: s3://bucket/prefix is expected")
+        raise RefsrError(f"{uri}: not a URI of S3; pass s3://bucket/prefix")
     return parts.netloc, f"{parts.path.strip('/')}/".lstrip("/")
 
 
 def _client() -> Any:
-    import boto3
-
-    return boto3.client("s3", endpoint_url=os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None)
+    endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    return s3.new_client(endpoint, attempts=ATTEMPTS)
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

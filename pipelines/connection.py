@@ -1,4 +1,4 @@
-"""Where runs go: endpoint, namespace, image and store, and a client that may enter."""
+"""The target of runs (endpoint, namespace, image, MLflow store), and a client of the KFP API."""
 
 import argparse
 import contextlib
@@ -12,7 +12,11 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import kfp
-from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH, ServiceAccountTokenVolumeCredentials
+from kfp.client import (
+    KF_PIPELINES_SA_TOKEN_ENV,
+    KF_PIPELINES_SA_TOKEN_PATH,
+    ServiceAccountTokenVolumeCredentials,
+)
 from kfp_server_api import ApiException
 
 from pipelines.cluster import Target
@@ -20,60 +24,64 @@ from refsr.errors import RefsrError
 from refsr.io.paths import path_option
 from refsr.redaction import without_userinfo
 
-PATIENCE = 10.0  # seconds
+TIMEOUT = 10.0  # seconds
 VARIABLES = {
     "endpoint": "KFP_ENDPOINT",
     "namespace": "KFP_NAMESPACE",
     "tracking_uri": "MLFLOW_TRACKING_URI",
     "image": "REFSR_IMAGE",
 }
+EPILOG = (
+    "An option overrides the environment variable beside it; both override `target` of the "
+    "cluster file. The bearer token comes from KFP_TOKEN; there is no option for it, so that no "
+    "shell history holds it. In a pod, the projected token of its service account is used."
+)
 
 
 def add_target_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say where a run goes; the rest is asked of the environment and the cluster file."""
-    parser.add_argument("--endpoint", help="Kubeflow Pipelines API, http(s)://... (KFP_ENDPOINT)")
-    parser.add_argument("--namespace", help="namespace of the run; none: single-user KFP (KFP_NAMESPACE)")
-    parser.add_argument("--tracking-uri", help="MLflow server, as pods see it (MLFLOW_TRACKING_URI)")
-    parser.add_argument("--image", help="image of the pods; its tag is the git revision unless given (REFSR_IMAGE)")
-    parser.add_argument("--cluster", type=path_option, help="cluster file: where it is, and what tasks ask for")
-    parser.epilog = (
-        "An option comes before the environment variable beside it, and that before `target` of the cluster file. "
-        "KFP_TOKEN, if set, is the bearer token: no option, so that no shell history has it. In a pod, its service "
-        "account's projected token is used."
-    )
+    """Add the options of the target."""
+    add = parser.add_argument
+    add("--endpoint", help="Kubeflow Pipelines API, http(s)://... (KFP_ENDPOINT)")
+    add("--namespace", help="namespace of the run; none for single-user KFP (KFP_NAMESPACE)")
+    add("--tracking-uri", help="MLflow server as pods reach it (MLFLOW_TRACKING_URI)")
+    add("--image", help="image of the pods (default tag: the git revision) (REFSR_IMAGE)")
+    add("--cluster", type=path_option, help="cluster file: target, and resources of tasks")
+    parser.epilog = EPILOG
 
 
 def resolve(options: argparse.Namespace, target: Target) -> Target:
-    """Where a run goes: each field from its option, else its environment variable, else the cluster file."""
-    told = {
+    """Each field from its option, else its environment variable, else the cluster file."""
+    values = {
         field: getattr(options, field, None) or os.environ.get(variable) or getattr(target, field)
         for field, variable in VARIABLES.items()
     }
-    return Target.model_validate(told)
+    return Target.model_validate(values)
 
 
 def require(target: Target, field: str) -> str:
-    """A field that must be known. Raises RefsrError naming the places where it may be told."""
+    """The value of a field. Raises RefsrError if it is not set, naming the places to set it."""
     value: str | None = getattr(target, field)
     if not value:
         option = f"--{field.replace('_', '-')}"
-        raise RefsrError(f"{option}: not told; give it, or {VARIABLES[field]}, or target.{field} of the cluster file")
+        raise RefsrError(
+            f"{option} is required: pass it, set {VARIABLES[field]}, or set target.{field} in the cluster file"
+        )
     return value
 
 
 def endpoint_of(target: Target) -> str:
-    """The API's address. Raises RefsrError where it is none."""
+    """The URL of the API. Raises RefsrError if it is not one."""
     endpoint = require(target, "endpoint").rstrip("/")
     if urlsplit(endpoint).scheme not in ("http", "https"):
-        raise RefsrError(f"--endpoint {endpoint}: not http(s)://...")
+        raise RefsrError(f"--endpoint {endpoint}: not an http(s):// URL; pass http://HOST:PORT")
     return endpoint
 
 
 @contextlib.contextmanager
 def api(target: Target) -> Iterator[kfp.Client]:
-    """A client while the block runs. Raises RefsrError where nobody answers, or what was asked is refused."""
+    """A client while the block runs. Raises RefsrError if the API does not respond, or refuses."""
     endpoint = endpoint_of(target)
-    _require_answer(endpoint)
+    _require_response(endpoint)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the client warns of servers older than the first v2
         try:
@@ -85,16 +93,19 @@ def api(target: Target) -> Iterator[kfp.Client]:
 
 
 def service_account() -> ServiceAccountTokenVolumeCredentials | None:
-    """The credentials of the pod this runs in, where a token for Kubeflow Pipelines is projected into it."""
+    """The credentials of this pod, if a token for Kubeflow Pipelines is projected into it."""
     path = Path(os.environ.get(KF_PIPELINES_SA_TOKEN_ENV) or KF_PIPELINES_SA_TOKEN_PATH)
     return ServiceAccountTokenVolumeCredentials(str(path)) if path.is_file() else None
 
 
-def _require_answer(endpoint: str) -> None:
-    """The client tries for minutes to reach a server; whether one answers at all is known at once."""
+def _require_response(endpoint: str) -> None:
+    """Fail at once if no server responds: the client itself retries for minutes."""
+    url = without_userinfo(endpoint) + "/apis/v2beta1/healthz"
     try:
-        urlopen(without_userinfo(endpoint) + "/apis/v2beta1/healthz", timeout=PATIENCE).close()  # noqa: S310 - the scheme is known
+        urlopen(url, timeout=TIMEOUT).close()  # noqa: S310 - endpoint_of has checked the scheme
     except HTTPError:
-        return  # whatever it says, it is there
+        return  # an error status is a response
     except (OSError, HTTPException) as error:
-        raise RefsrError(f"--endpoint {endpoint}: no answer ({error}); name the API with --endpoint") from error
+        raise RefsrError(
+            f"--endpoint {endpoint}: no response ({error}); check the address and that the port is forwarded"
+        ) from error

@@ -1,5 +1,6 @@
-"""Run a compiled pipeline on this machine, without Kubernetes: `python -m pipelines.local --help`."""
+"""Run a pipeline on this machine, without Kubernetes; each task is a process."""
 
+import argparse
 import contextlib
 import os
 import shlex
@@ -14,76 +15,93 @@ from kfp import components, local
 
 from components.shell import RUN, STATE
 from pipelines.cluster import Cluster, load_cluster
+from pipelines.command_line import run_command
 from pipelines.compile import Work, arguments, build, compile_package
-from pipelines.submit import add_run_options, work_of
+from pipelines.options import add_work_options, work_of
+from refsr.console import run_as_process
 from refsr.errors import RefsrError
 from refsr.integrations.mlflow_store import open_store
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
-from refsr.redaction import Parser, print_exception
+from refsr.io.paths import path_option, require_folder, require_writable
+from refsr.redaction import Parser
+
+IGNORED_WARNINGS = (  # images and limits have no effect here
+    "You may be attemping to run a task that uses custom",
+    ".*have no effect in the current local runner",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Compile, and run every task as a process; returns the exit status."""
+    """Compile a pipeline and run it; returns the exit status."""
     parser = Parser(prog="python -m pipelines.local", description=__doc__)
-    add_run_options(parser)
-    parser.add_argument(
-        "--cluster", type=path_option, help="cluster file; of it only `curate_shards` means anything here"
+    add_work_options(parser)
+    add = parser.add_argument
+    add("--cluster", type=path_option, help="cluster file; only `curate_shards` has an effect here")
+    add(
+        "--output",
+        type=path_option,
+        required=True,
+        help="folder of the package, the artifacts and the MLflow store",
     )
-    parser.add_argument(
-        "--output", type=path_option, required=True, help="folder of the package, the artifacts and the store"
-    )
-    try:
-        with file_errors_as_messages():
-            options = parser.parse_args(argv)
-            require_folder(options.output.absolute())
-            require_writable(options.output.absolute())
-            print(run(options.output.absolute(), work_of(options), load_cluster(options.cluster)))
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    parser.set_defaults(command=_run)
+    return run_command(parser, argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    folder = options.output.absolute()
+    require_folder(folder)
+    require_writable(folder)
+    print(run(folder, work_of(options), load_cluster(options.cluster)))
 
 
 def run(folder: Path, work: Work, cluster: Cluster) -> Path:
-    """The pipeline run in `folder`, with a store of its own there; returns the folder of its tasks' artifacts.
+    """Run a pipeline in `folder`, with an MLflow store there.
 
-    Raises RefsrError where a task fails: what the task itself said has been printed by then.
+    Args:
+        folder: folder of all output.
+        work: what to run.
+        cluster: settings; only `curate_shards` has an effect.
+
+    Returns:
+        The folder of the tasks' artifacts.
+
+    Raises:
+        RefsrError: if a task fails; its own message is in the output.
     """
     pipeline = build(work, "refsr:local", without_retries(cluster))
     folder.mkdir(parents=True, exist_ok=True)
     store = f"sqlite:///{folder}/mlflow.db"
-    open_store(store)  # two first tasks at once would both make its tables
-    inputs = arguments(pipeline, work, store)
+    open_store(store)  # creates the tables before two tasks do so at once
+    values = arguments(pipeline, work, store)
     package = folder / f"{work.graph}.yaml"
     compile_package(package, pipeline)
     before = set(folder.glob(f"{pipeline.name}-*"))
-    os.environ |= {RUN: str(uuid.uuid4()), STATE: str(folder / "state")}  # as pods have them
+    os.environ |= {RUN: str(uuid.uuid4()), STATE: str(folder / "state")}  # as in a pod
     try:
-        _run_package(package, inputs, folder)
+        _run_package(package, values, folder)
     except RuntimeError as error:
-        raise RefsrError("the pipeline failed; what its task said stands above") from error
-    (made,) = set(folder.glob(f"{pipeline.name}-*")) - before
-    return made
+        raise RefsrError("the pipeline failed; the error of its task is above") from error
+    (artifacts,) = set(folder.glob(f"{pipeline.name}-*")) - before
+    return artifacts
 
 
 def without_retries(cluster: Cluster) -> Cluster:
-    """On this machine a task that failed would fail again."""
-    tasks = {name: task.model_copy(update={"retries": 0}) for name, task in cluster.tasks.items()}
+    """The cluster with no retries: on one machine a failed task would fail again."""
+    no_retries = {"retries": 0}
+    tasks = {name: task.model_copy(update=no_retries) for name, task in cluster.tasks.items()}
     return cluster.model_copy(update={"tasks": tasks})
 
 
-def _run_package(package: Path, inputs: Mapping[str, Any], folder: Path) -> None:
-    """Each task as a process of this Python; kfp warns that images and limits mean nothing then, which is known."""
+def _run_package(package: Path, values: Mapping[str, Any], folder: Path) -> None:
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(folder))
-    with warnings.catch_warnings(), _executable_fit_for_a_shell():
-        warnings.filterwarnings("ignore", message="You may be attemping to run a task that uses custom")
-        warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
-        components.load_component_from_file(str(package))(**inputs)
+    with warnings.catch_warnings(), _quoted_executable():
+        for message in IGNORED_WARNINGS:
+            warnings.filterwarnings("ignore", message=message)
+        components.load_component_from_file(str(package))(**values)
 
 
 @contextlib.contextmanager
-def _executable_fit_for_a_shell() -> Iterator[None]:
-    """kfp writes sys.executable into a shell command as it is, which breaks where a folder has a space in its name."""
+def _quoted_executable() -> Iterator[None]:
+    """Quote sys.executable: kfp puts it unquoted into a shell command, which spaces break."""
     plain = sys.executable
     sys.executable = shlex.quote(plain)
     try:
@@ -93,5 +111,4 @@ def _executable_fit_for_a_shell() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

@@ -1,4 +1,4 @@
-"""What is done with runs that are on their way, and with the pipeline a server already has."""
+"""Watch and cancel runs; compare the pipeline with the version on the server."""
 
 import argparse
 import difflib
@@ -15,16 +15,18 @@ import yaml
 from pipelines.cluster import load_cluster
 from pipelines.compile import compile_package
 from pipelines.connection import api, resolve
-from pipelines.submit import order
+from pipelines.submit import Submission, prepare
+from refsr import log
 from refsr.errors import RefsrError
 from refsr.redaction import hide
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-HIDDEN = ("-driver",)  # tasks of Kubeflow's own
+HIDDEN = ("-driver",)  # suffixes of Kubeflow's own tasks
+CONTEXT = 2  # lines around a difference
 
 
 def watch(options: argparse.Namespace) -> int:
-    """Print the tasks of a run whenever one changes, until the run has ended; 0 if it succeeded, else 1."""
+    """Print the tasks of a run at each change until the run ends; 0 if it succeeded, else 1."""
     shown = ""
     with api(resolve(options, load_cluster(options.cluster).target)) as client:
         while True:
@@ -37,81 +39,104 @@ def watch(options: argparse.Namespace) -> int:
                 break
             time.sleep(options.every)
     if run.error and run.error.message:
-        print(hide(f"refsr: error: {run.error.message}"), file=sys.stderr)
+        log.error(run.error.message)
     return 0 if run.state == "SUCCEEDED" else 1
 
 
 def task_table(run: Any) -> str:
-    """A line for the run and one for each of its tasks, in the order they started: state, duration, name, error."""
+    """One line for the run and one for each started task: state, duration, name, error."""
     details = (run.run_details.task_details or []) if run.run_details else []
-    tasks = [task for task in details if task.start_time and not task.display_name.endswith(HIDDEN)]
+    tasks = [task for task in details if task.start_time]
+    tasks = [task for task in tasks if not task.display_name.endswith(HIDDEN)]
     tasks.sort(key=lambda task: (task.start_time, task.display_name))
-    lines = [f"{run.state or 'PENDING':<10} {'':>8}  {run.display_name}"]
+    lines = [_line(run.state, "", run.display_name)]
     for task in tasks:
         error = f": {task.error.message}" if task.error and task.error.message else ""
-        lines.append(f"{task.state or 'PENDING':<10} {_duration(task):>8}  {task.display_name}{error}")
+        lines.append(_line(task.state, _duration(task), f"{task.display_name}{error}"))
     return hide("\n".join(lines))
 
 
+def _line(state: str | None, duration: str, name: str) -> str:
+    return f"{state or 'PENDING':<10} {duration:>8}  {name}"
+
+
 def _duration(task: Any) -> str:
-    """Hours, minutes and seconds a finished task took."""
-    if not task.end_time or task.end_time < task.start_time:  # Kubeflow writes the year 1 for none
+    """The duration of a finished task as H:MM:SS."""
+    # Kubeflow writes the year 1 for a task that has not ended.
+    if not task.end_time or task.end_time < task.start_time:
         return ""
     return str(task.end_time - task.start_time).partition(".")[0]
 
 
 def _show(table: str, before: str) -> None:
-    """In place on a terminal; one table after another elsewhere."""
+    """Replace the previous table on a terminal; print a new one elsewhere."""
     if before and sys.stdout.isatty():
         print(f"\033[{before.count(chr(10)) + 1}F\033[J", end="")
     print(table, flush=True)
 
 
 def cancel(options: argparse.Namespace) -> None:
-    """Ask for the end of a run; its exit handler still records it."""
+    """End a run; its exit handler still records the end."""
     with api(resolve(options, load_cluster(options.cluster).target)) as client:
         client.terminate_run(options.run)
-    print(f"{options.run}: asked to end; `watch` tells when it has")
+    print(f"{options.run}: cancellation requested; `watch` shows when the run has ended")
 
 
 def diff(options: argparse.Namespace) -> int:
-    """What the pipeline would change against the version uploaded last, as a unified diff; 0 if nothing, else 1."""
-    wanted = order(options)
-    with tempfile.TemporaryDirectory() as folder:
-        compile_package(Path(folder) / "new.yaml", wanted.pipeline)
-        new = list(yaml.safe_load_all((Path(folder) / "new.yaml").read_text(encoding="utf-8")))
-    with api(wanted.target) as client:
-        name = wanted.pipeline.name
-        pipeline = client.get_pipeline_id(name)
-        versions = client.list_pipeline_versions(pipeline, page_size=1, sort_by="created_at desc") if pipeline else None
-    if versions is None or not versions.pipeline_versions:
-        raise RefsrError(
-            f"no version of {name} is at {wanted.target.endpoint}; `python -m pipelines upload` leaves one"
-        )
-    (old,) = versions.pipeline_versions
-    lines = list(
-        difflib.unified_diff(
-            readable(documents(old.pipeline_spec)),
-            readable(new),
-            f"uploaded {old.display_name}",
-            wanted.what,
-            "",
-            "",
-            2,
-        )
+    """Print the changes against the version uploaded last as a unified diff.
+
+    Returns 0 without a change, else 1.
+    """
+    submission = prepare(options)
+    version = _last_version(submission)
+    name = version.display_name
+    lines = difflib.unified_diff(
+        readable(documents(version.pipeline_spec)),
+        readable(_compiled(submission)),
+        f"uploaded {name}",
+        submission.summary,
+        n=CONTEXT,
+        lineterm="",
     )
-    print(hide("\n".join(lines)) or f"nothing: {old.display_name} is the same")
-    return 1 if lines else 0
+    text = "\n".join(lines)
+    print(hide(text) or f"no change: {name} is the same")
+    return 1 if text else 0
+
+
+def _last_version(submission: Submission) -> Any:
+    name = submission.pipeline.name
+    with api(submission.target) as client:
+        pipeline = client.get_pipeline_id(name)
+        versions: list[Any] = []
+        if pipeline:
+            newest = "created_at desc"
+            page = client.list_pipeline_versions(pipeline, page_size=1, sort_by=newest)
+            versions = page.pipeline_versions or []
+    if not versions:
+        raise RefsrError(
+            f"{submission.target.endpoint}: no version of {name}; upload one with `python -m pipelines upload`"
+        )
+    return versions[0]
+
+
+def _compiled(submission: Submission) -> list[Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "new.yaml"
+        compile_package(package, submission.pipeline)
+        return list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
 
 
 def documents(spec: Mapping[str, Any]) -> list[Any]:
-    """The YAML documents of a version, as the API gives them: the pipeline alone, or with what Kubernetes is told."""
+    """The YAML documents of a version: the pipeline, and its Kubernetes settings if it has any."""
     if "pipeline_spec" not in spec:
         return [spec]
-    return [spec["pipeline_spec"], *([spec["platform_spec"]] if spec.get("platform_spec") else [])]
+    platform = spec.get("platform_spec")
+    return [spec["pipeline_spec"], *([platform] if platform else [])]
 
 
 def readable(documents: list[Any]) -> list[str]:
-    """Lines in one order, with the program text of a component line by line."""
-    text = yaml.safe_dump_all(json.loads(json.dumps(documents)), sort_keys=True, default_flow_style=False, width=1000)
-    return [part for line in text.splitlines() for part in line.replace("\\n", "\n").splitlines()]
+    """Sorted lines, with the source text of a component line by line."""
+    plain = json.loads(json.dumps(documents))
+    text = yaml.safe_dump_all(plain, sort_keys=True, default_flow_style=False, width=1000)
+    lines = text.splitlines()
+    return [part for line in lines for part in line.replace("\\n", "\n").splitlines()]

@@ -1,164 +1,175 @@
-"""Compile a pipeline and send it: as a run, as a schedule, or as a version that waits to be run.
+"""Compile a pipeline and send it: as a run, as a schedule, or as a version on the server.
 
-`python -m pipelines.submit ...` is `python -m pipelines submit ...`.
+`python -m pipelines.submit ...` is short for `python -m pipelines submit ...`.
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import kfp
+
 from pipelines.cluster import Target, load_cluster
+from pipelines.command_line import run_command
 from pipelines.compile import (
-    GRAPHS,
-    Work,
     arguments,
     build,
+    check_reachable,
     compile_package,
     immutable_image,
     object_name,
-    reachable_from_a_cluster,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
+from pipelines.options import add_work_options, work_of
 from refsr.config import SECTIONS
-from refsr.io.paths import path_option, path_text
+from refsr.console import run_as_process
+from refsr.io.paths import path_option
 from refsr.params import load_section
-from refsr.redaction import hide, print_exception
+from refsr.redaction import Parser, hide
 
 
-class Order(NamedTuple):
-    """All of a run that can be checked before anybody is asked."""
+class Submission(NamedTuple):
+    """A checked pipeline with its arguments and its target."""
 
     pipeline: Any
     image: str
-    inputs: dict[str, Any]
+    arguments: dict[str, Any]
     target: Target
-    what: str
+    summary: str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m pipelines submit` by its older name."""
-    from pipelines.__main__ import main as door
-
-    return door(["submit", *(sys.argv[1:] if argv is None else argv)])
-
-
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say what is run, wherever it runs."""
-    parser.add_argument(
-        "--params", type=path_option, default=Path("params.yaml"), help="params file (default: params.yaml)"
-    )
-    parser.add_argument("--graph", choices=GRAPHS, default="training", help="what is run (default: training)")
-    parser.add_argument(
-        "--raw", type=path_text, help="training: URI of the raw set (default: fetch or synthesize, as the params say)"
-    )
-    parser.add_argument(
-        "--sisr", type=path_text, help="reevaluation: URI of the artifact `sisr` of a training run, to be measured too"
-    )
-    parser.add_argument(
-        "--pairs", type=path_text, help="inference: URI of a folder with small/NAME.png and ref/NAME.png"
-    )
-
-
-def work_of(options: argparse.Namespace) -> Work:
-    """What those options say is run."""
-    return Work(options.params, options.graph, options.raw, options.sisr, options.pairs)
+    """Run the command `submit`; returns the exit status."""
+    parser = Parser(prog="python -m pipelines.submit", description=submit.__doc__)
+    add_submit_options(parser)
+    parser.set_defaults(command=submit)
+    return run_command(parser, argv)
 
 
 def add_submit_options(parser: argparse.ArgumentParser) -> None:
-    """The options of what is sent."""
-    add_run_options(parser)
+    """Add the options of a submission."""
+    add_work_options(parser)
     add_target_options(parser)
-    parser.add_argument("--experiment", default="refsr", help="experiment of the run (default: refsr)")
-    parser.add_argument("--run-name", help="its name (default: the params file and the image's tag)")
-    parser.add_argument("--output", type=path_option, help="keep the compiled package here")
-    parser.add_argument("--dry-run", action="store_true", help="check and compile; send nothing")
+    add = parser.add_argument
+    add("--experiment", default="refsr", help="experiment of the run (default: refsr)")
+    add("--run-name", help="name of the run (default: params file and image tag)")
+    add("--output", type=path_option, help="write the compiled package here")
+    add("--dry-run", action="store_true", help="check and compile; send nothing")
 
 
-def order(options: argparse.Namespace) -> Order:
-    """Refuse what can be refused here: RefsrError naming the key, the option or the file at fault."""
+def prepare(options: argparse.Namespace) -> Submission:
+    """Check everything that needs no server.
+
+    Raises RefsrError naming the key, the option or the file at fault.
+    """
     cluster = load_cluster(options.cluster)
     target = resolve(options, cluster.target)
     endpoint_of(target)
     tracking_uri = require(target, "tracking_uri")
     work = work_of(options)
-    reachable_from_a_cluster(tracking_uri, work.uris())
-    for name in SECTIONS:  # all of the file must be sound, whatever the graph looks at
+    check_reachable(tracking_uri, work.uris())
+    for name in SECTIONS:  # the whole file must be valid, whichever sections the graph reads
         load_section(work.params, name)
     image = immutable_image(require(target, "image"))
     pipeline = build(work, image, cluster)
-    inputs = arguments(pipeline, work, tracking_uri)
-    return Order(pipeline, image, inputs, target, f"{work.graph} with {work.params} in {image}")
+    values = arguments(pipeline, work, tracking_uri)
+    summary = f"{work.graph} with {work.params} in {image}"
+    return Submission(pipeline, image, values, target, summary)
 
 
 def submit(options: argparse.Namespace) -> None:
     """Start a run now."""
-    wanted = order(options)
+    submission = prepare(options)
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(wanted, options, Path(folder))
+        package = _package(submission, options, Path(folder))
         if options.dry_run:
-            print(hide(f"would be submitted to {wanted.target.endpoint}: {wanted.what}"))
+            _print(f"dry run, not submitted to {submission.target.endpoint}", submission)
             return
-        with api(wanted.target) as client:
+        with api(submission.target) as client:
             run = client.create_run_from_pipeline_package(
-                str(package), wanted.inputs, run_name(wanted, options), options.experiment, wanted.target.namespace
+                str(package),
+                submission.arguments,
+                run_name(submission, options),
+                options.experiment,
+                submission.target.namespace,
             )
-    print(hide(f"{endpoint_of(wanted.target)}/#/runs/details/{run.run_id}: {wanted.what}"))
+    _print(f"{endpoint_of(submission.target)}/#/runs/details/{run.run_id}", submission)
 
 
 def schedule(options: argparse.Namespace) -> None:
-    """Start a run again and again, by a cron expression of six fields, the first of them seconds."""
-    wanted = order(options)
+    """Start a run at regular times, by a cron expression of six fields; seconds come first."""
+    submission = prepare(options)
+    target = submission.target
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(wanted, options, Path(folder))
+        package = _package(submission, options, Path(folder))
         if options.dry_run:
-            print(hide(f"would be scheduled at {wanted.target.endpoint}, {options.cron}: {wanted.what}"))
+            _print(f"dry run, not scheduled at {target.endpoint}, {options.cron}", submission)
             return
-        with api(wanted.target) as client:
-            experiment = client.create_experiment(options.experiment, namespace=wanted.target.namespace)
-            made = client.create_recurring_run(
-                experiment.experiment_id,
-                run_name(wanted, options),
-                cron_expression=options.cron,
-                no_catchup=True,
-                params=wanted.inputs,
-                pipeline_package_path=str(package),
-            )
-    where = f"{endpoint_of(wanted.target)}/#/recurringrun/details/{made.recurring_run_id}"
-    print(hide(f"{where}: {options.cron}: {wanted.what}"))
+        with api(target) as client:
+            schedule_id = _create_schedule(client, submission, options, package)
+    page = f"{endpoint_of(target)}/#/recurringrun/details/{schedule_id}"
+    _print(f"{page}: {options.cron}", submission)
+
+
+def _create_schedule(
+    client: kfp.Client,
+    submission: Submission,
+    options: argparse.Namespace,
+    package: Path,
+) -> str:
+    namespace = submission.target.namespace
+    experiment = client.create_experiment(options.experiment, namespace=namespace)
+    created = client.create_recurring_run(
+        experiment.experiment_id,
+        run_name(submission, options),
+        cron_expression=options.cron,
+        no_catchup=True,
+        params=submission.arguments,
+        pipeline_package_path=str(package),
+    )
+    return str(created.recurring_run_id)
 
 
 def upload(options: argparse.Namespace) -> None:
-    """Leave the pipeline as a version on the server, named by the image's tag, for people to start from the UI."""
-    wanted = order(options)
-    version = object_name(wanted.image.rpartition(":")[2])
+    """Store the pipeline as a version on the server, to be started from the UI.
+
+    The image's tag names the version.
+    """
+    submission = prepare(options)
+    target = submission.target
+    version = object_name(submission.image.rpartition(":")[2])
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(wanted, options, Path(folder))
+        package = _package(submission, options, Path(folder))
         if options.dry_run:
-            print(hide(f"would be uploaded to {wanted.target.endpoint} as version {version}"))
+            print(hide(f"dry run, not uploaded to {target.endpoint}: version {version}"))
             return
-        with api(wanted.target) as client:
-            name = wanted.pipeline.name
+        with api(target) as client:
+            name = submission.pipeline.name
             if client.get_pipeline_id(name):
                 client.upload_pipeline_version(str(package), version, pipeline_name=name)
             else:
-                client.upload_pipeline(str(package), name, namespace=wanted.target.namespace)
+                client.upload_pipeline(str(package), name, namespace=target.namespace)
+    print(hide(f"{target.endpoint}: uploaded {name}, version {version}"))
 
 
-def run_name(wanted: Order, options: argparse.Namespace) -> str:
-    """What a run is called unless told."""
-    name: str = options.run_name or f"{options.params.stem} {wanted.image.rpartition(':')[2][:12]}"
+def run_name(submission: Submission, options: argparse.Namespace) -> str:
+    """The option --run-name, else the params file and the image's tag."""
+    tag = submission.image.rpartition(":")[2][:12]
+    name: str = options.run_name or f"{options.params.stem} {tag}"
     return name
 
 
-def _package(wanted: Order, options: argparse.Namespace, folder: Path) -> Path:
+def _print(result: str, submission: Submission) -> None:
+    print(hide(f"{result}: {submission.summary}"))
+
+
+def _package(submission: Submission, options: argparse.Namespace, folder: Path) -> Path:
     package: Path = options.output or folder / f"{options.graph}.yaml"
-    compile_package(package, wanted.pipeline)
+    compile_package(package, submission.pipeline)
     return package
 
 
 if __name__ == "__main__":
-    sys.excepthook = print_exception
-    sys.exit(main())
+    run_as_process(main)

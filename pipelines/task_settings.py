@@ -1,50 +1,113 @@
-"""A task of a graph with all that the cluster file says of it."""
+"""Apply the cluster file to a task of a graph: image, resources, secrets, volumes, placement."""
 
 import json
+from typing import cast
 
 from kfp import dsl, kubernetes
 
 from components.shell import RUN, STATE
 from components.trainjob.controller import NAMESPACE, TRAINJOB
-from pipelines.cluster import ENVIRONMENT, RESUMABLE, Cluster, Placement
-from pipelines.trainjob_spec import trainjob
+from components.trainjob.spec import NodeSettings, trainjob
+from pipelines.cluster import ENVIRONMENT, RESUMABLE, Cluster, Placement, State, Task
 
-# What the task of a stage on several nodes asks for itself: it copies files and waits.
+# Request of a task whose stage runs on several nodes: the task copies files and waits.
 WAITING = {"cpu": "1", "memory": "2Gi", "gpus": 0, "shm": None}
+RUN_LABEL = "metadata.labels['pipeline/runid']"
+BACKOFF = {
+    "backoff_duration": "30s",
+    "backoff_factor": 2.0,
+    "backoff_max_duration": "600s",
+}
 
 
-def dress(task: dsl.PipelineTask, name: str, cluster: Cluster, image: str) -> dsl.PipelineTask:
-    """`task` with its image and all that `cluster` says of the stage `name`."""
-    asked = cluster.tasks[name]
-    if asked.nodes > 1:
-        task.set_env_variable(TRAINJOB, json.dumps(trainjob(name, cluster, image)))
-        kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
-        asked = asked.model_copy(update=WAITING)
-    task.set_container_image(image).set_caching_options(asked.cache)
-    task.set_cpu_request(asked.cpu).set_cpu_limit(asked.cpu)
-    task.set_memory_request(asked.memory).set_memory_limit(asked.memory)
-    for key, value in ENVIRONMENT.items():
-        task.set_env_variable(key, value)
-    kubernetes.use_field_path_as_env(task, RUN, "metadata.labels['pipeline/runid']")
-    if asked.retries:
-        task.set_retry(asked.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration="600s")
-    kubernetes.set_timeout(task, asked.timeout_minutes * 60)
-    if asked.shm:
-        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=asked.shm)  # noqa: S108
-    for secret in cluster.secrets:
-        kubernetes.use_secret_as_env(task, secret.name, secret.env)
+def apply_settings(
+    task: dsl.PipelineTask,
+    name: str,
+    cluster: Cluster,
+    image: str,
+) -> dsl.PipelineTask:
+    """Set the image of `task`, and the settings of the stage `name` in `cluster`."""
+    settings = cluster.tasks[name]
+    if settings.nodes > 1:
+        _set_trainjob(task, node_settings(settings, cluster, image))
+        settings = settings.model_copy(update=WAITING)
+    task.set_container_image(image)
+    _set_resources(task, settings, cluster)
+    _set_limits(task, settings)
+    _set_environment(task, cluster)
     if cluster.state and name in RESUMABLE:
         kubernetes.mount_pvc(task, cluster.state.claim, cluster.state.path)
         task.set_env_variable(STATE, cluster.state.path)
-    _place(task, cluster.everywhere)
-    if asked.gpus:
-        task.set_accelerator_type(cluster.gpu.resource).set_accelerator_limit(asked.gpus)
-        _place(task, cluster.gpu)
     return task
 
 
-def _place(task: dsl.PipelineTask, where: Placement) -> None:
-    for key, value in where.node_selector.items():
+def node_settings(settings: Task, cluster: Cluster, image: str) -> NodeSettings:
+    """The values of a TrainJob; the cluster file is checked to have a volume."""
+    state = cast(State, cluster.state)
+    resources = {"cpu": settings.cpu, "memory": settings.memory}
+    placements = [cluster.everywhere]
+    if settings.gpus:
+        resources[cluster.gpu.resource] = str(settings.gpus)
+        placements.append(cluster.gpu)
+    return NodeSettings(
+        image=image,
+        nodes=settings.nodes,
+        processes=settings.gpus or 1,
+        resources=resources,
+        timeout_seconds=settings.timeout_minutes * 60,
+        environment=ENVIRONMENT,
+        secrets={variable: (secret.name, key) for secret in cluster.secrets for key, variable in secret.env.items()},
+        claim=state.claim,
+        mount_path=state.path,
+        shm=settings.shm,
+        node_selector={key: value for place in placements for key, value in place.node_selector.items()},
+        tolerations=[
+            toleration.model_dump(exclude_none=True) for place in placements for toleration in place.tolerations
+        ],
+    )
+
+
+def _set_trainjob(task: dsl.PipelineTask, settings: NodeSettings) -> None:
+    task.set_env_variable(TRAINJOB, json.dumps(trainjob(settings)))
+    kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
+
+
+def _set_resources(task: dsl.PipelineTask, settings: Task, cluster: Cluster) -> None:
+    """Requests equal limits."""
+    task.set_cpu_request(settings.cpu).set_cpu_limit(settings.cpu)
+    task.set_memory_request(settings.memory).set_memory_limit(settings.memory)
+    if settings.shm:
+        kubernetes.empty_dir_mount(
+            task,
+            "shm",
+            "/dev/shm",  # noqa: S108 - in the pod
+            medium="Memory",
+            size_limit=settings.shm,
+        )
+    _place(task, cluster.everywhere)
+    if settings.gpus:
+        task.set_accelerator_type(cluster.gpu.resource)
+        task.set_accelerator_limit(settings.gpus)
+        _place(task, cluster.gpu)
+
+
+def _set_limits(task: dsl.PipelineTask, settings: Task) -> None:
+    task.set_caching_options(settings.cache)
+    if settings.retries:
+        task.set_retry(settings.retries, **BACKOFF)
+    kubernetes.set_timeout(task, settings.timeout_minutes * 60)
+
+
+def _set_environment(task: dsl.PipelineTask, cluster: Cluster) -> None:
+    for key, value in ENVIRONMENT.items():
+        task.set_env_variable(key, value)
+    kubernetes.use_field_path_as_env(task, RUN, RUN_LABEL)
+    for secret in cluster.secrets:
+        kubernetes.use_secret_as_env(task, secret.name, secret.env)
+
+
+def _place(task: dsl.PipelineTask, placement: Placement) -> None:
+    for key, value in placement.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
-    for toleration in where.tolerations:
+    for toleration in placement.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump(exclude_none=True))

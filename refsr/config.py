@@ -6,7 +6,7 @@ because Kubeflow passes integers as floats; booleans and strings are not. Every 
 those of the code that uses it, or what no machine could compute.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -14,10 +14,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    create_model,
     field_validator,
     model_validator,
 )
 
+from refsr.loss_terms import TERMS
 from refsr.parameter_types import (
     BatchSize,
     Count,
@@ -44,6 +46,7 @@ from refsr.parameter_types import (
     words_of,
 )
 from refsr.redaction import holds_secret
+from refsr.variants import DEFAULT, VARIANTS
 
 
 class Section(BaseModel):
@@ -117,7 +120,7 @@ class Curate(Section):
         listed = words_of(value) if isinstance(value, str) else value
         if isinstance(listed, list | tuple) and not listed:
             file = f"{value}: " if isinstance(value, str) else ""
-            raise ValueError(f"{file}names nobody; list identities (n000001), or write `all`")
+            raise ValueError(f"{file}names nobody; list names of folders, or write `all`")
         return tuple(listed) if isinstance(listed, list) else listed
 
 
@@ -162,6 +165,16 @@ class Loss(Section):
         return self
 
 
+if not TYPE_CHECKING:  # a term that has no weight above gets one, of 0
+    Loss = create_model(
+        "Loss",
+        __base__=Loss,
+        __doc__=Loss.__doc__,
+        __module__=__name__,
+        **{f"{name}_weight": (Weight, 0.0) for name in TERMS if f"{name}_weight" not in Loss.model_fields},
+    )
+
+
 class Training(Section):
     """The parameters of both trainings; those of the network are in `model`."""
 
@@ -183,10 +196,16 @@ class Training(Section):
     save_every: Positive = 200  # steps between checkpoints to resume from
 
 
+if TYPE_CHECKING:
+    VariantName = str
+else:
+    VariantName = Literal[tuple(VARIANTS)]
+
+
 class TrainSisr(Training):
     """Train the single-image model. RefSR starts from the snapshot at `warm_start_step`."""
 
-    variant: Literal["compact", "release", "figure"] = "compact"
+    variant: VariantName = DEFAULT
     scale: Annotated[Literal[4, 8, 16], BeforeValidator(exact_number)] = 8
     steps: Positive = 1600
     warm_start_step: Positive = 800
@@ -278,11 +297,16 @@ class UpscaleFolder(Section):
 
 
 class Data(Section):
-    """Where data lies: `raw` is the raw set that `curate` reads, a folder, an archive or an s3:// URI."""
+    """The raw set that `curate` reads: `raw` is a folder, an archive or an s3:// URI.
+
+    `layout` is how it is laid out: a name in refsr.layouts.registry, or `auto`: what its folders say.
+    """
 
     raw: Annotated[str, Field(min_length=1), AfterValidator(optional_path)] = "data/rendered"
+    layout: Annotated[str, Field(pattern="^[a-z0-9_]{1,40}$")] = "auto"
 
 
+# The stages, in the order they run. A stage is a function of its name in refsr/steps/.
 SECTIONS: dict[str, type[Section]] = {
     "synthesize": Synthesize,
     "curate": Curate,

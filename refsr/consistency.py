@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
 from refsr.config import Curate, Data, Evaluate, Section, Synthesize, Training, TrainSisr, Validate
-from refsr.parameter_types import MAX_HR, MIN_HR, MIN_MEASURED, VARIANT_OPTIONS, heads_fault
+from refsr.parameter_types import MAX_HR, MIN_HR, MIN_MEASURED, heads_fault
+from refsr.variants import VARIANTS
 
 RENDERED = Data.model_fields["raw"].default  # the output of `synthesize` in dvc.yaml
-REDUCTION = 8  # HR pixels per latent cell of the variants `release` and `figure`
 _SCALES = (4, 8, 16)
 _LEAST_PEOPLE = 2  # test identities: a wrong reference needs another identity
 
@@ -38,12 +38,12 @@ def hr_size_fits_networks(sections: Sections) -> Iterator[str]:
     if curate is None or sisr is None:
         return
     size = curate.hr_size
-    cells = 1 if sisr.variant == "compact" else REDUCTION
+    cells = VARIANTS[sisr.variant].cell
     if size % max(sisr.scale, cells) == 0:
         return
     reason = f"train_sisr.scale: {sisr.scale}"
     if size % sisr.scale == 0:
-        reason = f"{REDUCTION}, which train_sisr.variant: {sisr.variant} needs"
+        reason = f"{cells}, which train_sisr.variant: {sisr.variant} needs"
     sizes = " or ".join(map(str, _multiples_near(size, max(sisr.scale, cells))))
     scales = [str(scale) for scale in _SCALES if size % max(scale, cells) == 0]
     other = f", or train_sisr.scale to {' or '.join(scales)}" if scales else ""
@@ -78,13 +78,13 @@ def model_options_are_known(sections: Sections) -> Iterator[str]:
         if training is None:
             continue
         options: Mapping[str, object] = getattr(training, "model")  # noqa: B009 - of both classes
-        known = VARIANT_OPTIONS[kind, sisr.variant]
+        known = VARIANTS[sisr.variant].options(kind)
         for option in sorted(set(options) - set(known)):
             yield (
                 f"{name}.model.{option}: {str(options[option])[:80]} is not an option of "
                 f"train_sisr.variant: {sisr.variant}; known are: {', '.join(known)}"
             )
-        if kind == "refsr" and sisr.variant == "compact":
+        if kind == "refsr" and "heads" in known:
             yield from _heads(sisr.model, options)
 
 

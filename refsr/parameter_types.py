@@ -15,7 +15,9 @@ MIN_HR = 16  # pixels: at 16x, LR has one pixel
 MAX_HR = 1024
 # Side of HR in pixels: the window of SSIM must fit after `ssim_y` has cut a border of 8 pixels.
 MIN_MEASURED = 32
+MAX_NAME = 255  # characters of the name of a folder, which is the name of an identity
 MAX_LIST = 2**23  # bytes of a file of identities
+_CLASS = re.compile(r"n\d{6}", re.ASCII)
 # Options of networks: the least and the greatest value of each; see the classes in refsr.models.
 MODEL_OPTIONS = {
     "hr_size": (1, 4096),
@@ -28,16 +30,6 @@ MODEL_OPTIONS = {
 FLAGS = ("attention",)
 CHOICES = {"mode": ("gaussian", "lr", "reference"), "deployed_sd": ("constant", "normal")}
 SET_ELSEWHERE = ("model", "variant", "hr_size", "scale")  # options that `model` may not set
-_COMPACT = ("width", "blocks", "latent")
-# (model, variant) -> the options that `train_*.model` may name.
-VARIANT_OPTIONS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("sisr", "compact"): _COMPACT,
-    ("refsr", "compact"): (*_COMPACT, "heads", "attention"),
-    ("sisr", "release"): ("deployed_sd",),
-    ("refsr", "release"): ("mode",),
-    ("sisr", "figure"): ("deployed_sd",),
-    ("refsr", "figure"): ("mode",),
-}
 MATCH_CHANNELS = 48  # features that the attention of the compact variant compares
 
 
@@ -113,8 +105,20 @@ def _other_model(name: str) -> str:
     return name
 
 
+def _folder_name(name: str) -> str:
+    if "/" in name:
+        raise ValueError(f"{name[:80]!r} has a slash; an identity is the name of one folder")
+    return _printable(name)
+
+
+def _names(line: str) -> list[str]:
+    """The name in a line, which may have spaces, or several classes of VGGFace2."""
+    words = line.split()
+    return words if all(_CLASS.fullmatch(word) for word in words) else [line]
+
+
 def words_of(path: str) -> list[str]:
-    """The words of a file of identities.
+    """The names in a file of identities, one per line.
 
     Raises:
         ValueError: The file cannot be read.
@@ -125,7 +129,8 @@ def words_of(path: str) -> list[str]:
             data = file.read(MAX_LIST + 1)
         if len(data) > MAX_LIST:
             raise ValueError(f"more than {MAX_LIST} bytes")
-        return data.decode("utf-8-sig").split()
+        lines = data.decode("utf-8-sig").splitlines()
+        return [name for line in lines for name in _names(line.strip())]
     except (OSError, ValueError) as error:
         expected = "`all`, a list of identities, or a file that lists one per line"
         raise ValueError(f"{path[:120]}: cannot be read; set {expected}") from error
@@ -158,7 +163,7 @@ OtherModel = Annotated[
     Field(pattern="^[a-z0-9]+$", max_length=40),
     AfterValidator(_other_model),
 ]
-Identity = Annotated[str, Field(pattern=r"^n[0-9]{6}$", max_length=7)]
+Identity = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_folder_name)]
 Option = Annotated[
     StrictBool | Whole | Real | Annotated[str, Field(max_length=100), AfterValidator(_printable)],
     Field(union_mode="left_to_right"),

@@ -4,9 +4,7 @@ import argparse
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator
-from types import TracebackType
 from typing import IO, NoReturn
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
@@ -97,11 +95,6 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
         super()._print_message(hide(message), file)
-
-
-def print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A `sys.excepthook` whose tracebacks hold no password."""
-    sys.stderr.write(hide("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _mask_userinfo(text: str) -> str:

@@ -1,10 +1,19 @@
 """What a step reports while it runs; integrations.tracking sends it to MLflow."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
+DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
+
+
+def tracking_uri() -> str:
+    """The MLflow store: MLFLOW_TRACKING_URI, or an SQLite file in the current folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI)
 
 
 class Tracker(Protocol):
@@ -13,7 +22,7 @@ class Tracker(Protocol):
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Record named numbers, at a training step or for the run as a whole."""
 
-    def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
+    def image(self, image: "np.ndarray", key: str, step: int | None = None) -> None:
         """Record an image, (H, W, 3) uint8 RGB, as `key` at `step`."""
 
     def artifact(self, path: Path, folder: str = "") -> None:
@@ -29,7 +38,7 @@ class NullTracker:
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Drop the numbers."""
 
-    def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
+    def image(self, image: "np.ndarray", key: str, step: int | None = None) -> None:
         """Drop the image."""
 
     def artifact(self, path: Path, folder: str = "") -> None:

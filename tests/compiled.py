@@ -1,4 +1,4 @@
-"""The pipelines compiled, and what is asked of the result."""
+"""Compiled pipelines and queries of them."""
 
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def kebab(name: str) -> str:
 
 
 def compiled_of(package: Path, cluster: Path | None = None, graph: str = "rendered") -> tuple[Spec, Spec]:
-    """(pipeline, what Kubernetes is told of each executor)."""
+    """(pipeline, Kubernetes settings of each executor)."""
     compile_package(package, GRAPHS[graph](load_cluster(cluster)))
     pipeline, platform = yaml.safe_load_all(package.read_text())
     return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
@@ -52,13 +52,15 @@ def stages_of(pipeline: Spec) -> Spec:
 
 def containers_of(pipeline: Spec) -> dict[str, Spec]:
     executors = pipeline["deploymentSpec"]["executors"].items()
-    return {name.removeprefix("exec-"): made["container"] for name, made in executors if "container" in made}
+    return {
+        name.removeprefix("exec-"): executor["container"] for name, executor in executors if "container" in executor
+    }
 
 
 def everywhere(document: Any, key: str) -> list[Any]:
     """The values of `key` at any depth."""
     if isinstance(document, list):
-        return [found for item in document for found in everywhere(item, key)]
+        return [value for item in document for value in everywhere(item, key)]
     if not isinstance(document, dict):
         return []
     return [document[key] for _ in range(key in document)] + everywhere(list(document.values()), key)

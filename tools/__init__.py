@@ -1,1 +1,1 @@
-"""What only the repository needs: images, manifests, local services."""
+"""Tools of the repository: images, manifests, local services, code metrics."""

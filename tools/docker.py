@@ -1,11 +1,9 @@
-"""Run the compiled training pipeline in its image, with S3, PostgreSQL and MLflow around it: see --help."""
+"""Run the training pipeline in its image under docker, with S3, PostgreSQL and an MLflow server."""
 
 import argparse
 import contextlib
 import os
-import signal
 import subprocess
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,78 +12,88 @@ from typing import cast
 from kfp import components, local
 
 from pipelines.cluster import load_cluster
+from pipelines.command_line import run_command
 from pipelines.compile import Work, arguments, build, compile_package, immutable_image
 from pipelines.local import without_retries
 from refsr.config import Register
+from refsr.console import end_on_sigterm, run_as_process
 from refsr.errors import RefsrError
 from refsr.integrations.registry import CANDIDATE, Registry
-from refsr.io.paths import file_errors_as_messages, path_option, require_folder, require_writable
+from refsr.io.paths import path_option, require_folder, require_writable
 from refsr.params import load_section
 from tools import images, local_services
 
 USER = 10001  # of the image
 BUCKET = "mlflow"
+PARAMS = Path("params/tiny.yaml")
+SAVE_TIMEOUT = 600  # seconds; an image has gigabytes
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Start what a cluster has, run the pipeline, stop it all; returns the exit status."""
+    """Start the services, run the pipeline, stop the services; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tools.docker", description=__doc__)
-    parser.add_argument(
-        "--params", type=path_option, default=Path("params/tiny.yaml"), help="(default: params/tiny.yaml)"
-    )
-    parser.add_argument("--output", type=path_option, required=True, help="folder of artifacts, databases and logs")
-    parser.add_argument("--image", help="image to run (default: that of this revision, built where it is not there)")
-    parser.add_argument("--base", help="where it is built: the image to build on")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was started is stopped then too
-    try:
-        with file_errors_as_messages():
-            options = parser.parse_args(argv)
-            require_folder(options.output.absolute())
-            require_writable(options.output.absolute())
-            image = options.image or _of_this_revision(options.base)
-            print(f"{image}: registered as version {run(options.output.absolute(), options.params, image)}")
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("refsr: interrupted", file=sys.stderr)
-        return 130
-    return 0
+    add = parser.add_argument
+    add("--params", type=path_option, default=PARAMS, help=f"params file (default: {PARAMS})")
+    output = "new folder of artifacts, databases and logs"
+    add("--output", type=path_option, required=True, help=output)
+    add("--image", help="image to run (default: that of this revision, built if it is missing)")
+    add("--base", help="base of an image that is built")
+    parser.set_defaults(command=_run)
+    end_on_sigterm()
+    return run_command(parser, argv)
 
 
-def _of_this_revision(base: str | None) -> str:
+def _run(options: argparse.Namespace) -> None:
+    folder = options.output.absolute()
+    require_folder(folder)
+    require_writable(folder)
+    image = options.image or _image_of_revision(options.base)
+    version = run(folder, options.params, image)
+    print(f"{image}: registered as version {version}")
+
+
+def _image_of_revision(base: str | None) -> str:
     image = immutable_image("localhost/refsr-cpu")
     return image if images.exists(image) else images.build("cpu", base=base)
 
 
 def run(folder: Path, params: Path, image: str) -> str:
-    """Every task as a container of `image`, with a read-only root and without root's rights; the version registered.
+    """Run every task as a container of `image`, with a read-only root and without privileges.
 
-    Raises RefsrError where a task fails or nothing was registered; what was started is stopped all the same.
+    Returns:
+        The registered version.
+
+    Raises:
+        RefsrError: if a task fails or no version is registered. The services are stopped.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise RefsrError(f"{folder}: not empty; name a new folder with --output, or remove it")
+        raise RefsrError(f"{folder}: not empty; pass a new folder with --output, or remove it")
     with contextlib.ExitStack() as stack:
-        s3 = stack.enter_context(local_services.s3_server(folder / "s3", BUCKET))
-        database = stack.enter_context(local_services.postgres(folder / "postgres"))
-        server = stack.enter_context(local_services.mlflow_server(folder / "mlflow", database, s3, BUCKET))
-        address = stack.enter_context(local_services.docker_engine(folder / "docker"))
+        start = stack.enter_context
+        s3 = start(local_services.s3_server(folder / "s3", BUCKET))
+        database = start(local_services.postgres(folder / "postgres"))
+        mlflow = local_services.mlflow_server(folder / "mlflow", database, s3, BUCKET)
+        server = start(mlflow)
+        address = start(local_services.docker_engine(folder / "docker"))
         _load(image, address)
         _run_package(folder / "tasks", params, image, server, address)
         return _registered(server, params)
 
 
 def _load(image: str, address: str) -> None:
-    """Hand the image to the engine at `address`, from the one that built it, unless it has it already."""
+    """Copy the image to the engine at `address`, unless that engine has it."""
     import docker
 
-    with contextlib.closing(docker.DockerClient(base_url=address, timeout=600)) as client:
-        if any(image in known.tags for known in client.images.list()):
+    client = docker.DockerClient(base_url=address, timeout=SAVE_TIMEOUT)
+    with contextlib.closing(client):
+        if any(image in each.tags for each in client.images.list()):
             return
-        with subprocess.Popen([images.engine(), "save", image], stdout=subprocess.PIPE) as saved:  # noqa: S603
-            client.images.load(saved.stdout)
-        if saved.returncode:
-            raise RefsrError(f"{image}: {Path(images.engine()).name} could not save it; build it with `make images`")
+        save = [images.engine(), "save", image]
+        with subprocess.Popen(save, stdout=subprocess.PIPE) as process:  # noqa: S603
+            client.images.load(process.stdout)
+        if process.returncode:
+            engine = Path(images.engine()).name
+            raise RefsrError(f"{image}: {engine} cannot save it; build it with `make images`")
 
 
 def _run_package(root: Path, params: Path, image: str, server: str, address: str) -> None:
@@ -94,28 +102,37 @@ def _run_package(root: Path, params: Path, image: str, server: str, address: str
     os.chown(root, user, -1)
     work = Work(params)
     pipeline = build(work, image, without_retries(load_cluster()))
-    inputs = arguments(pipeline, work, server)
+    values = arguments(pipeline, work, server)
     package = root.parent / "training.yaml"
     compile_package(package, pipeline)
-    os.environ["DOCKER_HOST"] = address  # where kfp looks for the engine
-    runner = local.DockerRunner(user=str(user), network_mode="host", read_only=True, tmpfs={"/tmp": "mode=1777"})  # noqa: S108
+    os.environ["DOCKER_HOST"] = address  # kfp reads it
+    runner = local.DockerRunner(
+        user=str(user),
+        network_mode="host",
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777"},  # noqa: S108
+    )
     local.init(runner, pipeline_root=str(root))
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
+        ignored = ".*have no effect in the current local runner"
+        warnings.filterwarnings("ignore", message=ignored)
         try:
-            components.load_component_from_file(str(package))(**inputs)
+            components.load_component_from_file(str(package))(**values)
         except RuntimeError as error:
-            raise RefsrError("the pipeline failed; what its task said stands above") from error
+            raise RefsrError("the pipeline failed; the error of its task is above") from error
 
 
 def _registered(server: str, params: Path) -> str:
-    """kfp takes a container that is gone before it could be asked how it ended for a success: so look here."""
+    """The registered version.
+
+    kfp takes a container that ends before it is inspected for a success, so check the registry.
+    """
     section = cast(Register, load_section(params, "register"))
     version = Registry(server, section.name).aliases().get(CANDIDATE)
     if version is None:
-        raise RefsrError("the pipeline ended, and no version is registered; what its tasks said stands above")
+        raise RefsrError("the pipeline ended and no version is registered; the output of its tasks is above")
     return version
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

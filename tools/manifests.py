@@ -1,11 +1,10 @@
-"""Render the overlays of k8s/ and refuse what must not reach a cluster: `python -m tools.manifests`."""
+"""Render the overlays of k8s/ and check them: `python -m tools.manifests`."""
 
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,13 @@ from typing import Any
 
 import yaml
 
+from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
 
 K8S = Path(__file__).parents[1] / "k8s"
-KUBERNETES = "1.33"  # the version whose schemas hold
+KUBERNETES = "1.33"  # version of the schemas
+APPLICABLE = ("restore", "restore-s3", "state")  # beside the overlays
+SECRET = re.compile("(PASSWORD|SECRET|TOKEN|ACCESS_KEY)")  # names of variables
 IMAGE = """apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 images:
@@ -27,69 +29,85 @@ Manifest = Mapping[str, Any]
 
 def main() -> int:
     """Check every folder that can be applied; returns the exit status."""
-    try:
-        for folder in folders():
-            manifests = render(folder)
-            found = problems(manifests)
-            if found:
-                raise RefsrError("\n".join(f"{folder}: {problem}" for problem in found))
-            print(f"{folder}: {len(manifests)} manifests, no fault found")
-    except RefsrError as error:
-        print(f"refsr: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(_check)
+
+
+def _check() -> None:
+    for folder in folders():
+        manifests = render(folder)
+        faults = problems(manifests)
+        if faults:
+            raise RefsrError("\n".join(f"{folder}: {fault}" for fault in faults))
+        print(f"{folder}: {len(manifests)} manifests, no problem")
 
 
 def folders() -> list[str]:
-    """What can be applied, relative to k8s/."""
-    return [*sorted(f"overlays/{path.name}" for path in (K8S / "overlays").iterdir()), "restore", "restore-s3", "state"]
+    """The folders that can be applied, relative to k8s/."""
+    overlays = sorted(path.name for path in (K8S / "overlays").iterdir())
+    return [*(f"overlays/{name}" for name in overlays), *APPLICABLE]
 
 
 def write_image(image: str, k8s: Path = K8S) -> None:
-    """Make the overlays use `image`: the kustomize component they all name, which git ignores."""
+    """Set the image of all overlays: write the kustomize component `image`, which git ignores."""
     name, _, tag = image.rpartition(":")
     (k8s / "image").mkdir(exist_ok=True)
-    (k8s / "image" / "kustomization.yaml").write_text(IMAGE.format(name=name, tag=json.dumps(tag)))
+    text = IMAGE.format(name=name, tag=json.dumps(tag))
+    (k8s / "image" / "kustomization.yaml").write_text(text)
 
 
 def render(folder: str, k8s: Path = K8S) -> list[Manifest]:
-    """The manifests of a folder, in a copy where the files a user makes stand as their examples do."""
+    """The manifests of a folder, with the examples in place of the files that users create."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise RefsrError("kubectl is not on the PATH; install it: `kubectl kustomize` renders the overlays")
     with tempfile.TemporaryDirectory() as scratch:
-        copy = shutil.copytree(k8s, Path(scratch) / "k8s", ignore=shutil.ignore_patterns("image", "secrets.env"))
-        write_image("registry.example/refsr-cpu:0123456", copy)
-        for example in copy.rglob("*.example"):
-            example.rename(example.with_suffix(""))
-        environment = os.environ | {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
-        command = [kubectl, "kustomize", str(copy / folder)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment)  # noqa: S603
+        copy = _copy(k8s, Path(scratch) / "k8s")
+        done = subprocess.run(  # noqa: S603
+            [kubectl, "kustomize", str(copy / folder)],
+            capture_output=True,
+            text=True,
+            env=os.environ | {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1"},
+        )
     if done.returncode:
         raise RefsrError(f"{folder}: kubectl kustomize: {done.stderr}")
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
 
+def _copy(k8s: Path, target: Path) -> Path:
+    own = shutil.ignore_patterns("image", "secrets.env")
+    shutil.copytree(k8s, target, ignore=own)
+    write_image("registry.example/refsr-cpu:0123456", target)
+    for example in target.rglob("*.example"):
+        example.rename(example.with_suffix(""))
+    return target
+
+
 def problems(manifests: Sequence[Manifest]) -> list[str]:
-    """What is wrong with these, each with the manifest at fault."""
-    found = []
-    for manifest in manifests:
-        where = f"{manifest['kind']}/{manifest['metadata']['name']}"
-        told = [*_misspelt(manifest), *_literal_secrets(manifest)]
-        pod = _pod(manifest)
-        if pod is not None:
-            told += [problem for each in containers(pod) for problem in _unfit(each, pod.get("securityContext", {}))]
-        found += [f"{where}: {problem}" for problem in told]
-    return found
+    """All problems, each with the manifest at fault."""
+    return [
+        f"{manifest['kind']}/{manifest['metadata']['name']}: {problem}"
+        for manifest in manifests
+        for problem in _problems(manifest)
+    ]
+
+
+def _problems(manifest: Manifest) -> Iterator[str]:
+    yield from _schema_errors(manifest)
+    yield from _literal_secrets(manifest)
+    pod = _pod(manifest)
+    if pod is not None:
+        security = pod.get("securityContext", {})
+        for container in containers(pod):
+            yield from _container_problems(container, security)
 
 
 def containers(pod: Manifest) -> list[Manifest]:
-    """All containers of a pod, those it starts with among them."""
+    """All containers of a pod, init containers first."""
     return [*pod.get("initContainers", []), *pod["containers"]]
 
 
-def _misspelt(manifest: Manifest) -> Iterator[str]:
-    """Fields and values that Kubernetes does not know; kinds it does not know have a schema in k8s/schemas."""
+def _schema_errors(manifest: Manifest) -> Iterator[str]:
+    """Unknown fields and values; k8s/schemas holds the schemas of other kinds."""
     import jsonschema
     import kubernetes_validate
 
@@ -102,46 +120,50 @@ def _misspelt(manifest: Manifest) -> Iterator[str]:
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
         yield f"{'.'.join(map(str, error.path))}: {error.message}"
     except kubernetes_validate.SchemaNotFoundError:
-        yield f"kind unknown; put a schema into {schema.relative_to(K8S.parent)}"
+        yield f"unknown kind; add its schema: {schema.relative_to(K8S.parent)}"
 
 
 def _literal_secrets(manifest: Manifest) -> Iterator[str]:
-    values = {**manifest.get("data", {}), **manifest.get("stringData", {})} if manifest["kind"] == "Secret" else {}
-    yield from (f"holds a value for {key}; secrets stand in no file of the repository" for key in values if values[key])
+    if manifest["kind"] == "Secret":
+        values = {**manifest.get("data", {}), **manifest.get("stringData", {})}
+        for key, value in values.items():
+            if value:
+                yield f"holds a value for {key}; no file of the repository may hold a secret"
     for container in containers(_pod(manifest) or {"containers": []}):
         for variable in container.get("env", []):
-            if variable.get("value") and re.search("(PASSWORD|SECRET|TOKEN|ACCESS_KEY)", variable["name"]):
-                yield f"{container['name']}: the value of {variable['name']} stands here; take it from a Secret"
+            name = variable["name"]
+            if variable.get("value") and SECRET.search(name):
+                yield f"{container['name']}: holds the value of {name}; take it from a Secret"
 
 
-def _unfit(container: Manifest, pod: Manifest) -> Iterator[str]:
-    """What a container lacks, `pod` being the security context of its pod."""
+def _container_problems(container: Manifest, pod: Manifest) -> Iterator[str]:
+    """Problems of a container; `pod` is the security context of its pod."""
     name, image = container["name"], container["image"]
     tag = image.rpartition("/")[2].partition(":")[2]
     if not tag or tag == "latest":
-        yield f"{name}: image {image}: no tag that stays"
+        yield f"{name}: image {image}: no immutable tag"
     for kind in ("cpu", "memory"):
         if kind not in container.get("resources", {}).get("limits", {}):
             yield f"{name}: no limit of {kind}"
     security = {**pod, **container.get("securityContext", {})}
     if security.get("runAsNonRoot") is not True or security.get("runAsUser", 0) == 0:
-        yield f"{name}: may run as root"
+        yield f"{name}: can run as root"
     if security.get("readOnlyRootFilesystem") is not True:
-        yield f"{name}: its root file system can be written"
-    if security.get("allowPrivilegeEscalation") is not False or "ALL" not in security.get("capabilities", {}).get(
-        "drop", []
-    ):
-        yield f"{name}: may gain rights"
+        yield f"{name}: root file system is writable"
+    dropped = security.get("capabilities", {}).get("drop", [])
+    if security.get("allowPrivilegeEscalation") is not False or "ALL" not in dropped:
+        yield f"{name}: can gain privileges"
 
 
 def _pod(manifest: Manifest) -> Manifest | None:
-    """The pod a manifest makes, if it makes one."""
+    """The spec of the pod that a manifest creates, if it creates one."""
     spec: Manifest = manifest.get("spec", {})
     if manifest["kind"] == "Pod":
         return spec
-    pod: Manifest | None = spec.get("jobTemplate", {}).get("spec", spec).get("template", {}).get("spec")
+    job = spec.get("jobTemplate", {}).get("spec", spec)
+    pod: Manifest | None = job.get("template", {}).get("spec")
     return pod
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_process(main)

@@ -1,1 +1,1 @@
-"""A stage on several nodes: the TrainJob, the controller that waits for it, and what its nodes run."""
+"""Training on several nodes: the TrainJob's spec, its controller, and its nodes' entrypoint."""

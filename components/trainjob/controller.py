@@ -1,22 +1,25 @@
-"""A stage on several nodes: its task lays the inputs on the volume, has Kubeflow Trainer run a TrainJob, and waits.
+"""The task of a training on several nodes: it creates a TrainJob and waits for its end.
 
-The TrainJob stands in the task's environment as pipelines.trainjob_spec made it, but for its name and its folder on the
-volume, which belong to the run. Its nodes run components.trainjob.entrypoint; both sides exchange files in that folder.
+The environment of the task holds the TrainJob of components.trainjob.spec as JSON. The task adds
+the name and the folder on the state volume, which belong to the run. It copies its inputs to that
+folder; the nodes run components.trainjob.entrypoint and write their outputs there.
 
-The name is the run's, so that a task tried again finds the job of the try before: it goes on waiting for one that
-runs, and makes one that failed anew. A task that is stopped deletes its job.
+The job's name is derived from the run, so a retried task finds the job of the attempt before. A
+running job is waited for, a failed one is deleted and created again. A stopped task deletes its
+job.
 """
 
-import contextlib
 import json
+import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.trainjob.api import TrainJobApi
 from refsr import steps
 from refsr.config import Section
 from refsr.errors import RefsrError
@@ -24,88 +27,126 @@ from refsr.io.atomic import remove
 from refsr.io.marker import require_whole
 from refsr.io.own_files import damaged, read_json
 
-TRAINJOB, NAMESPACE = "REFSR_TRAINJOB", "REFSR_NAMESPACE"  # variables: the job as JSON, and where it is to be
-ORDER, NUMBERS, ERROR = "order.json", "numbers.json", "error.txt"  # what the nodes read, and what they leave
-ORDERED = {"stage": str, "params": dict, "tracking_uri": str, "state": str, "pipeline": str, "paths": dict}
-JOBS: dict[str, Any] = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
-JOBS |= {"_request_timeout": 30.0}
-EVERY = 10.0  # seconds between two looks at the job
-LATE = 90.0  # seconds after which a network volume must show what another node wrote there
-WAYS_OUT = {  # by HTTP status: what can be done where the API refuses
-    400: "the Trainer of this cluster knows other fields; 2.2 or later is needed (docs/how-to/kubeflow.md)",
-    401: "the task's service account is not known here",
-    403: "let the task's service account create, get and delete TrainJobs, as k8s/base/accounts.yaml does",
-    404: "Kubeflow Trainer is not installed here, or the namespace is not there",
+TRAINJOB = "REFSR_TRAINJOB"  # variable: the job as JSON
+NAMESPACE = "REFSR_NAMESPACE"  # variable: the job's namespace
+REQUEST = "request.json"  # file the nodes read: stage, parameters, paths
+REQUEST_TYPES = {
+    "stage": str,
+    "params": dict,
+    "tracking_uri": str,
+    "state": str,
+    "pipeline": str,
+    "paths": dict,
 }
+RESULT = "metrics.json"  # file the nodes write last
+ERROR = "error.txt"  # file the nodes write on failure
+POLL = 10.0  # seconds between two requests for the job's status
+VOLUME_DELAY = 90.0  # seconds until a network volume shows what another node wrote
+_logger = logging.getLogger(__name__)
 
 
 def run(
-    name: str, params: Section, *, tracking_uri: str, state: Path | None, pipeline: str | None, **paths: Path
+    name: str,
+    params: Section,
+    *,
+    tracking_uri: str,
+    state: Path | None,
+    pipeline: str | None,
+    **paths: Path,
 ) -> dict[str, float]:
-    """What refsr.steps.run does, done by the nodes of a TrainJob; `state` is the volume that all of them mount.
+    """Run a stage as refsr.steps.run does, on the nodes of a TrainJob.
 
-    Raises RefsrError with the job's own reason where it failed, and where none can be made.
+    Args:
+        name: the stage.
+        params: its section of the params file.
+        tracking_uri: MLflow store.
+        state: folder of the volume that all nodes mount.
+        pipeline: id of the run.
+        paths: inputs and outputs by name.
+
+    Returns:
+        The stage's metrics.
+
+    Raises:
+        RefsrError: with the job's reason if it failed, and if no job can be created.
     """
     if state is None or pipeline is None:
-        raise RefsrError(f"{name}: on several nodes a task needs a volume and the id of its run in its environment")
+        raise RefsrError(
+            f"{name}: a training on several nodes needs a volume and the run's id; "
+            "set `state` in the cluster file and submit with `python -m pipelines submit`"
+        )
     job = Job(job_name(name, pipeline))
     folder = state / job.name
-    kinds = steps.ports(steps.load(name))
-    outputs = [key for key, kind in kinds.items() if kind.endswith("output")]
-    if not _read_numbers(folder):  # else a try before this one has waited to the end
-        if os.path.lexists(folder / NUMBERS):  # damaged: the training is done again
-            remove(folder / NUMBERS)
+    request = {
+        "stage": name,
+        "params": params.model_dump(mode="json"),
+        "tracking_uri": tracking_uri,
+        "state": str(state),
+        "pipeline": pipeline,
+        "paths": {key: str(folder / key) for key in paths},
+    }
+    ports = steps.ports(steps.load(name))
+    outputs = {key: path for key, path in paths.items() if ports.get(key, "").endswith("output")}
+    inputs = {key: path for key, path in paths.items() if key not in outputs}
+    if not _read_result(folder):  # else an earlier attempt has waited for the end
+        if os.path.lexists(folder / RESULT):  # damaged: train again
+            remove(folder / RESULT)
             job.delete()
-        _lay_out(folder, {key: path for key, path in paths.items() if key not in outputs})
-        order = {"stage": name, "params": params.model_dump(mode="json"), "tracking_uri": tracking_uri}
-        order |= {"state": str(state), "pipeline": pipeline, "paths": {key: str(folder / key) for key in paths}}
-        (folder / ORDER).write_text(json.dumps(order), encoding="utf-8")
+        _copy_inputs(folder, inputs)
+        (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
         _train(job, folder)
-    numbers = _read_numbers(folder)
-    if not numbers:
-        raise damaged(folder / NUMBERS, name, "no numbers in it")
+    metrics = _read_result(folder)
+    if not metrics:
+        raise damaged(folder / RESULT, name, "no metrics in it")
     job.delete()
-    for key in outputs:
+    _collect(folder, outputs)
+    return metrics
+
+
+def _collect(folder: Path, outputs: Mapping[str, Path]) -> None:
+    """Copy the outputs off the volume and remove the folder there."""
+    for key, path in outputs.items():
         require_whole(folder / key)
-        shutil.copytree(folder / key, paths[key], dirs_exist_ok=True)
+        shutil.copytree(folder / key, path, dirs_exist_ok=True)
     shutil.rmtree(folder)
-    return numbers
 
 
-def _read_numbers(folder: Path) -> dict[str, float]:
-    """What the nodes say of a training that has ended well; nothing where there is none, or it is damaged."""
+def _read_result(folder: Path) -> dict[str, float]:
+    """The metrics of a training that has ended; {} if there are none, or the file is damaged."""
     try:
-        numbers = read_json(folder / NUMBERS, "")
+        metrics: dict[str, float] = read_json(folder / RESULT, "")
     except RefsrError:
         return {}
-    are_sound = all(isinstance(value, int | float) and not isinstance(value, bool) for value in numbers.values())
-    return numbers if are_sound else {}
+    values = metrics.values()
+    is_sound = all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+    return metrics if is_sound else {}
 
 
-def read_order(folder: Path) -> dict[str, Any]:
-    """What the task has ordered. Raises RefsrError where it is missing or damaged."""
-    path = folder / ORDER
-    way_out = "the task writes it when it is tried again"
+def read_request(folder: Path) -> dict[str, Any]:
+    """The request of the task. Raises RefsrError if it is missing or damaged."""
+    path = folder / REQUEST
+    way_out = "the task writes it again when it is retried"
     try:
-        order = read_json(path, "")
+        request: dict[str, Any] = read_json(path, "")
     except RefsrError as error:
         raise RefsrError(f"{path}: missing or damaged; {way_out}") from error
-    for key, kind in ORDERED.items():
-        if not isinstance(order.get(key), kind):
+    for key, kind in REQUEST_TYPES.items():
+        if not isinstance(request.get(key), kind):
             raise RefsrError(f"{path}: damaged: {key} is missing or of another type; {way_out}")
-    if order["stage"] not in steps.STEPS or not all(isinstance(each, str) for each in order["paths"].values()):
+    are_texts = all(isinstance(each, str) for each in request["paths"].values())
+    if request["stage"] not in steps.STEPS or not are_texts:
         raise RefsrError(f"{path}: damaged: no stage or paths; {way_out}")
-    return order
+    return request
 
 
 def job_name(stage: str, pipeline: str) -> str:
-    """The job of a stage in a run; with what Kubernetes adds for its pods it has no more than 63 characters."""
+    """The job's name; with the suffixes of its pods it has no more than 63 characters."""
     run_id = re.sub(r"[^a-z0-9]+", "-", pipeline.lower())[:20].strip("-")
     return f"{stage.replace('_', '-')}-{run_id}"
 
 
-def _lay_out(folder: Path, inputs: Mapping[str, Path]) -> None:
-    """Copy the inputs to where every node sees them; what a try before has copied stays."""
+def _copy_inputs(folder: Path, inputs: Mapping[str, Path]) -> None:
+    """Copy the inputs to the volume; copies of an earlier attempt stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for key, path in inputs.items():
         partial = folder / f"{key}.copy"
@@ -116,135 +157,121 @@ def _lay_out(folder: Path, inputs: Mapping[str, Path]) -> None:
 
 
 def _train(job: "Job", folder: Path) -> None:
-    """Have the job run to its end, and the folder show what it left."""
+    """Wait for the end of the job, and until the volume shows its result."""
     try:
         job.ensure(folder)
-        state, told = job.watch()
-    except KeyboardInterrupt:  # SIGTERM: nobody waits for the job any more
-        print(f"{job}: the task is stopped, and the job deleted", flush=True)
+        state, message = job.watch()
+    except KeyboardInterrupt:  # SIGTERM
+        _logger.warning("%s: the task was stopped; deleting the job", job)
         job.delete()
         raise
-    said = folder / ERROR
     if state == "Failed":
-        trained = f"\nthe training said: {said.read_text(encoding='utf-8')}" if said.exists() else ""
-        raise RefsrError(f"{job} failed: {told}; its pods are kept until the next try{trained}")
-    until = time.monotonic() + LATE
-    while not (folder / NUMBERS).exists():
-        if time.monotonic() > until:
-            raise RefsrError(f"{job} is complete, but {folder / NUMBERS} is not there: is the volume ReadWriteMany?")
+        raise RefsrError(f"{job} failed: {message}; its pods are kept until the next attempt{_training_error(folder)}")
+    end = time.monotonic() + VOLUME_DELAY
+    while not (folder / RESULT).exists():
+        if time.monotonic() > end:
+            raise RefsrError(
+                f"{job} is complete, but {folder / RESULT} does not exist; check that the volume is ReadWriteMany"
+            )
         time.sleep(1)
 
 
+def _training_error(folder: Path) -> str:
+    """The training's own message, on a line of its own."""
+    file = folder / ERROR
+    return f"\ntraining error: {file.read_text(encoding='utf-8')}" if file.exists() else ""
+
+
 class Job:
-    """The TrainJob of a name, in the namespace of this task. Methods raise RefsrError where the API refuses."""
+    """A TrainJob in this task's namespace. Methods raise RefsrError if the API refuses."""
 
     def __init__(self, name: str) -> None:
-        from kubernetes import client, config
-
         self.name = name
         self.namespace = os.environ[NAMESPACE]
-        try:
-            config.load_incluster_config()
-        except config.ConfigException:  # not in a pod
-            try:
-                config.load_kube_config(os.environ.get("KUBECONFIG"))
-            except config.ConfigException as error:
-                raise RefsrError(f"{self}: this is no pod, and KUBECONFIG names no cluster: {error}") from error
-        self._api = client.CustomObjectsApi()
+        self._api = TrainJobApi(self.namespace, name)
 
     def __str__(self) -> str:
-        return f"TrainJob {self.namespace}/{self.name}"
+        return str(self._api)
 
     def ensure(self, folder: Path) -> None:
-        """Make the job, unless a try before this one has and it did not fail."""
-        found = self.find()
-        if found and (_state(found)[0] == "Failed" or "deletionTimestamp" in found["metadata"]):
-            print(f"{self}: a try before this one ended; it is deleted and made anew", flush=True)
+        """Create the job unless an earlier attempt has created it and it has not failed."""
+        job = self._api.get()
+        if job and (_state(job)[0] == "Failed" or _is_ending(job)):
+            _logger.warning("%s: deleting the job of an earlier attempt", self)
             self.delete()
-            while found:
+            while job:
                 time.sleep(1)
-                found = self.find()
-        if found:
-            print(f"{self}: made by a try before this one", flush=True)
+                job = self._api.get()
+        if job:
+            _logger.info("%s: created by an earlier attempt", self)
             return
         (folder / ERROR).unlink(missing_ok=True)
         self._create(folder)
 
-    def find(self) -> dict[str, Any] | None:
-        """The job as the API tells of it, or None."""
-        look = self._api.get_namespaced_custom_object
-        found: dict[str, Any] | None = self._ask("cannot be looked at", look, missing_ok=True, name=self.name)
-        return found
-
     def watch(self) -> tuple[str, str]:
-        """Print a line whenever its state changes, until it is Complete or Failed: that state, and its reason.
+        """Wait until the job is Complete or Failed: that state, and its reason.
 
-        An API that does not answer for a while is asked again: the job runs on without it.
+        Each change of state is logged. The request is repeated if the API does not respond,
+        since the job does not depend on it.
         """
         shown = ""
         while True:
-            try:
-                found = self.find()
-            except RefsrError as error:
-                state, told = "Unknown", f"{error}; asked again"
-            else:
-                if found is None or "deletionTimestamp" in found["metadata"]:
-                    raise RefsrError(f"{self} was deleted while it was waited for")
-                state, told = _state(found)
-            if (line := f"{self}: {state}: {told}") != shown:
-                print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
+            state, message = self._poll()
+            line = f"{self}: {state}: {message}"
+            if line != shown:
+                _logger.info("%s", line)
                 shown = line
             if state in ("Complete", "Failed"):
-                return state, told
-            time.sleep(EVERY)
+                return state, message
+            time.sleep(POLL)
+
+    def _poll(self) -> tuple[str, str]:
+        try:
+            job = self._api.get()
+        except RefsrError as error:
+            return "Unknown", f"{error}; retrying"
+        if job is None or _is_ending(job):
+            raise RefsrError(f"{self} was deleted while the task waited for it; run again")
+        return _state(job)
 
     def delete(self) -> None:
-        """Ask for its end and that of its pods; one that is not there is no fault."""
-        delete = self._api.delete_namespaced_custom_object  # in the foreground: it is gone when its pods are
-        self._ask("cannot be deleted", delete, missing_ok=True, name=self.name, propagation_policy="Foreground")
+        """Delete the job and its pods; a missing job is no error."""
+        self._api.delete()
 
     def _create(self, folder: Path) -> None:
         body = json.loads(os.environ[TRAINJOB])
-        body["metadata"] = body.get("metadata", {}) | {"name": self.name, "namespace": self.namespace}
+        metadata = {"name": self.name, "namespace": self.namespace}
+        body["metadata"] = body.get("metadata", {}) | metadata
         body["spec"]["trainer"]["args"] = [str(folder)]
-        self._ask("cannot be made", self._api.create_namespaced_custom_object, body=body, field_validation="Strict")
+        self._api.create(body)
         nodes = body["spec"]["trainer"]["numNodes"]
-        pods = f"kubectl -n {self.namespace} logs -f -l jobset.sigs.k8s.io/jobset-name={self.name}"
-        print(f"{self}: made, {nodes} nodes; its metrics are in MLflow, and what they say: {pods}", flush=True)
+        label = f"jobset.sigs.k8s.io/jobset-name={self.name}"
+        logs = f"kubectl -n {self.namespace} logs -f -l {label}"
+        _logger.info("%s: created, %d nodes; metrics: MLflow, logs: %s", self, nodes, logs)
 
-    def _ask(self, what: str, call: Callable[..., Any], missing_ok: bool = False, **given: Any) -> Any:
-        """The API's answer; None for what is not there, where that is no fault."""
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
 
-        try:
-            return call(namespace=self.namespace, **JOBS, **given)
-        except ApiException as error:
-            if error.status == 404 and missing_ok:
-                return None
-            reason = error.reason
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                reason = json.loads(error.body)["message"]
-            way_out = f"; {WAYS_OUT[error.status]}" if error.status in WAYS_OUT else ""
-            raise RefsrError(f"{self} {what}: {error.status}: {reason}{way_out}") from error
-        except HTTPError as error:
-            raise RefsrError(f"{self} {what}: the Kubernetes API does not answer ({error})") from error
+def _is_ending(job: Mapping[str, Any]) -> bool:
+    return "deletionTimestamp" in job["metadata"]
 
 
 def _state(job: Mapping[str, Any]) -> tuple[str, str]:
-    """One word for how a TrainJob is, and what is to be said of it.
+    """A TrainJob's state in one word, and a message.
 
-    Its conditions tell of an end and of a wait, `jobsStatus` of the Jobs it is made of: `active` has a pod on its way,
-    `ready` has them all.
+    Its conditions report an end or a suspension, `jobsStatus` the Jobs it consists of: a Job is
+    `active` if it has a pod that is not ready yet, and `ready` if all its pods are.
     """
     status = job.get("status") or {}
-    met = {each["type"]: each for each in status.get("conditions", []) if each["status"] == "True"}
+    conditions = {
+        each["type"]: f"{each.get('reason', '')}: {each.get('message', '')}"
+        for each in status.get("conditions", [])
+        if each["status"] == "True"
+    }
     for state in ("Failed", "Complete", "Suspended"):
-        if state in met:
-            return state, f"{met[state].get('reason', '')}: {met[state].get('message', '')}"
+        if state in conditions:
+            return state, conditions[state]
     jobs = status.get("jobsStatus", [])
     if not any(each["active"] or each["ready"] for each in jobs):
-        return "Created", "there are no pods yet"
+        return "Created", "no pods yet"
     if not all(each["ready"] for each in jobs):
-        return "Starting", "not all pods are ready: they wait for nodes, GPUs, the volume or the image"
+        return "Starting", "pods wait for nodes, GPUs, the volume or the image"
     return "Running", "all pods are ready"

@@ -1,6 +1,7 @@
-"""What each node of a TrainJob runs: `torchrun -m components.trainjob.entrypoint FOLDER`, the stage of that folder.
+"""The program of each node of a TrainJob: `torchrun -m components.trainjob.entrypoint FOLDER`.
 
-All processes train; the first tells the waiting task (components.trainjob.controller) what came of it.
+All processes train the stage that FOLDER requests. The process of rank 0 writes the result for
+the waiting task (components.trainjob.controller).
 """
 
 import json
@@ -8,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from components.shell import ending_as_the_command_line_does
-from components.trainjob.controller import ERROR, NUMBERS, read_order
+from components.shell import exit_with_message
+from components.trainjob.controller import ERROR, RESULT, read_request
 from refsr import steps
 from refsr.errors import RefsrError
 from refsr.params import parse_section
@@ -17,29 +18,31 @@ from refsr.training import distributed
 
 
 def main(folder: Path) -> None:
-    """Run the stage. Its outputs are in place before NUMBERS is, so NUMBERS says that all is there."""
-    first = distributed.rank() == 0
-    with ending_as_the_command_line_does():
+    """Run the stage. The file RESULT is written last: if it exists, all outputs are complete."""
+    is_first = distributed.rank() == 0
+    with exit_with_message():
         try:
-            order = read_order(folder)
-            paths: dict[str, Any] = {key: Path(path) for key, path in order["paths"].items()}
-            section = parse_section(order["stage"], order["params"])
-            numbers = steps.run(
-                order["stage"],
-                section,
-                tracking_uri=order["tracking_uri"],
-                state=Path(order["state"]),
-                pipeline=order["pipeline"],
-                **paths,
-            )
+            metrics = _run(read_request(folder))
         except RefsrError as error:
-            if first:
+            if is_first:
                 (folder / ERROR).write_text(str(error), encoding="utf-8")
             raise
-    if first:
-        partial = folder / f"{NUMBERS}.partial"
-        partial.write_text(json.dumps(numbers), encoding="utf-8")
-        partial.rename(folder / NUMBERS)
+    if is_first:
+        partial = folder / f"{RESULT}.partial"
+        partial.write_text(json.dumps(metrics), encoding="utf-8")
+        partial.rename(folder / RESULT)
+
+
+def _run(request: dict[str, Any]) -> dict[str, float]:
+    paths: dict[str, Any] = {key: Path(path) for key, path in request["paths"].items()}
+    return steps.run(
+        request["stage"],
+        parse_section(request["stage"], request["params"]),
+        tracking_uri=request["tracking_uri"],
+        state=Path(request["state"]),
+        pipeline=request["pipeline"],
+        **paths,
+    )
 
 
 if __name__ == "__main__":

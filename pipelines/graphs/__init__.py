@@ -1,1 +1,1 @@
-"""The graphs of the pipelines."""
+"""The graphs: training, reevaluation and inference."""

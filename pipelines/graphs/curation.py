@@ -1,20 +1,40 @@
-"""Raw set to identity groups in a graph: by one task, or by several that measure parts and one that joins them."""
+"""Curation in a graph: one task, or one task per part and a task that merges the parts."""
 
-from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
 
+from pipelines.graphs.tasks import CreateTask
 
-def curation(task: Callable[..., Any], shards: int, params: Any, uri: Any = "", raw: Any = None) -> Any:
-    """The artifact `curated`, of the raw set at `uri` or of the artifact `raw`.
 
-    `task` makes a task of a stage. The loop is over texts written in the package: of all that is known of loops, only
-    that holds on a cluster and under kfp.local (docs/decisions/0003-kubeflow-loops.md).
+def curation(
+    task: CreateTask,
+    shards: int,
+    params: Any,
+    layout: Any,
+    uri: Any = "",
+    raw: Any = None,
+) -> Any:
+    """Add the tasks of curation; returns the artifact `curated`.
+
+    The loop runs over texts of the package: of all loops, only such work both on a cluster and
+    under kfp.local (docs/decisions/0003-kubeflow-loops.md).
+
+    Args:
+        task: creates the task of a stage.
+        shards: number of parts.
+        params: the section `curate`.
+        layout: layout of the raw set.
+        uri: the raw set, if it is no artifact.
+        raw: the raw set as an artifact.
     """
-    given = {"params": params, "uri": uri} | ({"raw": raw} if raw else {})
+    inputs = {"params": params, "uri": uri, "layout": layout}
+    if raw:
+        inputs["raw"] = raw
     if shards == 1:
-        return task("curate", **given, shard="").outputs["curated"]
-    with dsl.ParallelFor([f"{number}/{shards}" for number in range(1, shards + 1)], name="parts") as shard:
-        part = task("curate", **given, shard=shard)
-    return task("merge", **given, parts=dsl.Collected(part.outputs["curated"])).outputs["curated"]
+        return task("curate", **inputs, shard="").outputs["curated"]
+    numbers = [f"{number}/{shards}" for number in range(1, shards + 1)]
+    with dsl.ParallelFor(numbers, name="parts") as shard:
+        part = task("curate", **inputs, shard=shard)
+    parts = dsl.Collected(part.outputs["curated"])
+    return task("merge", **inputs, parts=parts).outputs["curated"]

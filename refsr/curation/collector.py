@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from refsr.config import Curate
 from refsr.curation import partition
@@ -14,11 +13,14 @@ from refsr.curation.extraction import Detector, Embed, Job, measure
 from refsr.curation.feature_store import Gathered, Store
 from refsr.curation.partition import WHOLE, Share
 from refsr.curation.pipeline import describe
+from refsr.curation.planted_defects import PLANTED
 from refsr.curation.workers import DECODED
 from refsr.io import archive, atomic
 from refsr.io.arrays import give_back, map_arrays
 from refsr.io.sources import open_source
-from refsr.layouts.vggface2 import Tree, identity_of, is_wanted
+from refsr.layouts.registry import AUTO, LAYOUTS, needed
+from refsr.layouts.tree import Tree
+from refsr.progress import Progress
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
 FINISHED = "work.finished"  # its name in a whole set, which is not in place yet: refsr.steps removes it then
@@ -39,26 +41,30 @@ class Measuring:
         share: Share = WHOLE,
         joined: Sequence[Path] = (),
         detector: Detector | None = None,
+        layout: str = AUTO,
     ) -> None:
         map_arrays(_LONG)
         listed = None if params.identities == "all" else frozenset(params.identities)
 
-        def wanted(name: str, size: int) -> bool:
-            identity = identity_of(name)
-            taken = not identity or (share.holds(identity) and (listed is None or identity in listed))
-            return taken and is_wanted(name, size)
+        def taken(identity: str) -> bool:
+            return share.holds(identity) and (listed is None or identity in listed)
+
+        is_needed = needed(layout, taken)
+
+        def is_kept(name: str, size: int) -> bool:
+            return is_needed(name, size) or name.rpartition("/")[2] == PLANTED
 
         self.count = 0  # images measured by this very run
         self._work = _work_folder(folder)
         known = [part / WORK / "spool" for part in joined]
-        self.tree = Tree(open_source(raw, self._work / "spool", wanted, known))
+        self.tree = Tree(open_source(raw, self._work / "spool", is_kept, known), layout)
         if joined:
-            partition.check(joined, self.tree.source.signature, params)
+            partition.check(joined, self.tree.source.signature, params, self.tree.layout)
         self.store = Store(self._work / "measured", [part / WORK / "measured" for part in joined])
         self._measure = partial(
             measure, folder=self.store.folder, embed=embed, params=params, workers=workers, detector=detector
         )
-        self._boxed = self.tree.has_boxes
+        self._boxed = self.tree.metadata.has_boxes
         give_back()
 
     def measure(self, identities: list[str]) -> Gathered:
@@ -71,11 +77,11 @@ class Measuring:
 
     def _measure_images(self, rows: np.ndarray) -> None:
         self.tree.source.keep(self.tree.images["file"].to_numpy()[rows], self._work / "spool")
-        with tqdm(total=len(rows), desc="curate: measure", unit="image") as bar:
+        with Progress(total=len(rows), desc="measured", unit="image") as progress:
             for measured in self._measure(self._jobs(rows)):
                 self.store.add(measured)
                 self.count += len(measured)
-                bar.update(len(measured))
+                progress.update(len(measured))
         self.store.flush()
         map_arrays(_LONG)
         give_back()
@@ -92,6 +98,7 @@ class Measuring:
 
     def slim(self) -> None:
         """Of each tar.gz keep the metadata only: all that is needed of its images was measured."""
+        identity_of = LAYOUTS[self.tree.layout].identity_of
         for place, prefix in self.tree.source.archives.items():
             if archive.is_packed(place):
                 folder = self._work / "spool" / archive.folder_name(self.tree.source.uri, place)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm import tqdm
 
 from refsr.config import Curate
 from refsr.curation import partition, planted_defects
@@ -20,7 +19,11 @@ from refsr.dataset.pixel_shards import place, write_shards
 from refsr.dataset.schema import REJECTS, conform
 from refsr.errors import RefsrError
 from refsr.io.arrays import give_back
+from refsr.layouts.registry import AUTO
+from refsr.layouts.tree import Tree
+from refsr.progress import track
 
+_UNNAMED = "vggface2"  # a summary that names no layout is of this one
 _ROW_GROUP = 2**14  # rows of a table that its writer holds at a time
 
 
@@ -33,6 +36,7 @@ def write_curated(
     joined: Sequence[Path] = (),
     detector: Detector | None = None,
     *,
+    layout: str = AUTO,
     keep_work: bool = False,
 ) -> dict[str, float]:
     """All of a curated folder; its summary and `images_per_second`, of those measured now.
@@ -41,14 +45,15 @@ def write_curated(
     the same for any `workers` and any parts. With `keep_work` that stays in the folder, for who puts it in its place.
     """
     started = time.perf_counter()
-    measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector)
+    measuring = Measuring(raw, curated, params, embed, workers, joined=joined, detector=detector, layout=layout)
     tree = measuring.tree
     kept, gone = _decided(measuring, params)
     del tree.images  # as long as the raw set, like `gone`, and needed no more
     give_back()
     _require_both_splits(kept, gone, tree.source.uri)
-    crops = tqdm(measuring.store.crops(kept, params.hr_size), total=len(kept), desc="curate: write", unit="image")
-    write_shards(curated, iter(crops), len(kept), params.hr_size, params.shard_images, params.shards)
+    crops = measuring.store.crops(kept, params.hr_size)
+    crops = track(crops, total=len(kept), desc="written", unit="image")
+    write_shards(curated, crops, len(kept), params.hr_size, params.shard_images, params.shards)
     manifest = measuring.store.complete(kept)
     manifest.to_parquet(curated / "manifest.parquet", index=False, row_group_size=_ROW_GROUP)
     manifest = manifest[["split", "identity"]]  # the rest is long, and not asked for in the summary
@@ -57,7 +62,7 @@ def write_curated(
     rejects.to_parquet(curated / "rejects.parquet", index=False, row_group_size=_ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)
     summary = summarise(manifest, rejects, planted)
-    document = summary | {"empty_identities": tree.empty, "rendered": planted is not None}
+    document = summary | _facts(tree) | {"rendered": planted is not None}
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
     measuring.close(keep=keep_work)
     return summary | {"images_per_second": measuring.count / (time.perf_counter() - started)}
@@ -71,10 +76,11 @@ def write_part(
     workers: int,
     share: Share,
     detector: Detector | None = None,
+    layout: str = AUTO,
 ) -> dict[str, float]:
     """What the first round measures of the identities of `share`."""
     started = time.perf_counter()
-    measuring = Measuring(raw, folder, params, embed, workers, share, detector=detector)
+    measuring = Measuring(raw, folder, params, embed, workers, share, detector=detector, layout=layout)
     mine = [key for key in first_round(draw(measuring.tree.images, params), params) if share.holds(key)]
     counts: dict[str, float] = {"identities": len(mine), "images": 0.0}
     if mine:
@@ -84,7 +90,8 @@ def write_part(
             f"rejects.{key}": float(n) for key, n in sorted(table["reason"].astype("str").value_counts().items()) if key
         }
         measuring.slim()
-    partition.write(folder, measuring.tree.source.signature, params, share)
+    tree = measuring.tree
+    partition.write(folder, tree.source.signature, params, share, tree.layout)
     return counts | {"images_per_second": measuring.count / (time.perf_counter() - started)}
 
 
@@ -108,6 +115,14 @@ def sorted_rejects(gone: pd.DataFrame) -> pd.DataFrame:
     order = gone["source"].astype("str").array.argsort()
     columns = [conform(gone.pop(name).iloc[order].to_frame(), {name: column}) for name, column in REJECTS.items()]
     return pd.concat(columns, axis="columns")
+
+
+def _facts(tree: Tree) -> dict[str, Any]:
+    """What the summary says of the raw set; a set without metadata says how it was read."""
+    facts: dict[str, Any] = {"empty_identities": tree.empty}
+    if tree.layout != _UNNAMED:
+        facts |= {"layout": tree.layout, "images_outside": tree.strays}
+    return facts
 
 
 def _require_both_splits(kept: pd.DataFrame, gone: pd.DataFrame, raw: str) -> None:

@@ -5,6 +5,8 @@ bit whoever measures it, after whom, and beside how many others. Pixels stay in 
 go to the disk.
 """
 
+import hashlib
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +26,7 @@ from refsr.curation.workers import in_processes
 from refsr.io import files as io_files
 from refsr.io.files import Extent
 from refsr.io.own_files import Checksum
-from refsr.layouts.vggface2 import BOX, LANDMARKS
+from refsr.layouts.base import BOX, LANDMARKS
 
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
 
@@ -36,6 +38,7 @@ class Detector(NamedTuple):
     certainty: Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N,) probability of a face
 
 
+_PLAIN_NAME = re.compile(r"[a-z0-9_-]{1,100}", re.ASCII)
 _EMBEDDED = 32  # chips given to the network at once
 _NO_CHIPS = np.zeros((1, alignment.CHIP, alignment.CHIP, 3), np.uint8)  # shown to learn how long an embedding is
 
@@ -97,8 +100,13 @@ def measure_identity(
 
 
 def crops_file(folder: Path, identity: str) -> Path:
-    """Where the crops of the identity's candidates are kept: their pixels one after another, nothing else."""
-    return folder / f"{identity}.crops"
+    """Where the crops of the identity's candidates are kept: their pixels one after another, nothing else.
+
+    A name that is long, or differs from another's in case alone, is no file's name everywhere: its hash is.
+    """
+    plain = _PLAIN_NAME.fullmatch(identity)
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    return folder / f"{identity if plain else f'={digest[:32]}'}.crops"
 
 
 def look_at(

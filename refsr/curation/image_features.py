@@ -10,7 +10,7 @@ import numpy as np
 from refsr.config import Curate
 from refsr.curation import alignment, decoding, image_stats
 from refsr.curation.decoding import Reject
-from refsr.layouts.vggface2 import BOX, LANDMARKS
+from refsr.layouts.base import BOX, LANDMARKS
 
 COLOUR = ("red", "green", "blue")  # means over the crop
 MEASURES = (
@@ -94,7 +94,7 @@ def measure_images(
     looks = Looks(boxes, points)
     for row in deadly:
         looks.leave_out(row, Reject("costly", detail="a process was killed while it decoded this image"))
-    _identify(looks, files, params)
+    _identify(looks, files, params, any_format=find is not None)
     if find is not None:
         _seek(looks, files, find, begin)
     _place(looks, params)
@@ -111,7 +111,8 @@ def _portions(looks: Looks) -> list[list[int]]:
     return [part.tolist() for part in parts if len(part)]
 
 
-def _identify(looks: Looks, files: Sequence[bytes], params: Curate) -> None:
+def _identify(looks: Looks, files: Sequence[bytes], params: Curate, *, any_format: bool) -> None:
+    """Hashes and sizes. A set with box files is of JPEGs; where faces are detected, any format goes."""
     facts = looks.facts
     for row, data in enumerate(files):
         digest = hashlib.sha256(data)
@@ -119,7 +120,7 @@ def _identify(looks: Looks, files: Sequence[bytes], params: Curate) -> None:
         if facts["reason"][row]:
             continue
         try:
-            facts["width"][row], facts["height"][row] = decoding.image_size(data)
+            facts["width"][row], facts["height"][row] = decoding.image_size(data, any_format=any_format)
         except Reject as fault:
             looks.leave_out(row, fault)
 

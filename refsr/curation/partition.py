@@ -40,14 +40,24 @@ def parse_share(text: str) -> Share:
     raise RefsrError(f"--shard {text}: I/N is expected, with I from 1 to N, e.g. 1/8 ... 8/8")
 
 
-def write(folder: Path, signature: str, params: Curate, share: Share) -> None:
-    """Say of what raw set and parameters this part is."""
-    facts = {"version": VERSION, "raw": signature, "params": params.model_dump(mode="json"), "share": share}
+def write(folder: Path, signature: str, params: Curate, share: Share, layout: str) -> None:
+    """Say of what raw set, read by which layout, and parameters this part is."""
+    facts = {
+        "version": VERSION,
+        "raw": signature,
+        "layout": layout,
+        "params": params.model_dump(mode="json"),
+        "share": share,
+    }
     (folder / PART).write_text(json.dumps(seal(facts), indent=2) + "\n")
 
 
-def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
-    """Raises RefsrError naming the folder that is no part of this raw set, of these parameters, or of one division."""
+def check(folders: Sequence[Path], signature: str, params: Curate, layout: str) -> None:
+    """Compare parts with the set they are to be joined to.
+
+    Raises:
+        RefsrError: A folder is no part of this raw set, layout, these parameters, or one division.
+    """
     totals: dict[int, Path] = {}
     for folder in folders:
         if not (folder / PART).exists():
@@ -55,7 +65,7 @@ def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
         try:
             facts = read_json(folder / PART, "curate --shard")
             version, raw, own = facts["version"], facts["raw"], dict(facts["params"])
-            total = int(facts["share"][1])
+            total, own_layout = int(facts["share"][1]), facts["layout"]
         except (ValueError, TypeError, LookupError) as error:
             raise damaged(folder / PART, "curate --shard", f"no {error}") from error
         if version != VERSION:
@@ -64,6 +74,10 @@ def check(folders: Sequence[Path], signature: str, params: Curate) -> None:
             raise damaged(folder / PART, "curate --shard", "it does not fit its own checksum")
         if raw != signature:
             raise RefsrError(f"{folder}: a part of another raw set: names or sizes differ; curate it again")
+        if own_layout != layout:
+            raise RefsrError(
+                f"{folder}: read by data.layout {own_layout}, not {layout}; curate it again, or set data.layout"
+            )
         changed = [key for key, value in params.model_dump(mode="json").items() if own.get(key) != value]
         if changed:
             told = f"curate.{changed[0]} was {own.get(changed[0])}"

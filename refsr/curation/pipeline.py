@@ -15,7 +15,8 @@ from refsr.curation.feature_store import Gathered
 from refsr.curation.filters import judge
 from refsr.curation.selection import needed, select
 from refsr.curation.splits import Order
-from refsr.layouts.vggface2 import BOX, LANDMARKS, SPLITS, Tree
+from refsr.layouts.base import BOX, LANDMARKS, SPLITS
+from refsr.layouts.tree import Tree
 
 _MARGIN = 1.15  # identities measured for each one needed
 
@@ -25,7 +26,8 @@ def describe(tree: Tree, images: pd.DataFrame) -> pd.DataFrame:
     images = tree.with_names(images)
     identities = images["identity"].unique()
     names = images["identity"].astype("str") + "/" + images["source"].str.extract(r"([^/]*)\.[^./]*$")[0]
-    boxes, landmarks = tree.boxes(identities), tree.landmarks(identities)
+    known = tree.metadata
+    boxes, landmarks = known.boxes(identities), known.landmarks(identities)
     images[list(BOX)] = boxes.reindex(names).to_numpy(float)
     images[list(LANDMARKS)] = landmarks.reindex(names).to_numpy(float)
     return images

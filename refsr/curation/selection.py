@@ -12,7 +12,7 @@ import pandas as pd
 from refsr.config import Curate
 from refsr.curation.image_features import COLOUR
 from refsr.io.arrays import Rows
-from refsr.layouts.vggface2 import BOX
+from refsr.layouts.base import BOX
 
 NEAR_FRONTAL = 20.0  # degrees a reference may be turned, where the identity has such an image; further is a side view
 # What counts as wholly different, of each term of `appearance`.

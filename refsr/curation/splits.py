@@ -5,7 +5,7 @@ import pandas as pd
 
 from refsr.config import Curate
 from refsr.errors import RefsrError
-from refsr.layouts.vggface2 import SPLITS
+from refsr.layouts.base import SPLITS
 
 Order = dict[str, list[str]]  # split -> its identities, in the order in which they are taken
 

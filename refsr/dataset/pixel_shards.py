@@ -1,7 +1,7 @@
-"""HR pixels on disk, so many images to a shard: memory-mapped as they are, or as JPEGs where disk matters.
+"""HR pixels on disk, so many images to a shard: memory-mapped as they are, or as JPEGs (benchmarks/shards.py).
 
 raw   hr-00000.npy   (N, H, H, 3) uint8 RGB
-jpeg  hr-00000.jpgs  the JPEGs one after another, quality 95 without chroma subsampling: about a sixth of the disk
+jpeg  hr-00000.jpgs  the JPEGs one after another, quality 95 without chroma subsampling
       hr-00000.npy   (N + 1,) int64, where each begins in it, and the end of the last
 """
 

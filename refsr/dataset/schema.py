@@ -14,7 +14,7 @@ class Column(NamedTuple):
 
 
 MANIFEST: dict[str, Column] = {
-    "identity": Column("str", "VGGFace2's class, nXXXXXX"),
+    "identity": Column("str", "name of its folder: VGGFace2's class, nXXXXXX, or the person's name"),
     "split": Column("str", "train or test; an identity is in one of them only"),
     "role": Column("str", "reference or image; each identity has exactly one reference"),
     "source": Column("str", "the raw file, relative to the raw folder"),
@@ -58,7 +58,7 @@ REASONS: dict[str, str] = {
     "duplicate_name": "an earlier member of the archive has this name",
     "oversized_file": "the file has more bytes than are read",
     "zero_byte": "the file is empty",
-    "not_jpeg": "the content is not a JPEG, whatever the name says",
+    "not_jpeg": "the content is not a JPEG, whatever the name says; in a set without box files, nor a PNG, WebP or BMP",
     "truncated": "the JPEG ends too early or is damaged: the decoder fails or warns",
     "tiny": "a side of the image is under 32 px",
     "oversized": "the image has more pixels than are decoded",

@@ -1,1 +1,1 @@
-"""How good a model is: metrics, the protocol of arms, and the report."""
+"""How good a model is: metrics, the protocol of conditions, and their statistics."""

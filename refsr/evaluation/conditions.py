@@ -1,61 +1,115 @@
-"""The arms: every way in which a held-out image is restored, one line each. To add one, add a line.
+"""The conditions: every way in which a held-out image is restored.
 
-`references` names columns of `refsr.evaluation.pairing.pairs`, or "lr" for the enlarged LR image itself. An image that
-lacks one of them (few people have five photos) is left out of that arm. The main arms are measured by every judge;
-the others by what is cheap, and compared with the right reference on the same images.
+To add one, add it to CONDITIONS.
+
+`references` names columns of `refsr.evaluation.pairing.pairs`, or "lr" for the enlarged LR image
+itself. An image that lacks one of them (few people have five photos) is left out of that condition.
+Main conditions are measured by every metric; the others by the metrics that are cheap, and compared
+with the right reference on the same images.
 """
 
 from collections.abc import Container, Iterable
 from typing import NamedTuple
 
 
-class Arm(NamedTuple):
+class Condition(NamedTuple):
     """What an output is made by and from."""
 
     title: str
     model: str  # "bicubic", "sisr", "refsr", or the name another model was given
     references: tuple[str, ...] = ()
     drawn: bool = False  # z is drawn from the prior instead of taken at its mean
+    main: bool = False
+    short: str = ""  # title above a picture, where it is another
+
+    @property
+    def short_title(self) -> str:
+        """The title where there is little room."""
+        return self.short or self.title
 
 
-MAIN: dict[str, Arm] = {
-    "bicubic": Arm("bicubic", "bicubic"),
-    "sisr": Arm("SISR", "sisr"),
-    "ref_none": Arm("RefSR, no reference", "refsr"),
-    "ref_wrong": Arm("RefSR, wrong reference", "refsr", ("wrong",)),
-    "ref_right": Arm("RefSR, right reference", "refsr", ("right",)),
+RIGHT = "ref_right"  # the condition that all others are compared with
+CONDITIONS: dict[str, Condition] = {
+    "bicubic": Condition("bicubic", "bicubic", main=True),
+    "sisr": Condition("SISR", "sisr", main=True),
+    "ref_none": Condition("RefSR, no reference", "refsr", main=True, short="RefSR none"),
+    "ref_wrong": Condition(
+        "RefSR, wrong reference",
+        "refsr",
+        ("wrong",),
+        main=True,
+        short="RefSR wrong",
+    ),
+    RIGHT: Condition("RefSR, right reference", "refsr", ("right",), main=True, short="RefSR right"),
+    "ref_nearest": Condition(
+        "RefSR, the stranger nearest in identity",
+        "refsr",
+        ("nearest",),
+        short="nearest",
+    ),
+    "ref_farthest": Condition(
+        "RefSR, the stranger farthest in identity",
+        "refsr",
+        ("farthest",),
+        short="farthest",
+    ),
+    "ref_lr": Condition("RefSR, LR as its own reference", "refsr", ("lr",), short="LR as ref."),
+    "ref_gaussian": Condition(
+        "RefSR, no reference, z drawn (Gaussian)",
+        "refsr",
+        drawn=True,
+        short="Gaussian",
+    ),
+    "refs_2": Condition("RefSR, 2 right references", "refsr", ("right", "second"), short="2 refs"),
+    "refs_3": Condition(
+        "RefSR, 3 right references",
+        "refsr",
+        ("right", "second", "third"),
+        short="3 refs",
+    ),
+    "refs_4": Condition(
+        "RefSR, 4 right references",
+        "refsr",
+        ("right", "second", "third", "fourth"),
+        short="4 refs",
+    ),
 }
-OTHERS: dict[str, Arm] = {
-    "ref_nearest": Arm("RefSR, the stranger nearest in identity", "refsr", ("nearest",)),
-    "ref_farthest": Arm("RefSR, the stranger farthest in identity", "refsr", ("farthest",)),
-    "ref_lr": Arm("RefSR, LR as its own reference", "refsr", ("lr",)),
-    "ref_gaussian": Arm("RefSR, no reference, z drawn (Gaussian)", "refsr", drawn=True),
-    "refs_2": Arm("RefSR, 2 right references", "refsr", ("right", "second")),
-    "refs_3": Arm("RefSR, 3 right references", "refsr", ("right", "second", "third")),
-    "refs_4": Arm("RefSR, 4 right references", "refsr", ("right", "second", "third", "fourth")),
-}
-DIFFERENCES = {
-    "right_minus_wrong": "ref_wrong",
-    "right_minus_none": "ref_none",
-    "right_minus_sisr": "sisr",
-    "right_minus_bicubic": "bicubic",
+MAIN = {name: each for name, each in CONDITIONS.items() if each.main}
+OTHERS = {name: each for name, each in CONDITIONS.items() if not each.main}
+DIFFERENCES = {  # name in metrics.json -> the condition that is subtracted from RIGHT
+    f"right_minus_{name.removeprefix('ref_')}": name for name in reversed(MAIN) if name != RIGHT
 }
 
 
-def arms_of(models: Iterable[str], deterministic: Container[str] = ()) -> dict[str, Arm]:
-    """The arms these models can fill: the main ones first, then the others, then three of every other model.
+def conditions_of(
+    models: Iterable[str],
+    deterministic: Container[str] = (),
+) -> dict[str, Condition]:
+    """The conditions these models can fill, then three of every model beside "sisr" and "refsr".
 
-    Models in `deterministic` draw nothing from a prior, so that they have no arm whose code is drawn.
+    Models in `deterministic` draw nothing from a prior: they have no condition with `drawn`.
     """
     models = list(models)
     table = {
-        name: arm
-        for name, arm in (MAIN | OTHERS).items()
-        if arm.model in ("bicubic", *models) and not (arm.drawn and arm.model in deterministic)
+        name: each
+        for name, each in (MAIN | OTHERS).items()
+        if each.model in ("bicubic", *models) and not (each.drawn and each.model in deterministic)
     }
     for model in models:
         if model not in ("sisr", "refsr"):
-            table[f"{model}_none"] = Arm(f"{model}, no reference", model)
-            table[f"{model}_wrong"] = Arm(f"{model}, wrong reference", model, ("wrong",))
-            table[f"{model}_right"] = Arm(f"{model}, right reference", model, ("right",))
+            table |= _of_another(model)
     return table
+
+
+def _of_another(model: str) -> dict[str, Condition]:
+    return {
+        f"{model}_none": Condition(f"{model}, no reference", model),
+        f"{model}_wrong": Condition(f"{model}, wrong reference", model, ("wrong",)),
+        f"{model}_right": Condition(f"{model}, right reference", model, ("right",)),
+    }
+
+
+def title_of(name: str) -> str:
+    """The title of a condition; of another model's, its name in words."""
+    known = CONDITIONS.get(name)
+    return known.title if known else name.replace("_", ", ")

@@ -1,4 +1,4 @@
-"""The geometric self-ensemble of the paper's protocol (Timofte et al., CVPR 2016): eight views averaged."""
+"""The geometric self-ensemble of the paper (Timofte et al., CVPR 2016): the mean of eight views."""
 
 from collections.abc import Callable
 
@@ -8,9 +8,9 @@ Upscale = Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 
 def self_ensemble(upscale: Upscale, lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
-    """The mean of `upscale` over 4 rotations x mirror, each output turned back: (B, 3, h, w) -> (B, 3, H, W).
+    """The mean of `upscale` over 4 rotations x mirror: (B, 3, h, w) -> (B, 3, H, W).
 
-    The references, (B, ..., 3, H, W) or None, are turned like LR.
+    Each output is turned back. The references, (B, ..., 3, H, W) or None, are turned like LR.
     """
     outputs = []
     for turns in range(4):

@@ -1,8 +1,9 @@
-"""The quality gate: what an evaluation must show before a model is registered, and again before it is promoted.
+"""The quality gate: the thresholds to reach before a model is registered or promoted.
 
-Every threshold of refsr.config.Gate is named `<measure>_over_<other>`. Against the arms of the same evaluation it is
-the lower end of the 95% interval of the paired difference that counts; against the champion, the plain difference of
-the two means, which is fair only if both were measured on the same test images.
+Every threshold of refsr.config.Gate is named `<metric>_over_<other>`. Against a condition of the
+same evaluation, the lower end of the 95% interval of the paired difference is compared; against the
+champion, the difference of the two means, which is fair only on the same test images. Differences
+are gains: of a metric that is better when lower, the sign is turned.
 """
 
 from collections.abc import Mapping
@@ -11,13 +12,13 @@ from typing import Any
 
 from refsr.config import Gate
 from refsr.errors import RefsrError
-
-UNITS = {"psnr": "dB", "identity": "cosine"}
+from refsr.evaluation.conditions import RIGHT
+from refsr.evaluation.metrics import METRICS
 
 
 @dataclass(frozen=True)
 class Check:
-    """One threshold and the value it was held against."""
+    """One threshold and the value it is compared with."""
 
     name: str
     value: float
@@ -29,17 +30,19 @@ class Check:
         return self.value >= self.threshold
 
     def __str__(self) -> str:
-        measure, other = self.name.split("_over_")
-        kind = "difference of means" if other == "champion" else "lower end of the 95% interval"
-        told = f"{self.name}: {self.value:+.4f} {UNITS[measure]} ({kind})"
+        metric, other = self.name.split("_over_")
+        champion = other == "champion"
+        kind = "difference of means" if champion else "lower end of the 95% interval"
+        value = f"{self.name}: {self.value:+.4f} {METRICS[metric].unit} ({kind})"
+        threshold = f"the threshold, {self.threshold:+.4f}"
         if self.passed:
-            return f"{told}, at least {self.threshold:+.4f} wanted: passed"
-        return f"{told} is {self.threshold - self.value:.4f} below the least wanted, {self.threshold:+.4f}"
+            return f"{value} reaches {threshold}: passed"
+        return f"{value} is {self.threshold - self.value:.4f} below {threshold}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found. `champion` says which model was compared with, or why none was."""
+    """The result of the gate. `champion` says which model was compared with, or why none was."""
 
     checks: tuple[Check, ...]
     champion: str
@@ -60,28 +63,55 @@ class Verdict:
         return {"passed": self.passed, "champion": self.champion, "checks": checks}
 
 
-def judge(
+def check_gate(
     metrics: Mapping[str, Any],
     thresholds: Gate,
     champion: Mapping[str, Any] | None = None,
     champion_note: str = "none yet",
 ) -> Verdict:
-    """Hold the metrics of one evaluation against the thresholds, and against the champion's metrics where given.
+    """Compare the metrics of one evaluation with the thresholds.
 
-    Raises RefsrError where the evaluation lacks a number the gate needs.
+    Args:
+        metrics: Of the evaluation, as metrics.json has them.
+        thresholds: The section `register.gate` of the parameters.
+        champion: The metrics of the champion, where they are comparable.
+        champion_note: Which model the champion is, or why none was compared with.
+
+    Returns:
+        Every check, passed or not.
+
+    Raises:
+        RefsrError: The evaluation lacks a number the gate needs.
     """
     checks = []
     for name, threshold in thresholds.model_dump().items():
-        measure, other = name.split("_over_")
+        metric, other = name.split("_over_")
         if other != "champion":
-            value = _number(metrics, "difference", f"right_minus_{other}", measure, "low")
+            value = _improvement(metrics, metric, other)
         elif champion is not None:
-            path = (measure, "ref_right", "mean")
-            value = _number(metrics, *path) - _number(champion, *path)
+            value = _improvement_of_means(metrics, champion, metric)
         else:
             continue
         checks.append(Check(name, value, threshold))
     return Verdict(tuple(checks), champion_note)
+
+
+def _improvement(metrics: Mapping[str, Any], metric: str, other: str) -> float:
+    """The end of the interval that is worse for the model, as a gain."""
+    path = ("difference", f"right_minus_{other}", metric)
+    if METRICS[metric].higher_is_better:
+        return _number(metrics, *path, "low")
+    return -_number(metrics, *path, "high")
+
+
+def _improvement_of_means(
+    metrics: Mapping[str, Any],
+    champion: Mapping[str, Any],
+    metric: str,
+) -> float:
+    path = (metric, RIGHT, "mean")
+    gain = _number(metrics, *path) - _number(champion, *path)
+    return gain if METRICS[metric].higher_is_better else -gain
 
 
 def _number(metrics: Mapping[str, Any], *path: str) -> float:

@@ -1,7 +1,7 @@
-"""Kernel distance between two sets of images (Binkowski et al., ICLR 2018): do restored faces look like faces at all?
+"""Kernel distance between two sets of images (Binkowski et al., ICLR 2018).
 
-The kernel and the estimator are KID's; the features are not Inception's but VGG16-HED's conv5_3, averaged over places
-and brought to one length, so the numbers compare with nobody else's.
+The kernel and the estimator are KID's; the features are not Inception's but VGG16-HED's conv5_3,
+averaged over places and brought to one length, so the numbers compare with nobody else's.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,22 @@ SUBSETS = 100
 LARGEST = 100  # images in a subset
 
 
-def kernel_distances(sets: Mapping[str, np.ndarray], reference: np.ndarray, name: str, seed: int) -> dict[str, Any]:
-    """{"reference_set": name, arm: {mean, sd}}: the features (N, D) of each arm against those of the reference set."""
-    return {"reference_set": name} | {arm: kernel_distance(each, reference, seed) for arm, each in sets.items()}
+def kernel_distances(
+    sets: Mapping[str, np.ndarray],
+    reference: np.ndarray,
+    name: str,
+    seed: int,
+) -> dict[str, Any]:
+    """{"reference_set": name, condition: {mean, sd}}: features (N, D) against the reference set."""
+    distances: dict[str, Any] = {key: kernel_distance(each, reference, seed) for key, each in sets.items()}
+    return {"reference_set": name} | distances
 
 
 def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]:
-    """{mean, sd} of the unbiased squared MMD over SUBSETS random subsets of features (N, D) and (M, D).
+    """{mean, sd} of the unbiased squared MMD of features (N, D) and (M, D), over random subsets.
 
-    Features are first brought to the length sqrt(D). The mean may be negative where the sets do not differ. The sd is
-    that of the subsets, not a standard error.
+    Features are first brought to the length sqrt(D). The mean may be negative where the sets do not
+    differ. The sd is that of the subsets, not a standard error.
     """
     rng = np.random.default_rng(seed)
     a, b = (x / np.sqrt(np.square(x).mean(1, keepdims=True)) for x in (a, b))
@@ -32,7 +38,10 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]
 
 
 def squared_mmd(a: np.ndarray, b: np.ndarray) -> float:
-    """The unbiased estimate of the squared maximum mean discrepancy, kernel (x.y / D + 1)^3: (n, D), (m, D) -> ()."""
+    """The unbiased squared maximum mean discrepancy: (n, D), (m, D) -> ().
+
+    The kernel is (x.y / D + 1)^3.
+    """
     n, m = len(a), len(b)
     aa, bb, ab = (_kernel(x, y) for x, y in ((a, a), (b, b), (a, b)))
     within = (aa.sum() - np.trace(aa)) / (n * (n - 1)) + (bb.sum() - np.trace(bb)) / (m * (m - 1))

@@ -1,78 +1,176 @@
-"""Image quality as pure functions of tensors: (N, 3, H, W) in [0, 1], RGB, twice -> (N,).
+"""The metrics, a function each. To add one, add a function; tables, report, card and plots follow.
 
-Two protocols: "plain" is `psnr` and `ssim`, all pixels of all channels. "paper" is `psnr_y` and `ssim_y`, what Liu et
-al. (IEEE Access 2019) measured: luminance, with the outer 8 pixels cut off, of the self-ensemble's output.
+A metric takes `Outputs` and returns a number per image, (N,). Its docstring is what the report says
+of it. Formulas of pixels stand in `refsr.evaluation.image_quality`.
 """
 
-import torch
+from __future__ import annotations
 
-from refsr.dataset.degradation import reduce
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-WINDOW, SIGMA = 11, 1.5
-K1, K2 = 0.01, 0.03
-BORDER = 8
-ROUNDING = 1 / 12 / 255**2  # mean squared error of rounding to 8 bits
-LUMA = (65.481, 128.553, 24.966)  # BT.601, studio swing, of RGB in [0, 1]
+from refsr.evaluation import image_quality
 
+if TYPE_CHECKING:
+    import torch
 
-def psnr(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    """Peak signal-to-noise ratio, dB, over all channels; infinite where the images are equal."""
-    return -10 * (sr.double() - hr.double()).square().mean((1, 2, 3)).log10()
+    from refsr.evaluation.outputs import Outputs
 
-
-def ssim(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    """Structural similarity (Wang et al., IEEE TIP 2004): Gaussian window 11x11, sigma 1.5, where it fits wholly.
-
-    The mean over places and channels. Raises ValueError for images smaller than the window.
-    """
-    if min(hr.shape[-2:]) < WINDOW:
-        raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, not {tuple(hr.shape[-2:])}")
-    x, y = sr.double(), hr.double()
-    mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
-    variance_x, variance_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + K1**2) / (mean_x**2 + mean_y**2 + K1**2)
-    structure = (2 * covariance + K2**2) / (variance_x + variance_y + K2**2)
-    return (luminance * structure).mean((1, 2, 3))
+Measure = Callable[["Outputs"], "torch.Tensor"]
 
 
-def psnr_y(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    """PSNR of BT.601 luminance without the outer 8 pixels, dB."""
-    return psnr(_inner_luma(sr), _inner_luma(hr))
+@dataclass(frozen=True)
+class Metric:
+    """A metric and all that is printed of it."""
+
+    measure: Measure
+    title: str  # of a column, with the unit
+    digits: int  # after the point
+    unit: str = ""  # behind a single number
+    short: str = ""  # the title in table.txt and the model card, where it is another
+    higher_is_better: bool = True
+    network: str = ""  # that measures it, as `loss_networks` of a checkpoint names it
+    every_condition: bool = False  # or the main ones only
+    compared: bool = False  # paired differences, their tests, and the quality gate
+    tables: tuple[str, ...] = ("summary", "main")  # of summary, main, more, paper
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a metric is compared but not of every condition."""
+        if self.compared and not self.every_condition:
+            raise ValueError(f"{self.title}: compared=True needs every_condition=True")
+
+    @property
+    def short_title(self) -> str:
+        """The title where there is little room."""
+        return self.short or self.title
+
+    @property
+    def direction(self) -> str:
+        """Which way is better, "higher" or "lower"."""
+        return "higher" if self.higher_is_better else "lower"
+
+    @property
+    def about(self) -> str:
+        """What it measures, in a sentence or two."""
+        return " ".join((self.measure.__doc__ or "").split())
 
 
-def ssim_y(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+METRICS: dict[str, Metric] = {}
+
+
+def metric(title: str, digits: int, **details: Any) -> Callable[[Measure], Measure]:
+    """Register a function as the metric of its name; `details` are the fields of `Metric`."""
+
+    def register(measure: Measure) -> Measure:
+        METRICS[measure.__name__] = Metric(measure, title, digits, **details)
+        return measure
+
+    return register
+
+
+def in_table(name: str) -> list[str]:
+    """The metrics of a table, in the order of registration."""
+    return [key for key, each in METRICS.items() if name in each.tables]
+
+
+@metric(
+    "PSNR dB",
+    2,
+    unit="dB",
+    every_condition=True,
+    compared=True,
+    tables=("summary", "main", "more"),
+)
+def psnr(outputs: Outputs) -> torch.Tensor:
+    """Peak signal-to-noise ratio over all pixels of R, G and B, in dB."""
+    return image_quality.psnr(outputs.sr, outputs.hr)
+
+
+@metric("SSIM", 3, every_condition=True)
+def ssim(outputs: Outputs) -> torch.Tensor:
+    """Structural similarity, Gaussian window of 11×11 pixels, sigma 1.5, mean over R, G and B."""
+    return image_quality.ssim(outputs.sr, outputs.hr)
+
+
+@metric(
+    "identity",
+    4,
+    unit="cosine",
+    network="dlib",
+    every_condition=True,
+    compared=True,
+    tables=("summary", "main", "more"),
+)
+def identity(outputs: Outputs) -> torch.Tensor:
+    """Cosine between the embeddings of the output and of the true HR image, by dlib's face
+    recognition network (ResNet-29, 128 numbers, trained on photos)."""
+    return outputs.identity_similarity(outputs.truth.identity)
+
+
+@metric(
+    "identity to the reference",
+    4,
+    network="dlib",
+    every_condition=True,
+    tables=("more",),
+)
+def identity_ref(outputs: Outputs) -> torch.Tensor:
+    """Cosine between the embeddings of the output and of the right reference."""
+    return outputs.identity_similarity(outputs.truth.reference)
+
+
+@metric("LR consistency dB", 2, unit="dB", every_condition=True, tables=("main", "more"))
+def lr_psnr(outputs: Outputs) -> torch.Tensor:
+    """PSNR of the reduced output against the LR image, 58.9 dB at most."""
+    scale = outputs.hr.shape[-1] // outputs.lr.shape[-1]
+    return image_quality.lr_psnr(outputs.sr, outputs.lr, scale)
+
+
+@metric("VGG16-HED", 3, short="perceptual", network="vgg16_hed", higher_is_better=False)
+def perceptual(outputs: Outputs) -> torch.Tensor:
+    """Mean squared difference of unit-length features, conv1_2 to conv5_3 of the VGG16 inside HED
+    (an edge detector fine-tuned from ImageNet weights). It is not LPIPS."""
+    return outputs.feature_distance("vgg16_hed")
+
+
+@metric(
+    "EfficientNet-Lite0",
+    3,
+    network="efficientnet_lite0",
+    higher_is_better=False,
+    tables=("main",),
+)
+def efficientnet(outputs: Outputs) -> torch.Tensor:
+    """Mean squared difference of unit-length features of EfficientNet-Lite0."""
+    return outputs.feature_distance("efficientnet_lite0")
+
+
+@metric("PSNR dB of Y, one pass", 2, unit="dB", tables=("paper",))
+def psnr_y(outputs: Outputs) -> torch.Tensor:
+    """PSNR of BT.601 luminance without the outer 8 pixels, in dB."""
+    return image_quality.psnr_y(outputs.sr, outputs.hr)
+
+
+@metric("SSIM of Y, one pass", 3, tables=("paper",))
+def ssim_y(outputs: Outputs) -> torch.Tensor:
     """SSIM of BT.601 luminance without the outer 8 pixels."""
-    return ssim(_inner_luma(sr), _inner_luma(hr))
+    return image_quality.ssim_y(outputs.sr, outputs.hr)
 
 
-def lr_psnr(sr: torch.Tensor, lr: torch.Tensor, scale: int) -> torch.Tensor:
-    """LR consistency: PSNR of the reduced SR against LR, dB; both are 8-bit, so it ends at 58.9, that of rounding."""
-    error = (reduce(sr, scale).double() - lr.double()).square().mean((1, 2, 3))
-    return -10 * error.clamp_min(ROUNDING).log10()
+@metric("PSNR dB of Y, ensemble", 2, unit="dB", tables=("paper",))
+def psnr_paper(outputs: Outputs) -> torch.Tensor:
+    """PSNR of Y of the self-ensemble's output, in dB."""
+    return image_quality.psnr_y(outputs.ensemble, outputs.hr)
 
 
-def luma(images: torch.Tensor) -> torch.Tensor:
-    """BT.601 Y of RGB: (N, 3, H, W) in [0, 1] -> (N, 1, H, W) in [16, 235] / 255, not rounded."""
-    weights = torch.tensor(LUMA, dtype=torch.float64, device=images.device)
-    return (torch.einsum("nchw,c->nhw", images.double(), weights)[:, None] + 16) / 255
+@metric("SSIM of Y, ensemble", 3, tables=("paper",))
+def ssim_paper(outputs: Outputs) -> torch.Tensor:
+    """SSIM of Y of the self-ensemble's output."""
+    return image_quality.ssim_y(outputs.ensemble, outputs.hr)
 
 
-def _inner_luma(images: torch.Tensor) -> torch.Tensor:
-    return luma(images)[..., BORDER:-BORDER, BORDER:-BORDER]
-
-
-def _blur(images: torch.Tensor) -> torch.Tensor:
-    """A Gaussian over the places where the window fits: (N, C, H, W) -> (N, C, H - 10, W - 10)."""
-    height, width = images.shape[-2:]
-    return _band(height, images) @ images @ _band(width, images).T
-
-
-def _band(size: int, like: torch.Tensor) -> torch.Tensor:
-    """The matrix (size - 10, size) that blurs a line."""
-    places = torch.arange(WINDOW, dtype=like.dtype, device=like.device) - WINDOW // 2
-    window = (-(places**2) / (2 * SIGMA**2)).exp()
-    rows = torch.arange(size - WINDOW + 1, device=like.device)[:, None]
-    band = like.new_zeros(len(rows), size)
-    return band.scatter_(
-        1, rows + torch.arange(WINDOW, device=like.device), (window / window.sum()).expand(len(rows), -1)
-    )
+@metric("LPIPS", 3, network="lpips", higher_is_better=False, tables=("main",))
+def lpips(outputs: Outputs) -> torch.Tensor:
+    """Learned perceptual distance (Zhang et al., CVPR 2018), where its weights are given."""
+    return outputs.networks.lpips(outputs.sr, outputs.hr)

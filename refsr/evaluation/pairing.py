@@ -1,4 +1,4 @@
-"""Who is restored with whose photos: fixed by the manifest and a seed before anything is measured."""
+"""Which references each held-out image gets, fixed by the manifest and a seed."""
 
 import numpy as np
 import pandas as pd
@@ -10,19 +10,23 @@ MISSING = -1
 
 
 def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """A row per held-out image: `row`, `person`, `source`, and the rows of its references in the manifest `table`.
+    """A row per held-out image: `row`, `person`, `source`, and the rows of its references.
 
-    `right` is the person's own. `wrong` is another's: persons are put in a random order by `seed`, once, and each gets
-    the reference of the next, so that nobody gets his own and every reference is the wrong one exactly once. `second`,
-    `third` and `fourth` are the person's other images, never the held-out one itself; MISSING where there are too few.
-    Raises RefsrError for fewer than two persons, or no image to restore.
+    Rows are positions in the manifest `table`. `right` is the person's own. `wrong` is another's:
+    persons are put in a random order by `seed`, once, and each gets the reference of the next, so
+    that nobody gets his own and every reference is the wrong one exactly once. `second`, `third`
+    and `fourth` are the person's other images, never the held-out one itself; MISSING where there
+    are too few. Raises RefsrError for fewer than two persons, or no
+    image to restore.
     """
     test = table.reset_index(drop=True).query("split == 'test'")
     references = test[test["role"] == "reference"]
     right = pd.Series(references.index, index=references["identity"])
     persons = np.random.default_rng(seed).permutation(sorted(right.index))
     if len(persons) < 2:
-        raise RefsrError(f"the test split has {len(persons)} identities with a reference; two are needed: curate more")
+        raise RefsrError(
+            f"the test split has {len(persons)} identities with a reference; two are needed: curate more",
+        )
     following = pd.Series(np.roll(persons, -1), index=persons)
     images = test[(test["role"] == "image") & test["identity"].isin(right.index)]
     if images.empty:
@@ -50,10 +54,15 @@ def _more_references(images: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(filled, columns=list(MORE), dtype=np.int64)
 
 
-def add_lookalikes(test: pd.DataFrame, references: pd.DataFrame, cosine: np.ndarray) -> pd.DataFrame:
-    """`test` with `nearest` and `farthest`: the rows of the strangers' references most and least like the person's own.
+def add_lookalikes(
+    test: pd.DataFrame,
+    references: pd.DataFrame,
+    cosine: np.ndarray,
+) -> pd.DataFrame:
+    """`test` with `nearest` and `farthest`: references of other people, by identity.
 
-    `references` has `person` and `right`, a row per person; `cosine` (P, P) is the likeness of their references.
+    They are the rows of the references most and least like the person's own. `references` has
+    `person` and `right`, a row per person; `cosine` (P, P) is the likeness of their references.
     """
     itself = np.eye(len(cosine), dtype=bool)
     place = pd.Series(range(len(references)), index=references["person"])[test["person"]].to_numpy()

@@ -1,7 +1,7 @@
-"""The protocol: every held-out image restored in every arm, and every result measured against the true HR image.
+"""The protocol: restore every held-out image in every condition, and measure it against HR.
 
-`refsr.evaluation.conditions` lists the conditions, `pairing` says who gets whose reference, `scoring` what measures.
-Outputs are clamped and rounded to 8 bits before anything is measured, as a saved file would be.
+`refsr.evaluation.conditions` lists the conditions, `metrics` the metrics, `pairing` chooses the
+references. Outputs are clamped and rounded to 8 bits before they are measured, as a saved file is.
 """
 
 from collections import defaultdict
@@ -14,25 +14,29 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
 from refsr.errors import RefsrError
-from refsr.evaluation.conditions import MAIN, Arm, arms_of
+from refsr.evaluation.conditions import MAIN, Condition, conditions_of
 from refsr.evaluation.ensemble import self_ensemble
+from refsr.evaluation.outputs import Truth, texture
 from refsr.evaluation.pairing import MISSING, add_lookalikes
-from refsr.evaluation.scoring import Judge, Scores, Truth
+from refsr.evaluation.scoring import Scorer, Scores
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
 from refsr.parameter_types import MIN_MEASURED
+from refsr.progress import track
 
 CHUNK = 32  # references embedded at a time
 
 
 @dataclass(frozen=True)
 class Models:
-    """The networks under test by name, "refsr" among them; the scale they share, and the device they are on."""
+    """The networks under test by name, "refsr" among them.
+
+    The scale they share, and the device they are on.
+    """
 
     networks: dict[str, SuperResolver]
     scale: int
@@ -44,40 +48,64 @@ class Models:
         return self.networks["refsr"]
 
     @property
-    def arms(self) -> dict[str, Arm]:
-        """The arms that these networks can fill."""
-        fixed = {name for name, network in self.networks.items() if not can_draw(network)}
-        return arms_of(self.networks, fixed)
+    def conditions(self) -> dict[str, Condition]:
+        """The conditions that these networks can fill."""
+        fixed = {name for name, each in self.networks.items() if not can_draw(each)}
+        return conditions_of(self.networks, fixed)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of it. Arrays are of the main arms and of "hr", the true images, in the order of the pairs."""
+    """The result. Arrays are of the main conditions and of "hr", in the order of the pairs.
 
-    table: pd.DataFrame  # a row per image and arm: `person`, `source`, `row`, `arm`, metrics (NaN where not taken)
+    `table` has a row per image and condition: `person`, `source`, `row`, `arm` (the condition) and
+    the metrics, NaN where not taken.
+    """
+
+    table: pd.DataFrame
     identity: dict[str, np.ndarray]  # (N, 128)
     texture: dict[str, np.ndarray]  # (N, 512)
 
 
 def load_models(paths: Mapping[str, Path], hr_size: int) -> Models:
-    """These checkpoints by name. Raises RefsrError where one is missing, or does not fit the others or the images."""
+    """These checkpoints by name.
+
+    Raises RefsrError where one is missing, or does not fit the others or the images.
+    """
     if hr_size < MIN_MEASURED:
         raise RefsrError(
-            f"HR images of {hr_size} pixels cannot be measured; curate with hr_size {MIN_MEASURED} or more"
+            f"HR images of {hr_size} pixels cannot be measured; curate with hr_size {MIN_MEASURED} or more",
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = {name: cast(SuperResolver, load_model(path, device)) for name, path in paths.items()}
-    for name, path in paths.items():
-        kind = "sisr" if name == "sisr" else "refsr"
-        if networks[name].config["model"] != kind:
-            raise RefsrError(f"{path}: a {networks[name].config['model']} network; `{name}` is to be a {kind} one")
+    _check_kinds(networks, paths)
     scale = int(networks["refsr"].config["scale"])
-    for key, value in (("scale", scale), ("hr_size", hr_size)):
-        for name, path in paths.items():
-            found = networks[name].config[key]
-            if found != value:
-                raise RefsrError(f"{path}: trained for {key} {found}, not {value} as the rest; train it again")
+    _check_sizes(networks, paths, {"scale": scale, "hr_size": hr_size})
     return Models(networks, scale, device)
+
+
+def _check_kinds(networks: Mapping[str, SuperResolver], paths: Mapping[str, Path]) -> None:
+    for name, network in networks.items():
+        model = network.config["model"]
+        expected = "sisr" if name == "sisr" else "refsr"
+        if model != expected:
+            raise RefsrError(
+                f"{paths[name]}: a {model} network; `{name}` is to be a {expected} one",
+            )
+
+
+def _check_sizes(
+    networks: Mapping[str, SuperResolver],
+    paths: Mapping[str, Path],
+    sizes: Mapping[str, int],
+) -> None:
+    for key, expected in sizes.items():
+        for name, network in networks.items():
+            value = network.config[key]
+            if value != expected:
+                raise RefsrError(
+                    f"{paths[name]}: trained for {key} {value}, not {expected} as the rest; train it again"
+                )
 
 
 def images(curated: Curated, rows: np.ndarray, device: str) -> torch.Tensor:
@@ -86,23 +114,39 @@ def images(curated: Curated, rows: np.ndarray, device: str) -> torch.Tensor:
     return pixels.permute(0, 3, 1, 2).float() / 255
 
 
-def given(curated: Curated, arm: Arm, batch: pd.DataFrame, lr: torch.Tensor) -> torch.Tensor | None:
-    """The references of an arm for these pairs: None, (B, 3, H, H), or (B, R, 3, H, H) for several."""
+def references_of(
+    curated: Curated,
+    condition: Condition,
+    batch: pd.DataFrame,
+    lr: torch.Tensor,
+) -> torch.Tensor | None:
+    """The references of a condition for these pairs.
+
+    None, (B, 3, H, H), or (B, R, 3, H, H) for several.
+    """
     size = (curated.hr_size, curated.hr_size)
-    found = [
+    refs = [
         to_8_bits(enlarge(lr, size)) if name == "lr" else images(curated, batch[name].to_numpy(), str(lr.device))
-        for name in arm.references
+        for name in condition.references
     ]
-    return None if not found else found[0] if len(found) == 1 else torch.stack(found, 1)
+    if len(refs) < 2:
+        return refs[0] if refs else None
+    return torch.stack(refs, 1)
 
 
 @torch.inference_mode()
-def restore(models: Models, arm: Arm, lr: torch.Tensor, ref: torch.Tensor | None, size: int) -> torch.Tensor:
-    """The output of an arm, (B, 3, H, H), H = `size`; neither clamped nor rounded."""
-    if arm.model == "bicubic":
+def restore(
+    models: Models,
+    condition: Condition,
+    lr: torch.Tensor,
+    ref: torch.Tensor | None,
+    size: int,
+) -> torch.Tensor:
+    """The output of a condition, (B, 3, H, H), H = `size`; neither clamped nor rounded."""
+    if condition.model == "bicubic":
         return enlarge(lr, (size, size))
-    model = models.networks[arm.model]
-    if not arm.drawn:
+    model = models.networks[condition.model]
+    if not condition.drawn:
         return model.upscale(lr, ref)
     if _draws_by_mode(model):
         return model.upscale(lr, ref, mode="gaussian")  # type: ignore[call-arg]
@@ -110,7 +154,7 @@ def restore(models: Models, arm: Arm, lr: torch.Tensor, ref: torch.Tensor | None
 
 
 def can_draw(network: SuperResolver) -> bool:
-    """Whether a network can take its code from the prior: by a temperature, or by a mode of its own."""
+    """Whether a network can draw its code from the prior, by a temperature or by a mode."""
     return network.draws_samples or _draws_by_mode(network)
 
 
@@ -124,94 +168,148 @@ def to_8_bits(image: torch.Tensor) -> torch.Tensor:
 
 
 class Bench:
-    """The held-out images on the bench: what is compared, with what, by which judge."""
+    """The held-out images, the models and the scorer, prepared for measuring."""
 
-    def __init__(self, curated: Curated, models: Models, judge: Judge, test: pd.DataFrame) -> None:
-        self.curated, self.models, self.judge = curated, models, judge
-        self.references = test.drop_duplicates("person")[["person", "right"]].reset_index(drop=True)
+    def __init__(
+        self,
+        curated: Curated,
+        models: Models,
+        scorer: Scorer,
+        test: pd.DataFrame,
+    ) -> None:
+        self.curated, self.models, self.scorer = curated, models, scorer
+        people = test.drop_duplicates("person")
+        self.references = people[["person", "right"]].reset_index(drop=True)
         self.known = self._embed(self.references["right"].to_numpy())
         unit = F.normalize(self.known)
-        self.test = add_lookalikes(test, self.references, (unit @ unit.T).cpu().numpy())
+        cosine = (unit @ unit.T).cpu().numpy()
+        self.test = add_lookalikes(test, self.references, cosine)
         self._place = {person: place for place, person in enumerate(self.references["person"])}
 
-    def arms(self, batch: pd.DataFrame) -> dict[str, Arm]:
-        """The arms that every one of these pairs has the references for."""
-        found = self.models.arms
-        return {name: arm for name, arm in found.items() if len(_complete(arm, batch)) == len(batch)}
+    def conditions(self, batch: pd.DataFrame) -> dict[str, Condition]:
+        """The conditions that every one of these pairs has the references for."""
+        return {
+            name: each for name, each in self.models.conditions.items() if len(_complete(each, batch)) == len(batch)
+        }
 
-    def look(self, batch: pd.DataFrame) -> Truth:
+    def truth(self, batch: pd.DataFrame) -> Truth:
         """What is known of these pairs before any is restored."""
-        hr = images(self.curated, batch["row"].to_numpy(), self.models.device)
+        hr = self.images(batch["row"].to_numpy())
         place = [self._place[person] for person in batch["person"]]
-        return self.judge.look(hr, reduce(hr, self.models.scale), self.known[place])
+        return self.scorer.truth(hr, reduce(hr, self.models.scale), self.known[place])
 
-    def score(self, name: str, arm: Arm, batch: pd.DataFrame, truth: Truth) -> Scores:
-        """One arm of these pairs, measured: by all judges where it is a main one."""
-        ref = given(self.curated, arm, batch, truth.lr)
+    def score(
+        self,
+        name: str,
+        condition: Condition,
+        batch: pd.DataFrame,
+        truth: Truth,
+    ) -> Scores:
+        """One condition of these pairs, measured: by all metrics where it is a main one."""
+        ref = references_of(self.curated, condition, batch, truth.lr)
         size = self.curated.hr_size
-        sr = to_8_bits(restore(self.models, arm, truth.lr, ref, size))
+
+        def upscale(lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
+            return restore(self.models, condition, lr, ref, size)
+
+        sr = to_8_bits(upscale(truth.lr, ref))
         if name not in MAIN:
-            return self.judge.cheap(sr, truth)
-        turned = sr
-        if arm.model != "bicubic":  # which is the same from all eight sides
-            turned = to_8_bits(self_ensemble(lambda x, y: restore(self.models, arm, x, y, size), truth.lr, ref))
-        return self.judge.full(sr, turned, truth)
+            return self.scorer.score(sr, truth)
+        ensemble = sr
+        if condition.model != "bicubic":  # which is the same from all eight sides
+            ensemble = to_8_bits(self_ensemble(upscale, truth.lr, ref))
+        return self.scorer.score(sr, truth, ensemble)
 
     def true_images(self, most: int, seed: int) -> tuple[np.ndarray, str]:
-        """(textures (M, 512) of up to `most` images of the training split, drawn by `seed`; their name in words)."""
+        """The reference set of the kernel distance: images of the training split.
+
+        Returns:
+            Textures (M, 512) of up to `most` images, drawn by `seed`; and the name of the set.
+        """
         rows = self.curated.split("train")
         rows = np.random.default_rng(seed).permutation(rows)[:most]
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-        seen = [self.judge.texture(images(self.curated, chunk, self.models.device)).cpu().numpy() for chunk in chunks]
-        told = f"{len(rows)} true images of the training split, other people"
-        return (np.concatenate(seen) if seen else np.empty((0, 0))), told
+        textures = [self.scorer.texture(self.images(chunk)).cpu().numpy() for chunk in _chunks(rows)]
+        title = f"{len(rows)} true images of the training split, other people"
+        return (np.concatenate(textures) if textures else np.empty((0, 0))), title
+
+    def images(self, rows: np.ndarray) -> torch.Tensor:
+        """The images of these rows, (N, 3, H, H) in [0, 1], on the device of the models."""
+        return images(self.curated, rows, self.models.device)
 
     def identity_scale(self, hr: np.ndarray) -> dict[str, float]:
-        """What a cosine means on these images: embeddings of HR (N, 128) against the reference of everyone.
+        """What a cosine means on these images, by embeddings of HR (N, 128) and of references.
 
         `same_person` is the mean over the pairs of one person, `strangers` over all others.
         """
-        cosine = (F.normalize(torch.from_numpy(hr)) @ F.normalize(self.known.cpu()).T).numpy()
-        same = self.test["person"].to_numpy()[:, None] == self.references["person"].to_numpy()[None]
-        return {"same_person": float(cosine[same].mean()), "strangers": float(cosine[~same].mean())}
+        known = F.normalize(self.known.cpu())
+        cosine = (F.normalize(torch.from_numpy(hr)) @ known.T).numpy()
+        owners = self.references["person"].to_numpy()
+        same = self.test["person"].to_numpy()[:, None] == owners[None]
+        return {
+            "same_person": float(cosine[same].mean()),
+            "strangers": float(cosine[~same].mean()),
+        }
 
     def _embed(self, rows: np.ndarray) -> torch.Tensor:
-        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-        return torch.cat([self.judge.embed(images(self.curated, chunk, self.models.device)) for chunk in chunks])
+        return torch.cat([self.scorer.embed(self.images(chunk)) for chunk in _chunks(rows)])
+
+
+def _chunks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+
+
+class _Collected:
+    """What `measure` gathers, batch by batch."""
+
+    def __init__(self) -> None:
+        self.tables: list[pd.DataFrame] = []
+        self.identity: dict[str, list[torch.Tensor]] = defaultdict(list)
+        self.texture: dict[str, list[torch.Tensor]] = defaultdict(list)
+
+    def add_truth(self, truth: Truth) -> None:
+        self.identity["hr"].append(truth.identity)
+        self.texture["hr"].append(texture(truth.features["vgg16_hed"]))
+
+    def add(self, name: str, batch: pd.DataFrame, scores: Scores) -> None:
+        self.tables.append(_table(batch, name, scores))
+        if scores.texture is not None:
+            self.identity[name].append(scores.identity)
+            self.texture[name].append(scores.texture)
+
+    def joined(self) -> Measured:
+        table = pd.concat(self.tables, ignore_index=True)
+        return Measured(table, _joined(self.identity), _joined(self.texture))
 
 
 def measure(bench: Bench, batch_size: int) -> Measured:
-    """All arms of all pairs."""
-    tables: list[pd.DataFrame] = []
-    seen: dict[str, list[torch.Tensor]] = defaultdict(list)
-    textures: dict[str, list[torch.Tensor]] = defaultdict(list)
-    for start in tqdm(range(0, len(bench.test), batch_size), desc="evaluate", unit="batch"):
+    """All conditions of all pairs."""
+    collected = _Collected()
+    starts = range(0, len(bench.test), batch_size)
+    for start in track(starts, total=len(starts), desc="evaluated", unit="batch"):
         batch = bench.test.iloc[start : start + batch_size].reset_index(drop=True)
-        truth = bench.look(batch)
-        seen["hr"].append(truth.identity)
-        textures["hr"].append(truth.vgg[-1].mean((2, 3)))
-        for name, arm in bench.models.arms.items():
-            rows = _complete(arm, batch)
+        truth = bench.truth(batch)
+        collected.add_truth(truth)
+        for name, condition in bench.models.conditions.items():
+            rows = _complete(condition, batch)
             if not len(rows):
                 continue
-            scores = bench.score(name, arm, batch.iloc[rows], truth.of(torch.from_numpy(rows)))
-            tables.append(_table(batch.iloc[rows], name, scores))
-            if scores.texture is not None:
-                seen[name].append(scores.identity)
-                textures[name].append(scores.texture)
-    return Measured(pd.concat(tables, ignore_index=True), _joined(seen), _joined(textures))
+            part = batch.iloc[rows]
+            scores = bench.score(name, condition, part, truth.of(torch.from_numpy(rows)))
+            collected.add(name, part, scores)
+    return collected.joined()
 
 
-def _complete(arm: Arm, batch: pd.DataFrame) -> np.ndarray:
-    """The positions in a batch of the pairs that have all references of an arm."""
-    columns = [name for name in arm.references if name != "lr"]
+def _complete(condition: Condition, batch: pd.DataFrame) -> np.ndarray:
+    """The positions in a batch of the pairs that have all references of a condition."""
+    columns = [name for name in condition.references if name != "lr"]
     return np.flatnonzero((batch[columns] != MISSING).all(axis=1).to_numpy())
 
 
 def _table(batch: pd.DataFrame, name: str, scores: Scores) -> pd.DataFrame:
     columns = {key: value.double().cpu().numpy() for key, value in scores.values.items()}
     rows = batch[["person", "source", "row", "wrong_person"]].reset_index(drop=True)
-    return rows.assign(arm=name, **columns)
+    rows["arm"] = name
+    return rows.assign(**columns)
 
 
 def _joined(chunks: dict[str, list[torch.Tensor]]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What the latent variable is good for: do samples differ, does their spread know the error, which units are alive?"""
+"""Measures of the latent variable: diversity of samples, their calibration, active units."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
-from refsr.evaluation import metrics
+from refsr.evaluation import image_quality
 from refsr.evaluation.protocol import Models, images, to_8_bits
 
 MOST_PEOPLE = 64  # whose first image is sampled
@@ -17,11 +17,20 @@ ACTIVE = 0.01  # variance above which a latent unit is active (Burda et al., ICL
 
 
 @torch.inference_mode()
-def diversity(curated: Curated, models: Models, test: pd.DataFrame, count: int, batch_size: int) -> dict[str, Any]:
-    """Of `count` samples at temperature 1 with the right reference: how they differ, and what their spread is worth.
+def diversity(
+    curated: Curated,
+    models: Models,
+    test: pd.DataFrame,
+    count: int,
+    batch_size: int,
+) -> dict[str, Any]:
+    """How `count` samples differ, and how well their spread predicts the error.
 
-    {samples, images, distance: mean pairwise |difference| in 8-bit levels, psnr: mean over samples, psnr_sd,
-    calibration: {bin_1 ...: {predicted, actual}}, calibration_ratio}. Empty where the network draws no samples.
+    Samples are of temperature 1, with the right reference.
+
+    {samples, images, distance: mean pairwise |difference| in 8-bit levels, psnr: mean over samples,
+    psnr_sd, calibration: {bin_1 ...: {predicted, actual}}, calibration_ratio}. Empty where the
+    network draws no samples.
     """
     if not models.refsr.draws_samples:
         return {}
@@ -33,8 +42,10 @@ def diversity(curated: Curated, models: Models, test: pd.DataFrame, count: int, 
         lr = reduce(hr, models.scale)
         drawn = torch.stack([to_8_bits(models.refsr.upscale(lr, ref, temperature=1.0)) for _ in range(count)])
         distance.append(pairwise(drawn))
-        psnr.append(torch.stack([metrics.psnr(each, hr) for each in drawn], 1))
-        predicted.append(drawn.var(0) * (1 + 1 / count))  # of HR around the mean of the samples, were HR one of them
+        psnr.append(torch.stack([image_quality.psnr(each, hr) for each in drawn], 1))
+        predicted.append(
+            drawn.var(0) * (1 + 1 / count),
+        )  # of HR around the mean of the samples, were HR one of them
         actual.append((drawn.mean(0) - hr).square())
     scores = torch.cat(psnr)
     return {
@@ -43,7 +54,10 @@ def diversity(curated: Curated, models: Models, test: pd.DataFrame, count: int, 
         "distance": float(torch.cat(distance).mean()) * 255,
         "psnr": float(scores.mean()),
         "psnr_sd": float(scores.std(1).mean()),
-        **calibration(torch.cat(predicted).flatten().cpu().numpy(), torch.cat(actual).flatten().cpu().numpy()),
+        **calibration(
+            torch.cat(predicted).flatten().cpu().numpy(),
+            torch.cat(actual).flatten().cpu().numpy(),
+        ),
     }
 
 
@@ -54,18 +68,25 @@ def pairwise(drawn: torch.Tensor) -> torch.Tensor:
 
 
 def calibration(predicted: np.ndarray, actual: np.ndarray) -> dict[str, Any]:
-    """Predicted variances and squared errors of pixels (N,), in [0, 1]^2 -> {calibration, calibration_ratio}.
+    """Predicted variances and squared errors of pixels -> {calibration, calibration_ratio}.
 
-    Pixels are sorted by predicted variance into BINS equal parts; of each the root mean of both, in 8-bit levels. The
-    ratio is that of all pixels, actual over predicted: 1 is calibrated, above 1 too sure of itself.
+    Both are (N,), in [0, 1]^2. Pixels are sorted by predicted variance into BINS equal parts; of
+    each the root mean of both, in 8-bit levels. The ratio is that of all pixels, actual over
+    predicted: 1 is calibrated, above 1 too sure of itself.
     """
     order = np.argsort(predicted, kind="stable")
     parts = np.array_split(order, BINS)
     curve = {
-        f"bin_{number:02d}": {"predicted": _root(predicted[part]), "actual": _root(actual[part])}
+        f"bin_{number:02d}": {
+            "predicted": _root(predicted[part]),
+            "actual": _root(actual[part]),
+        }
         for number, part in enumerate(parts, 1)
     }
-    return {"calibration": curve, "calibration_ratio": _root(actual) / max(_root(predicted), 1e-6)}
+    return {
+        "calibration": curve,
+        "calibration_ratio": _root(actual) / max(_root(predicted), 1e-6),
+    }
 
 
 def _root(squares: np.ndarray) -> float:
@@ -73,11 +94,17 @@ def _root(squares: np.ndarray) -> float:
 
 
 @torch.inference_mode()
-def active_units(curated: Curated, models: Models, test: pd.DataFrame, batch_size: int) -> dict[str, float]:
-    """{units, active, kl}: latent dimensions, those that tell something of the image, and the KL in nats per image.
+def active_units(
+    curated: Curated,
+    models: Models,
+    test: pd.DataFrame,
+    batch_size: int,
+) -> dict[str, float]:
+    """{units, active, kl}: latent dimensions, the active ones, and the KL in nats per image.
 
-    A unit is active where the mean of the posterior, less that of the prior, varies by more than ACTIVE over the images
-    (Burda et al., ICLR 2016, for a prior that is learned). Empty where there is no latent variable.
+    A unit is active where the mean of the posterior, less that of the prior, varies by more than
+    ACTIVE over the images (Burda et al., ICLR 2016, for a prior that is learned). Empty where there
+    is no latent variable.
     """
     shifts, kl = [], 0.0
     for start in range(0, len(test), batch_size):

@@ -1,112 +1,59 @@
-"""What measures an output: pixels, and networks. A network that was in the training loss is marked, never hidden."""
+"""From restored images to numbers: every metric of `refsr.evaluation.metrics`, asked in turn."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from refsr.evaluation import metrics
-from refsr.models.pretrained import (
-    EfficientNetLite0Features,
-    VggHedFeatures,
-    feature_distance,
-    identity_embeddings,
-    identity_network,
-    identity_similarity,
-)
-from refsr.models.pretrained.lpips import Lpips
-
-CHEAP = ("psnr", "ssim", "identity", "identity_ref", "lr_psnr")  # of every arm
-MAIN = (*CHEAP, "perceptual", "efficientnet", "psnr_y", "ssim_y", "psnr_paper", "ssim_paper")  # of the main arms
-# metric -> the network that measures it, as a checkpoint's `loss_networks` would name it
-NETWORKS = {
-    "identity": "dlib",
-    "identity_ref": "dlib",
-    "perceptual": "vgg16_hed",
-    "efficientnet": "efficientnet_lite0",
-    "lpips": "lpips",
-}
-
-
-class Truth(NamedTuple):
-    """What is known of N images before any is restored. Features are lists, one tensor per layer."""
-
-    hr: torch.Tensor  # (N, 3, H, H)
-    lr: torch.Tensor  # (N, 3, h, h)
-    identity: torch.Tensor  # (N, 128), of HR
-    reference: torch.Tensor  # (N, 128), of the right reference
-    vgg: list[torch.Tensor]  # of HR
-    efficientnet: list[torch.Tensor]  # of HR
-
-    def of(self, rows: torch.Tensor) -> "Truth":
-        """Only these images."""
-        vgg, efficientnet = ([layer[rows] for layer in layers] for layers in (self.vgg, self.efficientnet))
-        return Truth(self.hr[rows], self.lr[rows], self.identity[rows], self.reference[rows], vgg, efficientnet)
+from refsr.evaluation.metrics import METRICS
+from refsr.evaluation.outputs import FEATURE_NETWORKS, Networks, Outputs, Truth, texture
 
 
 class Scores(NamedTuple):
-    """An arm's outputs, measured: metric -> (N,), and what later comparisons need of them."""
+    """The outputs of a condition, measured, and what later comparisons need of them."""
 
-    values: dict[str, torch.Tensor]
+    values: dict[str, torch.Tensor]  # metric -> (N,)
     identity: torch.Tensor  # (N, 128)
-    texture: torch.Tensor | None  # (N, 512): conv5_3 of VGG16-HED, averaged over places; None in cheap arms
+    texture: torch.Tensor | None  # (N, 512), None outside the main conditions
 
 
-class Judge:
-    """All that measures, on one device. `lpips` names a file of LPIPS weights, if there is one."""
+class Scorer:
+    """Measures outputs on one device. `lpips` is a file of LPIPS weights, if there is one."""
 
-    def __init__(self, device: str, scale: int, lpips: Path | None = None) -> None:
-        self.scale = scale
-        self.dlib = identity_network().to(device)
-        self.vgg = VggHedFeatures().to(device)
-        self.efficientnet = EfficientNetLite0Features().to(device)
-        self.lpips = Lpips(lpips).to(device) if lpips else None
+    def __init__(self, device: str, lpips: Path | None = None) -> None:
+        self.networks = Networks(device, lpips)
 
     @torch.inference_mode()
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, H) in [0, 1] -> (N, 128)."""
-        return identity_embeddings(self.dlib, images)
+        return self.networks.embed(images)
 
     @torch.inference_mode()
     def texture(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, H) in [0, 1] -> (N, 512), the features of the kernel distance."""
-        return _texture(self.vgg(images))
+        return self.networks.texture(images)
 
     @torch.inference_mode()
-    def look(self, hr: torch.Tensor, lr: torch.Tensor, reference: torch.Tensor) -> Truth:
-        """What every arm of these images is compared with; `reference` is the embedding of the right reference."""
-        return Truth(hr, lr, self.embed(hr), reference, self.vgg(hr), self.efficientnet(hr))
+    def truth(self, hr: torch.Tensor, lr: torch.Tensor, reference: torch.Tensor) -> Truth:
+        """What every condition of these images is compared with.
+
+        `reference` (N, 128) are the embeddings of the right references.
+        """
+        features = {name: self.networks.features(name, hr) for name in FEATURE_NETWORKS}
+        return Truth(hr, lr, self.embed(hr), reference, features)
 
     @torch.inference_mode()
-    def cheap(self, sr: torch.Tensor, truth: Truth) -> Scores:
-        """CHEAP metrics."""
-        identity = self.embed(sr)
+    def score(self, sr: torch.Tensor, truth: Truth, ensemble: torch.Tensor | None = None) -> Scores:
+        """All metrics where `ensemble`, the output of the self-ensemble, is given.
+
+        Without it those that are of every condition.
+        """
+        outputs = Outputs(sr, truth, self.networks, ensemble)
+        main = ensemble is not None
         values = {
-            "psnr": metrics.psnr(sr, truth.hr),
-            "ssim": metrics.ssim(sr, truth.hr),
-            "identity": identity_similarity(identity, truth.identity),
-            "identity_ref": identity_similarity(identity, truth.reference),
-            "lr_psnr": metrics.lr_psnr(sr, truth.lr, self.scale),
+            name: metric.measure(outputs)
+            for name, metric in METRICS.items()
+            if (main or metric.every_condition) and self.networks.has(metric.network)
         }
-        return Scores(values, identity, None)
-
-    @torch.inference_mode()
-    def full(self, sr: torch.Tensor, ensemble: torch.Tensor, truth: Truth) -> Scores:
-        """MAIN metrics, and LPIPS where there are weights; `ensemble` is the self-ensemble's output."""
-        scores = self.cheap(sr, truth)
-        features = self.vgg(sr)
-        values: dict[str, Any] = {
-            "perceptual": feature_distance(features, truth.vgg),
-            "efficientnet": feature_distance(self.efficientnet(sr), truth.efficientnet),
-            "psnr_y": metrics.psnr_y(sr, truth.hr),
-            "ssim_y": metrics.ssim_y(sr, truth.hr),
-            "psnr_paper": metrics.psnr_y(ensemble, truth.hr),
-            "ssim_paper": metrics.ssim_y(ensemble, truth.hr),
-        }
-        if self.lpips:
-            values["lpips"] = self.lpips(sr, truth.hr)
-        return Scores(scores.values | values, scores.identity, _texture(features))
-
-
-def _texture(features: list[torch.Tensor]) -> torch.Tensor:
-    return features[-1].mean((2, 3))
+        features = texture(outputs.features("vgg16_hed")) if main else None
+        return Scores(values, outputs.identity, features)

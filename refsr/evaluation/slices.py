@@ -1,91 +1,162 @@
-"""The same numbers for parts of the test set: whom does it serve less well, and is the gap more than chance?"""
+"""The same numbers for groups of the test set, and the gap between groups with its interval."""
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from refsr.dataset.curated import Curated
+from refsr.evaluation.conditions import RIGHT
+from refsr.evaluation.statistics import compared
 
-FEWEST = 3  # people in a group; fewer say nothing
-YAW = {"under 15": (0.0, 15.0), "15 to 30": (15.0, 30.0), "30 and more": (30.0, 181.0)}  # degrees
-THIRDS = ("lowest third", "middle third", "highest third")
-TITLES = {
-    "sex": "sex, as the raw set tells it",
-    "pose": "pose of the image, |yaw| in degrees",
-    "sharpness": "sharpness of the HR image",
-    "skin_tone": "skin tone, as the metadata tell it",
-    "ita": "ITA of the reference crop, a pixel measure (light and make-up move it; it is not skin tone)",
+FEWEST = 3  # people in a group; smaller groups are left out
+YAW = {  # degrees
+    "under 15": (0.0, 15.0),
+    "15 to 30": (15.0, 30.0),
+    "30 and more": (30.0, 181.0),
 }
+THIRDS = ("lowest third", "middle third", "highest third")
 
 
 def groups(curated: Curated, test: pd.DataFrame) -> pd.DataFrame:
     """A column per slice, a label per held-out image of `test`; "" where the metadata say nothing.
 
-    Slices in the order of TITLES, as far as the manifest has their columns; `ita` is measured.
+    Slices in the order of SLICES, as far as the manifest has their columns; `ita` is measured.
     """
     facts = curated.table.iloc[test["row"]].reset_index(drop=True)
-    found: dict[str, Any] = {}
-    if "sex" in facts:
-        found["sex"] = facts["sex"].map({"f": "female", "m": "male"}).fillna("").astype(str)
-    if "yaw" in facts:
-        turned = facts["yaw"].abs()
-        found["pose"] = np.select([turned.between(a, b, "left") for a, b in YAW.values()], list(YAW), "")
-    if "sharpness" in facts:
-        found["sharpness"] = _thirds(facts["sharpness"].to_numpy(float))
-    if "skin_tone" in facts:
-        found["skin_tone"] = facts["skin_tone"].fillna("").astype(str).map(_plain)
-    found["ita"] = _thirds(np.array([ita(picture) for picture in curated.pixels(test["right"].to_numpy())]))
-    return pd.DataFrame(found)
+    labels: dict[str, Any] = {}
+    for name, each in SLICES.items():
+        if not each.column:
+            labels[name] = _ita(curated, test)
+        elif each.column in facts:
+            labels[name] = each.labels(facts[each.column])
+    return pd.DataFrame(labels)
+
+
+def _sex(values: pd.Series) -> pd.Series:
+    return values.map({"f": "female", "m": "male"}).fillna("").astype(str)
+
+
+def _pose(values: pd.Series) -> np.ndarray:
+    turned = values.abs()
+    return np.select([turned.between(a, b, "left") for a, b in YAW.values()], list(YAW), "")
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    return _thirds(values.to_numpy(float))
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    return values.fillna("").astype(str).map(_plain)
+
+
+def _ita(curated: Curated, test: pd.DataFrame) -> np.ndarray:
+    pictures = curated.pixels(test["right"].to_numpy())
+    return _thirds(np.array([ita(picture) for picture in pictures]))
+
+
+class Slice(NamedTuple):
+    """A way to split the test set: its title, the column of the manifest, and column -> labels."""
+
+    title: str
+    column: str  # "" for what is measured on the reference
+    labels: Callable[[pd.Series], Any]
+
+
+SLICES = {
+    "sex": Slice("sex, as given in the raw set", "sex", _sex),
+    "pose": Slice("pose of the image, |yaw| in degrees", "yaw", _pose),
+    "sharpness": Slice("sharpness of the HR image", "sharpness", _numbers),
+    "skin_tone": Slice("skin tone, as given in the metadata", "skin_tone", _texts),
+    "ita": Slice(
+        "ITA of the reference crop, a pixel measure (light and make-up move it; it is not skin tone)",
+        "",
+        _numbers,
+    ),
+}
 
 
 def ita(picture: np.ndarray) -> float:
-    """Individual typology angle (Chardon et al., 1991) in degrees, of the median colour of a face crop's middle.
+    """Individual typology angle (Chardon et al., 1991), degrees, of the middle of a face crop.
 
-    (H, H, 3) uint8 RGB; the middle is half the side. atan2(L* - 50, b*): higher is lighter.
+    Of the median colour there. (H, H, 3) uint8 RGB; the middle is half the side. atan2(L* - 50,
+    b*): higher is lighter.
     """
     size = len(picture)
-    middle = np.ascontiguousarray(picture[size // 4 : -(size // 4), size // 4 : -(size // 4)]).astype(np.float32) / 255
-    lightness, _, yellow = np.median(cv2.cvtColor(middle, cv2.COLOR_RGB2Lab).reshape(-1, 3), axis=0)
+    inner = slice(size // 4, -(size // 4))
+    middle = np.ascontiguousarray(picture[inner, inner]).astype(np.float32) / 255
+    lab = cv2.cvtColor(middle, cv2.COLOR_RGB2Lab)
+    lightness, _, yellow = np.median(lab.reshape(-1, 3), axis=0)
     return float(np.degrees(np.arctan2(lightness - 50, yellow)))
 
 
-def by_slice(table: pd.DataFrame, labels: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    """{slice: {group: {people, images, psnr, identity, gain}, "gap": {"between", psnr, identity, gain}}}.
+def by_slice(
+    table: pd.DataFrame,
+    labels: pd.DataFrame,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The metrics that are compared, and the gain in identity, of each group of each slice.
 
-    `table` is the row per image and arm, `labels` a row per image of the arm `ref_right`, in its order. `psnr` and
-    `identity` are those of the right reference; `gain` is its identity minus that of a wrong one. The gap is the last
-    group minus the first. Identities are drawn once for all groups, since a person may have images in several.
+    Identities are drawn once for all groups, since a person may have images in several.
+
+    Args:
+        table: The row per image and condition.
+        labels: A row per image of the condition RIGHT, in its order.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        {slice: {group: {people, images, metric: interval, gain}, "gap": {"between", ...}}}. `gain`
+        is identity minus that of a wrong reference; the gap is the last group minus the first.
     """
-    right, wrong = (table[table["arm"] == arm].set_index("source") for arm in ("ref_right", "ref_wrong"))
-    values = right[["person", "psnr", "identity"]].assign(gain=right["identity"] - wrong["identity"])
-    found = {}
+    right, wrong = (table[table["arm"] == name].set_index("source") for name in (RIGHT, "ref_wrong"))
+    gain = right["identity"] - wrong["identity"]
+    values = right[["person", *compared(table)]].assign(gain=gain)
+    result = {}
     for name in labels:
         rows = values.assign(group=labels[name].to_numpy()).query("group != ''")
         rows = rows[rows.groupby("group")["person"].transform("nunique") >= FEWEST]
         if rows["group"].nunique() > 1:
-            found[str(name)] = _slice(rows, resamples, seed)
-    return found
+            result[str(name)] = _slice(rows, resamples, seed)
+    return result
 
 
 def _slice(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    order = [name for name in (*YAW, *THIRDS) if name in set(rows["group"])] or sorted(set(rows["group"]))
+    names = set(rows["group"])
+    order = [name for name in (*YAW, *THIRDS) if name in names] or sorted(names)
     counts = rows.groupby("group").agg(people=("person", "nunique"), images=("person", "size"))
-    rows_of = counts.to_dict("index")
-    found: dict[str, Any] = {name: {str(key): count for key, count in rows_of[name].items()} for name in order}
-    found["gap"] = {"between": f"{order[-1]} minus {order[0]}"}
-    for metric in ("psnr", "identity", "gain"):
-        people = rows.pivot_table(index="person", columns="group", values=metric, aggfunc="mean")[order].to_numpy()
-        draw = np.random.default_rng(seed).integers(0, len(people), (resamples, len(people)))
-        with np.errstate(invalid="ignore"):  # a draw may hold nobody of a group
-            means = np.nansum(people[draw], 1) / np.isfinite(people[draw]).sum(1)
-        whole = np.nanmean(people, axis=0)
+    numbers: dict[str, Any] = {
+        str(name): {str(key): count for key, count in row.items()}
+        for name, row in counts.loc[order].to_dict("index").items()
+    }
+    numbers["gap"] = {"between": f"{order[-1]} minus {order[0]}"}
+    metrics = [name for name in rows.columns if name not in ("person", "group")]
+    for metric in metrics:
+        whole, drawn = _drawn_means(rows, metric, order, resamples, seed)
         for place, name in enumerate(order):
-            found[name][metric] = _interval(whole[place], means[:, place])
-        found["gap"][metric] = _interval(whole[-1] - whole[0], means[:, -1] - means[:, 0])
-    return found
+            numbers[name][metric] = _interval(whole[place], drawn[:, place])
+        numbers["gap"][metric] = _interval(whole[-1] - whole[0], drawn[:, -1] - drawn[:, 0])
+    return numbers
+
+
+def _drawn_means(
+    rows: pd.DataFrame,
+    metric: str,
+    order: list[str],
+    resamples: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The means of groups, (G,), and those of `resamples` draws of people, (R, G)."""
+    means = rows.pivot_table(index="person", columns="group", values=metric, aggfunc="mean")
+    people = means[order].to_numpy()
+    draw = np.random.default_rng(seed).integers(0, len(people), (resamples, len(people)))
+    with np.errstate(invalid="ignore"):  # a draw may hold nobody of a group
+        drawn = np.nansum(people[draw], 1) / np.isfinite(people[draw]).sum(1)
+    return np.nanmean(people, axis=0), drawn
 
 
 def _interval(mean: float, drawn: np.ndarray) -> dict[str, float]:
@@ -97,7 +168,8 @@ def _thirds(values: np.ndarray) -> np.ndarray:
     """Which third of the finite values each belongs to; "" for the others."""
     finite = np.isfinite(values)
     edges = np.quantile(values[finite], [1 / 3, 2 / 3]) if finite.any() else [0.0, 0.0]
-    labels: np.ndarray = np.where(finite, np.array(THIRDS)[np.searchsorted(edges, np.nan_to_num(values))], "")
+    third = np.searchsorted(edges, np.nan_to_num(values))
+    labels: np.ndarray = np.where(finite, np.array(THIRDS)[third], "")
     return labels
 
 

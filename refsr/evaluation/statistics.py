@@ -1,4 +1,4 @@
-"""From a row per image to means with intervals: identities are the sample, images only repeat them."""
+"""From a row per image to means with intervals; the sample is of identities, not of images."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -7,33 +7,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refsr.evaluation import scoring
-from refsr.evaluation.conditions import DIFFERENCES, MAIN
+from refsr.evaluation.conditions import DIFFERENCES, MAIN, RIGHT
+from refsr.evaluation.metrics import METRICS
 
-COMPARED = ("psnr", "identity")
 FLIPS = 10_000  # sign flips drawn, where there are more than can be tried
 ALL_FLIPS = 13  # identities up to which all 2^n are tried
 
 
-def main_arms(table: pd.DataFrame) -> list[str]:
-    """The main arms that were measured, in their order."""
-    found = set(table["arm"])
-    return [arm for arm in MAIN if arm in found]
+def compared(table: pd.DataFrame) -> list[str]:
+    """The metrics of a table whose differences are taken and tested."""
+    return [name for name in main_metrics(table) if METRICS[name].compared]
+
+
+def main_conditions(table: pd.DataFrame) -> list[str]:
+    """The main conditions that were measured, in their order."""
+    measured = set(table["arm"])
+    return [name for name in MAIN if name in measured]
 
 
 def main_metrics(table: pd.DataFrame) -> list[str]:
-    """The metrics of the main arms, in their order; LPIPS where it was measured."""
-    return [name for name in (*scoring.MAIN, "lpips") if name in table.columns]
+    """The metrics that were measured, in their order."""
+    return [name for name in METRICS if name in table.columns]
 
 
 def per_person(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The mean over each person's images: a row per person, a column per main arm."""
+    """The mean over each person's images: a row per person, a column per main condition."""
     chosen = table[table["arm"].isin(MAIN)]
-    return chosen.pivot_table(index="person", columns="arm", values=metric, aggfunc="mean")[main_arms(table)]
+    means = chosen.pivot_table(index="person", columns="arm", values=metric, aggfunc="mean")
+    return means[main_conditions(table)]
 
 
 def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]:
-    """{mean, low, high}: the mean of (I,) values, and its 95% percentile bootstrap interval (Efron, 1979)."""
+    """{mean, low, high}: the mean of (I,) values and its 95% percentile bootstrap interval.
+
+    Efron, 1979.
+    """
     chosen = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
     low, high = np.percentile(values[chosen].mean(1), [2.5, 97.5])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
@@ -42,8 +50,8 @@ def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]
 def sign_flip(differences: np.ndarray, seed: int, flips: int = FLIPS) -> float:
     """The two-sided p-value of paired differences (I,) having mean 0, by flipping their signs.
 
-    Up to ALL_FLIPS identities all 2^I sign patterns are tried, and the test is exact. Beyond, `flips` are drawn, and
-    the observed one counts among them: p is at least 1 / (flips + 1).
+    Up to ALL_FLIPS identities all 2^I sign patterns are tried, and the test is exact. Beyond,
+    `flips` are drawn, and the observed one counts among them: p is at least 1 / (flips + 1).
     """
     count = len(differences)
     if count <= ALL_FLIPS:
@@ -66,70 +74,92 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def summarise(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    """{metric: {arm: {mean, low, high}}} of the main arms, and under "difference" and "tests" the paired differences.
+    """{metric: {condition: {mean, low, high}}} of the main conditions, and their differences.
 
-    "tests" has {p, p_holm} of each difference and metric; all of them are one family.
+    "difference" and "tests" hold the paired differences, and {p, p_holm} of each difference and
+    metric; all of them are one family.
     """
     people = {metric: per_person(table, metric) for metric in main_metrics(table)}
     summary: dict[str, Any] = {
-        metric: {arm: bootstrap(values[arm].to_numpy(), resamples, seed) for arm in values}
+        metric: {name: bootstrap(values[name].to_numpy(), resamples, seed) for name in values}
         for metric, values in people.items()
     }
     pairs = {
-        (name, metric): (people[metric]["ref_right"] - people[metric][other]).to_numpy()
+        (name, metric): (people[metric][RIGHT] - people[metric][other]).to_numpy()
         for name, other in DIFFERENCES.items()
         if other in people["psnr"]
-        for metric in COMPARED
+        for metric in compared(table)
     }
     return summary | compare(pairs, resamples, seed)
 
 
-def other_arms(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    """The arms beside the main ones: {arm: {images, people, metric: interval}}, and their differences.
+def other_conditions(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+    """The conditions beside the main ones, as metrics.json holds them.
 
-    A difference is that arm minus RefSR with the right reference, on the images that the arm has.
+    {"other_arms": {condition: {images, people, metric: interval}}}, and "other_difference" and
+    "other_tests": that condition minus RefSR with the right reference, on the images it has.
     """
-    right = table[table["arm"] == "ref_right"].set_index("source")
-    arms: dict[str, Any] = {}
+    right = table[table["arm"] == RIGHT].set_index("source")
+    cheap = [name for name, metric in METRICS.items() if metric.every_condition]
+    numbers: dict[str, Any] = {}
     pairs: dict[tuple[str, str], np.ndarray] = {}
-    for name, rows in table[~table["arm"].isin(MAIN)].groupby("arm", sort=False):
-        means = rows.groupby("person")[list(scoring.CHEAP)].mean()
-        arms[str(name)] = {"images": len(rows), "people": len(means)} | {
-            metric: bootstrap(means[metric].to_numpy(), resamples, seed) for metric in scoring.CHEAP
-        }
-        same = right.loc[rows["source"]].groupby("person")[list(COMPARED)].mean()
-        pairs |= {(str(name), metric): (means[metric] - same[metric]).to_numpy() for metric in COMPARED}
-    if not arms:
+    for key, rows in table[~table["arm"].isin(MAIN)].groupby("arm", sort=False):
+        name, means = str(key), rows.groupby("person")[cheap].mean()
+        numbers[name] = {"images": len(rows), "people": len(means)}
+        for metric in cheap:
+            numbers[name][metric] = bootstrap(means[metric].to_numpy(), resamples, seed)
+        same = right.loc[rows["source"]].groupby("person")[compared(table)].mean()
+        for metric in compared(table):
+            pairs[name, metric] = (means[metric] - same[metric]).to_numpy()
+    if not numbers:
         return {}
-    compared = compare(pairs, resamples, seed)
-    return {"other_arms": arms, "other_difference": compared["difference"], "other_tests": compared["tests"]}
+    result = compare(pairs, resamples, seed)
+    return {
+        "other_arms": numbers,
+        "other_difference": result["difference"],
+        "other_tests": result["tests"],
+    }
 
 
-def compare(pairs: Mapping[tuple[str, str], np.ndarray], resamples: int, seed: int) -> dict[str, Any]:
-    """{"difference": {name: {metric: interval}}, "tests": {name: {metric: {p, p_holm}}}} of one family of pairs."""
+def compare(
+    pairs: Mapping[tuple[str, str], np.ndarray],
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Intervals and tests of one family of paired differences, by (name, metric).
+
+    {"difference": {name: {metric: interval}}, "tests": {name: {metric: {p, p_holm}}}}.
+    """
     p_values = [sign_flip(values, seed) for values in pairs.values()]
-    found: dict[str, Any] = {"difference": {}, "tests": {}}
-    for ((name, metric), values), p, adjusted in zip(pairs.items(), p_values, holm(p_values), strict=True):
-        found["difference"].setdefault(name, {})[metric] = bootstrap(values, resamples, seed)
-        found["tests"].setdefault(name, {})[metric] = {"p": p, "p_holm": adjusted}
-    return found
+    rows = zip(pairs.items(), p_values, holm(p_values), strict=True)
+    difference: dict[str, Any] = {}
+    tests: dict[str, Any] = {}
+    for ((name, metric), values), p, adjusted in rows:
+        interval = bootstrap(values, resamples, seed)
+        difference.setdefault(name, {})[metric] = interval
+        tests.setdefault(name, {})[metric] = {"p": p, "p_holm": adjusted}
+    return {"difference": difference, "tests": tests}
 
 
 def break_even(table: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    """{metric: {mean, low, high}}: the share of wrong references at which giving one is no better than giving none.
+    """The share of wrong references at which a reference is no better than none, by metric.
 
-    With a share w of wrong references the mean is (1 - w) right + w wrong; it meets that without a reference at
-    (right - none) / (right - wrong). 0 where even the right one does not help, 1 where even a wrong one does not hurt.
+    With a share w of wrong references the mean is (1 - w) right + w wrong; it meets that without a
+    reference at (right - none) / (right - wrong). 0 where even the right one does not help, 1 where
+    even a wrong one does not hurt. A metric that is better when lower is negated.
     """
-    found = {}
-    for metric in COMPARED:
+    shares = {}
+    for metric in compared(table):
         people = per_person(table, metric)
         draw = np.random.default_rng(seed).integers(0, len(people), (resamples, len(people)))
-        values = people[["ref_right", "ref_none", "ref_wrong"]].to_numpy()
-        shares = _break_even(values[draw].mean(1))
-        low, high = np.percentile(shares, [2.5, 97.5])
-        found[metric] = {"mean": float(_break_even(values.mean(0)[None])[0]), "low": float(low), "high": float(high)}
-    return found
+        values = people[[RIGHT, "ref_none", "ref_wrong"]].to_numpy()
+        if not METRICS[metric].higher_is_better:
+            values = -values
+        drawn = _break_even(values[draw].mean(1))
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        mean = _break_even(values.mean(0)[None])[0]
+        shares[metric] = {"mean": float(mean), "low": float(low), "high": float(high)}
+    return shares
 
 
 def _break_even(means: np.ndarray) -> np.ndarray:
@@ -141,13 +171,13 @@ def _break_even(means: np.ndarray) -> np.ndarray:
 
 
 def gains(table: pd.DataFrame) -> pd.Series:
-    """What the right reference adds to each person's identity similarity over a wrong one, from least to most."""
+    """What the right reference adds to each person's identity over a wrong one, least first."""
     people = per_person(table, "identity")
-    return (people["ref_right"] - people["ref_wrong"]).sort_values(kind="stable")
+    return (people[RIGHT] - people["ref_wrong"]).sort_values(kind="stable")
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """{"a": {"b": 1}, "c": "text"} -> {"a.b": 1.0}: the numbers of metrics.json under dotted names."""
+    """The numbers of metrics.json under dotted names: {"a": {"b": 1}} -> {"a.b": 1.0}."""
     flat: dict[str, float] = {}
     for key, value in nested.items():
         if isinstance(value, Mapping):

@@ -4,21 +4,17 @@ Metadata never decides about pixels: of it only the EXIF orientation and the ICC
 where they cannot be read the image is taken as it is.
 """
 
-import io
 import warnings
-import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from refsr.errors import RefsrError
-from refsr.io import jpeg, limits
+from refsr.io import jpeg, limits, pictures
 from refsr.io.atomic import write_file
-from refsr.io.colour import to_srgb
 from refsr.io.limits import MAX_PIXELS
 from refsr.io.paths import explain
 from refsr.io.timed import OvertimeError, within
@@ -35,10 +31,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_PNG = b"\x89PNG\r\n\x1a\n"
-# Chunks that pixels, transparency, colours and orientation need; texts and all else are left unread.
-_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf"}
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+_OTHERS = ("PNG", "WEBP")
 _WRITTEN_BY = "refsr"
 _SOFTWARE = 0x0131  # the EXIF tag of that name
 
@@ -55,9 +48,9 @@ def read_image(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # of metadata; the bounds are ours
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return within(limits.SECONDS, lambda: _pixels(path, data))
-    except UnidentifiedImageError as error:
+    except pictures.UnknownError as error:
         raise RefsrError(f"{path}: not a JPEG, PNG or WebP image") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except pictures.TooLargeError as error:
         raise RefsrError(f"{path}: too large; at most {MAX_PIXELS:,} pixels") from error
     except OvertimeError as error:
         raise RefsrError(f"{path}: too long to decode: {error}") from error
@@ -70,13 +63,14 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def _pixels(path: Path, data: bytes) -> np.ndarray:
-    metadata = _metadata(data)
-    if data.startswith(b"\xff\xd8"):
-        image = _decode_jpeg(path, data)
-    else:
-        profile = metadata.info.get("icc_profile") if metadata else None
-        image = _to_rgb(_decode(path, data), data, profile)
-    return np.array(_upright(image, metadata))
+    is_jpeg = data.startswith(b"\xff\xd8")
+    image = _decode_jpeg(path, data) if is_jpeg else _decode_other(path, data)
+    return np.array(_upright(image, _metadata(data)))
+
+
+def _decode_other(path: Path, data: bytes) -> Image.Image:
+    _check_pixels(path, *pictures.size(data, _OTHERS))
+    return pictures.decode(data, _OTHERS)
 
 
 def _read(path: Path) -> bytes:
@@ -109,38 +103,10 @@ def _decode_jpeg(path: Path, data: bytes) -> Image.Image:
         raise RefsrError(f"{path}: too long to decode: {error}") from error
 
 
-def _decode(path: Path, data: bytes) -> Image.Image:
-    if data.startswith(_PNG):
-        data = _PNG + b"".join(_needed_chunks(data))
-    image = Image.open(io.BytesIO(data), formats=["PNG", "WEBP"])
-    _check_pixels(path, *image.size)
-    image.load()
-    return image
-
-
-def _needed_chunks(data: bytes) -> Iterator[bytes]:
-    """The chunks of a PNG that matter; a damaged one that only tells of colours or turns is left out.
-
-    Raises ValueError where one that holds pixels is damaged, or the end is missing.
-    """
-    at, kind = len(_PNG), b""
-    while kind != b"IEND":
-        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4])
-        chunk = data[at:end]
-        whole = end <= len(data) and zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:])
-        if not whole and (end > len(data) or kind[:1].isupper()):
-            raise ValueError(f"truncated or damaged at byte {at}")
-        if whole and kind in _CHUNKS:
-            yield chunk
-        at = end
-
-
 def _metadata(data: bytes) -> Image.Image | None:
     """The file opened for its metadata alone; None where they break the reader."""
     with suppress(Exception):
-        if data.startswith(_PNG):
-            data = _PNG + b"".join(_needed_chunks(data))
-        return Image.open(io.BytesIO(data), formats=["JPEG", "PNG", "WEBP"])
+        return pictures.open_for_metadata(data)
     return None
 
 
@@ -197,30 +163,3 @@ def _mark(kind: str) -> dict[str, Any]:
     exif = Image.Exif()
     exif[_SOFTWARE] = _WRITTEN_BY
     return {"exif": exif}
-
-
-def _to_rgb(image: Image.Image, data: bytes, profile: bytes | None) -> Image.Image:
-    """Mode RGB, in sRGB by the profile if there is one, what is transparent on white."""
-    colours, alpha = _apart(image, data)
-    converted = to_srgb(colours, profile) if profile else None
-    rgb = colours.convert("RGB") if converted is None else converted
-    if alpha is None:
-        return rgb
-    rgb.putalpha(alpha)
-    return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
-
-
-def _apart(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | None]:
-    """Colours of 8 bits (mode RGB or L), and opacity (mode L) where something is transparent."""
-    transparent = image.info.get("transparency")
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow itself would clip, not scale
-        grey = np.asarray(image).astype(np.uint32)
-        eight = Image.fromarray((grey // 257).astype(np.uint8))
-        if not isinstance(transparent, int):
-            return eight, None
-        return eight, Image.fromarray(np.where(grey == transparent, 0, 255).astype(np.uint8))
-    if image.mode == "RGB" and isinstance(transparent, tuple) and data[24:25] == b"\x10":
-        image.info["transparency"] = tuple(value >> 8 for value in transparent)  # 16 bits of each colour
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    image.info.pop("transparency", None)
-    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"), alpha

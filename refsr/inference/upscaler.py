@@ -1,5 +1,6 @@
 """One face and one reference of any size -> the face at the model's own size, as 8-bit pixels."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -28,8 +29,29 @@ def upscale_batch(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = Non
     that is larger than the model's is reduced, and loses what it had more: see `sizes`.
     """
     device = next(model.parameters()).device
-    size, hr_size = sizes(model)
+    _, hr_size = sizes(model)
     references = None if ref is None else _fit(_to_tensor(ref, device), hr_size)
+    return _upscaled(model, lr, references)
+
+
+@torch.inference_mode()
+def upscale_by(model: nn.Module, lr: np.ndarray, references: Sequence[np.ndarray]) -> np.ndarray:
+    """LR (h, w, 3) and any number of references, each (H, W, 3), uint8 RGB -> SR, uint8 RGB.
+
+    Sizes as in `upscale`; of several references a variant that knows one takes the first.
+    """
+    device = next(model.parameters()).device
+    _, hr_size = sizes(model)
+    fitted = [_fit(_to_tensor(each[None], device), hr_size) for each in references]
+    stacked = torch.stack(fitted, dim=1) if len(fitted) > 1 else next(iter(fitted), None)
+    sr: np.ndarray = _upscaled(model, lr[None], stacked)[0]
+    return sr
+
+
+def _upscaled(model: nn.Module, lr: np.ndarray, references: torch.Tensor | None) -> np.ndarray:
+    """LR (B, h, w, 3) and fitted references, (B, 3, H, W) or (B, R, 3, H, W) -> SR (B, h', w', 3)."""
+    device = next(model.parameters()).device
+    size, hr_size = sizes(model)
     sr = cast(SuperResolver, model).upscale(_fit(_to_tensor(lr, device), size), references)
     height, width = lr.shape[1:3]
     sr = sr[:, :, *_content(height, width, size, hr_size // size)]

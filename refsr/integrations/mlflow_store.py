@@ -1,7 +1,6 @@
 """Open an MLflow store: an SQLite file on a laptop, a database or a server for a cluster."""
 
 import contextlib
-import logging
 import os
 import socket
 import warnings
@@ -12,6 +11,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+from refsr import log
 from refsr.errors import RefsrError
 from refsr.integrations.local_store import (
     is_read_only,
@@ -59,8 +59,7 @@ def open_store(tracking_uri: str) -> Any:
     with quiet():
         import mlflow
 
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+        log.adopt("mlflow", "alembic")
         try:
             _connect(mlflow, prepare(tracking_uri))
         except Exception as error:  # database drivers raise errors of any type
@@ -76,9 +75,15 @@ def _connect(mlflow: Any, uri: str) -> None:
 
 def _cannot_open(tracking_uri: str, error: Exception) -> RefsrError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
-    hints = [way_out(tracking_uri), f"set MLFLOW_TRACKING_URI to {_STORES}"]
+    hints = [_missing_driver(error) or way_out(tracking_uri), f"set MLFLOW_TRACKING_URI to {_STORES}"]
     way = "; or ".join(hint for hint in hints if hint)
     return store_error(tracking_uri, f"cannot be opened: {reason}; {way}")
+
+
+def _missing_driver(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return "pip install 'refsr[server]' adds the driver of postgresql+psycopg://"
 
 
 def require_store(tracking_uri: str) -> None:
@@ -108,9 +113,10 @@ def require_store(tracking_uri: str) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress the deprecation warnings of MLflow's own dependencies."""
+    """Suppress the deprecation warnings of MLflow's own dependencies, except with -v."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        if not log.is_verbose():
+            warnings.simplefilter("ignore")
         yield
 
 

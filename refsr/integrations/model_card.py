@@ -6,24 +6,23 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES
+from refsr.evaluation.metrics import METRICS
+from refsr.reporting.summary import cell, compared_metrics, summary_metrics
+
 TEMPLATE = Path(__file__).with_suffix(".md")
-ARMS = {
-    "bicubic": "bicubic",
-    "sisr": "SISR, no reference",
-    "ref_none": "RefSR without reference",
-    "ref_wrong": "RefSR, wrong reference",
-    "ref_right": "RefSR, right reference",
-}
-OTHERS = {"bicubic": "bicubic", "sisr": "SISR", "none": "no reference", "wrong": "wrong reference"}
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
     """Markdown. `facts` are the names the template uses; one that is missing is an error, not a gap."""
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701 - Markdown, not HTML
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(facts, arms=ARMS, others=OTHERS, interval=interval)
-
-
-def interval(value: Mapping[str, float]) -> str:
-    """{"mean", "low", "high"} -> "25.117 [24.900, 25.300]"."""
-    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    metrics = facts["metrics"]
+    return template.render(
+        facts,
+        conditions={name: CONDITIONS[name].title for name in metrics["psnr"]},
+        differences={name: CONDITIONS[DIFFERENCES[name]].title for name in metrics["difference"]},
+        columns={key: METRICS[key] for key in summary_metrics(metrics)},
+        compared={key: METRICS[key] for key in compared_metrics(metrics)},
+        cell=cell,
+    )

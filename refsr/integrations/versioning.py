@@ -5,14 +5,16 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
-from refsr.config import Fetch
 from refsr.errors import RefsrError
 from refsr.integrations.dvc_lock import busy
 from refsr.redaction import remember
+
+if TYPE_CHECKING:
+    from refsr.config import Fetch
 
 _STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
 _PACKAGE = Path(__file__).parent
@@ -62,7 +64,7 @@ def _outs(record: Path) -> list[dict[str, str]]:
         return []
 
 
-def fetch_data(source: Fetch, target: Path) -> Fetched:
+def fetch_data(source: "Fetch", target: Path) -> Fetched:
     """Copy data that DVC tracks in a revision of a repository from its remote to a new path.
 
     S3 credentials come from the environment (AWS_ACCESS_KEY_ID, ...).
@@ -89,7 +91,7 @@ def fetch_data(source: Fetch, target: Path) -> Fetched:
         ) from error
 
 
-def _fetch(source: Fetch, target: Path) -> Fetched:
+def _fetch(source: "Fetch", target: Path) -> Fetched:
     from dvc.api import DVCFileSystem
 
     files = DVCFileSystem(

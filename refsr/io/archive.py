@@ -21,7 +21,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from refsr.errors import RefsrError
 from refsr.io import atomic, marker, tar
@@ -29,6 +28,7 @@ from refsr.io import files as io_files
 from refsr.io.atomic import write_file
 from refsr.io.files import Extent
 from refsr.io.own_files import Checksum, checksum, damaged, is_whole, read_sealed, read_table, seal
+from refsr.progress import Progress
 
 SHARD = 2**30
 COLUMNS = {
@@ -184,15 +184,13 @@ def _members(
     length = io_files.size_of(place)
     with ExitStack() as stack:
         file = stack.enter_context(io_files.open_extent(Extent(place, 0, length)))
-        bar = stack.enter_context(
-            tqdm(total=length, desc=f"curate: read {Path(place).name}", unit="B", unit_scale=True)
-        )
+        bar = stack.enter_context(Progress(total=length, desc=f"read {Path(place).name}", unit="B"))
         if not is_packed(place):
             for member in tar.walk(file, place, length):
                 if marker.is_marker(member.name):
                     continue
                 yield (member.name, member.size, member.is_folder, member.fault, member.detail, -1, member.start)
-                bar.update(member.start + member.size - bar.n)
+                bar.update(member.start + member.size - bar.done)
             return
         stream = tar.Gunzip(file, place)
         shards = stack.enter_context(Shards(folder, {} if checksums is None else checksums)) if folder else None
@@ -202,7 +200,7 @@ def _members(
             kept = shards and not member.is_folder and not member.fault and wanted(member.name, member.size)
             shard, start = shards.append(_pieces(stream, member.size)) if shards and kept else (-1, 0)
             yield (member.name, member.size, member.is_folder, member.fault, member.detail, shard, start)
-            bar.update(file.tell() - bar.n)
+            bar.update(file.tell() - bar.done)
         while stream.read(2**20):  # on to the checksum
             pass
 

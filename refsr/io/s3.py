@@ -41,6 +41,7 @@ _HINTS = {
 }
 
 _PASSING = (HTTPClientError, IncompleteReadError, ClientError, EndpointConnectionError, ConnectTimeoutError)
+ERRORS = (BotoCoreError, ClientError, ValueError)  # that a client raises
 ANSWERED = "REFSR_S3_ANSWERED"  # a variable, so that worker processes started later know it too
 
 T = TypeVar("T")
@@ -95,14 +96,38 @@ def _split(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-@cache
-def _client() -> Any:
-    """One client of a process; buckets are named in the path unless the server is Amazon's own."""
-    once = Config(connect_timeout=TIMEOUT, read_timeout=TIMEOUT, retries={"total_max_attempts": 1})
-    client = boto3.Session().client("s3", config=once)
+def new_client(
+    endpoint: str | None = None,
+    *,
+    timeout: float = TIMEOUT,
+    attempts: int = 1,
+    **session: str,
+) -> Any:
+    """A client of S3; buckets are part of the path unless the server is Amazon's.
+
+    Args:
+        endpoint: URL of the server (default: as boto3 is configured).
+        timeout: seconds to connect, and to wait for data.
+        attempts: of a request, the first one included.
+        session: arguments of boto3.Session, such as keys (default: as boto3 is configured).
+    """
+    config = Config(
+        connect_timeout=timeout,
+        read_timeout=timeout,
+        retries={"total_max_attempts": attempts},
+    )
+    create = boto3.Session(**session).client
+    client = create("s3", endpoint_url=endpoint, config=config)
     if "amazonaws.com" in client.meta.endpoint_url:
         return client
-    return boto3.Session().client("s3", config=once.merge(Config(s3={"addressing_style": "path"})))
+    config = config.merge(Config(s3={"addressing_style": "path"}))
+    return create("s3", endpoint_url=endpoint, config=config)
+
+
+@cache
+def _client() -> Any:
+    """The one client of this process."""
+    return new_client()
 
 
 def _request(uri: str, ask: Callable[[Any], T]) -> T:

@@ -4,109 +4,38 @@ Whatever the mirror, an image is known by `<identity>/<stem>`, e.g. `n000002/003
 """
 
 import re
-from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from refsr.errors import RefsrError
 from refsr.io.files import open_extent
-from refsr.io.sources import Source, open_source, stem
+from refsr.io.sources import Source
 from refsr.io.tar import MAX_FILE
+from refsr.layouts.base import BOX, LANDMARKS, SPLITS
 from refsr.layouts.vggface2_csv import MAX_METADATA, Lines, find_lines, lines_of, read_numbers, read_sexes
 
-BOX = ("x", "y", "w", "h")
-LANDMARKS = tuple(f"p{i}{axis}" for i in range(1, 6) for axis in "xy")  # eyes, nose, mouth corners
-SPLITS = ("train", "test")
-
-_ROOTS, _SEXES = (*SPLITS, ""), ("f", "m", "?")
-_BOX_FILES, _LANDMARK_FILES, _SEX_FILES = METADATA = ("loose_bb_*.csv", "loose_landmark_*.csv", "identity_meta.csv")
+_BOX_FILES, _LANDMARK_FILES, _SEX_FILES = _FILES = ("loose_bb_*.csv", "loose_landmark_*.csv", "identity_meta.csv")
 # At most three folders above that of the identity: vggface2/vggface2_train/train/n000002/0001_01.jpg.
 _IN_FOLDER = re.compile(r"(?:[^/]+/){0,3}(n\d{6})/[^/]*", re.ASCII)
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
-class Tree:
-    """A raw set as VGGFace2 lays it out: its identities, their images, and the metadata beside or above them.
+class CsvFiles:
+    """The metadata files of a raw set, anywhere beside or above the identities."""
 
-    images: a row per image, sorted by identity and name: identity, root ("train", "test" or ""), sex ("m", "f" or "?"),
-        file (its row in `source.files`, which has its name).
-    empty: identities that have a folder and no image.
-    refused: what is never read; columns name, identity, reason, value, detail.
-
-    Raises RefsrError where there are no identities, or one stands in two places.
-    """
-
-    def __init__(self, raw: Source | Path | str) -> None:
-        self.source = raw if isinstance(raw, Source) else open_source(raw)
+    def __init__(self, source: Source) -> None:
+        self.source = source
         self._found: dict[str, dict[int, dict[str, list[Lines]]]] = {}
-        self._top = stem(self.source.uri.rpartition("/")[2])
-        self.images = self._images()
-        self.identities = self.images["identity"].cat.categories.union(self._empty_folders())
-        self.empty = sorted(set(self.identities) - set(self.images["identity"].unique()))
-        if not len(self.identities):
-            raise RefsrError(
-                f"{self.source.uri}: no identity folders (nXXXXXX) here; expected are nXXXXXX/, train/nXXXXXX/, "
-                "test/nXXXXXX/ or these under vggface2/, vggface2_train/ or vggface2_test/"
-            )
-        self.refused = self._refused()
 
-    def _images(self) -> pd.DataFrame:
-        numbers: dict[str, int] = {}
-        codes, roots, files = array("i"), array("b"), array("q")
-        for identity, root, file in self._image_rows():
-            codes.append(numbers.setdefault(identity, len(numbers)))
-            roots.append(_ROOTS.index(root))
-            files.append(file)
-        people = pd.Categorical.from_codes(np.array(codes, np.int32), pd.Index([*numbers], dtype="str"))
-        images = pd.DataFrame(
-            {
-                "identity": people.reorder_categories(sorted(numbers)),
-                "root": pd.Categorical.from_codes(np.array(roots, np.int8), pd.Index(_ROOTS)),
-                "file": np.array(files, np.int64),
-            }
-        )
-        images = images.iloc[_by_identity_and_name(self.with_names(images))].reset_index(drop=True)
-        sexes = self.sexes()
-        sex = np.array([_SEXES.index(sexes.get(key, "?")) for key in sorted(numbers)], np.int8)
-        return images.assign(sex=pd.Categorical.from_codes(sex[images["identity"].cat.codes], pd.Index(_SEXES)))
-
-    def with_names(self, images: pd.DataFrame) -> pd.DataFrame:
-        """Some of `images` and `source`, the name of each in the set."""
-        return images.assign(source=self.source.files["name"].iloc[images["file"].to_numpy()].array)
-
-    def _image_rows(self) -> Iterator[tuple[str, str, int]]:
-        homes: dict[str, str] = {}
-        for row, (name, size) in enumerate(zip(self.source.files["name"], self.source.files["size"], strict=True)):
-            home, _, file = name.rpartition("/")
-            identity = identity_of(name)
-            if identity and is_image(file) and size <= MAX_FILE:
-                if homes.setdefault(identity, home) != home:
-                    raise RefsrError(
-                        f"{self.source.uri}: identity {identity} stands in {homes[identity]} and in {home} as well; an "
-                        "identity belongs to one folder of one split: remove or rename one of them"
-                    )
-                parent = home.rpartition("/")[0].rpartition("/")[2] or self._top
-                yield identity, next((split for split in SPLITS if parent.endswith(split)), ""), row
-
-    def _empty_folders(self) -> list[str]:
-        return sorted({identity for name in self.source.folders if (identity := identity_of(f"{name}/"))})
-
-    def _refused(self) -> pd.DataFrame:
-        files = self.source.files
-        large = files[files["size"] > MAX_FILE]
-        large = large[np.array([bool(identity_of(name)) for name in large["name"]], bool)]
-        large = large[["name"]].assign(
-            reason="oversized_file", value=large["size"], detail=f"more than {MAX_FILE} bytes"
-        )
-        refused = pd.concat([self.source.refused, large], ignore_index=True)
-        return refused.assign(identity=[identity_of(name) for name in refused["name"]])
+    @property
+    def files(self) -> list[str]:
+        """Their names, boxes first."""
+        names = self.source.files["name"]
+        return [names.iloc[row] for pattern in _FILES for row in self.find(pattern)]
 
     def find(self, pattern: str) -> list[int]:
         """The rows in `source.files` of the metadata files of this name, anywhere beside or above the identities."""
@@ -164,30 +93,47 @@ class Tree:
         return open_extent(extent._replace(length=min(extent.length, end))), title
 
 
-def _by_identity_and_name(images: pd.DataFrame) -> np.ndarray:
-    """(N,) the order; by Arrow, since to sort strings pandas makes a Python object of each."""
-    keys = pa.table({"identity": images["identity"].cat.codes.to_numpy(), "source": pa.array(images["source"])})
-    return np.asarray(pc.sort_indices(keys, sort_keys=[("identity", "ascending"), ("source", "ascending")]))
-
-
 def identity_of(name: str) -> str:
     """The identity whose folder a file stands in, "" where it stands in none or too deep."""
     match = _IN_FOLDER.fullmatch(name)
     return match[1] if match else ""
 
 
-def is_image(file: str) -> bool:
+def is_image(name: str) -> bool:
     """Whether a file may be an image, by its name; what it is, its content says."""
+    file = name.rpartition("/")[2]
     return file[file.rfind(".") :].lower() in _SUFFIXES and not file.startswith(".")
 
 
-def tells_sex(name: str, size: int) -> bool:
-    """Whether a file is the one that tells of the identities' sex: all metadata that is asked for before any image."""
-    return name.rpartition("/")[2] == _SEX_FILES and is_wanted(name, size)
-
-
-def is_wanted(name: str, size: int) -> bool:
-    """Whether a member of an archive may be needed: an image of an identity, or metadata."""
-    if identity_of(name):
-        return is_image(name.rpartition("/")[2]) and size <= MAX_FILE
+def is_metadata(name: str, size: int) -> bool:
+    """Whether a file that belongs to no identity may be metadata."""
     return name.lower().endswith(".csv") and size <= MAX_METADATA
+
+
+def decides_splits(name: str, size: int) -> bool:
+    """Whether a file says which identities are women and men."""
+    return name.rpartition("/")[2] == _SEX_FILES and is_metadata(name, size)
+
+
+def split_of(folder: str) -> str:
+    """That which the name of the folder right above ends with."""
+    parent = folder.rpartition("/")[0].rpartition("/")[2]
+    return next((split for split in SPLITS if parent.endswith(split)), "")
+
+
+def identity_folders(uri: str, folders: set[str]) -> set[str]:
+    """All: an identity is known by the name of its folder."""
+    return folders
+
+
+def metadata(source: Source) -> CsvFiles:
+    """Boxes, landmarks and sexes."""
+    return CsvFiles(source)
+
+
+def expected() -> str:
+    """What a set has."""
+    return (
+        "identity folders (nXXXXXX): nXXXXXX/, train/nXXXXXX/, test/nXXXXXX/ or these under vggface2/, "
+        "vggface2_train/ or vggface2_test/"
+    )

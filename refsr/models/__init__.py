@@ -9,10 +9,13 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.parameter_types import check_option
+from refsr.variants import VARIANTS
 
 
 class Output(NamedTuple):
-    """What a network gives in training. D is the number of latent dimensions, 0 where there is no latent variable.
+    """What a network gives in training.
+
+    D is the number of latent dimensions, 0 where there is no latent variable.
 
     A network may look at the first B' images of the batch alone for its posterior.
     """
@@ -22,7 +25,7 @@ class Output(NamedTuple):
     posterior_mean: torch.Tensor  # (B', D)
     prior_mean: torch.Tensor  # (B', D)
     unexplained: torch.Tensor | float = (
-        0.0  # () nats per image that HR has left once z is known, where the variant tells
+        0.0  # () nats per image that HR has left once z is known, where the variant gives it
     )
 
     @property
@@ -32,9 +35,12 @@ class Output(NamedTuple):
 
 
 class SuperResolver(Protocol):
-    """What every variant offers. Images are RGB in [0, 1]: lr (B, 3, h, w); hr, ref and sr (B, 3, H, W).
+    """What every variant offers. Images are RGB in [0, 1]: lr (B, 3, h, w).
 
-    `ref` None means that there is no reference, (B, R, 3, H, W) that there are R. A single-image model ignores `ref`.
+    Hr, ref and sr (B, 3, H, W).
+
+    `ref` None means that there is no reference, (B, R, 3, H, W) that there are R. A single-image
+    model ignores `ref`.
     """
 
     config: dict[str, Any]  # JSON-able; `build(config)` gives a network of the same shape
@@ -44,31 +50,35 @@ class SuperResolver(Protocol):
         """One forward in training, with HR at hand for the posterior."""
 
     def upscale(
-        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+        self,
+        lr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+        *,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
     ) -> torch.Tensor:
         """SR, not clamped.
 
-        `temperature` 0 draws nothing, 1 draws from the prior, anything between lies nearer to what 0 gives;
-        RefsrError where the variant draws no samples. `fidelity` in [0, 1] is the share of what the reduced SR misses
-        of LR that is put back (see `refsr.models.upscaling.hold_to_lr`); 0 is the network's own output.
+        `temperature` 0 draws nothing, 1 draws from the prior, anything between lies nearer to what
+        0 gives; RefsrError where the variant draws no samples. `fidelity` in [0, 1] is the share of
+        what the reduced SR misses of LR that is put back (see `refsr.models.upscaling.hold_to_lr`);
+        0 is the network's own output.
         """
 
 
-# (model, variant) -> where it is; a module is imported only when one of its networks is asked for
+# (model, variant) -> module and class; a module is imported when one of its networks is built
 NETWORKS = {
-    ("sisr", "compact"): ("refsr.models.compact", "CompactSisr"),
-    ("refsr", "compact"): ("refsr.models.compact", "CompactRefsr"),
-    ("sisr", "release"): ("refsr.models.release", "ReleaseSisr"),
-    ("refsr", "release"): ("refsr.models.release", "ReleaseRefsr"),
-    ("sisr", "figure"): ("refsr.models.figure", "FigureSisr"),
-    ("refsr", "figure"): ("refsr.models.figure", "FigureRefsr"),
+    (model, name): (variant.module, getattr(variant, model))
+    for name, variant in VARIANTS.items()
+    for model in ("sisr", "refsr")
 }
 
 
 def build(config: dict[str, Any]) -> nn.Module:
-    """The network a configuration describes: {"model": "sisr" or "refsr", "variant": ..., options...}.
+    """The network of a configuration: {"model": "sisr" or "refsr", "variant": ..., options...}.
 
-    Raises ValueError for a model or variant that is not known, RefsrError for an option or a size it cannot have.
+    Raises ValueError for a model or variant that is not known, RefsrError for an option or a size
+    it cannot have.
     """
     if not isinstance(config.get("model"), str) or not isinstance(config.get("variant"), str):
         raise ValueError("a configuration names a model and a variant")
@@ -88,7 +98,7 @@ def build(config: dict[str, Any]) -> nn.Module:
 
 
 def reference_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the RefSR that starts from the SISR of this configuration: all that both can have."""
+    """The configuration of the RefSR that starts from this SISR: all that both can have."""
     config = config | {"model": "refsr"}
     known = inspect.signature(_network(config)).parameters
     return {key: value for key, value in config.items() if key in ("model", "variant", *known)}
@@ -97,7 +107,9 @@ def reference_config(config: dict[str, Any]) -> dict[str, Any]:
 def _network(config: dict[str, Any]) -> type[nn.Module]:
     kind = (config["model"], config["variant"])
     if kind not in NETWORKS:
-        raise ValueError(f"no such network: {' '.join(kind)}; known are: {', '.join(map(' '.join, NETWORKS))}")
+        raise ValueError(
+            f"no such network: {' '.join(kind)}; known are: {', '.join(map(' '.join, NETWORKS))}",
+        )
     module, name = NETWORKS[kind]
     network: type[nn.Module] = getattr(importlib.import_module(module), name)
     return network

@@ -8,10 +8,12 @@ from torch import nn
 
 
 class ReferenceAttention(nn.Module):
-    """Carries what is seen in the references to where it belongs in the LR image; all on the base grid.
+    """Carries what is seen in the references to where it belongs in the LR image.
 
-    The cells of all references are attended to together, so that each cell of the image takes from whichever
-    reference shows it best.
+    All on the base grid.
+
+    The cells of all references are attended to together, so that each cell of the image takes from
+    whichever reference shows it best.
     """
 
     def __init__(self, width: int, size: int, heads: int) -> None:
@@ -22,9 +24,10 @@ class ReferenceAttention(nn.Module):
         self.sharpness = nn.Parameter(torch.full((heads, 1, 1), 2.0))
 
     def forward(self, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """Features of LR (B, C, h, w), those of R references (B * R, C, h', w'), and their values (B * R, V, h', w').
+        """What LR needs of the references.
 
-        Gives the values where LR needs them: (B, V, h, w).
+        Features of LR (B, C, h, w), those of R references (B * R, C, h', w'), and their values (B *
+        R, V, h', w'). Gives the values where LR needs them: (B, V, h, w).
         """
         q, k = (F.normalize(self._split(self._placed(t), len(x)), dim=-1) for t in (x, keys))
         v = self._split(values, len(x))
@@ -40,14 +43,22 @@ class ReferenceAttention(nn.Module):
 
     def _split(self, t: torch.Tensor, batch: int) -> torch.Tensor:
         """(B * R, C, h, w) -> (B, heads, R * hw, C / heads)."""
-        cells = t.reshape(batch, -1, self.heads, t.shape[1] // self.heads, t.shape[-2] * t.shape[-1])
+        cells = t.reshape(
+            batch,
+            -1,
+            self.heads,
+            t.shape[1] // self.heads,
+            t.shape[-2] * t.shape[-1],
+        )
         return cells.permute(0, 2, 1, 4, 3).flatten(2, 3)
 
 
 @cache
 def _fourier_places(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """The place of each cell in [-1, 1]^2 as (1, 18, h, w): itself, and sines and cosines at four frequencies."""
-    with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
+    """The place of each cell in [-1, 1]^2, its sines and cosines at four frequencies: (1, 18, h, w)."""
+    with torch.inference_mode(
+        False,
+    ):  # what is kept may be asked for by an evaluation first, then by a training
         rows, columns = (torch.linspace(-1, 1, side, device=device) for side in (height, width))
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))  # (2, h, w)
         waves = [f(grid * torch.pi * 2**k / 2) for k in range(4) for f in (torch.sin, torch.cos)]

@@ -1,8 +1,11 @@
-"""The layers of the paper's networks: Z.-S. Liu, W.-C. Siu, Y.-L. Chan, "Reference Based Face Super-Resolution",
-IEEE Access 7, 2019, doi 10.1109/ACCESS.2019.2934078, and the Caffe definitions its authors released.
+"""The layers of the paper's networks: Z.-S. Liu, W.-C. Siu, Y.-L.
 
-Weights start as the released files have them: convolutions Gaussian with variance 2 / (k * k * out), fully connected
-layers Gaussian with deviation 0.01, biases 0, PReLU one slope of 0.25 for all channels.
+Chan, "Reference Based Face Super-Resolution", IEEE Access 7, 2019, doi 10.1109/ACCESS.2019.2934078,
+and the Caffe definitions its authors released.
+
+Weights start as the released files have them: convolutions Gaussian with variance 2 / (k * k *
+out), fully connected layers Gaussian with deviation 0.01, biases 0, PReLU one slope of 0.25 for all
+channels.
 """
 
 import math
@@ -17,12 +20,30 @@ PRIOR_SD = 0.1
 
 
 def enlarge(lr: torch.Tensor, size: int) -> torch.Tensor:
-    """The bicubic enlargement that the networks are fed: (B, 3, h, w) -> (B, 3, size, size), not clamped."""
-    return F.interpolate(lr.float(), size=(size, size), mode="bicubic", align_corners=False, antialias=True)
+    """Bicubic enlargement, the input of the networks: (B, 3, h, w) -> (B, 3, size, size).
+
+    Not clamped.
+    """
+    return F.interpolate(
+        lr.float(),
+        size=(size, size),
+        mode="bicubic",
+        align_corners=False,
+        antialias=True,
+    )
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, std: float | None = None) -> nn.Conv2d:
-    """A convolution that keeps H and W, or halves them at stride 2; `std` is for what strays from the rule."""
+def conv(
+    inputs: int,
+    outputs: int,
+    kernel: int = 3,
+    stride: int = 1,
+    std: float | None = None,
+) -> nn.Conv2d:
+    """A convolution that keeps H and W, or halves them at stride 2.
+
+    `std` is for what strays from the rule.
+    """
     layer = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2)
     _start(layer, std or _conv_std(kernel, outputs))
     return layer
@@ -53,9 +74,10 @@ def _start(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, std: float) -> Non
 
 
 class UnitVariance(nn.Module):
-    """(B, D) -> (B, D) with zero mean and unit variance over the D values of each sample (Caffe's MVN).
+    """(B, D) -> (B, D) with zero mean and unit variance over the D values (Caffe's MVN).
 
-    The epsilon stands under the root, squared, so that a sample of equal values gives zeros and a finite gradient.
+    The epsilon stands under the root, squared, so that a sample of equal values gives zeros and a
+    finite gradient.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -86,9 +108,10 @@ class UpBackProjection(nn.Module):
 
 
 def kl_to_prior(mu: torch.Tensor, log_sd: torch.Tensor) -> torch.Tensor:
-    """KL(N(mu, sd^2) || N(0, 0.1^2)): (B, D), (B, D) -> (D,) nats per image in each dimension, mean over the batch.
+    """KL(N(mu, sd^2) || N(0, 0.1^2)): (B, D), (B, D) -> (D,) nats per image.
 
-    For each of the D values: 50 mu^2 + 50 sd^2 - ln(10 sd) - 0.5.
+    In each dimension, mean over the batch. For each of the D values: 50 mu^2 + 50 sd^2 - ln(10 sd)
+    - 0.5.
     """
     mu, log_sd = mu.float(), log_sd.float()
     precision = 1 / (2 * PRIOR_SD**2)

@@ -1,9 +1,10 @@
 """Weights of the authors' Caffe networks for the variant `release`.
 
-Names and shapes are those of SISR_VAE.prototxt and RefSR_VAE.prototxt (Holmes-Alan/RefSR on GitHub). Nothing is
-transposed: Caffe and torch both keep a convolution's weights as (out, in, kh, kw), a transposed one's as
-(in, out, kh, kw), a fully connected layer's as (out, in) with its input flattened as (C, H, W). Nor are channels
-swapped: the authors' notebooks feed RGB in [0, 1]. docs/how-to/import-caffe.md says what was not checked.
+Names and shapes are those of SISR_VAE.prototxt and RefSR_VAE.prototxt (Holmes-Alan/RefSR on
+GitHub). Nothing is transposed: Caffe and torch both keep a convolution's weights as (out, in, kh,
+kw), a transposed one's as (in, out, kh, kw), a fully connected layer's as (out, in) with its input
+flattened as (C, H, W). Nor are channels swapped: the authors' notebooks feed RGB in [0, 1].
+docs/how-to/import-caffe.md says what was not checked.
 """
 
 import hashlib
@@ -28,7 +29,10 @@ TYPES = {
     nn.Linear: "InnerProduct",
     nn.PReLU: "PReLU",
 }  # torch's layer -> Caffe's type
-KINDS = {64: "refsr", 128: "sisr"}  # channels into the first UBP block: RefSR adds skip and code, SISR joins them
+KINDS = {
+    64: "refsr",
+    128: "sisr",
+}  # channels into the first UBP block: RefSR adds skip and code, SISR joins them
 
 
 def _modules() -> dict[str, str]:
@@ -39,7 +43,12 @@ def _modules() -> dict[str, str]:
     modules |= {"encoder1": "latent.0", "encoder2": "latent.2", "encoder3": "latent.4"}
     modules |= {"ip1": "latent.7", "ip2": "latent.9", "ip3": "latent.11"}
     modules |= {"generator1": "generator.1", "generator2": "generator.3"}
-    modules |= {"ip4": "decoder.0", "ip5": "decoder.2", "ip6": "decoder.4", "decoder1": "decoder.7"}
+    modules |= {
+        "ip4": "decoder.0",
+        "ip5": "decoder.2",
+        "ip6": "decoder.4",
+        "decoder1": "decoder.7",
+    }
     modules |= {"relu_decoder1": "activation", "SR_res": "output"}
     block = {
         "conv1": "up.0", "relu1": "up.1", "conv2": "down.0", "relu2": "down.1", "local_output": "project",
@@ -74,8 +83,9 @@ class Imported(NamedTuple):
 def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int = 8) -> Imported:
     """Write the network of a .caffemodel as a checkpoint of the variant `release`.
 
-    A file does not say by which factor its LR images were enlarged: that is `scale`. Raises RefsrError, and writes
-    nothing, where the file is damaged, is of another network or size, or lacks a parameter.
+    A file does not say by which factor its LR images were enlarged: that is `scale`. Raises
+    RefsrError, and writes nothing, where the file is damaged, is of another network or size, or
+    lacks a parameter.
     """
     check_file(checkpoint, {"file": source}, is_checkpoint)
     layers = _with_blobs(source, read_layers(source))
@@ -93,27 +103,40 @@ def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int 
         for index in range(len(layer.blobs))
         if name in LEFT_OUT
     }
-    _save(checkpoint, network, {"source": source.name, "sha256": _sha256(source), "left_out": left_out})
-    return Imported(model, sum(tensor.numel() for tensor in tensors.values()), len(MODULES), left_out)
+    _save(
+        checkpoint,
+        network,
+        {"source": source.name, "sha256": _sha256(source), "left_out": left_out},
+    )
+    return Imported(
+        model,
+        sum(tensor.numel() for tensor in tensors.values()),
+        len(MODULES),
+        left_out,
+    )
 
 
 def _with_blobs(source: Path, layers: list[Layer]) -> dict[str, Layer]:
     """The layers that hold blobs, by name: all that the network needs, and none that is not known."""
-    found: dict[str, Layer] = {}
+    by_name: dict[str, Layer] = {}
     for layer in layers:
-        if layer.name in found and (layer.blobs or layer.name in MODULES):
+        if layer.name in by_name and (layer.blobs or layer.name in MODULES):
             raise _error(source, layer, "is there twice")
         if layer.blobs and layer.name not in MODULES and layer.name not in LEFT_OUT:
-            raise _error(source, layer, "is in neither of the authors' networks, and holds weights")
+            raise _error(
+                source,
+                layer,
+                "is in neither of the authors' networks, and holds weights",
+            )
         if layer.blobs or layer.name in MODULES:
-            found[layer.name] = layer
+            by_name[layer.name] = layer
     for name, module in MODULES.items():
-        if name not in found:
+        if name not in by_name:
             raise RefsrError(
                 f"{source}: no layer {name!r}, so nothing for {module}; give the file that training wrote (one saved "
                 "from the deployed SISR network has no encoder)"
             )
-    return found
+    return by_name
 
 
 def _kind(source: Path, layers: dict[str, Layer]) -> str:
@@ -125,27 +148,42 @@ def _kind(source: Path, layers: dict[str, Layer]) -> str:
 
 
 def _check_size(source: Path, layers: dict[str, Layer], hr_size: int) -> None:
-    """The first fully connected layer sees the whole image, so that it alone tells its size."""
+    """The first fully connected layer sees the whole image, so that its shape gives the size."""
     layer = layers["generator1"]
     inputs = layer.blobs[0].shape[-1] if layer.blobs and layer.blobs[0].shape else 0
     if inputs != 3 * hr_size**2:
         side = math.isqrt(inputs // 3)
         hint = f": give --hr {side}" if inputs == 3 * side**2 else ""
         raise _error(
-            source, layer, f"takes {inputs} values, but an HR image of side {hr_size} has {3 * hr_size**2}{hint}"
+            source,
+            layer,
+            f"takes {inputs} values, but an HR image of side {hr_size} has {3 * hr_size**2}{hint}",
         )
 
 
-def _parameters(source: Path, layer: Layer, module: str, network: nn.Module) -> dict[str, torch.Tensor]:
-    """The tensors of one submodule, by their names in the network: weight first, then bias, as Caffe has them."""
+def _parameters(
+    source: Path,
+    layer: Layer,
+    module: str,
+    network: nn.Module,
+) -> dict[str, torch.Tensor]:
+    """The tensors of one submodule by their names in the network: weight, then bias."""
     target = network.get_submodule(module)
-    wanted = dict(target.named_parameters())
+    expected = dict(target.named_parameters())
     if layer.type != TYPES[type(target)]:
-        raise _error(source, layer, f"is of type {layer.type!r}; {module} takes a {TYPES[type(target)]}")
-    if len(layer.blobs) != len(wanted):
-        raise _error(source, layer, f"has {len(layer.blobs)} blobs; {module} takes {len(wanted)}: {', '.join(wanted)}")
+        raise _error(
+            source,
+            layer,
+            f"is of type {layer.type!r}; {module} takes a {TYPES[type(target)]}",
+        )
+    if len(layer.blobs) != len(expected):
+        raise _error(
+            source,
+            layer,
+            f"has {len(layer.blobs)} blobs; {module} takes {len(expected)}: {', '.join(expected)}",
+        )
     tensors = {}
-    for index, (name, parameter) in enumerate(wanted.items()):
+    for index, (name, parameter) in enumerate(expected.items()):
         blob, shape = layer.blobs[index], tuple(parameter.shape)
         if not _fits(blob, shape, scalar=isinstance(target, nn.PReLU)):
             fault = f"blob {index} is {blob.shape}; {module}.{name} takes {shape}"
@@ -161,7 +199,7 @@ def _fits(blob: Blob, shape: tuple[int, ...], scalar: bool) -> bool:
 
 
 def _tensor(source: Path, layer: Layer, index: int) -> torch.Tensor:
-    """The values of a blob in memory of their own: float32 as they are, float64 rounded to it, as Caffe does."""
+    """The values of a blob in memory of their own, float64 rounded to float32 as Caffe does."""
     blob = layer.blobs[index]
     with np.errstate(over="ignore", invalid="ignore"):
         values = blob.values.astype(np.float32)
@@ -181,7 +219,9 @@ def _save(path: Path, network: nn.Module, facts: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_model(path, network, facts)
     except (OSError, SafetensorError) as error:
-        raise RefsrError(f"{path}: cannot be written: {error}; make room, or name another path with -o") from error
+        raise RefsrError(
+            f"{path}: cannot be written: {error}; make room, or name another path with -o",
+        ) from error
 
 
 def _error(source: Path, layer: Layer, fault: str, offset: int | None = None) -> RefsrError:

@@ -50,8 +50,8 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
         if out_of_memory(error):
             raise
         advice = "train again, or use the version that trained it"
-        told = str(error)[:_SHOWN]
-        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({told})") from error
+        reason = str(error)[:_SHOWN]
+        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({reason})") from error
     return model.to(device).eval()
 
 
@@ -69,8 +69,8 @@ def _require_same_shapes(config: dict[str, Any], tensors: Mapping[str, torch.Ten
     for name in sorted(shapes.keys() | tensors.keys()):
         own, read = shapes.get(name), tensors[name].shape if name in tensors else None
         if own != read:
-            told = [tuple(shape) if shape is not None else "no" for shape in (own, read)]
-            raise RefsrError(f"{name}: {told[0]} in the network, {told[1]} in the file")
+            both = [tuple(shape) if shape is not None else "no" for shape in (own, read)]
+            raise RefsrError(f"{name}: {both[0]} in the network, {both[1]} in the file")
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:

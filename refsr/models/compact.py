@@ -1,10 +1,11 @@
 """The compact variant: conditional VAEs, convolutional throughout, for any size and for 4x to 16x.
 
-Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The single-image network predicts
-what bicubic enlargement misses. The reference network runs that same trunk on the LR image AND on the reduced
-reference, so that both have features of one kind and attention can match them; what attention carries over is made
-of the reference itself and of what bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why.
-SR takes nothing that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
+Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The
+single-image network predicts what bicubic enlargement misses. The reference network runs that same
+trunk on the LR image AND on the reduced reference, so that both have features of one kind and
+attention can match them; what attention carries over is made of the reference itself and of what
+bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why. SR takes nothing
+that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
 """
 
 from collections.abc import Callable
@@ -33,15 +34,19 @@ class Restored(NamedTuple):
 
 
 class Context(nn.Module):
-    """x and what the whole image adds to it: a code of 16 channels in 4x4 cells, to which training adds noise.
+    """x and what the whole image adds to it, by a code of 16 channels in 4x4 cells.
 
-    The noise is worth some hundredths of a dB to what comes of it without (docs/decisions/0006-latent-variable.md).
+    Training adds noise to the code. The noise is worth some hundredths of a dB to what comes of it
+    without (docs/decisions/0006-latent-variable.md).
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.code = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, 16, 1)
+            nn.AdaptiveAvgPool2d(4),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(width, 16, 1),
         )
         self.spread = nn.Conv2d(16, width, 1)
 
@@ -53,7 +58,9 @@ class Context(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features on the base grid -> the residual over bicubic; `fine` may add to the features half way, at HR / 2.
+    """Features on the base grid -> the residual over bicubic.
+
+    `fine` may add to the features half way, at HR / 2.
 
     No convolution runs on the HR grid itself: it would cost as much as all others together.
     """
@@ -65,7 +72,11 @@ class Decoder(nn.Module):
         self.at_half = nn.Sequential(ResidualBlock(half), ResidualBlock(half))
         self.output = nn.Conv2d(half, 3 * 4, 3, padding=1)
 
-    def forward(self, x: torch.Tensor, fine: Fine | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self,
+        x: torch.Tensor,
+        fine: Fine | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The residual, and the features at HR / 2 that it is made of."""
         x = F.pixel_shuffle(self.to_half(x), 2)
         if fine is not None:
@@ -75,9 +86,12 @@ class Decoder(nn.Module):
 
 
 class CompactSisr(nn.Module):
-    """The single-image conditional VAE. Images are RGB in [0, 1], of any size and shape that `scale` divides.
+    """The single-image conditional VAE.
 
-    Option `latent`: the units of the latent variable, which are the ways in which samples differ; 0 for none at all.
+    Images are RGB in [0, 1], of any size and shape that `scale` divides.
+
+    Option `latent`: the units of the latent variable, which are the ways in which samples differ; 0
+    for none at all.
     """
 
     def __init__(
@@ -108,8 +122,16 @@ class CompactSisr(nn.Module):
         features: torch.Tensor = self.body(self.head(_resize(lr, self.scale / BASE) - 0.5))
         return features
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
-        """One forward in training. The latent variable learns from what SR missed, and SR nothing from it."""
+    def forward(
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+    ) -> Output:
+        """One forward in training.
+
+        The latent variable learns from what SR missed, and SR nothing from it.
+        """
         restored = self.restore(lr, ref)
         if self.modes is None:
             none = lr.new_zeros(len(lr), 0)
@@ -117,11 +139,22 @@ class CompactSisr(nn.Module):
         count = -(-len(lr) // SHARE) if self.training else len(lr)
         sr, x, fine = (part[:count].detach() for part in restored)
         lr, hr = lr[:count], hr[:count]
-        found = infer(self.modes(x, fine, lr), left_open(hr - sr, lr))
-        return Output(restored.sr, found.kl_each, found.mean, torch.zeros_like(found.mean), found.unexplained)
+        latent = infer(self.modes(x, fine, lr), left_open(hr - sr, lr))
+        return Output(
+            restored.sr,
+            latent.kl_each,
+            latent.mean,
+            torch.zeros_like(latent.mean),
+            latent.unexplained,
+        )
 
     def upscale(
-        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+        self,
+        lr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+        *,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
     ) -> torch.Tensor:
         """SR (B, 3, H, W), not clamped; see `SuperResolver.upscale`."""
         if self.modes is None:
@@ -151,7 +184,8 @@ def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
 class CompactRefsr(CompactSisr):
     """The single-image network, and beside it what brings one or several references in.
 
-    Option `attention`: without it each cell takes what the references show at its own place, their mean.
+    Option `attention`: without it each cell takes what the references show at its own place, their
+    mean.
     """
 
     def __init__(
@@ -170,7 +204,10 @@ class CompactRefsr(CompactSisr):
             raise ValueError(told)
         half = width * 3 // 4
         self.see = nn.Sequential(
-            nn.Conv2d(6 * 4, half, 3, padding=1), nn.ReLU(), nn.Conv2d(half, half, 3, padding=1), nn.ReLU()
+            nn.Conv2d(6 * 4, half, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(half, half, 3, padding=1),
+            nn.ReLU(),
         )
         self.see_coarse = nn.Conv2d(4 * half, width, 1)
         self.attention = ReferenceAttention(width, MATCH_CHANNELS, heads) if attention else None
@@ -194,11 +231,16 @@ class CompactRefsr(CompactSisr):
         return self._decode(lr, x, add_fine)
 
     def _carry_over(self, x: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of references (B, R, 3, H', W') what x (B, C, h, w) needs: on the base grid (B, C, h, w), and at HR / 2."""
+        """What x (B, C, h, w) needs of references (B, R, 3, H', W').
+
+        On the base grid (B, C, h, w), and at HR / 2.
+        """
         ref = ref.flatten(0, 1)
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
         missed = ref - _resize(reduced, self.scale)
-        seen = self.see(F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2))  # (B R, C', H'/2, W'/2)
+        seen = self.see(
+            F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2),
+        )  # (B R, C', H'/2, W'/2)
         cells = F.pixel_unshuffle(seen, 2)
         values = torch.cat([self.see_coarse(cells), cells], 1)
         if self.attention is None:

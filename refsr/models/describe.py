@@ -1,4 +1,4 @@
-"""What a variant is made of, counted on tensors without data: nothing is allocated, whatever the size."""
+"""Parameters, MACs and layers of a variant, counted on tensors without data."""
 
 from typing import Any, cast
 
@@ -7,25 +7,27 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from refsr.errors import RefsrError
-from refsr.models import NETWORKS, SuperResolver, build
-
-VARIANTS = ("default", "release", "figure")
-DEFAULT = "compact"
+from refsr.models import SuperResolver, build
+from refsr.variants import DEFAULT, VARIANTS
 
 
 def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
-    """Both networks of a variant at `hr_size` pixels: {"variant", "hr_size", "scale", "sisr": {...}, "refsr": {...}}.
+    """Both networks of a variant at `hr_size` pixels.
 
-    Of each: `parameters`, those in training; `parameters_deployed`, those that `upscale` depends on; `macs`, the
-    multiply-accumulates of convolutions and matrix products in one upscaled image; `layers`, the shape of each weight
-    by layer. "default" is the compact variant. Raises RefsrError for a variant that is not known, or a size that is
-    not a multiple of 8 and of `scale`.
+    {"variant", "hr_size", "scale", "sisr": {...}, "refsr": {...}}. Of each: `parameters`, those in
+    training; `parameters_deployed`, those that `upscale` depends on; `macs`, the
+    multiply-accumulates of convolutions and matrix products in one upscaled image; `layers`, the
+    shape of each weight by layer. "default" is another name of the compact variant. Raises
+    RefsrError for a variant that is not known, or a size that is not a multiple of 8 and of
+    `scale`.
     """
     known = DEFAULT if variant == "default" else variant
-    if ("sisr", known) not in NETWORKS:
+    if known not in VARIANTS:
         raise RefsrError(f"no variant {variant!r}; known are: {', '.join(VARIANTS)}")
     if scale < 1 or hr_size < 1 or hr_size % 8 or hr_size % scale:
-        raise RefsrError(f"HR of {hr_size} pixels at {scale}x: the size must be a multiple of 8 and of the scale")
+        raise RefsrError(
+            f"HR of {hr_size} pixels at {scale}x: the size must be a multiple of 8 and of the scale",
+        )
     networks = {model: _describe_network(model, known, hr_size, scale) for model in ("sisr", "refsr")}
     return {"variant": known, "hr_size": hr_size, "scale": scale, **networks}
 
@@ -48,7 +50,10 @@ def _describe_network(model: str, variant: str, hr_size: int, scale: int) -> dic
 
 
 def _trace_upscale(network: nn.Module, lr: torch.Tensor, ref: torch.Tensor) -> int:
-    """The multiply-accumulates of one `upscale`; each parameter that took part is left with a gradient."""
+    """The multiply-accumulates of one `upscale`.
+
+    Each parameter that took part is left with a gradient.
+    """
     with FlopCounterMode(display=False) as counter:
         sr = cast(SuperResolver, network).upscale(lr, ref)
     sr.sum().backward()  # type: ignore[no-untyped-call]

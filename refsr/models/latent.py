@@ -1,13 +1,14 @@
-"""The latent variable of the compact variant: the few ways in which the whole of an output may be otherwise.
+"""The latent variable of the compact variant: the ways in which samples differ.
 
 What SR misses of HR, less what LR settles (the part that its reduction would show), is taken to be
 
     z_1 M_1 + ... + z_D M_D + noise,    z ~ N(0, I),    noise ~ N(0, NOISE^2 I),
 
-where a small network makes the modes M of an image from its own features. So a sample is one code for the whole image,
-and the likelihood, and the posterior of z once HR is seen, are known in closed form: there is no encoder that could be
-ignored, and no gradient that is drawn. Compare Nehme et al., NeurIPS 2023 (principal components of what a restoration
-leaves open), and Monteiro et al., NeurIPS 2020 (a Gaussian of low rank, made by a network).
+where a small network makes the modes M of an image from its own features. So a sample is one code
+for the whole image, and the likelihood, and the posterior of z once HR is seen, are known in closed
+form: there is no encoder that could be ignored, and no gradient that is drawn. Compare Nehme et
+al., NeurIPS 2023 (principal components of what a restoration leaves open), and Monteiro et al.,
+NeurIPS 2020 (a Gaussian of low rank, made by a network).
 """
 
 from functools import cache
@@ -46,7 +47,10 @@ class Posterior(NamedTuple):
 
 
 class Modes(nn.Module):
-    """Features of an image -> its modes, drawn at HR / 2. None changes what the image is reduced to."""
+    """Features of an image -> its modes, drawn at HR / 2.
+
+    None changes what the image is reduced to.
+    """
 
     def __init__(self, width: int, half: int, size: int) -> None:
         super().__init__()
@@ -80,19 +84,24 @@ def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
-    """The projection (long, long) of a line onto what its reduction to `short` pixels tells of it."""
-    with torch.inference_mode(False):  # what is kept may be asked for by an evaluation first, then by a training
+    """The projection (long, long) of a line onto what its reduction to `short` pixels determines."""
+    with torch.inference_mode(
+        False,
+    ):  # what is kept may be asked for by an evaluation first, then by a training
         reduction = reduction_matrix(short, long)
         settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).to(device, torch.float32)
     return settled
 
 
 def infer(modes: torch.Tensor, missed: torch.Tensor) -> Posterior:
-    """The posterior of the code given what SR missed, less what LR settles: (B, D, 3, H, W), (B, 3, H, W)."""
+    """The posterior of the code, given what SR missed: (B, D, 3, H, W), (B, 3, H, W).
+
+    Less what LR settles.
+    """
     with torch.autocast(modes.device.type, enabled=False):
         m, r = modes.flatten(2) / NOISE, missed.float().flatten(1) / NOISE
         precision = torch.eye(m.shape[1], device=m.device) + m @ m.mT
-        root = torch.linalg.cholesky_ex(precision).L  # what is no number is told by the loss
+        root = torch.linalg.cholesky_ex(precision).L  # the loss reports what is no number
         mean = torch.cholesky_solve(m @ r[:, :, None], root)[..., 0]
         variance = torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2)
         log_determinant = root.diagonal(dim1=1, dim2=2).log()

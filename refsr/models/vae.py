@@ -1,9 +1,10 @@
-"""What the paper's variants share: how a latent code is drawn, decoded and trained. `release` and `figure` say with
-which layers.
+"""What the paper's variants share: how a latent code is drawn, decoded and trained.
 
-Both networks are fed the bicubic enlargement x of LR. In place of random noise a learned function g of x, of zero mean
-and unit variance, is scaled by the posterior: z = mu + sd * g(x). So neither network is random, but for the options
-below that say so.
+`release` and `figure` say with which layers.
+
+Both networks are fed the bicubic enlargement x of LR. In place of random noise a learned function g
+of x, of zero mean and unit variance, is scaled by the posterior: z = mu + sd * g(x). So neither
+network is random, but for the options below that say so.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +22,9 @@ Mode = Literal["gaussian", "lr", "reference"]
 
 
 class ConditionalVae(nn.Module, ABC):
-    """The base of the four networks. A variant sets the submodules and says how it encodes and merges.
+    """The base of the four networks.
+
+    A variant sets the submodules and says how it encodes and merges.
 
     Raises ValueError where `hr_size` is not a multiple of 8, or of `scale`.
     """
@@ -45,8 +48,12 @@ class ConditionalVae(nn.Module, ABC):
                 raise ValueError(f"hr_size {self.hr_size} is not a multiple of {name} ({divisor})")
 
     @abstractmethod
-    def encode(self, x: torch.Tensor, guide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(skip, mu, log sd) of the enlarged LR and the image that guides it: HR in SISR, the reference in RefSR."""
+    def encode(
+        self,
+        x: torch.Tensor,
+        guide: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(skip, mu, log sd) of the enlarged LR and its guide: HR in SISR, the reference in RefSR."""
 
     @abstractmethod
     def merge(self, skip: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:
@@ -56,7 +63,9 @@ class ConditionalVae(nn.Module, ABC):
         """(B, 3, h, w) -> (B, 3, H, H). Raises ValueError where h or w is not hr_size / scale."""
         side = self.hr_size // self.scale
         if lr.shape[-2:] != (side, side):
-            raise ValueError(f"lr is {lr.shape[-2]}x{lr.shape[-1]} pixels; this network takes {side}x{side}")
+            raise ValueError(
+                f"lr is {lr.shape[-2]}x{lr.shape[-1]} pixels; this network takes {side}x{side}",
+            )
         return enlarge(lr, self.hr_size)
 
     def decode(self, x: torch.Tensor, skip: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
@@ -72,25 +81,40 @@ class ConditionalVae(nn.Module, ABC):
 
 
 class SingleImageVae(ConditionalVae):
-    """SISR-VAE. It is trained with q(z given LR, HR); deployed, without HR, mu is 0 and sd no longer learned.
+    """SISR-VAE. It is trained with q(z given LR, HR).
 
-    The option `deployed_sd`: "constant" takes sd = 0.1, the prior's, which was surely meant. "normal" does what the
-    released files do: their Gaussian filler says `value: 0.1`, which Caffe ignores, so sd is drawn from N(0, 1) anew
-    at each call.
+    Deployed, without HR, mu is 0 and sd no longer learned.
+
+    The option `deployed_sd`: "constant" takes sd = 0.1, the prior's, which was surely meant.
+    "normal" does what the released files do: their Gaussian filler says `value: 0.1`, which Caffe
+    ignores, so sd is drawn from N(0, 1) anew at each call.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         _require("deployed_sd", config["deployed_sd"], get_args(DeployedSd))
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
+    def forward(
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+    ) -> Output:
         """One forward in training; `ref` is ignored."""
         return self.reconstruct(self.enlarge(lr), hr)
 
     def upscale(
-        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+        self,
+        lr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+        *,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
     ) -> torch.Tensor:
-        """SR without the posterior's encoder, (B, 3, h, w) -> (B, 3, H, H), not clamped; `ref` is ignored."""
+        """SR without the posterior's encoder, (B, 3, h, w) -> (B, 3, H, H), not clamped.
+
+        `ref` is ignored.
+        """
         require_no_temperature(temperature, self.config["variant"])
         x = self.enlarge(lr)
         noise = self.generator(x)
@@ -101,17 +125,23 @@ class SingleImageVae(ConditionalVae):
 class ReferenceVae(ConditionalVae):
     """RefSR-VAE. The posterior q(z given LR, reference) is the same in training and deployed.
 
-    The option `mode` says from where `upscale` takes the code. "reference": the reference, or LR where there is none.
-    "lr": LR is its own reference. "gaussian": z is drawn from the prior N(0, 0.1^2), with LR in the reference's
-    place elsewhere. Training is the same in all three. Of several references the first is taken: the network has one
-    place for it, and a mean of photos would be a picture of a kind it never saw.
+    The option `mode` says from where `upscale` takes the code. "reference": the reference, or LR
+    where there is none. "lr": LR is its own reference. "gaussian": z is drawn from the prior N(0,
+    0.1^2), with LR in the reference's place elsewhere. Training is the same in all three. Of
+    several references the first is taken: the network has one place for it, and a mean of photos
+    would be a picture of a kind it never saw.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config)
         _require("mode", config["mode"], get_args(Mode))
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
+    def forward(
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+    ) -> Output:
         """One forward in training; the posterior does not see `hr`."""
         x = self.enlarge(lr)
         return self.reconstruct(x, x if ref is None else as_set(ref)[:, 0])
@@ -125,7 +155,10 @@ class ReferenceVae(ConditionalVae):
         fidelity: float = 0.0,
         mode: Mode | None = None,
     ) -> torch.Tensor:
-        """SR, (B, 3, h, w) and (B, 3, H, H) -> (B, 3, H, H), not clamped; `mode` overrides the network's own."""
+        """SR, (B, 3, h, w) and (B, 3, H, H) -> (B, 3, H, H), not clamped.
+
+        `mode` overrides the network's own.
+        """
         require_no_temperature(temperature, self.config["variant"])
         mode = mode or self.config["mode"]
         _require("mode", mode, get_args(Mode))

@@ -1,4 +1,7 @@
-"""The geometry of the report's charts, in percent of their boxes; the template draws them, for light and dark alike."""
+"""The geometry of the report's charts, in percent of their boxes.
+
+The template draws them, for light and dark alike.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +16,14 @@ MOST_POINTS = 300  # of one curve
 LOG_FROM = 50.0  # greatest over least value from which a curve is drawn on a logarithmic axis
 
 
-def forest(intervals: Mapping[str, Mapping[str, float]], marks: Sequence[float] = ()) -> dict[str, Any]:
-    """Dots with whiskers on one axis: {low, high, marks, rows: {name: {left, width, dot}}}; places are in percent."""
+def forest(
+    intervals: Mapping[str, Mapping[str, float]],
+    marks: Sequence[float] = (),
+) -> dict[str, Any]:
+    """Dots with whiskers on one axis: {low, high, marks, rows: {name: {left, width, dot}}}.
+
+    Places are in percent.
+    """
     ends = [interval[key] for interval in intervals.values() for key in ("low", "mean", "high")] + list(marks)
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
@@ -30,11 +39,19 @@ def forest(intervals: Mapping[str, Mapping[str, float]], marks: Sequence[float] 
         }
         for name, interval in intervals.items()
     }
-    return {"low": low, "high": high, "marks": [place(mark) for mark in marks], "rows": rows}
+    return {
+        "low": low,
+        "high": high,
+        "marks": [place(mark) for mark in marks],
+        "rows": rows,
+    }
 
 
 def curves(histories: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """A panel for every number that the trainings logged: {name, low, high, log, steps, lines: {model: "x,y x,y"}}."""
+    """A panel for every number that the trainings logged.
+
+    Each is {name, low, high, log, steps, lines: {model: "x,y x,y"}}.
+    """
     tables = {model: _history(path) for model, path in histories.items() if path.is_file()}
     names = dict.fromkeys(name for table in tables.values() for name in table.columns if name != "step")
     return [panel for name in names if (panel := _panel(name, tables))]
@@ -51,11 +68,12 @@ def _history(path: Path) -> pd.DataFrame:
 
 
 def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """RefSR's mean over the share of wrong references, and that without any: {low, high, line, none, mark}.
+    """RefSR's mean over the share of wrong references, and the mean without any reference.
 
-    `line` are points of a polyline in a box of 100 x 100, y downwards, `none` a height and `mark` the break-even share.
+    {low, high, line, none, mark}: `line` are points of a polyline in a box of 100 x 100, y
+    downwards, `none` a height and `mark` the break-even share.
     """
-    right, wrong, none = (metrics[key][arm]["mean"] for arm in ("ref_right", "ref_wrong", "ref_none"))
+    right, wrong, none = (metrics[key][name]["mean"] for name in ("ref_right", "ref_wrong", "ref_none"))
     low, high = min(right, wrong, none), max(right, wrong, none)
 
     def place(value: float) -> float:
@@ -71,7 +89,10 @@ def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def calibration(bins: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Actual error over predicted spread, both from 0 to the greatest of either: {high, line}, as above."""
+    """Actual error over predicted spread: {high, line}.
+
+    Both axes run from 0 to the greatest of either.
+    """
     points = [(each["predicted"], each["actual"]) for each in bins.values()]
     high = max(max(point) for point in points) or 1.0
     dots = [(round(100 * x / high, 2), round(100 - 100 * y / high, 2)) for x, y in points]
@@ -89,7 +110,14 @@ def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | No
     steps = everything[:, 0].max()
     log = bool(low > 0 and high / low > LOG_FROM)
     drawn = {model: _path(points, steps, low, high, log) for model, points in lines.items()}
-    return {"name": name, "low": float(low), "high": float(high), "log": log, "steps": int(steps), "lines": drawn}
+    return {
+        "name": name,
+        "low": float(low),
+        "high": float(high),
+        "log": log,
+        "steps": int(steps),
+        "lines": drawn,
+    }
 
 
 def _points(table: pd.DataFrame, name: str) -> np.ndarray:
@@ -110,7 +138,9 @@ def _path(points: np.ndarray, steps: float, low: float, high: float, log: bool) 
 
 
 def histogram(groups: Mapping[str, np.ndarray], bins: int = 32) -> dict[str, Any] | None:
-    """Stacked bars, {low, high, median, most, bars: {group: [{left, width, top, height}]}}; None without finite values.
+    """Stacked bars, {low, high, median, most, bars: {group: [{left, width, top, height}]}}.
+
+    None without finite values.
 
     Places are in percent of the box, y downwards. Whole numbers of few values get a bar each.
     """

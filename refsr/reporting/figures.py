@@ -1,4 +1,4 @@
-"""Pictures of the protocol: strips of a person in every arm, the identity-transfer grid, how sure samples are."""
+"""Pictures of the protocol: strips of a person in every condition, the identity-transfer grid."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,40 +10,32 @@ import torch
 import torch.nn.functional as F
 
 from refsr.dataset.degradation import reduce
-from refsr.evaluation.conditions import MAIN, OTHERS
-from refsr.evaluation.protocol import Bench, given, images, restore, to_8_bits
+from refsr.evaluation.conditions import CONDITIONS, MAIN, OTHERS, RIGHT
+from refsr.evaluation.protocol import Bench, references_of, restore, to_8_bits
 
-TITLES = {  # of the arms that are shown, short enough to stand above a picture
-    "bicubic": "bicubic",
-    "sisr": "SISR",
-    "ref_none": "RefSR none",
-    "ref_wrong": "RefSR wrong",
-    "ref_right": "RefSR right",
-    "ref_nearest": "nearest",
-    "ref_farthest": "farthest",
-    "ref_lr": "LR as ref.",
-    "ref_gaussian": "Gaussian",
-    "refs_2": "2 refs",
-    "refs_3": "3 refs",
-    "refs_4": "4 refs",
-}
 INK, GREY, PAPER = (28, 28, 30), (160, 160, 160), 255
 
 
 @dataclass(frozen=True)
 class Strip:
-    """One image of one person: pictures by title, (H, H, 3) uint8 RGB. `arms` names the arm a title stands for."""
+    """One image of one person: pictures by title, (H, H, 3) uint8 RGB.
+
+    `conditions` names the condition that a title stands for.
+    """
 
     person: str
     wrong_person: str
     source: str
     pictures: dict[str, np.ndarray]
-    arms: dict[str, str]
+    conditions: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Identity transfer: `outputs[i][j]` is LR image i restored with the reference of person j; all uint8 RGB."""
+    """Identity transfer: `outputs[i][j]` is LR image i restored with the reference of person j.
+
+    All uint8 RGB.
+    """
 
     people: list[str]
     lr: list[np.ndarray]
@@ -52,52 +44,70 @@ class Grid:
 
 
 def strips(bench: Bench, people: Sequence[str], others: bool = False) -> list[Strip]:
-    """A strip of the first image of each of these people, in the main arms, or in the others that they have."""
+    """A strip of the first image of each of these people, in the main conditions.
+
+    With `others` in the other conditions that they have.
+    """
     chosen = _first_images(bench, people)
-    hr, right, wrong_ref = _given_images(bench, chosen, "row", "right", "wrong")
+    hr, right, wrong = _images(bench, chosen, "row", "right", "wrong")
     lr = reduce(hr, bench.models.scale)
-    shown = {name: arm for name, arm in bench.arms(chosen).items() if name in (OTHERS if others else MAIN)}
+    table = OTHERS if others else MAIN
     columns = {"LR": _nearest(lr, bench.models.scale)}
-    for name, arm in shown.items():
-        ref = given(bench.curated, arm, chosen, lr)
-        columns[TITLES[name]] = to_8_bits(restore(bench.models, arm, lr, ref, bench.curated.hr_size))
-    columns |= {"HR": hr, "reference": right, "wrong ref.": wrong_ref}
-    return _as_strips(chosen, columns, {TITLES[name]: name for name in shown})
+    titles = {}
+    for name, condition in bench.conditions(chosen).items():
+        if name not in table:
+            continue
+        ref = references_of(bench.curated, condition, chosen, lr)
+        sr = restore(bench.models, condition, lr, ref, bench.curated.hr_size)
+        columns[condition.short_title] = to_8_bits(sr)
+        titles[condition.short_title] = name
+    columns |= {"HR": hr, "reference": right, "wrong ref.": wrong}
+    return _as_strips(chosen, columns, titles)
 
 
-def _as_strips(chosen: pd.DataFrame, columns: dict[str, torch.Tensor], arms: dict[str, str]) -> list[Strip]:
+def _as_strips(
+    chosen: pd.DataFrame,
+    columns: dict[str, torch.Tensor],
+    conditions: dict[str, str],
+) -> list[Strip]:
     """A strip for each row of `chosen`, of its images (N, 3, H, W) by title."""
     pictures = [to_pictures(column) for column in columns.values()]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*pictures, strict=True)]
     names = zip(chosen["person"], chosen["wrong_person"], chosen["source"], strict=True)
-    return [Strip(person, wrong, source, row, arms) for (person, wrong, source), row in zip(names, rows, strict=True)]
+    return [Strip(*name, row, conditions) for name, row in zip(names, rows, strict=True)]
 
 
 @torch.inference_mode()
 def drawn(bench: Bench, people: Sequence[str], count: int = 6) -> list[Strip]:
-    """A strip of the first image of each of these people: RefSR with the right reference, and samples at temperature 1.
+    """A strip of the first image of each of these people: the output, and samples of it.
 
-    None where the network draws no samples.
+    RefSR with the right reference, samples at temperature 1; none where the network draws none.
     """
     if not bench.models.refsr.draws_samples:
         return []
     chosen = _first_images(bench, people)
-    hr, ref = _given_images(bench, chosen, "row", "right")
+    hr, ref = _images(bench, chosen, "row", "right")
     lr, upscale = reduce(hr, bench.models.scale), bench.models.refsr.upscale
-    columns = {"LR": _nearest(lr, bench.models.scale), TITLES["ref_right"]: to_8_bits(upscale(lr, ref))}
-    columns |= {f"sample {number}": to_8_bits(upscale(lr, ref, temperature=1.0)) for number in range(1, count + 1)}
-    return _as_strips(chosen, columns | {"HR": hr}, {TITLES["ref_right"]: "ref_right"})
+    right = CONDITIONS[RIGHT].short_title
+    columns = {
+        "LR": _nearest(lr, bench.models.scale),
+        right: to_8_bits(upscale(lr, ref)),
+    }
+    for number in range(1, count + 1):
+        columns[f"sample {number}"] = to_8_bits(upscale(lr, ref, temperature=1.0))
+    return _as_strips(chosen, columns | {"HR": hr}, {right: RIGHT})
 
 
 @torch.inference_mode()
 def transfer_grid(bench: Bench, people: Sequence[str]) -> Grid:
     """Every LR against every person's reference, for the first image of each of these people."""
     chosen = _first_images(bench, people)
-    hr, ref = _given_images(bench, chosen, "row", "right")
+    hr, ref = _images(bench, chosen, "row", "right")
     lr = reduce(hr, bench.models.scale)
     upscale = bench.models.refsr.upscale
     rows = [to_pictures(to_8_bits(upscale(one.expand(len(ref), -1, -1, -1), ref))) for one in lr]
-    return Grid(list(people), to_pictures(_nearest(lr, bench.models.scale)), to_pictures(ref), rows)
+    small = to_pictures(_nearest(lr, bench.models.scale))
+    return Grid(list(people), small, to_pictures(ref), rows)
 
 
 def _first_images(bench: Bench, people: Sequence[str]) -> pd.DataFrame:
@@ -105,25 +115,33 @@ def _first_images(bench: Bench, people: Sequence[str]) -> pd.DataFrame:
     return first.loc[list(people)].reset_index()
 
 
-def _given_images(bench: Bench, chosen: pd.DataFrame, *columns: str) -> list[torch.Tensor]:
-    return [images(bench.curated, chosen[key].to_numpy(), bench.models.device) for key in columns]
+def _images(bench: Bench, chosen: pd.DataFrame, *columns: str) -> list[torch.Tensor]:
+    return [bench.images(chosen[key].to_numpy()) for key in columns]
 
 
 def sheet(rows: Sequence[Strip], zoom: int = 2) -> np.ndarray:
-    """Strips below each other under a line of titles, enlarged `zoom` times without smoothing: (H, W, 3) uint8 RGB."""
+    """Strips below each other under a line of titles: (H, W, 3) uint8 RGB.
+
+    They are enlarged `zoom` times without smoothing.
+    """
     titles = list(rows[0].pictures)
     return mosaic([[strip.pictures[title] for title in titles] for strip in rows], titles, zoom)
 
 
 def grid_sheet(grid: Grid, zoom: int = 2) -> np.ndarray:
-    """The identity-transfer grid as one picture: LR in the first column, references in the first row."""
+    """The identity-transfer grid as one picture.
+
+    LR in the first column, references in the first row.
+    """
     corner = np.full_like(grid.references[0], PAPER)
-    rows = [[corner, *grid.references], *([lr, *row] for lr, row in zip(grid.lr, grid.outputs, strict=True))]
-    return mosaic(rows, ["LR", *(f"ref. {number}" for number in range(1, len(grid.people) + 1))], zoom)
+    rows = [[corner, *grid.references]]
+    rows += [[lr, *row] for lr, row in zip(grid.lr, grid.outputs, strict=True)]
+    titles = [f"ref. {number}" for number in range(1, len(grid.people) + 1)]
+    return mosaic(rows, ["LR", *titles], zoom)
 
 
 def mosaic(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], zoom: int) -> np.ndarray:
-    """Pictures (H, H, 3) in rows below a line of titles, enlarged `zoom` times: (H', W', 3) uint8 RGB."""
+    """Pictures (H, H, 3) in rows below a line of titles, enlarged: (H', W', 3) uint8."""
     size = zoom * len(rows[0][0])
     gap, header = max(2, size // 32), max(12, size // 5)
     height = header + len(rows) * (size + gap) + gap
@@ -133,14 +151,16 @@ def mosaic(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], zoom: in
         _write(canvas, title, (left + size // 2, header // 2), size // 8)
         for number, row in enumerate(rows):
             top = header + number * (size + gap)
-            canvas[top : top + size, left : left + size] = np.kron(row[column], np.ones((zoom, zoom, 1), np.uint8))
+            place = canvas[top : top + size, left : left + size]
+            place[:] = np.kron(row[column], np.ones((zoom, zoom, 1), np.uint8))
     return canvas
 
 
 def reliability(bins: Mapping[str, Mapping[str, float]], size: int = 320) -> np.ndarray:
-    """Error over the spread of samples, of pixels in `bins` by that spread: (size, size, 3) uint8 RGB.
+    """Error over the spread of samples: (size, size, 3) uint8 RGB.
 
-    Both axes end at the greatest of either; on the grey line the spread is the error.
+    Of the pixels in `bins`, by their spread. Both axes end at the greatest of either; on the grey
+    line the spread is the error.
     """
     points = np.array([(each["predicted"], each["actual"]) for each in bins.values()])
     high, edge = points.max() or 1.0, size // 10
@@ -149,7 +169,12 @@ def reliability(bins: Mapping[str, Mapping[str, float]], size: int = 320) -> np.
     cv2.rectangle(canvas, (edge, edge), (size - edge, size - edge), GREY)
     cv2.line(canvas, (edge, size - edge), (size - edge, edge), GREY)
     cv2.polylines(canvas, [places.round().astype(np.int32)], False, INK, 2, cv2.LINE_AA)
-    _write(canvas, f"error over spread, 0 to {high:.1f} of 255", (size // 2, edge // 2), edge // 2)
+    _write(
+        canvas,
+        f"error over spread, 0 to {high:.1f} of 255",
+        (size // 2, edge // 2),
+        edge // 2,
+    )
     return canvas
 
 
@@ -166,4 +191,12 @@ def _write(canvas: np.ndarray, text: str, centre: tuple[int, int], size: int) ->
     """Text in the middle of a place; the letters of all titles stand on one line."""
     font = cv2.FontFace("sans")
     width = cv2.getTextSize((0, 0), text, (0, 0), font, size, 500)[2]
-    cv2.putText(canvas, text, (centre[0] - width // 2, centre[1] + size // 3), INK, font, size, 500)
+    cv2.putText(
+        canvas,
+        text,
+        (centre[0] - width // 2, centre[1] + size // 3),
+        INK,
+        font,
+        size,
+        500,
+    )

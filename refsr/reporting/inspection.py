@@ -1,4 +1,4 @@
-"""A curated set on one page: what it holds, how it is spread, and what was left out, why, and whether rightly."""
+"""A curated set on one page: its people, its distributions, and what was left out and why."""
 
 import tempfile
 from collections.abc import Hashable, Iterator
@@ -17,7 +17,9 @@ from refsr.errors import RefsrError
 from refsr.io import marker, own_files, sources
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
-from refsr.layouts.vggface2 import BOX, Tree, identity_of, is_wanted
+from refsr.layouts.base import BOX
+from refsr.layouts.registry import needed
+from refsr.layouts.tree import Tree
 from refsr.reporting.charts import histogram
 from refsr.reporting.page import render
 
@@ -51,7 +53,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Example:
-    """An image left out, and what it is to be compared with: its original, or the reference of its folder."""
+    """An image left out, beside its original or the reference of its folder."""
 
     source: str
     value: float
@@ -83,6 +85,7 @@ def _is_page(path: Path) -> bool:
 def inspect(curated: Curated, raw: str | Path | None) -> str:
     """The page, its images inside it."""
     rejects, summary = _rejects(curated.folder), _summary(curated.folder)
+    layout = str(summary.get("layout", "vggface2"))
     manifest = curated.table
     splits = {name: manifest[manifest["split"] == name] for name in SPLITS}
     return render(
@@ -96,7 +99,9 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
         people={name: list(_people(curated, rows)) for name, rows in splits.items()},
         histograms=_histograms(splits),
         reasons=_reasons(rejects, summary),
-        examples=_examples(curated, rejects, raw) if raw else {},
+        examples=_examples(curated, rejects, raw, layout) if raw else {},
+        layout=layout,
+        outside=summary.get("images_outside"),
         with_raw=raw is not None,
         empty=summary.get("empty_identities"),
     )
@@ -144,7 +149,10 @@ def _facts(row: dict[Hashable, Any]) -> str:
         "appearance": "appearance {:.2f}",
     }
     return ", ".join(
-        [row["source"], *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key])]
+        [
+            row["source"],
+            *(shape.format(row[key]) for key, shape in shapes.items() if row[key] == row[key]),
+        ]
     )
 
 
@@ -177,7 +185,10 @@ def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | N
 
 
 def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row per reason that occurs, in the order in which curation asks; NaN where nothing is measured or known."""
+    """A row per reason that occurs, in the order in which curation checks.
+
+    NaN where nothing is measured or known.
+    """
     groups = dict(list(rejects.groupby("reason")))
     return [
         {
@@ -200,17 +211,19 @@ def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, A
 class _Raw:
     """The raw set, of which some files are looked at; a tar.gz is read through for them once."""
 
-    def __init__(self, raw: str | Path, shown: set[str], work: Path) -> None:
+    def __init__(self, raw: str | Path, shown: set[str], work: Path, layout: str) -> None:
         try:
             sources.check(raw)
         except RefsrError as error:
             raise RefsrError(f"{error}; name the raw set that was curated with --raw, or leave it out") from error
 
-        def wanted(name: str, size: int) -> bool:
-            return is_wanted(name, size) and (name in shown or not identity_of(name))
+        is_needed, is_metadata = needed(layout), needed(layout, lambda identity: False)
 
-        tree = Tree(sources.open_source(raw, work, wanted))
-        self.boxes = tree.boxes()
+        def is_shown(name: str, size: int) -> bool:
+            return is_needed(name, size) and (name in shown or is_metadata(name, size))
+
+        tree = Tree(sources.open_source(raw, work, is_shown), layout)
+        self.boxes = tree.metadata.boxes() if tree.metadata.has_boxes else None
         self._source = tree.source
         names = tree.source.files["name"]
         rows = np.flatnonzero(names.isin(shown))
@@ -221,7 +234,7 @@ class _Raw:
         return self._source.read(self._rows[name]) if name in self._rows else None
 
 
-def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path) -> dict[str, list[Example]]:
+def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path, layout: str) -> dict[str, list[Example]]:
     """Reason -> images left out for it, from the least to the greatest measured value."""
     chosen: dict[str, list[dict[Hashable, Any]]] = {}
     for reason, group in rejects.groupby("reason"):
@@ -230,7 +243,7 @@ def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path) -> dict[
     rows = [row for group in chosen.values() for row in group]
     shown = {name for row in rows for name in (row["source"], row["detail"].removeprefix(_COPY_OF))}
     with tempfile.TemporaryDirectory(prefix="refsr-inspect-") as work:
-        opened = _Raw(raw, shown, Path(work))
+        opened = _Raw(raw, shown, Path(work), layout)
         return {reason: [_example(curated, row, opened) for row in group] for reason, group in chosen.items()}
 
 
@@ -246,28 +259,32 @@ def _example(curated: Curated, row: dict[Hashable, Any], raw: _Raw) -> Example:
     return Example(row["source"], row["value"], pictures)
 
 
-def _look(data: bytes | None, source: str, boxes: pd.DataFrame, title: str) -> Picture:
+def _look(data: bytes | None, source: str, boxes: pd.DataFrame | None, title: str) -> Picture:
     """A raw image from its file's bytes, reduced, its face box framed."""
+    any_format = boxes is None  # as in curation: a set with box files is of JPEGs
     if data is None:
         return Picture(title, None, "not in the raw set")
     try:
-        width, height = _size(data)
+        width, height = _size(data, any_format)
         image, reduction = decoding.decode(data, max(width, height) / THUMB)
     except decoding.Reject as fault:
         return Picture(title, None, fault.detail or REASONS[fault.reason])
     shrink = min(1.0, THUMB / max(image.shape[:2]))
     image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
     name = f"{Path(source).parent.name}/{Path(source).stem}"
-    if name in boxes.index:
+    if boxes is not None and name in boxes.index:
         x, y, w, h = boxes.loc[name, list(BOX)].to_numpy(float) * shrink / reduction
         cv2.rectangle(image, (round(x), round(y)), (round(x + w), round(y + h)), _FRAME, 1)
     return Picture(title, image)
 
 
-def _size(data: bytes) -> tuple[int, int]:
-    """(width, height) of a whole JPEG that is small enough to be decoded; that it is tiny is no reason not to look."""
+def _size(data: bytes, any_format: bool) -> tuple[int, int]:
+    """(width, height) of a whole image that is small enough to be decoded.
+
+    That it is tiny is no reason not to look.
+    """
     try:
-        return decoding.image_size(data)
+        return decoding.image_size(data, any_format=any_format)
     except decoding.Reject as fault:
         if fault.reason != "tiny":
             raise

@@ -11,7 +11,10 @@ _JPEG_QUALITY = 92
 
 
 def render(template: str, **values: object) -> str:
-    """A template of this folder, filled in; it may call `png_uri` and `jpeg_uri`. What it prints is escaped."""
+    """A template of this folder, filled in; it may call `png_uri` and `jpeg_uri`.
+
+    What it prints is escaped.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -31,6 +34,10 @@ def png_uri(picture: np.ndarray) -> str:
 
 
 def jpeg_uri(picture: np.ndarray) -> str:
-    """An RGB picture as a JPEG inside a `data:` address: a fifth of the PNG, where it is only to be looked at."""
-    data = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+    """An RGB picture as a JPEG in a `data:` address: a fifth of the size of the PNG."""
+    data = cv2.imencode(
+        ".jpg",
+        np.ascontiguousarray(picture[..., ::-1]),
+        [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY],
+    )[1]
     return "data:image/jpeg;base64," + base64.b64encode(bytes(data)).decode()

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: numbers, tables, pictures, and one HTML page that opens without a network."""
+"""The files of an evaluation: numbers, tables, pictures, and one HTML page without links."""
 
 import json
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from refsr.evaluation.conditions import DIFFERENCES
-from refsr.evaluation.statistics import main_arms, main_metrics
+from refsr.evaluation.conditions import DIFFERENCES, MAIN, OTHERS
+from refsr.evaluation.metrics import METRICS
+from refsr.evaluation.statistics import main_conditions, main_metrics
 from refsr.io import own_files
 from refsr.reporting import page, tables
 from refsr.reporting.charts import calibration, curves, forest, wrong_share
 from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
-from refsr.reporting.summary import COLUMNS, LOWER_IS_BETTER, NAMES, table_text
+from refsr.reporting.summary import compared_metrics, summary_metrics, table_text
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,10 @@ class Findings:
     """All that a report is made from."""
 
     metrics: dict[str, Any]  # metrics.json
-    table: pd.DataFrame  # a row per image and arm
+    table: pd.DataFrame  # a row per image and condition
     gains: pd.Series  # per person, from least to most
     strips: dict[str, list[Strip]]  # "best", "median" and "worst"
-    more_strips: list[Strip]  # the arms beside the main ones, of people in the middle
+    more_strips: list[Strip]  # of the conditions beside the main ones, people in the middle
     samples: list[Strip]  # of the people in the middle; none where the network draws no samples
     grid: Grid
     histories: dict[str, Path]  # model -> history.csv, which may be missing
@@ -34,7 +35,7 @@ class Findings:
 
 
 def ranked(gains: pd.Series, count: int) -> dict[str, list[str]]:
-    """The `count` people with the most, the middle and the least gain: the ranking chooses them, not the eye."""
+    """The `count` people with the most, the middle and the least gain."""
     people = [str(person) for person in gains.index]
     count = min(count, len(people))
     middle = (len(people) - count) // 2
@@ -52,7 +53,10 @@ def grid_people(gains: pd.Series, count: int) -> list[str]:
 
 
 def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
-    """Write every file of an evaluation into `folder`; returns its pictures by name, which are files there too."""
+    """Write every file of an evaluation into `folder`.
+
+    Returns its pictures by name, which are files there too.
+    """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     pictures = {
         "strips": sheet(findings.strips["median"]),
@@ -66,7 +70,10 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
         pictures["reliability"] = reliability(findings.metrics["samples"]["calibration"])
     for name, picture in pictures.items():
         (folder / f"{name}.png").write_bytes(page.png(picture))
-    (folder / "metrics.json").write_text(json.dumps(findings.metrics, indent=2) + "\n", encoding="utf-8")
+    (folder / "metrics.json").write_text(
+        json.dumps(findings.metrics, indent=2) + "\n",
+        encoding="utf-8",
+    )
     (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
     (folder / "results.md").write_text(tables.markdown(findings.metrics), encoding="utf-8")
     (folder / "report.html").write_text(render(findings), encoding="utf-8")
@@ -76,33 +83,37 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
 
 
 def _plots(table: pd.DataFrame, folder: Path) -> None:
-    """Tables for `dvc plots`: means by arm, and a row per person and main arm."""
+    """Tables for `dvc plots`: means by condition, and a row per person and main condition."""
     metrics = main_metrics(table)
-    chosen = table[table["arm"].isin(main_arms(table))]
+    chosen = table[table["arm"].isin(main_conditions(table))]
     people = chosen.groupby(["person", "arm"], sort=False)[metrics].mean().reset_index()
-    arms = people.groupby("arm", sort=False)[metrics].mean().reset_index()
+    means = people.groupby("arm", sort=False)[metrics].mean().reset_index()
     people.to_csv(folder / "per_identity.csv", index=False, float_format="%.6g")
-    arms.to_csv(folder / "arms.csv", index=False, float_format="%.6g")
+    means.to_csv(folder / "arms.csv", index=False, float_format="%.6g")
 
 
 def render(findings: Findings) -> str:
     """The page, its images inside it."""
     metrics = findings.metrics
+    samples = metrics.get("samples")
+    columns = {key: METRICS[key] for key in summary_metrics(metrics)}
+    compared = {key: METRICS[key] for key in compared_metrics(metrics)}
     return page.render(
         "report.html",
         metrics=metrics,
         data=metrics["data"],
         rendered=_rendered(findings.summary),
-        arms=list(metrics["psnr"]),
-        names=NAMES,
-        columns=COLUMNS,
-        lower_is_better=LOWER_IS_BETTER,
-        in_loss=[key for key in COLUMNS if tables.was_the_loss(metrics, key)],
-        differences={name: other for name, other in DIFFERENCES.items() if name in metrics["difference"]},
-        arm_charts={key: _arm_chart(metrics, key) for key in COLUMNS},
-        difference_charts={key: _difference_chart(metrics, key) for key in ("psnr", "identity")},
-        wrong_shares={key: wrong_share(metrics, key) for key in ("psnr", "identity")},
-        calibration=calibration(metrics["samples"]["calibration"]) if "samples" in metrics else None,
+        conditions=list(metrics["psnr"]),
+        names={name: each.title for name, each in MAIN.items()},
+        titles={name: each.title for name, each in OTHERS.items()},
+        columns=columns,
+        compared=compared,
+        in_loss=[key for key in columns if tables.was_the_loss(metrics, key)],
+        differences={name: DIFFERENCES[name] for name in metrics["difference"]},
+        charts={key: _chart(metrics, key) for key in columns},
+        difference_charts={key: _difference_chart(metrics, key) for key in compared},
+        wrong_shares={key: wrong_share(metrics, key) for key in compared},
+        calibration=calibration(samples["calibration"]) if samples else None,
         curves=curves(findings.histories),
         strips=findings.strips,
         more_strips=findings.more_strips,
@@ -122,19 +133,25 @@ def _rendered(summary: Path) -> bool | None:
     return None if value is None else bool(value)
 
 
-def _arm_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
-    marks: Sequence[float] = list(metrics["identity_scale"].values()) if key == "identity" else []
+def _chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
+    marks: Sequence[float] = []
+    if key == "identity":
+        marks = list(metrics["identity_scale"].values())
     return forest(metrics[key], marks)
 
 
 def _difference_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
-    return forest({DIFFERENCES[name]: row[key] for name, row in metrics["difference"].items()}, [0.0])
+    rows = {DIFFERENCES[name]: row[key] for name, row in metrics["difference"].items()}
+    return forest(rows, [0.0])
 
 
-def _scores(findings: Findings) -> dict[tuple[str, str], dict[str, float]]:
-    """(source, arm) -> PSNR and identity, for the captions of the strips."""
+def _scores(findings: Findings) -> dict[tuple[str, str], str]:
+    """(source, condition) -> the metrics that are compared, for the captions of the strips."""
     groups = [*findings.strips.values(), findings.more_strips, findings.samples]
     shown = {strip.source for group in groups for strip in group}
     rows = findings.table[findings.table["source"].isin(shown)]
-    columns = (rows[key].tolist() for key in ("source", "arm", "psnr", "identity"))
-    return {(source, arm): {"psnr": p, "identity": i} for source, arm, p, i in zip(*columns, strict=True)}
+    metrics = {key: min(3, METRICS[key].digits) for key in compared_metrics(findings.metrics)}
+    return {
+        (row["source"], row["arm"]): " · ".join(format(row[key], f".{digits}f") for key, digits in metrics.items())
+        for row in rows.to_dict("records")
+    }

@@ -1,43 +1,55 @@
 """The results as a plain table, the same in the terminal, in table.txt and in a README."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from refsr.evaluation.conditions import DIFFERENCES, MAIN
+from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES
+from refsr.evaluation.metrics import METRICS, in_table
 
-NAMES = {name: arm.title for name, arm in MAIN.items()}
-COLUMNS = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "identity": ("identity", 4), "perceptual": ("perceptual", 3)}
-LOWER_IS_BETTER = ("perceptual", "efficientnet", "lpips")
-COLUMN, FIRST = 26, 30
+COLUMN, FIRST = 26, 30  # characters
 
 
 def table_text(metrics: Mapping[str, Any]) -> str:
-    """The arms and the paired differences of a metrics.json, as lines of ASCII."""
-    lines = [
-        about(metrics),
-        "",
-        _line(
-            "", [f"{name} ({'lower' if key in LOWER_IS_BETTER else 'higher'})" for key, (name, _) in COLUMNS.items()]
-        ),
-    ]
-    lines += [
-        _line(NAMES[arm], [cell(metrics[key][arm], COLUMNS[key][1]) for key in COLUMNS]) for arm in metrics["psnr"]
-    ]
-    lines += ["", _line("right reference minus", ["PSNR dB", "identity"])]
-    for name, row in metrics["difference"].items():
-        lines.append(_line(NAMES[DIFFERENCES[name]], [cell(row["psnr"], 2, "+"), cell(row["identity"], 4, "+")]))
+    """The conditions and the paired differences of a metrics.json, as lines of ASCII."""
+    lines = [about(metrics), "", *_conditions(metrics), "", *_differences(metrics)]
     scale = metrics["identity_scale"]
-    lines += [
-        "",
-        f"identity of true images: same person {scale['same_person']:.4f}, strangers {scale['strangers']:.4f}",
-    ]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    same, strangers = scale["same_person"], scale["strangers"]
+    truth = f"identity of true images: same person {same:.4f}, strangers {strangers:.4f}"
+    return "\n".join(line.rstrip() for line in [*lines, "", truth]) + "\n"
+
+
+def summary_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """The metrics of the short tables, as far as they were measured."""
+    return [name for name in in_table("summary") if name in metrics]
+
+
+def compared_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """The metrics that have paired differences."""
+    rows = metrics["difference"].values()
+    return [name for name in METRICS if any(name in row for row in rows)]
+
+
+def _conditions(metrics: Mapping[str, Any]) -> Iterator[str]:
+    names = summary_metrics(metrics)
+    yield _line("", [f"{METRICS[n].short_title} ({METRICS[n].direction})" for n in names])
+    for key in metrics["psnr"]:
+        cells = [cell(metrics[n][key], METRICS[n].digits) for n in names]
+        yield _line(CONDITIONS[key].title, cells)
+
+
+def _differences(metrics: Mapping[str, Any]) -> Iterator[str]:
+    names = compared_metrics(metrics)
+    yield _line("right reference minus", [METRICS[n].short_title for n in names])
+    for name, row in metrics["difference"].items():
+        cells = [cell(row[n], METRICS[n].digits, "+") for n in names]
+        yield _line(CONDITIONS[DIFFERENCES[name]].title, cells)
 
 
 def about(metrics: Mapping[str, Any]) -> str:
     """What was measured, in one line."""
     return (
-        "{identities} held-out identities, {images} images, {lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
+        "{identities} held-out identities, {images} images, "
+        "{lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
         "mean [95% interval over identities]".format(**metrics["data"])
     )
 

@@ -1,64 +1,52 @@
-"""Every table of an evaluation, made from metrics.json alone; as Markdown here, as HTML in the report."""
+"""Every table of an evaluation, made from metrics.json alone.
 
-from collections.abc import Iterator, Mapping
+As Markdown here, as HTML in the report.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from refsr.evaluation.conditions import DIFFERENCES, OTHERS
-from refsr.evaluation.scoring import NETWORKS
-from refsr.evaluation.slices import TITLES as SLICES
-from refsr.reporting.summary import LOWER_IS_BETTER, NAMES, about, cell
+from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, MAIN, title_of
+from refsr.evaluation.metrics import METRICS, in_table
+from refsr.evaluation.slices import SLICES
+from refsr.reporting.summary import about, cell, compared_metrics
 
 Metrics = Mapping[str, Any]
 
-COLUMNS = {  # metric -> its title, and digits after the point
-    "psnr": ("PSNR dB", 2),
-    "ssim": ("SSIM", 3),
-    "identity": ("identity", 4),
-    "identity_ref": ("identity to the reference", 4),
-    "lr_psnr": ("LR consistency dB", 2),
-    "perceptual": ("VGG16-HED", 3),
-    "efficientnet": ("EfficientNet-Lite0", 3),
-    "lpips": ("LPIPS", 3),
-    "psnr_paper": ("PSNR dB of Y, ensemble", 2),
-    "ssim_paper": ("SSIM of Y, ensemble", 3),
-    "psnr_y": ("PSNR dB of Y, one pass", 2),
-    "ssim_y": ("SSIM of Y, one pass", 3),
-}
 TRUE = "true images"
-PLAIN = (
-    "Protocol `plain`: all pixels of R, G and B. Identity is the cosine of dlib's embeddings to the true image; "
-    "VGG16-HED and EfficientNet-Lite0 are distances of their features; LR consistency is the PSNR of the reduced "
-    "output against the LR image, 58.9 dB at most."
-)
+PLAIN = "Protocol `plain`: all pixels of R, G and B."
 PAPER = (
-    "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut off, SSIM 11x11 with "
-    "sigma 1.5, the mean output of 4 rotations x mirror. Beside it the same in one pass: the rotations cost where a "
-    "network was never shown a turned face."
+    "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut "
+    "off, SSIM 11x11 with sigma 1.5, the mean output of 4 rotations x mirror (ensemble). One pass"
+    " is the same without rotations: they cost where a network was never shown a turned face."
 )
 DIFFERENCE = (
-    "Paired differences. p: sign-flip test over identities (all sign patterns up to 13 identities, else 10,000 drawn, "
-    "so that p is at least 0.0001), after Holm's correction over all tests of this table."
+    "Paired differences. p: sign-flip test over identities (all sign patterns up to 13 "
+    "identities, else 10,000 drawn, so that p is at least 0.0001), after Holm's correction over "
+    "all tests of this table."
 )
 BREAK_EVEN = (
-    "The share of wrong references at which giving one is no better than giving none: 0 where the right one does not "
-    "help, 1 where a wrong one does not hurt."
+    "The share of wrong references at which giving one is no better than giving none: 0 where the"
+    " right one does not help, 1 where a wrong one does not hurt."
 )
-MORE_ARMS = (
-    "More ways to give a reference, measured by fewer judges; on the right the paired difference to RefSR with the "
-    "right reference on the same images, p after Holm's correction over this table. Several references are the "
-    "person's reference and other images, never the held-out one; only images of people who have enough take part."
+MORE_CONDITIONS = (
+    "More ways to give a reference, measured by fewer metrics. On the right: the paired "
+    "difference to RefSR with the right reference on the same images, p after Holm's correction "
+    "over this table. Several references are the person's reference and other images, never the "
+    "held-out one; only images of people who have enough take part."
 )
 VERIFICATION = (
-    "Is it the same person? Outputs as probes against the references of all test people: area under the ROC curve, and "
-    "true accept rate at a false accept rate of 1e-2. The right reference is itself in that gallery, which favours its "
-    "arm; `other photos` is a gallery of everyone's other true images, which no main arm was given. Impostors are "
+    "Is it the same person? Outputs as probes against the references of all test people: area "
+    "under the ROC curve, and true accept rate at a false accept rate of 1e-2. The right "
+    "reference is itself in that gallery, which favours its condition; `other photos` is a "
+    "gallery of everyone's other true images, which no main condition was given. Impostors are "
     "taken as they are; the intervals are over the people whose pairs are genuine."
 )
 KID = (
-    "Kernel distance (KID's estimator and kernel) to {reference_set}. Features are VGG16-HED's conv5_3, averaged over "
-    "places and brought to one length, not Inception's: comparable within this table only. Mean and standard deviation "
-    "over 100 subsets of at most 100 images."
+    "Kernel distance (KID's estimator and kernel) to {reference_set}. Features are VGG16-HED's "
+    "conv5_3, averaged over places and brought to one length, not Inception's: comparable within "
+    "this table only. Mean and standard deviation over 100 subsets of at most 100 images."
 )
 SAMPLES = (
     "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} images, one of a person. "
@@ -66,8 +54,9 @@ SAMPLES = (
 NO_SAMPLES = "This network draws no samples: its output is a function of its input. "
 ACTIVE = "A unit is active where its posterior mean, less the prior's, varies by more than 0.01 over the images."
 SLICE = (
-    "RefSR with the right reference; gain is its identity minus that with a wrong one. The last line is the gap "
-    "between two groups, with its interval. Groups of fewer than three people are left out."
+    "RefSR with the right reference; gain is its identity minus that with a wrong one. The last "
+    "line is the gap between two groups, with its interval. Groups of fewer than three people are"
+    " left out."
 )
 
 
@@ -87,7 +76,7 @@ def tables(metrics: Metrics) -> list[Table]:
         *_main(metrics),
         *_differences(metrics),
         *_paper(metrics),
-        *_other_arms(metrics),
+        *_other_conditions(metrics),
         *_verification(metrics),
         *_kid(metrics),
         *_samples(metrics),
@@ -99,8 +88,10 @@ def tables(metrics: Metrics) -> list[Table]:
 def markdown(metrics: Metrics) -> str:
     """The tables as a Markdown page."""
     titles = {"sisr": "SISR", "refsr": "RefSR"}
-    steps = [f" {titles.get(name, name)} had {count} steps of training." for name, count in metrics["steps"].items()]
-    parts = [f"# Results\n\nPrinted by `python -m refsr show --markdown`: {about(metrics)}.{''.join(steps)}\n"]
+    head = f"# Results\n\nPrinted by `python -m refsr show --markdown`: {about(metrics)}."
+    for name, count in metrics["steps"].items():
+        head += f" {titles.get(name, name)} had {count} steps of training."
+    parts = [f"{head}\n"]
     for table in tables(metrics):
         lines = [table.header, ["---"] * len(table.header), *table.rows]
         rows = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -109,85 +100,112 @@ def markdown(metrics: Metrics) -> str:
 
 
 def column(metrics: Metrics, key: str) -> str:
-    """A metric's title, which way is better, and whether its network was in the training loss."""
-    title = f"{COLUMNS[key][0]} ({'lower' if key in LOWER_IS_BETTER else 'higher'})"
+    """The title of a metric, which way is better, and whether its network was in the loss."""
+    title = f"{METRICS[key].title} ({METRICS[key].direction})"
     return f"{title}, was the loss" if was_the_loss(metrics, key) else title
 
 
 def was_the_loss(metrics: Metrics, key: str) -> bool:
-    """Whether the network that measures `key` was in the training loss, as far as the checkpoint says."""
-    return NETWORKS.get(key) in metrics["loss_networks"].split(", ")
+    """Whether the network that measures `key` was in the training loss, by the checkpoint."""
+    network = METRICS[key].network
+    return bool(network) and network in metrics["loss_networks"].split(", ")
 
 
 def _main(metrics: Metrics) -> Iterator[Table]:
-    keys = ("psnr", "ssim", "identity", "perceptual", "efficientnet", "lpips", "lr_psnr")
-    found = [key for key in keys if key in metrics]
-    known = metrics["loss_networks"] != "unknown"
-    loss = f"In the training loss: {metrics['loss_networks']}." if known else "The checkpoint does not name its loss."
-    absent = "" if "sisr" in metrics["psnr"] else " There is no SISR arm: no single-image checkpoint was given."
-    header = ["", *(column(metrics, key) for key in found)]
-    yield Table("Arms", f"{PLAIN} {loss}{absent}", header, _by_arm(metrics, found))
+    keys = [key for key in in_table("main") if key in metrics]
+    loss = f"In the training loss: {metrics['loss_networks']}."
+    if metrics["loss_networks"] == "unknown":
+        loss = "The checkpoint does not name its loss."
+    absent = " There is no condition SISR: no single-image checkpoint was given."
+    about = " ".join(f"{METRICS[key].title}: {METRICS[key].about}" for key in keys)
+    note = f"{PLAIN} {loss}{'' if 'sisr' in metrics['psnr'] else absent} {about}"
+    header = ["", *(column(metrics, key) for key in keys)]
+    yield Table("Conditions", note, header, _by_condition(metrics, keys))
 
 
-def _by_arm(metrics: Metrics, keys: list[str]) -> list[list[str]]:
-    return [[NAMES[arm], *(cell(metrics[key][arm], COLUMNS[key][1]) for key in keys)] for arm in metrics["psnr"]]
+def _by_condition(metrics: Metrics, keys: list[str]) -> list[list[str]]:
+    return [[CONDITIONS[name].title, *_cells({key: metrics[key][name] for key in keys})] for name in metrics["psnr"]]
+
+
+def _cells(intervals: Metrics) -> list[str]:
+    """An interval of each metric, with its digits."""
+    return [cell(interval, METRICS[key].digits) for key, interval in intervals.items()]
 
 
 def _differences(metrics: Metrics) -> Iterator[Table]:
     rows = [
-        [NAMES[DIFFERENCES[name]], *_tested(row, metrics["tests"][name])] for name, row in metrics["difference"].items()
+        [CONDITIONS[DIFFERENCES[name]].title, *_tested(row, metrics["tests"][name])]
+        for name, row in metrics["difference"].items()
     ]
-    yield Table("What the right reference adds", DIFFERENCE, ["right reference minus", *TESTED], rows)
-    titles = {"psnr": "PSNR", "identity": "identity"}
-    rows = [[title, cell(metrics["break_even"][key], 2)] for key, title in titles.items()]
-    yield Table("How many references may be wrong", BREAK_EVEN, ["judged by", "break-even share"], rows)
+    keys = compared_metrics(metrics)
+    header = ["right reference minus", *_with_p(METRICS[key].title for key in keys)]
+    yield Table("What the right reference adds", DIFFERENCE, header, rows)
+    rows = [[_name(key), cell(metrics["break_even"][key], 2)] for key in keys]
+    header = ["metric", "break-even share"]
+    yield Table("How many references may be wrong", BREAK_EVEN, header, rows)
 
 
-TESTED = ("PSNR dB", "p", "identity", "p")
+def _name(key: str) -> str:
+    """The title of a metric without its unit."""
+    metric = METRICS[key]
+    return metric.title.removesuffix(f" {metric.unit}")
+
+
+def _with_p(titles: Iterable[str]) -> list[str]:
+    return [text for title in titles for text in (title, "p")]
 
 
 def _tested(difference: Metrics, tests: Metrics) -> list[str]:
     cells = []
-    for metric in ("psnr", "identity"):
-        cells += [cell(difference[metric], COLUMNS[metric][1], "+"), f"{tests[metric]['p_holm']:.4f}"]
+    for key, interval in difference.items():
+        cells.append(cell(interval, METRICS[key].digits, "+"))
+        cells.append(f"{tests[key]['p_holm']:.4f}")
     return cells
 
 
 def _paper(metrics: Metrics) -> Iterator[Table]:
-    keys = ["psnr_paper", "ssim_paper", "psnr_y", "ssim_y"]
-    yield Table("The protocol of the paper", PAPER, ["", *(COLUMNS[key][0] for key in keys)], _by_arm(metrics, keys))
+    keys = [key for key in in_table("paper") if key in metrics]
+    header = ["", *(METRICS[key].title for key in keys)]
+    yield Table("The protocol of the paper", PAPER, header, _by_condition(metrics, keys))
 
 
-def _other_arms(metrics: Metrics) -> Iterator[Table]:
-    keys = ["psnr", "identity", "identity_ref", "lr_psnr"]
-    header = ["", "images", *(COLUMNS[key][0] for key in keys), "PSNR minus right", "p", "identity minus right", "p"]
+def _other_conditions(metrics: Metrics) -> Iterator[Table]:
+    numbers = metrics.get("other_arms", {})
+    keys = [key for key in in_table("more") if METRICS[key].every_condition]
+    tested = _with_p(f"{_name(key)} minus right" for key in compared_metrics(metrics))
+    header = ["", "images", *(METRICS[key].title for key in keys), *tested]
     rows = []
-    for name, arm in metrics.get("other_arms", {}).items():
-        title = OTHERS[name].title if name in OTHERS else name.replace("_", ", ")
-        tested = _tested(metrics["other_difference"][name], metrics["other_tests"][name])
-        rows.append([title, str(arm["images"]), *(cell(arm[key], COLUMNS[key][1]) for key in keys), *tested])
-    yield Table("More arms", MORE_ARMS, header, rows)
+    for name, each in numbers.items():
+        cells = _cells({key: each[key] for key in keys})
+        tests = _tested(metrics["other_difference"][name], metrics["other_tests"][name])
+        rows.append([title_of(name), str(each["images"]), *cells, *tests])
+    yield Table("More conditions", MORE_CONDITIONS, header, rows)
 
 
 def _verification(metrics: Metrics) -> Iterator[Table]:
-    keys = {
+    titles = {
         "auc": "AUC",
         "tar": "TAR",
         "auc_other_photos": "AUC, other photos",
         "tar_other_photos": "TAR, other photos",
     }
-    names = {"hr": TRUE} | NAMES
+    keys = [key for key in titles if key in metrics["verification"]["hr"]]
     to_reference = metrics["identity_ref"] | {"hr": None}
     rows = [
-        [names[arm], _or_nothing(to_reference[arm], 4), *(cell(numbers[key], 3) for key in keys if key in numbers)]
-        for arm, numbers in metrics["verification"].items()
+        [
+            _probes()[name],
+            _or_nothing(to_reference[name], 4),
+            *(cell(numbers[key], 3) for key in keys),
+        ]
+        for name, numbers in metrics["verification"].items()
     ]
-    header = [
-        "probes",
-        "identity to the reference",
-        *(title for key, title in keys.items() if key in metrics["verification"]["hr"]),
-    ]
+    header = ["probes", METRICS["identity_ref"].title, *(titles[key] for key in keys)]
     yield Table("Verification", VERIFICATION, header, rows)
+
+
+def _probes() -> dict[str, str]:
+    """The titles of what is compared as a set: the true images, and the main conditions."""
+    return {"hr": TRUE} | {name: each.title for name, each in MAIN.items()}
 
 
 def _or_nothing(interval: Metrics | None, digits: int) -> str:
@@ -197,23 +215,29 @@ def _or_nothing(interval: Metrics | None, digits: int) -> str:
 def _kid(metrics: Metrics) -> Iterator[Table]:
     if "kid" not in metrics:
         return
-    names = {"hr": TRUE} | NAMES
     rows = [
-        [title, "{mean:.4f} ± {sd:.4f}".format(**metrics["kid"][arm])]
-        for arm, title in names.items()
-        if arm in metrics["kid"]
+        [title, "{mean:.4f} ± {sd:.4f}".format(**metrics["kid"][name])]
+        for name, title in _probes().items()
+        if name in metrics["kid"]
     ]
-    yield Table("Kernel distance", KID.format(**metrics["kid"]), ["", "KID, VGG16-HED (lower)"], rows)
+    note = KID.format(**metrics["kid"])
+    yield Table("Kernel distance", note, ["", "KID, VGG16-HED (lower)"], rows)
 
 
 def _samples(metrics: Metrics) -> Iterator[Table]:
     rows = []
     if drawn := metrics.get("samples"):
         rows += [
-            ["mean difference of two samples, 8-bit levels", f"{drawn['distance']:.2f}"],
+            [
+                "mean difference of two samples, 8-bit levels",
+                f"{drawn['distance']:.2f}",
+            ],
             ["PSNR of a sample, dB", f"{drawn['psnr']:.2f}"],
             ["standard deviation of PSNR over samples, dB", f"{drawn['psnr_sd']:.3f}"],
-            ["error over predicted spread (1 is calibrated, above 1 too sure)", f"{drawn['calibration_ratio']:.2f}"],
+            [
+                "error over predicted spread (1 is calibrated, above 1 too sure)",
+                f"{drawn['calibration_ratio']:.2f}",
+            ],
         ]
     if latent := metrics.get("latent"):
         rows += [
@@ -226,17 +250,20 @@ def _samples(metrics: Metrics) -> Iterator[Table]:
 
 def _slices(metrics: Metrics) -> Iterator[Table]:
     note = SLICE
+    keys = compared_metrics(metrics)
+    titles = [METRICS[key].title for key in keys]
     for name, groups in metrics["slices"].items():
-        rows = []
-        for group, numbers in groups.items():
-            gap = group == "gap"
-            title = numbers["between"] if gap else group
-            counts = ["", ""] if gap else [str(numbers["people"]), str(numbers["images"])]
-            cells = [
-                cell(numbers[key], digits, "+" if gap or key == "gain" else "")
-                for key, digits in (("psnr", 2), ("identity", 4), ("gain", 4))
-            ]
-            rows.append([title, *counts, *cells])
-        header = ["", "people", "images", "PSNR dB", "identity", "gain in identity"]
-        yield Table(f"By {SLICES[name]}", note, header, rows)
+        rows = [_slice_row(group, numbers, keys) for group, numbers in groups.items()]
+        header = ["", "people", "images", *titles, "gain in identity"]
+        yield Table(f"By {SLICES[name].title}", note, header, rows)
         note = "Read as the one above."
+
+
+def _slice_row(group: str, numbers: Metrics, keys: list[str]) -> list[str]:
+    gap = group == "gap"
+    start = [group, str(numbers.get("people", "")), str(numbers.get("images", ""))]
+    if gap:
+        start[0] = numbers["between"]
+    digits = {key: METRICS[key].digits for key in keys} | {"gain": METRICS["identity"].digits}
+    signed = {key: "+" if gap or key == "gain" else "" for key in digits}
+    return [*start, *(cell(numbers[key], digits[key], signed[key]) for key in digits)]

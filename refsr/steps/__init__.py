@@ -1,23 +1,27 @@
-"""The door: every stage is run by `run`, whether DVC, Kubeflow, the command line or a test asks for it.
+"""The step runner: DVC, Kubeflow, the command line and tests run every stage by `run`.
 
 A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named paths) -> metrics`. Its paths are marked
-`Raw`, `Input`, `Inputs` or `Output`; the door checks the inputs, hands the step a scratch path for each output
+`Raw`, `Input`, `Inputs` or `Output`; the runner checks the inputs, gives the step a scratch path for each output
 (`NAME.partial`, beside the real one) and renames it into place when the step has ended well. A stage that dies leaves
 nothing that looks whole. An output replaces only what the same stage wrote; see refsr.io.output.
 """
 
+import functools
 import hashlib
 import importlib
 import inspect
 import json
+import logging
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
-from refsr.config import Section
+from refsr import log
+from refsr.config import SECTIONS, SIDE_SECTIONS, Section
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import file_hash
 from refsr.io import atomic, marker
@@ -30,6 +34,9 @@ from refsr.steps.shortage import disk_message, memory_message
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
+if TYPE_CHECKING:
+    from refsr.config import Section
+
 Raw = Annotated[str, "raw set"]  # a folder or an archive, or the s3:// URI of one; see refsr.io.sources
 Input = Annotated[Path, "input"]
 OptionalInput = Annotated[Path | None, "input"]  # with the default None: what may be left out
@@ -38,12 +45,14 @@ Output = Annotated[Path, "output"]
 # Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are the same.
 ResumableOutput = Annotated[Path, "resumable output"]
 
-STEPS = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
+STEPS = tuple(SECTIONS)
 # Steps that are no stage of the flow, and the section whose parameters they take.
-SIDE_STEPS = {"merge": "curate", "fetch": "fetch", "checkpoint": "checkpoint", "upscale_folder": "upscale_folder"}
+SIDE_STEPS = {"merge": "curate"} | {name: name for name in SIDE_SECTIONS}
 _READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
+_Run = TypeVar("_Run", bound=Step)
+_logger = logging.getLogger(__name__)
 
 
 def load(name: str) -> Step:
@@ -58,9 +67,21 @@ def ports(step: Step) -> dict[str, str]:
     return {key: get_args(hints[key])[1] for key in inspect.signature(step).parameters if len(get_args(hints[key])) > 1}
 
 
+def _logged(run: _Run) -> _Run:
+    """Mark the log lines of a stage with its name."""
+
+    @functools.wraps(run)
+    def logged(name: str, *args: Any, **kwargs: Any) -> dict[str, float]:
+        with log.stage(name):
+            return run(name, *args, **kwargs)
+
+    return cast(_Run, logged)
+
+
+@_logged
 def run(
     name: str,
-    params: Section,
+    params: "Section",
     *,
     tracking_uri: str,
     state: Path | None = None,
@@ -72,8 +93,8 @@ def run(
 
     `paths` are the step's own, and what options it has beside them. `state` is a folder that outlives the present one:
     what a killed run has saved is kept and found there. With `pipeline`, the name of a whole run on a cluster, the
-    tracked run becomes a child of that one's. `named` tells of a raw set that was copied here by what name it stands
-    for its bytes for ever: then another copy of it is the same, whatever the times of its files.
+    tracked run becomes a child of that one's. `named` gives the permanent name of a raw set that was copied here:
+    then another copy of it is the same, whatever the times of its files.
     Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
     """
     from refsr.integrations.dead_runs import task_key
@@ -107,6 +128,8 @@ def run(
         for folder in scratch.values():
             atomic.remove_half_written(folder)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
+        started = time.monotonic()
+        _logger.info("started")
         with (
             start_run(tracking_uri, name, params, local, pipeline, task) as tracker,
             _as_messages(name, params, scratch),
@@ -117,6 +140,8 @@ def run(
             if not written.exists():
                 raise RuntimeError(f"the step ended without writing {written}")
             outputs[key].put_in_place(written)
+            _logger.debug("wrote %s", outputs[key].place)
+        _logger.info("finished in %.1f s", time.monotonic() - started)
         if kept:
             atomic.remove(kept)
     return metrics
@@ -124,7 +149,7 @@ def run(
 
 def _fingerprint(
     name: str,
-    params: Section,
+    params: "Section",
     kinds: Mapping[str, str],
     inputs: Mapping[str, Any],
     options: Mapping[str, Any],

@@ -16,7 +16,9 @@ def checkpoint(params: Checkpoint, tracker: Tracker, *, refsr: Output) -> dict[s
     Raises RefsrError where the registry has no such version.
     """
     if not isinstance(tracker, MlflowTracker):
-        raise TypeError("the registry belongs to a store: checkpoint needs the tracker of refsr.integrations.tracking")
+        raise TypeError(
+            "the registry belongs to a store: checkpoint needs the tracker of refsr.integrations.tracking",
+        )
     refsr.mkdir()
     with checkpoint_of(tracker.uri, params.model) as path:
         shutil.copyfile(path, refsr / CHECKPOINT)

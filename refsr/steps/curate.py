@@ -8,21 +8,40 @@ from refsr.curation.contact_sheet import contact_sheet
 from refsr.curation.curated_writer import write_curated, write_part
 from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
 from refsr.dataset.curated import Curated
+from refsr.layouts.registry import AUTO
 from refsr.steps import Raw, ResumableOutput
 from refsr.tracker import Tracker
 
 
 def curate(
-    params: Curate, tracker: Tracker, *, raw: Raw, curated: ResumableOutput, shard: str = ""
+    params: Curate,
+    tracker: Tracker,
+    *,
+    raw: Raw,
+    curated: ResumableOutput,
+    shard: str = "",
+    layout: str = AUTO,
 ) -> dict[str, float]:
-    """Read the raw set, leave out what cannot be used, and write the identity groups (see refsr.dataset.curated).
+    """Read the raw set, leave out unusable images, and write the identity groups.
 
-    With `shard`, I/N, only what the I-th of N parts of the identities shows is measured, for `merge` to join. Raises
-    RefsrError where the set or its metadata cannot be read, or nothing is left of a split.
+    Their form: refsr.dataset.curated. With `shard`, I/N, only what the I-th of N parts of the
+    identities shows is measured, for `merge` to join. Raises RefsrError where the set or its
+    metadata cannot be read, or nothing is left of a split.
     """
+    cores = usable_cores()
     if shard:
-        return write_part(params, raw, curated, embed_faces, usable_cores(), partition.parse_share(shard), DETECTOR)
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), detector=DETECTOR, keep_work=True)
+        share = partition.parse_share(shard)
+        return write_part(params, raw, curated, embed_faces, cores, share, DETECTOR, layout)
+    summary = write_curated(
+        params,
+        raw,
+        curated,
+        embed_faces,
+        cores,
+        detector=DETECTOR,
+        layout=layout,
+        keep_work=True,
+    )
     record(tracker, curated)
     return summary
 

@@ -10,53 +10,43 @@ from refsr.tracker import Tracker
 
 if TYPE_CHECKING:
     from refsr.evaluation.protocol import Bench, Measured
+    from refsr.reporting.report import Findings
 
 FILES = ("report.html", "results.md", "table.txt", "metrics.json")
+TITLES = {"sisr": "SISR", "refsr": "RefSR"}  # of the curves of training
 
 
 def evaluate(
-    params: Evaluate, tracker: Tracker, *, curated: Input, refsr: Input, evaluation: Output, sisr: OptionalInput = None
+    params: Evaluate,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    refsr: Input,
+    evaluation: Output,
+    sisr: OptionalInput = None,
 ) -> dict[str, float]:
-    """Measure every arm of the protocol on the test split of `curated`.
+    """Measure every condition of the protocol on the test split of `curated`.
 
-    `sisr` and `refsr` are checkpoints, or folders with a model.safetensors; without `sisr` its arm is absent. Leaves in
-    `evaluation`: metrics.json, images.parquet, table.txt, results.md, report.html, pictures and plots/. Returns the
-    numbers of metrics.json under dotted names. Raises RefsrError where the models do not fit the images.
+    `sisr` and `refsr` are checkpoints, or folders with a model.safetensors; without `sisr` its
+    condition is absent. Writes into `evaluation`: metrics.json, images.parquet, table.txt,
+    results.md, report.html, pictures and plots/. Returns the numbers of metrics.json under dotted
+    names. Raises RefsrError where the models do not fit the images.
     """
     import torch
 
-    from refsr.dataset.curated import Curated
-    from refsr.evaluation.pairing import pairs
-    from refsr.evaluation.protocol import Bench, load_models, measure
-    from refsr.evaluation.scoring import Judge
-    from refsr.evaluation.statistics import flatten, gains
-    from refsr.reporting.figures import drawn, strips, transfer_grid
-    from refsr.reporting.report import Findings, grid_people, ranked, write
+    from refsr.evaluation.protocol import measure
+    from refsr.evaluation.statistics import flatten
+    from refsr.reporting.report import write
 
-    torch.manual_seed(params.seed)  # some arms draw samples
-    faces = Curated(curated)
-    paths = {"refsr": checkpoint(refsr)} | ({"sisr": checkpoint(sisr)} if sisr else {}) | params.compare
-    models = load_models(paths, faces.hr_size)
-    bench = Bench(faces, models, Judge(models.device, models.scale, params.lpips), pairs(faces.table, params.seed))
+    torch.manual_seed(params.seed)  # some conditions draw samples
+    paths = {"refsr": checkpoint(refsr)}
+    if sisr:
+        paths["sisr"] = checkpoint(sisr)
+    paths |= params.compare
+    bench = _bench(params, curated, paths)
     measured = measure(bench, params.batch_size)
-    metrics = _numbers(params, bench, measured) | told_by_checkpoints(paths)
-    ranking = gains(measured.table)
-    shown = ranked(ranking, params.strips)
-    findings = Findings(
-        metrics=metrics,
-        table=measured.table,
-        gains=ranking,
-        strips={name: strips(bench, who) for name, who in shown.items()},
-        more_strips=strips(bench, shown["median"], others=True),
-        samples=drawn(bench, shown["median"]),
-        grid=transfer_grid(bench, grid_people(ranking, params.grid)),
-        histories={
-            title: paths[name].with_name("history.csv")
-            for name, title in (("sisr", "SISR"), ("refsr", "RefSR"))
-            if name in paths
-        },
-        summary=curated / "summary.json",
-    )
+    metrics = _numbers(params, bench, measured) | checkpoint_facts(paths)
+    findings = _findings(params, bench, measured, metrics, paths)
     for name, picture in write(findings, evaluation).items():
         tracker.image(picture, name)
     for name in FILES:
@@ -64,50 +54,122 @@ def evaluate(
     return flatten(metrics)
 
 
+def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench":
+    """The test split of `curated`, and these models, ready to be measured."""
+    from refsr.dataset.curated import Curated
+    from refsr.evaluation.pairing import pairs
+    from refsr.evaluation.protocol import Bench, load_models
+    from refsr.evaluation.scoring import Scorer
+
+    faces = Curated(curated)
+    models = load_models(paths, faces.hr_size)
+    scorer = Scorer(models.device, params.lpips)
+    return Bench(faces, models, scorer, pairs(faces.table, params.seed))
+
+
+def _findings(
+    params: Evaluate,
+    bench: "Bench",
+    measured: "Measured",
+    metrics: dict[str, Any],
+    paths: Mapping[str, Path],
+) -> "Findings":
+    """All that the report is made from; people are chosen by their gain."""
+    from refsr.evaluation.statistics import gains
+    from refsr.reporting.figures import drawn, strips, transfer_grid
+    from refsr.reporting.report import Findings, grid_people, ranked
+
+    ranking = gains(measured.table)
+    shown = ranked(ranking, params.strips)
+    return Findings(
+        metrics=metrics,
+        table=measured.table,
+        gains=ranking,
+        strips={name: strips(bench, who) for name, who in shown.items()},
+        more_strips=strips(bench, shown["median"], others=True),
+        samples=drawn(bench, shown["median"]),
+        grid=transfer_grid(bench, grid_people(ranking, params.grid)),
+        histories={title: paths[name].with_name("history.csv") for name, title in TITLES.items() if name in paths},
+        summary=bench.curated.folder / "summary.json",
+    )
+
+
 def checkpoint(path: Path) -> Path:
     """The checkpoint of a model given as a file or as the folder its training left."""
     return path / "model.safetensors" if path.is_dir() else path
 
 
-def told_by_checkpoints(paths: Mapping[str, Path]) -> dict[str, Any]:
+def checkpoint_facts(paths: Mapping[str, Path]) -> dict[str, Any]:
     """What the checkpoints say of their training: {steps: {model: step}, loss_networks}.
 
-    `loss_networks` are the names of those in the loss of "refsr", "none", or "unknown" where it does not say.
+    `loss_networks` are the names of those in the loss of "refsr", "none", or "unknown" where it
+    does not say.
     """
     from refsr.models.checkpoint import read_checkpoint
 
     facts = {name: read_checkpoint(path)[1] for name, path in paths.items()}
     named = facts["refsr"].get("loss_networks")
     steps = {name: fact["step"] for name, fact in facts.items() if "step" in fact}
-    return {"steps": steps, "loss_networks": "unknown" if named is None else ", ".join(named) or "none"}
+    return {
+        "steps": steps,
+        "loss_networks": "unknown" if named is None else ", ".join(named) or "none",
+    }
 
 
 def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str, Any]:
     """metrics.json: every number of the evaluation."""
-    from refsr.evaluation import kid, recognition, samples, slices, statistics
+    from refsr.evaluation import kid, samples, slices, statistics
 
     table, test, seed = measured.table, bench.test, params.seed
-    main = statistics.main_arms(table)
-    reference, name = bench.true_images(params.kid_images, seed)
-    drawn = samples.diversity(bench.curated, bench.models, test, params.samples, params.batch_size)
-    alive = samples.active_units(bench.curated, bench.models, test, params.batch_size)
-    sizes = {"hr_size": bench.curated.hr_size, "lr_size": bench.curated.hr_size // bench.models.scale}
+    resamples = params.bootstrap
+    reference, title = bench.true_images(params.kid_images, seed)
+    faces, models, size = bench.curated, bench.models, params.batch_size
+    drawn = samples.diversity(faces, models, test, params.samples, size)
+    units = samples.active_units(faces, models, test, size)
+    numbers = {
+        **statistics.summarise(table, resamples, seed),
+        **statistics.other_conditions(table, resamples, seed),
+        "break_even": statistics.break_even(table, resamples, seed),
+        "verification": _verification(bench, measured, resamples, seed),
+    }
+    if len(reference) > 1:
+        numbers["kid"] = kid.kernel_distances(measured.texture, reference, title, seed)
+    if drawn:
+        numbers["samples"] = drawn
+    if units:
+        numbers["latent"] = units
+    groups = slices.groups(faces, test)
+    numbers["slices"] = slices.by_slice(table, groups, resamples, seed)
+    numbers["identity_scale"] = bench.identity_scale(measured.identity["hr"])
+    numbers["data"] = _data(bench)
+    return numbers
+
+
+def _verification(
+    bench: "Bench",
+    measured: "Measured",
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """The true images and the outputs of the main conditions as probes."""
+    from refsr.evaluation import recognition, statistics
+
+    main = statistics.main_conditions(measured.table)
+    return recognition.verify(
+        {name: measured.identity[name] for name in ("hr", *main)},
+        bench.test["person"].to_numpy(),
+        bench.known.cpu().numpy(),
+        bench.references["person"].to_numpy(),
+        resamples,
+        seed,
+    )
+
+
+def _data(bench: "Bench") -> dict[str, int]:
+    size = bench.curated.hr_size
     return {
-        **statistics.summarise(table, params.bootstrap, seed),
-        **statistics.other_arms(table, params.bootstrap, seed),
-        "break_even": statistics.break_even(table, params.bootstrap, seed),
-        "verification": recognition.verify(
-            {arm: measured.identity[arm] for arm in ("hr", *main)},
-            test["person"].to_numpy(),
-            bench.known.cpu().numpy(),
-            bench.references["person"].to_numpy(),
-            params.bootstrap,
-            seed,
-        ),
-        **({"kid": kid.kernel_distances(measured.texture, reference, name, seed)} if len(reference) > 1 else {}),
-        **({"samples": drawn} if drawn else {}),
-        **({"latent": alive} if alive else {}),
-        "slices": slices.by_slice(table, slices.groups(bench.curated, test), params.bootstrap, seed),
-        "identity_scale": bench.identity_scale(measured.identity["hr"]),
-        "data": {"identities": test["person"].nunique(), "images": len(test), **sizes},
+        "identities": bench.test["person"].nunique(),
+        "images": len(bench.test),
+        "hr_size": size,
+        "lr_size": size // bench.models.scale,
     }

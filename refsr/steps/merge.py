@@ -3,16 +3,36 @@
 from refsr.config import Curate
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
+from refsr.layouts.registry import AUTO
 from refsr.steps import Inputs, Raw, ResumableOutput
 from refsr.steps.curate import record
 from refsr.tracker import Tracker
 
 
-def merge(params: Curate, tracker: Tracker, *, raw: Raw, parts: Inputs, curated: ResumableOutput) -> dict[str, float]:
+def merge(
+    params: Curate,
+    tracker: Tracker,
+    *,
+    raw: Raw,
+    parts: Inputs,
+    curated: ResumableOutput,
+    layout: str = AUTO,
+) -> dict[str, float]:
     """Join what `curate --shard` measured, in any order; what no part holds is measured now.
 
-    Raises RefsrError naming a part of another raw set, of other parameters or of another number of parts.
+    Raises RefsrError naming a part of another raw set, of other parameters or of another number of
+    parts.
     """
-    summary = write_curated(params, raw, curated, embed_faces, usable_cores(), parts, DETECTOR, keep_work=True)
+    summary = write_curated(
+        params,
+        raw,
+        curated,
+        embed_faces,
+        usable_cores(),
+        parts,
+        DETECTOR,
+        layout=layout,
+        keep_work=True,
+    )
     record(tracker, curated)
     return summary

@@ -1,4 +1,4 @@
-"""Stage `register`: the quality gate, then a version in the registry. And `promote`, which asks the gate again."""
+"""Stage `register`: the quality gate, then a version in the registry. And `promote`, which checks the gate again."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ import numpy as np
 from refsr.config import Gate, Register
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
-from refsr.evaluation.gate import Verdict, judge
+from refsr.evaluation.gate import Verdict, check_gate
 from refsr.integrations.model_card import model_card
 from refsr.integrations.registry import CARD, CHECKPOINT, MADE_OF, METRICS, REGISTRATION, ChampionChangedError, Registry
 from refsr.integrations.tracking import MlflowTracker
@@ -131,12 +131,12 @@ def against_champion(
 ) -> Verdict:
     """The gate's verdict; the champion counts too, if it is another version and saw the same test images."""
     if champion is None:
-        return judge(metrics, gate, champion_note=FIRST)
+        return check_gate(metrics, gate, champion_note=FIRST)
     if champion == version:
-        return judge(metrics, gate, champion_note=f"version {champion} is the champion")
+        return check_gate(metrics, gate, champion_note=f"version {champion} is the champion")
     if registry.tags(champion).get("test_set") != measured_on:
-        return judge(metrics, gate, champion_note=f"version {champion}, not comparable: it saw other test images")
-    return judge(metrics, gate, registry.metrics(champion), f"version {champion}, on the same test images")
+        return check_gate(metrics, gate, champion_note=f"version {champion}, not comparable: it saw other test images")
+    return check_gate(metrics, gate, registry.metrics(champion), f"version {champion}, on the same test images")
 
 
 def held_out_hash(faces: Curated, scale: int) -> str:
@@ -163,7 +163,7 @@ def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> dict[str, str]:
-    """Code, data and training runs a version comes from; "unknown" where nothing tells."""
+    """Code, data and training runs a version comes from; "unknown" where there is no record."""
     commit, dirty = git_revision()
     facts = {"git": f"{commit or 'unknown'}{' with changes' if dirty else ''}", "data": data_hash(curated) or "unknown"}
     for stage, folder in trained.items():

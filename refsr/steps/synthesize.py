@@ -15,4 +15,8 @@ def synthesize(params: Synthesize, tracker: Tracker, *, raw: Output) -> dict[str
     seconds = time.perf_counter() - started
     images = sum(len(folder.shots) for folder in folders)
     tracker.image(contact_sheet(raw, folders), "rendered_faces")
-    return {"identities": len(folders), "images": images, "images_per_second": images / seconds}
+    return {
+        "identities": len(folders),
+        "images": images,
+        "images_per_second": images / seconds,
+    }

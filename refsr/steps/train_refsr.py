@@ -7,11 +7,17 @@ from refsr.tracker import Tracker
 
 
 def train_refsr(
-    params: TrainRefsr, tracker: Tracker, *, curated: Input, sisr: Input, refsr: ResumableOutput
+    params: TrainRefsr,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    sisr: Input,
+    refsr: ResumableOutput,
 ) -> dict[str, float]:
-    """Train on pairs of image and reference; variant, sizes and the first weights are those of sisr/warm.safetensors.
+    """Train on pairs of image and reference.
 
-    Leaves in `refsr`: model.safetensors and history.csv. Raises RefsrError where the snapshot is not of this version,
+    Variant, sizes and the first weights are those of sisr/warm.safetensors. Writes into `refsr`:
+    model.safetensors and history.csv. Raises RefsrError where the snapshot is not of this version,
     or was trained for images of another size.
     """
     from typing import cast
@@ -22,10 +28,7 @@ def train_refsr(
     from refsr.integrations.versioning import file_hash
     from refsr.models import SuperResolver, build, reference_config
     from refsr.models.checkpoint import load_matching, load_model
-    from refsr.training.loop import train
-    from refsr.training.objective import Objective
-    from refsr.training.pairs import Pairs
-    from refsr.training.pictures import fixed_batch
+    from refsr.training.fit import fit
 
     faces = Curated(curated)
     before = load_model(sisr / "warm.safetensors")
@@ -38,15 +41,8 @@ def train_refsr(
     torch.manual_seed(params.seed)  # the first weights
     model = build(reference_config(config) | params.model)
     loaded, skipped = load_matching(model, before.state_dict())
-    tracker.tags({"warm_start": f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"})
-    metrics = train(
-        model,
-        Pairs(faces, params.seed, params.batch_size, params),
-        params,
-        Objective(params.loss, params.steps),
-        tracker,
-        refsr,
-        picture=fixed_batch(faces, config["scale"]),
-    )
+    warm_start = f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"
+    tracker.tags({"warm_start": warm_start})
+    metrics = fit(model, faces, config["scale"], params, tracker, refsr)
     tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
     return metrics

@@ -7,11 +7,17 @@ from refsr.tracker import Tracker
 
 
 def train_sisr(
-    params: TrainSisr, tracker: Tracker, *, curated: Input, validation: Input, sisr: ResumableOutput
+    params: TrainSisr,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    validation: Input,
+    sisr: ResumableOutput,
 ) -> dict[str, float]:
     """Train on the curated set that `validation` has passed.
 
-    Leaves in `sisr`: model.safetensors, warm.safetensors (the snapshot RefSR starts from) and history.csv.
+    Leaves in `sisr`: model.safetensors, warm.safetensors (the snapshot RefSR starts from) and
+    history.csv.
     Raises RefsrError where the images do not fit the scale or the network.
     """
     import torch
@@ -19,10 +25,7 @@ def train_sisr(
     from refsr.dataset.curated import Curated
     from refsr.integrations.versioning import file_hash
     from refsr.models import build
-    from refsr.training.loop import train
-    from refsr.training.objective import Objective
-    from refsr.training.pairs import Pairs
-    from refsr.training.pictures import fixed_batch
+    from refsr.training.fit import fit
 
     faces = Curated(curated)
     if faces.hr_size % params.scale:
@@ -31,18 +34,13 @@ def train_sisr(
             f"{params.scale}; set train_sisr.scale to another, or curate.hr_size to a multiple and curate again"
         )
     torch.manual_seed(params.seed)  # the first weights
-    model = build(
-        {"model": "sisr", "variant": params.variant, "hr_size": faces.hr_size, "scale": params.scale} | params.model
-    )
-    metrics = train(
-        model,
-        Pairs(faces, params.seed, params.batch_size),
-        params,
-        Objective(params.loss, params.steps),
-        tracker,
-        sisr,
-        picture=fixed_batch(faces, params.scale),
-        snapshot_at=params.warm_start_step,
-    )
+    config = {
+        "model": "sisr",
+        "variant": params.variant,
+        "hr_size": faces.hr_size,
+        "scale": params.scale,
+    }
+    model = build(config | params.model)
+    metrics = fit(model, faces, params.scale, params, tracker, sisr)
     tracker.tags({"checkpoint": file_hash(sisr / "model.safetensors")})
     return metrics

@@ -1,4 +1,4 @@
-"""A registered version from one MLflow store to another: between clusters, or from a laptop to a cluster."""
+"""A registered version from one MLflow store to another."""
 
 import tempfile
 from pathlib import Path
@@ -14,7 +14,7 @@ from refsr.redaction import hide
 from refsr.steps.register import against_champion, refusal
 
 ORIGIN = "transferred_from"  # tag of what was transferred
-KEPT = 5000  # characters of a tag
+MAX_TAG = 5000  # characters of a tag
 
 
 class Package(NamedTuple):
@@ -28,15 +28,22 @@ class Package(NamedTuple):
     run: Any  # the MLflow run it belongs to
 
 
-def transfer(source: str, target: str, params: Register, version: str, name: str = "") -> tuple[str, str]:
-    """Copy a version, a number or an alias, of the model `params.name` to `target`, where it is called `name` or alike.
+def transfer(
+    source: str,
+    target: str,
+    params: Register,
+    version: str,
+    name: str = "",
+) -> tuple[str, str]:
+    """Copy a version, a number or an alias, of the model `params.name` to `target`.
 
-    There it becomes the candidate if it passes the gate of `params` against the champion of `target`; the first is
-    champion too. What `target` has already is not copied again. Returns the numbers there and in `source`.
+    There it is called `name`, or the same. There it becomes the candidate if it passes the gate of
+    `params` against the champion of `target`; the first is champion too. What `target` has already
+    is not copied again. Returns the numbers there and in `source`.
 
     Raises:
-        RefsrError: Both are one store, one cannot be reached, there is no such version, the gate fails, or `target`
-            keeps something else by that name.
+        RefsrError: Both are one store, one cannot be reached, there is no such version, the gate
+            fails, or `target` keeps something else by that name.
     """
     if is_same_store(source, target):
         raise RefsrError(f"--to {hide(target)}: the same store as --from; name another")
@@ -45,25 +52,36 @@ def transfer(source: str, target: str, params: Register, version: str, name: str
         number, package = _take(Registry(source, params.name), version, Path(folder))
         there = Registry(target, name or params.name)
         _require_of_this_project(there)
-        found = there.find(**{key: package.tags[key] for key in MADE_OF})
+        copied = there.find(**{key: package.tags[key] for key in MADE_OF})
         champion = there.champion()
-        verdict = against_champion(there, package.metrics, package.tags["test_set"], params.gate, found, champion)
+        verdict = against_champion(
+            there,
+            package.metrics,
+            package.tags["test_set"],
+            params.gate,
+            copied,
+            champion,
+        )
         if not verdict.passed:
-            raise RefsrError(refusal(f"version {number} of {params.name!r} is not transferred", verdict))
-        if found is None:
+            raise RefsrError(
+                refusal(f"version {number} of {params.name!r} is not transferred", verdict),
+            )
+        if copied is None:
             with start_run(target, "transfer", params) as tracker:
-                found = _put(there, tracker, package, champion)
-                tracker.metrics({"version": float(found)})
+                copied = _put(there, tracker, package, champion)
+                tracker.metrics({"version": float(copied)})
         else:
-            there.make_candidate(found)
-    return found, number
+            there.make_candidate(copied)
+    return copied, number
 
 
 def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]:
     number = registry.resolve(version)
     tags = registry.tags(number)
     if missing := [key for key in MADE_OF if key not in tags]:
-        raise RefsrError(f"version {number} of {registry.name!r} has no tag {missing[0]!r}: `register` did not make it")
+        raise RefsrError(
+            f"version {number} of {registry.name!r} has no tag {missing[0]!r}: `register` did not make it",
+        )
     run, model, registration = registry.download(number, folder)
     origin = f"{hide(registry.uri)} models:/{registry.name}/{number}"
     return number, Package(origin, model, registration, registry.metrics(number), tags, run)
@@ -73,7 +91,7 @@ def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
     own = {key: value for key, value in package.run.data.tags.items() if not key.startswith("mlflow.")}
-    tracker.tags(origin | {f"source.{key}": value[:KEPT] for key, value in own.items()})
+    tracker.tags(origin | {f"source.{key}": value[:MAX_TAG] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)
     tags = package.tags | {ORIGIN: package.origin}

@@ -3,13 +3,12 @@
 import csv
 from pathlib import Path
 
-from tqdm import tqdm
-
 from refsr.config import UpscaleFolder
 from refsr.errors import RefsrError
 from refsr.inference.images import FORMATS, read_image, write_image
 from refsr.inference.upscaler import upscale
 from refsr.models.checkpoint import load_model
+from refsr.progress import track
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 from refsr.training.precision import choose_device
@@ -32,7 +31,7 @@ def upscale_folder(
     with (upscaled / "rejects.csv").open("w", newline="", encoding="utf-8") as file:
         rejects = csv.writer(file, lineterminator="\n")
         rejects.writerow(["name", "reason"])
-        for name, path in tqdm(small.items(), desc="upscale_folder", unit="image", mininterval=2):
+        for name, path in track(small.items(), total=len(small), desc="upscaled", unit="image"):
             try:
                 reference = read_image(references[name]) if name in references else None
                 write_image(upscaled / f"{name}.png", upscale(model, read_image(path), reference))
@@ -55,11 +54,11 @@ def _reason(path: Path, error: Exception) -> str:
 
 def _images(folder: Path) -> dict[str, Path]:
     """The images of a folder by their name without ending; a name that two files share is refused."""
-    found: dict[str, Path] = {}
+    images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix.lower() not in FORMATS:
             continue
-        if path.stem in found:
-            raise RefsrError(f"{path}: {found[path.stem].name} has the same name; which belongs to {path.stem}?")
-        found[path.stem] = path
-    return found
+        if path.stem in images:
+            raise RefsrError(f"{path}: {images[path.stem].name} has the same name; which belongs to {path.stem}?")
+        images[path.stem] = path
+    return images

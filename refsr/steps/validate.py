@@ -13,14 +13,20 @@ from refsr.integrations.expectations import Outcome, check, suites
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 
-SHOWN = 3  # rows of a breach that are told
+SHOWN = 3  # rows of a breach that are listed
 
 
-def validate(params: Validate, tracker: Tracker, *, curated: Input, validation: Output) -> dict[str, float]:
-    """Hold the curated set against its expectations; result.json and data_docs/ tell of each.
+def validate(
+    params: Validate,
+    tracker: Tracker,
+    *,
+    curated: Input,
+    validation: Output,
+) -> dict[str, float]:
+    """Check the curated set against its expectations; result.json and data_docs/ list each.
 
-    Raises RefsrError with each expectation in breach, how many rows are, and some of them; the documents are written
-    all the same.
+    Raises RefsrError with each expectation in breach, how many rows are, and some of them; the
+    documents are written all the same.
     """
     frames = tables(Curated(curated), params.sample, params.seed)
     outcomes = check(frames, suites(params, frames["schema"].columns), validation / "data_docs")
@@ -28,11 +34,11 @@ def validate(params: Validate, tracker: Tracker, *, curated: Input, validation: 
     tracker.artifact(validation)
     broken = [outcome for outcome in outcomes if not outcome.success]
     if broken:
-        told = "\n".join(f"- {_tell(outcome, frames[outcome.table])}" for outcome in broken)
+        breaches = "\n".join(f"- {_describe(outcome, frames[outcome.table])}" for outcome in broken)
         raise RefsrError(
-            f"{curated}: {len(broken)} of {len(outcomes)} expectations do not hold:\n{told}\n"
+            f"{curated}: {len(broken)} of {len(outcomes)} expectations do not hold:\n{breaches}\n"
             f"all results: {validation / 'result.json'} and {validation / 'data_docs' / 'index.html'}; "
-            "mend the raw set or the parameters and curate again"
+            "correct the raw set or the parameters and curate again"
         )
     return {
         "expectations": float(len(outcomes)),
@@ -49,13 +55,13 @@ def _write_result(path: Path, outcomes: list[Outcome], frames: dict[str, pd.Data
     path.write_text(json.dumps(document, indent=2) + "\n")
 
 
-def _tell(outcome: Outcome, frame: pd.DataFrame) -> str:
+def _describe(outcome: Outcome, frame: pd.DataFrame) -> str:
     """`images: expect_column_values_to_be_unique(source): 2 rows: ...`."""
-    told = f"{outcome.table}: {outcome.expectation}, i.e. {outcome.meaning}: "
+    text = f"{outcome.table}: {outcome.expectation}, i.e. {outcome.meaning}: "
     if not outcome.rows:
-        return told + outcome.observed
+        return text + outcome.observed
     key = next(column for column in ("source", "identity", frame.columns[0]) if column in frame.columns)
     columns = dict.fromkeys([key, *outcome.expectation.partition("(")[2].rstrip(")").split(", ")])
     shown = [{str(c): frame.iloc[row][c] for c in columns if c in frame.columns} for row in outcome.rows[:SHOWN]]
     rows = "; ".join(", ".join(f"{c} {value!s}" for c, value in row.items()) for row in shown)
-    return f"{told}{outcome.unexpected} rows: {rows}{' ...' if outcome.unexpected > SHOWN else ''}"
+    return f"{text}{outcome.unexpected} rows: {rows}{' ...' if outcome.unexpected > SHOWN else ''}"

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from refsr.config import Synthesize
+from refsr.progress import Progress
 from refsr.synthetic.defects import decode, encode, no_face, spoil_picture
 from refsr.synthetic.people import person, view
 from refsr.synthetic.plan import Folder, Shot, plan
@@ -49,10 +49,10 @@ def write_raw(params: Synthesize, raw: Path, workers: int | None = None) -> list
         (raw / folder.split / folder.identity).mkdir(parents=True, exist_ok=True)
     total = sum(len(folder.shots) for folder in folders)
     written = []
-    with tqdm(total=total, desc="synthesize", unit="image") as bar:
+    with Progress(total=total, desc="rendered", unit="image") as progress:
         for done in _written(folders, raw, workers or os.cpu_count() or 1):
             written.append(done)
-            bar.update(len(done.truth))
+            progress.update(len(done.truth))
     _write_metadata(params, raw, written)
     return folders
 

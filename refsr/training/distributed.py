@@ -1,8 +1,9 @@
-"""A training by several processes, as `torchrun` or a Kubeflow TrainJob starts them: one loop, written for one.
+"""A training by several processes, as `torchrun` or a Kubeflow TrainJob starts them.
 
-Each process takes its share of every batch, gradients are averaged, so that all keep the same weights. The first does
-what is seen: the others run in `refsr.steps` with a tracker that keeps nothing and a folder that is thrown away. The
-launcher says who is who (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT); without it there is one process.
+Each process takes its share of every batch, gradients are averaged, so that all keep the same
+weights. The first does what is seen: the others run in `refsr.steps` with a tracker that keeps
+nothing and a folder that is thrown away. The launcher says who is who (RANK, LOCAL_RANK,
+WORLD_SIZE, MASTER_ADDR, MASTER_PORT); without it there is one process.
 """
 
 import os
@@ -42,12 +43,18 @@ class Processes:
         return batch._replace(hr=batch.hr[own], ref=None if batch.ref is None else batch.ref[own])
 
     def parallel(self, model: "nn.Module") -> "nn.Module":
-        """The network to call in training, so that gradients are averaged; its first weights become everybody's."""
+        """The network to call in training, so that gradients are averaged.
+
+        Its first weights become everybody's.
+        """
         from torch.nn.parallel import DistributedDataParallel
 
         if self.count == 1:
             return model
-        return DistributedDataParallel(model, find_unused_parameters=True)  # a step without reference leaves some out
+        return DistributedDataParallel(
+            model,
+            find_unused_parameters=True,
+        )  # a step without reference leaves some out
 
     def from_first(self, value: T) -> T:
         """The first process's value, in all."""
@@ -64,7 +71,10 @@ ALONE = Processes()
 
 @contextmanager
 def together(device: str) -> Iterator[Processes]:
-    """Join the others for the length of a training on "cuda" or "cpu"; with one process there is nothing to join."""
+    """Join the others for the length of a training on "cuda" or "cpu".
+
+    With one process there is nothing to join.
+    """
     import torch
 
     if count() == 1:

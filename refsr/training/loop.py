@@ -1,6 +1,7 @@
 """The training loop, the only one: both networks and every variant go through it."""
 
 import csv
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from refsr.config import Training
 from refsr.dataset.degradation import reduce
@@ -21,6 +21,7 @@ from refsr.io.exhausted import lacks_memory_for, out_of_memory
 from refsr.io.own_files import Checksum, checksum, is_whole
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
+from refsr.progress import Progress
 from refsr.tracker import Tracker
 from refsr.training.distributed import ALONE, Processes, together
 from refsr.training.objective import Objective
@@ -28,12 +29,19 @@ from refsr.training.pairs import Batch, Pairs
 from refsr.training.precision import choose_device, choose_precision
 
 Picture = Callable[[nn.Module], np.ndarray]
+_logger = logging.getLogger(__name__)
 
 
 class Learner:
-    """What changes from step to step: the network, its averaged copy, the optimiser, the step and the history."""
+    """The state of a training: network, averaged copy, optimiser, step and history."""
 
-    def __init__(self, model: nn.Module, params: Training, objective: Objective, processes: Processes = ALONE) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        params: Training,
+        objective: Objective,
+        processes: Processes = ALONE,
+    ) -> None:
         self.params = params
         self.processes = processes
         self.device = choose_device(params.device)
@@ -45,15 +53,23 @@ class Learner:
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[params.optimizer]
         self.optimizer = optimizer(
-            model.parameters(), params.learning_rate, weight_decay=params.weight_decay, fused=True
+            model.parameters(),
+            params.learning_rate,
+            weight_decay=params.weight_decay,
+            fused=True,
         )
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.snapshots: dict[str, Checksum] = {}  # of the checkpoints exported on the way, by name
 
     def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """One update from one batch; returns the loss and its parts of this process's share, still on the device."""
-        torch.manual_seed(self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007)
+        """One update from one batch.
+
+        Returns the loss and its parts of this process's share, still on the device.
+        """
+        torch.manual_seed(
+            self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007,
+        )
         batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
@@ -77,7 +93,7 @@ class Learner:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Exponential moving average of the weights, quick at first so that the start is forgotten."""
+        """Exponential moving average of the weights, quick at first."""
         keep = min(self.params.ema, self.step / (self.step + 9))
         current = self.model.state_dict()
         torch._foreach_lerp_([self.average[key] for key in current], list(current.values()), 1 - keep)
@@ -107,7 +123,10 @@ class Learner:
         write_file(path, lambda partial: torch.save(state, partial))
 
     def resume(self, path: Path) -> None:
-        """Go on from what `save` wrote, if it did; of several processes all from what the first finds."""
+        """Go on from what `save` wrote, if it did.
+
+        Of several processes all from what the first finds.
+        """
         model = self.config["model"]
         state = _read_state(path, model) if path.exists() else None
         state = self.processes.from_first(state)
@@ -117,7 +136,11 @@ class Learner:
             self.model.load_state_dict(state["model"])
             self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
             self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.history, self.precision = state["step"], state["history"], state["precision"]
+            self.step, self.history, self.precision = (
+                state["step"],
+                state["history"],
+                state["precision"],
+            )
             self.snapshots = state.get("snapshots", {})
             if not 0 <= self.step <= self.params.steps or self.average.keys() != state["model"].keys():
                 raise ValueError(f"step {self.step} of {self.params.steps}")
@@ -156,9 +179,9 @@ def _read_state(path: Path, model: str) -> Any:
 
 
 def _no_state(path: Path, model: str, error: Exception) -> RefsrError:
-    told = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+    reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
     return RefsrError(
-        f"{path}: damaged, or of another training ({told}); delete it and run the stage `train_{model}` again"
+        f"{path}: damaged, or of another training ({reason}); delete it and run the stage `train_{model}` again",
     )
 
 
@@ -169,9 +192,10 @@ def _placed(model: nn.Module, device: str) -> nn.Module:
 
 
 def schedule(step: int, params: Training) -> float:
-    """The share of the learning rate at a step: linear warm-up, constant, then linear to 3% over the last 40%.
+    """The share of the learning rate at a step.
 
-    With `schedule: constant` it does not fall.
+    Linear warm-up, constant, then linear to 3% over the last 40%. With `schedule: constant` it does
+    not fall.
     """
     warm = min(1.0, (step + 1) / max(1, params.warmup_steps))
     if params.schedule == "constant":
@@ -191,46 +215,65 @@ def train(
     picture: Picture | None = None,
     snapshot_at: int = 0,
 ) -> dict[str, float]:
-    """Train `model` and leave model.safetensors (averaged weights) and history.csv in `folder`.
+    """Train a network; writes model.safetensors (averaged weights) and history.csv.
 
-    `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A folder that holds
-    the state of a killed training is gone on with, on a CPU to the very weights of one that was not
-    killed; a GPU adds up in another order each time.
-    At step `snapshot_at` the averaged weights are kept too, as warm.safetensors. Checkpoints tell their `step` and, as
-    `loss_networks`, which pretrained networks had a part in the loss. Several processes train together where a launcher
-    started them (see `refsr.training.distributed`); numbers told are of the first one's share. Returns the last ones.
-    Raises RefsrError where the loss is no longer a number, or a batch cannot be shared.
+    `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A
+    training that was killed goes on from it: on a CPU to the very weights of one that was not
+    killed; a GPU adds up in another order each time. Several processes train together where a
+    launcher started them (see `refsr.training.distributed`).
+
+    Args:
+        model: The network, trained in place.
+        pairs: The training pairs, by step.
+        params: The section of the training.
+        objective: The loss; checkpoints name its pretrained networks as `loss_networks`.
+        tracker: Gets the numbers of the first process's share, and the pictures.
+        folder: Where files are written.
+        picture: Draws what the network makes of a fixed batch.
+        snapshot_at: The step whose averaged weights are written to warm.safetensors too.
+
+    Returns:
+        The last numbers.
+
+    Raises:
+        RefsrError: The loss is no longer a number, or a batch cannot be shared.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with together(choose_device(params.device)) as processes:
-        if params.batch_size % processes.count:
-            raise RefsrError(f"batch_size {params.batch_size} cannot be shared by {processes.count} processes")
+        _check_shares(params.batch_size, processes.count)
         learner = Learner(model, params, objective, processes)
         learner.resume(folder / "state.pt")
+        _log_start(learner)
         _steps(learner, pairs, tracker, folder, picture, snapshot_at)
     learner.export(folder / "model.safetensors")
     _write_history(folder / "history.csv", learner.history)
     return {key: value for key, value in learner.history[-1].items() if key != "step"}
 
 
+def _check_shares(batch_size: int, processes: int) -> None:
+    if batch_size % processes:
+        raise RefsrError(f"batch_size {batch_size} cannot be shared by {processes} processes")
+
+
 def _steps(
-    learner: Learner, pairs: Pairs, tracker: Tracker, folder: Path, picture: Picture | None, snapshot_at: int
+    learner: Learner,
+    pairs: Pairs,
+    tracker: Tracker,
+    folder: Path,
+    picture: Picture | None,
+    snapshot_at: int,
 ) -> None:
     """The steps that are left, with all that falls due between them."""
     params = learner.params
-    tracker.tags({"precision": learner.precision, "device": learner.device, "processes": str(learner.processes.count)})
+    tracker.tags(_tags(learner))
     clock = _Clock(params.batch_size, learner.step)
-    with tqdm(total=params.steps, initial=learner.step, desc=folder.stem, unit="step", mininterval=2) as bar:
+    with _progress(learner, folder.stem) as progress:
         while learner.step < params.steps:
             parts = learner.train_step(pairs.batch(learner.step, learner.device))
             step = learner.step
-            bar.update()
+            progress.update()
             if _due(step, params.log_every, params.steps):
-                row = {key: float(value) for key, value in parts.items()} | {"images_per_second": clock.lap(step)}
-                _refuse_nan(row, step)
-                learner.history.append({"step": step} | row)
-                tracker.metrics(row, step)
-                bar.set_postfix(loss=f"{row['loss']:.4f}", images_per_s=f"{row['images_per_second']:.0f}")
+                progress.show(**_log(learner, parts, tracker, clock))
             if picture is not None and _due(step, params.image_every, params.steps):
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
@@ -240,13 +283,58 @@ def _steps(
                 learner.save(folder / "state.pt")
 
 
+def _tags(learner: Learner) -> dict[str, str]:
+    return {
+        "precision": learner.precision,
+        "device": learner.device,
+        "processes": str(learner.processes.count),
+    }
+
+
+def _progress(learner: Learner, model: str) -> Progress:
+    return Progress(
+        total=learner.params.steps,
+        done=learner.step,
+        desc=f"trained {model}",
+        unit="step",
+    )
+
+
+def _log(
+    learner: Learner,
+    parts: dict[str, torch.Tensor],
+    tracker: Tracker,
+    clock: "_Clock",
+) -> dict[str, str]:
+    """Add a row to the history; returns what the progress bar shows."""
+    step = learner.step
+    row = {key: float(value) for key, value in parts.items()}
+    row["images_per_second"] = clock.lap(step)
+    _refuse_nan(row, step)
+    learner.history.append({"step": step} | row)
+    tracker.metrics(row, step)
+    return {
+        "loss": f"{row['loss']:.4f}",
+        "images_per_s": f"{row['images_per_second']:.0f}",
+    }
+
+
+def _log_start(learner: Learner) -> None:
+    kind = f"{learner.precision} on {learner.device}"
+    _logger.info("%s, %d process(es)", kind, learner.processes.count)
+    if learner.step:
+        _logger.info("resumes at step %d of %d", learner.step, learner.params.steps)
+
+
 def _due(step: int, every: int, last: int) -> bool:
     return step % every == 0 or step == last
 
 
 def _refuse_nan(row: dict[str, float], step: int) -> None:
     if not math.isfinite(row["loss"]):
-        raise RefsrError(f"training: the loss is {row['loss']} at step {step} ({row}); lower learning_rate")
+        raise RefsrError(
+            f"training: the loss is {row['loss']} at step {step} ({row}); lower learning_rate",
+        )
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
@@ -260,7 +348,11 @@ class _Clock:
     """Images per second since the lap before."""
 
     def __init__(self, batch_size: int, step: int) -> None:
-        self._batch_size, self._step, self._since = batch_size, step, time.perf_counter()
+        self._batch_size, self._step, self._since = (
+            batch_size,
+            step,
+            time.perf_counter(),
+        )
 
     def lap(self, step: int) -> float:
         now = time.perf_counter()

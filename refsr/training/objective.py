@@ -1,12 +1,16 @@
-"""What training minimises, for every variant: built from `train_*.loss` of the parameters."""
+"""What training minimises, for every variant: built from `train_*.loss` of the parameters.
+
+The terms of the default loss stand in `refsr.loss_terms`.
+"""
 
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 
 from refsr.config import Loss
+from refsr.loss_terms import TERMS
 from refsr.models import Output
 from refsr.models.losses import released_loss, released_loss_in_means
 from refsr.models.pretrained import (
@@ -21,57 +25,99 @@ from refsr.models.pretrained import (
 from refsr.models.upscaling import reduced
 
 Perceptual = EfficientNetLite0Features | VggHedFeatures | Vgg19Features
-NAMES = {"efficientnet": "efficientnet_lite0", "hed": "vgg16_hed", "vgg19": "vgg19"}  # as checkpoints tell them
-ACTIVE = 0.01  # a unit is active where its posterior mean varies by more than this (Burda et al., ICLR 2016)
+NAMES = {  # in checkpoints
+    "efficientnet": "efficientnet_lite0",
+    "hed": "vgg16_hed",
+    "vgg19": "vgg19",
+}
+ACTIVE = 0.01  # variance of an active unit's posterior mean (Burda et al., ICLR 2016)
 
 
 class Objective(nn.Module):
-    """The loss and its parts. `networks` names the pretrained networks that take part, as every checkpoint tells.
+    """The loss and its parts.
 
-    `steps` is the length of the training, of which the KL warm-up is a share. Raises RefsrError where weights are
-    missing.
+    `networks` names the pretrained networks that take part; every checkpoint holds these names.
+    `steps` is the length of the training, of which the KL warm-up is a share. Raises RefsrError
+    where weights are missing.
     """
 
     def __init__(self, loss: Loss, steps: int) -> None:
         super().__init__()
         self.loss, self.steps = loss, steps
-        self.features = perceptual_network(loss) if loss.kind != "default" or loss.perceptual_weight else None
-        self.identity = identity_network() if loss.identity_weight else None
+        self.weights = {name: getattr(loss, f"{name}_weight") for name in TERMS}
+        compares = loss.kind != "default" or self.weights["perceptual"]
+        self.features = perceptual_network(loss) if compares else None
+        self.identity = identity_network() if self.weights["identity"] else None
         used = {NAMES[loss.perceptual]: self.features, "dlib": self.identity}
         self.networks = [name for name, network in used.items() if network is not None]
 
-    def forward(self, output: Output, lr: torch.Tensor, hr: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
-        """() each: `loss`, and what is told of it (`l1`, `kl` in nats per image, `active_units`, other terms)."""
-        told = {"l1": (output.sr - hr).abs().mean(), "kl": output.kl, "active_units": active_units(output)}
-        if self.loss.kind == "default":
-            terms = self._terms(output, lr, hr)
-            nats = self._kl(output) + output.unexplained
-            loss = told["l1"] + self._kl_weight(step) * nats + sum(weight * term for weight, term in terms.values())
-            return {"loss": loss} | told | {name: term for name, (_, term) in terms.items()}
-        released = released_loss if self.loss.kind == "released" else released_loss_in_means
-        return {"loss": released(output, hr, cast(Perceptual, self.features).deepest)} | told
+    def forward(
+        self,
+        output: Output,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        step: int,
+    ) -> dict[str, torch.Tensor]:
+        """`loss` and its parts, () each.
 
-    def _terms(self, output: Output, lr: torch.Tensor, hr: torch.Tensor) -> dict[str, tuple[float, torch.Tensor]]:
-        """The terms that have a weight: name -> (weight, value)."""
-        terms = {}
-        if self.features is not None:
-            with torch.no_grad():
-                wanted = self.features(hr)
-            distance = feature_distance(self.features(output.sr), wanted).mean()
-            terms["perceptual"] = (self.loss.perceptual_weight, distance)
-        if self.identity is not None:
-            terms["identity"] = (self.loss.identity_weight, identity_distance(self.identity, output.sr, hr))
-        if self.loss.consistency_weight:
-            missed = (lr - reduced(output.sr, (lr.shape[-2], lr.shape[-1]))).abs().mean()
-            terms["consistency"] = (self.loss.consistency_weight, missed)
-        return terms
+        The parts are `l1`, `kl` in nats per image, `active_units`, and the terms with a weight.
+        """
+        parts = {
+            "l1": (output.sr - hr).abs().mean(),
+            "kl": output.kl,
+            "active_units": active_units(output),
+        }
+        if self.loss.kind != "default":
+            return {"loss": self._released(output, hr)} | parts
+        terms = self._terms(Images(self, output.sr, lr, hr))
+        nats = self._kl(output) + output.unexplained
+        weighted = sum(self.weights[name] * term for name, term in terms.items())
+        loss = parts["l1"] + self._kl_weight(step) * nats + weighted
+        return {"loss": loss} | parts | terms
+
+    def _terms(self, images: "Images") -> dict[str, torch.Tensor]:
+        """The terms that have a weight."""
+        return {name: term(images) for name, term in TERMS.items() if self.weights[name]}
+
+    def _released(self, output: Output, hr: torch.Tensor) -> torch.Tensor:
+        """The loss of the authors' files, in sums or in means."""
+        features = cast(Perceptual, self.features).deepest
+        if self.loss.kind == "released":
+            return released_loss(output, hr, features)
+        return released_loss_in_means(output, hr, features)
 
     def _kl(self, output: Output) -> torch.Tensor:
-        """KL with its free bits (Kingma et al., NeurIPS 2016): below them a dimension has no gradient."""
+        """KL with its free bits (Kingma et al., NeurIPS 2016): no gradient below them."""
         return output.kl_each.clamp(min=self.loss.free_bits).sum()
 
     def _kl_weight(self, step: int) -> float:
-        return self.loss.kl_weight * min(1.0, (step + 1) / max(1.0, self.loss.kl_warmup * self.steps))
+        warm = (step + 1) / max(1.0, self.loss.kl_warmup * self.steps)
+        return self.loss.kl_weight * min(1.0, warm)
+
+
+class Images(NamedTuple):
+    """The images of a batch, with what terms need of them; see `refsr.loss_terms.Restored`."""
+
+    objective: Objective
+    sr: torch.Tensor
+    lr: torch.Tensor
+    hr: torch.Tensor
+
+    def feature_distance(self) -> torch.Tensor:
+        """The mean distance of SR and HR in the features of `loss.perceptual`: ()."""
+        network = cast(Perceptual, self.objective.features)
+        with torch.no_grad():
+            expected = network(self.hr)
+        return feature_distance(network(self.sr), expected).mean()
+
+    def identity_distance(self) -> torch.Tensor:
+        """1 - cosine of the embeddings: ()."""
+        network = cast(nn.Module, self.objective.identity)
+        return identity_distance(network, self.sr, self.hr)
+
+    def reduced(self) -> torch.Tensor:
+        """SR at the size of LR: (B, 3, h, w)."""
+        return reduced(self.sr, (self.lr.shape[-2], self.lr.shape[-1]))
 
 
 def perceptual_network(loss: Loss) -> Perceptual:
@@ -82,11 +128,15 @@ def perceptual_network(loss: Loss) -> Perceptual:
 
 
 def identity_distance(network: nn.Module, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    """1 - cosine of the embeddings, mean over the batch; in float32, since the cosines lie close together."""
+    """1 - cosine of the embeddings, mean over the batch: ().
+
+    In float32, since the cosines lie close together.
+    """
     with torch.autocast(sr.device.type, enabled=False):
         with torch.no_grad():
-            wanted = identity_embeddings(network, hr)
-        return 1 - identity_similarity(identity_embeddings(network, sr.float()), wanted).mean()
+            expected = identity_embeddings(network, hr)
+        embeddings = identity_embeddings(network, sr.float())
+        return 1 - identity_similarity(embeddings, expected).mean()
 
 
 def active_units(output: Output) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Training pairs: an HR face and a reference for it, drawn so that a step number alone decides the batch."""
+"""Training pairs: an HR face and a reference. The step number alone decides the batch."""
 
 from typing import NamedTuple
 
@@ -12,20 +12,32 @@ from refsr.errors import RefsrError
 
 
 class Batch(NamedTuple):
-    """Images (B, 3, H, W) in [0, 1] on the training device; `ref` is None where the step trains without."""
+    """Images (B, 3, H, W) in [0, 1] on the training device.
+
+    `ref` is None where the step trains without.
+    """
 
     hr: torch.Tensor
     ref: torch.Tensor | None
 
 
 class Pairs:
-    """Batches of the training split. `references` None gives single images, for the single-image model.
+    """Batches of the training split.
 
-    Batch `step` is a function of (seed, step) alone: a resumed training sees what the uninterrupted one would.
-    Raises RefsrError where there is no training image, or where one has no other image of its person for a reference.
+    `references` None gives single images, for the single-image model.
+
+    Batch `step` is a function of (seed, step) alone: a resumed training sees what the uninterrupted
+    one would. Raises RefsrError where there is no training image, or where one has no other
+    image of its person for a reference.
     """
 
-    def __init__(self, curated: Curated, seed: int, batch_size: int, references: TrainRefsr | None = None) -> None:
+    def __init__(
+        self,
+        curated: Curated,
+        seed: int,
+        batch_size: int,
+        references: TrainRefsr | None = None,
+    ) -> None:
         rows = curated.split("train")
         if not len(rows):
             raise RefsrError(f"{curated.folder}: no image is for training; run the stage `curate` again")
@@ -39,7 +51,10 @@ class Pairs:
             )
         self._curated = curated
         self._rows = rows[order]  # one identity after the other
-        self._first = np.repeat(first, counts)  # where the identity of a row begins, and how many rows it has
+        self._first = np.repeat(
+            first,
+            counts,
+        )  # where the identity of a row begins, and how many rows it has
         self._count = np.repeat(counts, counts)
         self._seed, self._batch_size, self._references = seed, batch_size, references
 
@@ -58,7 +73,12 @@ class Pairs:
             ref[rows] = warp(hr[rows], seed=int(rng.integers(2**62)))
         return Batch(hr, ref)
 
-    def _draw_references(self, chosen: np.ndarray, rng: np.random.Generator, params: TrainRefsr) -> np.ndarray:
+    def _draw_references(
+        self,
+        chosen: np.ndarray,
+        rng: np.random.Generator,
+        params: TrainRefsr,
+    ) -> np.ndarray:
         """For each image another one of the person, or, for a share of them, any image at all."""
         offset = chosen - self._first[chosen]
         other = (offset + 1 + rng.integers(0, self._count[chosen] - 1)) % self._count[chosen]
@@ -67,13 +87,19 @@ class Pairs:
         return np.where(wrong, anyone, self._first[chosen] + other)
 
     def _images(self, chosen: np.ndarray, mirror: bool, device: str) -> torch.Tensor:
-        pixels = _sent(torch.from_numpy(self._curated.pixels(self._rows[chosen])), torch.device(device))
+        pixels = _sent(
+            torch.from_numpy(self._curated.pixels(self._rows[chosen])),
+            torch.device(device),
+        )
         images = pixels.permute(0, 3, 1, 2).float() / 255  # stays channels_last in memory
         return images.flip(3) if mirror else images
 
 
 def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The tensor on the device. A GPU is not waited for, so that the next step is prepared while it computes."""
+    """The tensor on the device.
+
+    A GPU is not waited for, so that the next step is prepared while it computes.
+    """
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -85,7 +111,8 @@ def _self_share(params: TrainRefsr, step: int) -> float:
 def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
     """Each image a little turned, scaled, moved and re-lit: (B, 3, H, W) in [0, 1] -> the same.
 
-    As a reference it must be matched, but nothing in it is missing: what a network learns to copy first.
+    As a reference it must be matched, but nothing in it is missing: what a network learns to copy
+    first.
     """
     draw = torch.Generator().manual_seed(seed)
     count = len(images)
@@ -93,7 +120,10 @@ def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
     scale = 1 + 0.06 * torch.randn(count, generator=draw)
     cos, sin = scale * angle.cos(), scale * angle.sin()
     shift = 0.08 * torch.randn(2, count, generator=draw)
-    affine = torch.stack([torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)], 1)
+    affine = torch.stack(
+        [torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)],
+        1,
+    )
     gain = 1 + 0.12 * torch.randn(count, 3, 1, 1, generator=draw)
     offset = 0.05 * torch.randn(count, 1, 1, 1, generator=draw)
     affine, gain, offset = (_sent(drawn, images.device) for drawn in (affine, gain, offset))

@@ -13,9 +13,10 @@ from refsr.dataset.degradation import enlarge, reduce
 
 
 def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Module], np.ndarray]:
-    """A function that draws model -> picture (H, W, 3) uint8: a row a face, LR | bicubic | SR | HR | reference.
+    """A function that draws model -> picture (H, W, 3) uint8, a row per face.
 
-    The faces are the first of the test split; they are looked at and decide nothing.
+    Columns: LR | bicubic | SR | HR | reference. The faces are the first of the test split; they are
+    looked at and decide nothing.
     """
     rows = curated.table.iloc[curated.split("test")]
     first = {role: rows[rows["role"] == role].groupby("identity").head(1) for role in ("image", "reference")}

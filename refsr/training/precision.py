@@ -7,23 +7,25 @@ from refsr.errors import RefsrError
 NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # x86 instructions that multiply bfloat16 without widening it first
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(requested: str) -> str:
     """ "cuda" or "cpu". Raises RefsrError where CUDA is asked for and absent."""
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise RefsrError("device: cuda was asked for, but torch sees no GPU here; set device: auto or cpu")
-    if wanted == "auto":
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise RefsrError(
+            "device: cuda was asked for, but torch sees no GPU here; set device: auto or cpu",
+        )
+    if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    return wanted
+    return requested
 
 
-def choose_precision(wanted: str, device: str) -> str:
+def choose_precision(requested: str, device: str) -> str:
     """ "float32" or "bfloat16"; "auto" is bfloat16 on a GPU or CPU that has instructions for it, else float32.
 
     Nothing is timed: a busy machine must not train other weights than an idle one
     (docs/decisions/0009-precision-by-rule.md).
     """
-    if wanted != "auto":
-        return wanted
+    if requested != "auto":
+        return requested
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if _cpu_has_bfloat16() else "float32"
@@ -31,5 +33,5 @@ def choose_precision(wanted: str, device: str) -> str:
 
 def _cpu_has_bfloat16() -> bool:
     """Whether this CPU has an instruction of NATIVE_BFLOAT16."""
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in NATIVE_BFLOAT16)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in NATIVE_BFLOAT16)

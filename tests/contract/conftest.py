@@ -23,5 +23,5 @@ def pipeline(compiled: tuple[Spec, Spec]) -> Spec:
 
 @pytest.fixture(scope="session", params=GRAPHS)
 def graph(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, Spec]:
-    """Every graph in turn: what no graph may do is asked of each."""
+    """Every graph in turn."""
     return compiled_of(tmp_path_factory.mktemp("graph") / "package.yaml", graph=request.param)

@@ -1,4 +1,4 @@
-"""The components are typed shells of the steps, without logic of their own."""
+"""Each component is a typed shell of its step, without logic."""
 
 import ast
 import inspect
@@ -10,24 +10,27 @@ from compiled import kebab
 from components import stages
 from refsr import steps
 
+OPTIONS = {"uri", "layout", "shard"}  # texts beside the artifacts
+
 
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS])
 def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
-    component = getattr(stages, name)
+    component = getattr(stages, name, None)
+    assert component, f"components/stages.py: add a component for `{name}`, see docs/how-to/extend.md"
     assert component.name == kebab(name)
     ports = steps.ports(steps.load(name))
     kinds = {"input": set(), "output": set()}
     for port, kind in ports.items():
         kinds["output" if kind.endswith("output") else "input"].add(port)
     taken = component.component_spec.inputs
-    assert set(taken) - {"params", "tracking_uri", "uri", "shard"} == kinds["input"]
+    assert set(taken) - {"params", "tracking_uri", *OPTIONS} == kinds["input"]
     assert ("uri" in taken) == ("raw set" in ports.values())
     assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds["output"] | {"metrics"}
 
 
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS, "finish"])
 def test_a_component_holds_no_logic(name: str) -> None:
-    """Its body is copied into the pod: a docstring, an import from the image, and one call naming the stage."""
+    """Kubeflow copies its body: a docstring, an import from the image, one call with the stage."""
     source = textwrap.dedent(inspect.getsource(getattr(stages, name).python_func))
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
@@ -39,5 +42,5 @@ def test_a_component_holds_no_logic(name: str) -> None:
     assert isinstance(call.value, ast.Call)
     if name != "finish":
         assert ast.literal_eval(call.value.args[0]) == name
-        assert {k.arg for k in call.value.keywords} - {"uri", "shard"} == set(steps.ports(steps.load(name)))
+        assert {k.arg for k in call.value.keywords} - OPTIONS == set(steps.ports(steps.load(name)))
         assert all(isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords)

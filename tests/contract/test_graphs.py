@@ -1,4 +1,4 @@
-"""The graphs: which tasks there are and what each waits for; what kfp gets wrong without a word is kept out."""
+"""The graphs: their tasks and edges, and no construct that kfp.local runs wrongly."""
 
 import json
 from pathlib import Path
@@ -29,16 +29,18 @@ def test_a_raw_set_is_fetched_by_revision_and_nothing_is_rendered(tmp_path: Path
     assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "fetch"
 
 
-def test_a_raw_set_of_ones_own_is_read_by_the_stage_and_not_copied_into_its_pod(tmp_path: Path) -> None:
+def test_a_stage_reads_a_named_raw_set_in_place(tmp_path: Path) -> None:
     pipeline, _ = compiled_of(tmp_path / "p.yaml", graph="named")
     tasks = stages_of(pipeline)
     assert set(tasks) == set(map(kebab, steps.STEPS)) - {"synthesize"}
     assert "artifacts" not in tasks["curate"]["inputs"]
-    assert tasks["curate"]["inputs"]["parameters"]["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+    given = tasks["curate"]["inputs"]["parameters"]
+    assert given["uri"] == {"componentInputParameter": "pipelinechannel--raw"}
+    assert given["layout"] == {"componentInputParameter": "pipelinechannel--layout"}
 
 
-def test_curation_is_spread_over_as_many_tasks_as_the_cluster_file_says(tmp_path: Path) -> None:
-    """A loop over texts of the package, and one task that is given what all of them left."""
+def test_curate_shards_sets_the_number_of_curation_tasks(tmp_path: Path) -> None:
+    """A loop over texts of the package, and a task that merges the outputs."""
     (tmp_path / "cluster.yaml").write_text("curate_shards: 3")
     pipeline, _ = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
     tasks = stages_of(pipeline)
@@ -48,18 +50,20 @@ def test_curation_is_spread_over_as_many_tasks_as_the_cluster_file_says(tmp_path
     assert json.loads(iterated["items"]["raw"]) == ["1/3", "2/3", "3/3"]
     (part,) = pipeline["components"][f"comp-{loop}"]["dag"]["tasks"].values()
     assert part["inputs"]["parameters"]["shard"] == {"componentInputParameter": iterated["itemInput"]}
+    for task in (part, tasks["merge"]):
+        assert task["inputs"]["parameters"]["layout"] == {"componentInputParameter": "pipelinechannel--layout"}
     parts = tasks["merge"]["inputs"]["artifacts"]["parts"]["taskOutputArtifact"]
     assert parts["producerTask"] == loop
     assert tasks["validate"]["inputs"]["artifacts"]["curated"]["taskOutputArtifact"]["producerTask"] == "merge"
 
 
-def test_a_model_is_measured_again_with_or_without_the_arm_that_has_no_reference(tmp_path: Path) -> None:
+def test_reevaluation_with_and_without_the_sisr_model(tmp_path: Path) -> None:
     for graph, models in (("reevaluation", {"refsr"}), ("reevaluation of both", {"refsr", "sisr"})):
         pipeline, _ = compiled_of(tmp_path / "p.yaml", graph=graph)
         assert set(stages_of(pipeline)["evaluate"]["inputs"]["artifacts"]) == {"curated", *models}
 
 
-def test_the_end_is_recorded_however_it_comes(pipeline: Spec) -> None:
+def test_an_exit_handler_records_the_end(pipeline: Spec) -> None:
     root = pipeline["root"]["dag"]["tasks"]
     assert set(root) == {"exit-handler-1", "finish"}
     assert root["finish"]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
@@ -67,8 +71,8 @@ def test_the_end_is_recorded_however_it_comes(pipeline: Spec) -> None:
     assert given["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
 
 
-def test_nothing_hangs_on_what_the_local_runner_gets_wrong(graph: tuple[Spec, Spec]) -> None:
-    """No condition, no loop over what a task made, nothing optional but the status, no bare number."""
+def test_a_graph_has_no_construct_that_the_local_runner_gets_wrong(graph: tuple[Spec, Spec]) -> None:
+    """No condition, no loop over outputs, no optional input except the status, no plain number."""
     pipeline, _ = graph
     assert not everywhere(pipeline, "condition")
     assert all("raw" in iterated["items"] for iterated in everywhere(pipeline, "parameterIterator"))

@@ -1,13 +1,17 @@
-"""What goes into the image is what constraints.txt says, hash by hash."""
+"""The image: its packages are those of constraints.txt, hash by hash, and its programs import."""
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
+from components.trainjob.spec import ENTRYPOINT
 from tools import images, manifests
 
 ROOT = Path(__file__).parents[2]
@@ -19,12 +23,12 @@ def _plain(name: str) -> str:
 
 
 def _pins(text: str) -> dict[str, str]:
-    found = re.findall(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", text, re.MULTILINE)
-    return {_plain(name): version.partition("+")[0] for name, version in found}
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s\\]+)", text, re.MULTILINE)
+    return {_plain(name): version.partition("+")[0] for name, version in pins}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_pins_what_the_environment_has(lock: str) -> None:
+def test_a_lock_has_the_versions_of_constraints_txt(lock: str) -> None:
     pinned, constraints = _pins((ROOT / "containers" / lock).read_text()), _pins((ROOT / "constraints.txt").read_text())
     assert {name: pinned[name] for name in pinned.keys() & constraints} == {
         name: constraints[name] for name in pinned.keys() & constraints
@@ -32,11 +36,13 @@ def test_a_lock_pins_what_the_environment_has(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_has_all_that_is_asked_for(lock: str) -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    wanted += [line.partition("==")[0] for line in (ROOT / "weights.txt").read_text().splitlines() if "==" in line]
+def test_a_lock_has_every_dependency(lock: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    names = [*project["dependencies"], *extras["kfp"], *extras["server"]]
+    names += [line.partition("==")[0] for line in (ROOT / "weights.txt").read_text().splitlines() if "==" in line]
     pinned = _pins((ROOT / "containers" / lock).read_text())
-    assert [name for name in wanted if _plain(name) not in pinned] == [], "make lock"
+    assert [name for name in names if _plain(name) not in pinned] == [], "make lock"
 
 
 @pytest.mark.parametrize("lock", [*LOCKS, "build.lock"])
@@ -48,8 +54,8 @@ def test_every_pin_has_a_hash_and_no_address(lock: str) -> None:
     assert "://" not in text
 
 
-def test_no_lock_is_touched_where_one_cannot_be_made(tmp_path: Path) -> None:
-    """An index that is not reached once left an empty cpu.lock behind."""
+def test_locks_stay_if_one_cannot_be_resolved(tmp_path: Path) -> None:
+    """An unreachable index once left an empty cpu.lock."""
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copytree(ROOT / "containers", tmp_path / "containers")
     for name in ("pyproject.toml", "constraints.txt", "weights.txt"):
@@ -70,14 +76,14 @@ def test_only_the_gpu_image_has_cuda() -> None:
     assert [name for name in _pins((ROOT / "containers/gpu.lock").read_text()) if name.startswith("nvidia")]
 
 
-def test_the_overlays_get_the_image_that_was_built(tmp_path: Path) -> None:
+def test_the_overlays_use_the_built_image(tmp_path: Path) -> None:
     manifests.write_image("registry.example:5000/faces/refsr-cpu:0123", tmp_path)
     written = (tmp_path / "image/kustomization.yaml").read_text()
     assert 'newName: registry.example:5000/faces/refsr-cpu, newTag: "0123"' in written
 
 
-def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor are they taken for those of another lock."""
+def test_existing_wheels_are_not_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wheels of another lock are downloaded."""
     lock = "six==1.17.0 --hash=sha256:" + "0" * 64
     (tmp_path / "containers").mkdir()
     for name in ("cpu", "build"):
@@ -95,9 +101,7 @@ def test_wheels_that_are_there_are_not_fetched_again(tmp_path: Path, monkeypatch
         images.fetch_wheels("cpu")
 
 
-def test_an_image_that_says_it_is_of_another_revision_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_of_another_revision_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = tmp_path / "engine"
     engine.write_text("""#!/bin/sh\n[ "$1" != image ] || echo '[{"Config": {"Env": ["REFSR_REVISION=1"]}}]'\n""")
     engine.chmod(0o755)
@@ -106,3 +110,52 @@ def test_an_image_that_says_it_is_of_another_revision_is_refused(
     assert images.build("cpu", "1") == "localhost/refsr-cpu:1"
     with pytest.raises(images.RefsrError, match="another revision"):
         images.build("cpu", "2")
+
+
+PROJECT = "/opt/project/"  # on the path of the image's Python, by project.pth
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages of /opt/project: those of the distribution, and those the Containerfile copies."""
+    folder = tmp_path_factory.mktemp("project")
+    include = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    for name in find_packages(str(ROOT), include=include["find"]["include"]):
+        if "." not in name:
+            shutil.copytree(ROOT / name, folder / name)
+    text = (ROOT / "containers/Containerfile").read_text()
+    for source, name in re.findall(rf"^COPY (\S+) {PROJECT}(\S+)$", text, re.MULTILINE):
+        shutil.copytree(ROOT / source, folder / name)
+    return folder
+
+
+def _modules() -> set[str]:
+    """Modules of this repository that manifests, tasks and TrainJobs run."""
+    manifests_ = "".join(path.read_text() for path in (ROOT / "k8s").rglob("*.yaml"))
+    named = set(re.findall(r"-m, ((?:refsr|pipelines|components)[\w.]*)", manifests_))
+    return {*named, ENTRYPOINT[-1], "components.shell", "refsr"}
+
+
+def test_the_image_has_the_modules_that_pods_run(project: Path) -> None:
+    """`find_spec` locates a module without its imports; nothing outside /opt/project may match."""
+    modules = sorted(_modules())
+    assert {"pipelines.backup", "components.trainjob.entrypoint"} <= set(modules)
+    code = "import sys; from importlib.util import find_spec\n"
+    code += "for name in sys.argv[1:]: print(find_spec(name).origin)"
+    origins = _run_in(project, "-c", code, *modules).splitlines()
+    assert len(origins) == len(modules)
+    assert all(Path(origin).is_relative_to(project) for origin in origins)
+    assert not (project / "tools").exists()
+
+
+def test_the_back_up_runs_in_the_image(project: Path) -> None:
+    assert "s3://bucket/prefix" in _run_in(project, "-m", "pipelines.backup", "put", "--help")
+
+
+def _run_in(project: Path, *arguments: str) -> str:
+    """Run Python as in the image: in another folder, with the project on its path."""
+    environment = os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-P", *arguments]
+    done = subprocess.run(command, cwd=project.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,4 +1,4 @@
-"""The manifests can be applied as they are, and what must not reach a cluster is refused."""
+"""The manifests can be applied as they are, and faulty ones are refused."""
 
 import copy
 import shutil
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.trainjob.controller import JOBS
+from components.trainjob.api import RESOURCE
 from pipelines.cluster import load_cluster
 from tools.manifests import K8S, folders, problems, render
 
@@ -33,8 +33,9 @@ def test_no_overlay_has_a_fault(rendered: dict[str, Manifests]) -> None:
 
 
 def _of(manifests: Manifests, kind: str, name: str) -> dict[str, Any]:
-    (found,) = (each for each in manifests if each["kind"] == kind and each["metadata"]["name"].startswith(name))
-    return found
+    of_kind = [each for each in manifests if each["kind"] == kind]
+    (manifest,) = (each for each in of_kind if each["metadata"]["name"].startswith(name))
+    return manifest
 
 
 def _server(manifests: Manifests) -> dict[str, Any]:
@@ -43,88 +44,88 @@ def _server(manifests: Manifests) -> dict[str, Any]:
 
 
 FAULTS: dict[str, tuple[Callable[[Manifests], Any], str]] = {
-    "latest": (lambda m: _server(m).update(image="refsr:latest"), "no tag that stays"),
-    "no tag": (lambda m: _server(m).update(image="registry:5000/refsr"), "no tag that stays"),
+    "latest": (lambda m: _server(m).update(image="refsr:latest"), "no immutable tag"),
+    "no tag": (lambda m: _server(m).update(image="registry:5000/refsr"), "no immutable tag"),
     "no limit": (lambda m: _server(m)["resources"].pop("limits"), "no limit of memory"),
-    "root": (lambda m: _server(m)["securityContext"].update(runAsUser=0), "may run as root"),
-    "writable": (lambda m: _server(m)["securityContext"].pop("readOnlyRootFilesystem"), "can be written"),
-    "rights": (lambda m: _server(m)["securityContext"].pop("capabilities"), "may gain rights"),
+    "root": (lambda m: _server(m)["securityContext"].update(runAsUser=0), "can run as root"),
+    "writable": (lambda m: _server(m)["securityContext"].pop("readOnlyRootFilesystem"), "is writable"),
+    "rights": (lambda m: _server(m)["securityContext"].pop("capabilities"), "can gain privileges"),
     "misspelt": (lambda m: _server(m).update(imagePolicy="Always"), "imagePolicy"),
     "secret": (lambda m: _of(m, "Secret", "refsr")["data"].update({"database-password": "eA=="}), "database-password"),
     "password": (lambda m: _server(m)["env"].append({"name": "DB_PASSWORD", "value": "x"}), "DB_PASSWORD"),
-    "unknown kind": (lambda m: _of(m, "Service", "mlflow").update(kind="Sevrice"), "kind unknown"),
+    "unknown kind": (lambda m: _of(m, "Service", "mlflow").update(kind="Sevrice"), "unknown kind"),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found(fault: str, rendered: dict[str, Manifests]) -> None:
-    spoil, told = FAULTS[fault]
+def test_a_fault_is_reported(fault: str, rendered: dict[str, Manifests]) -> None:
+    damage, expected = FAULTS[fault]
     manifests = copy.deepcopy(rendered["overlays/local"])
-    spoil(manifests)
-    assert any(told in problem for problem in problems(manifests))
+    damage(manifests)
+    assert any(expected in problem for problem in problems(manifests))
 
 
-def test_an_external_secret_is_held_to_its_schema(rendered: dict[str, Manifests]) -> None:
+def test_an_external_secret_is_checked_by_its_schema(rendered: dict[str, Manifests]) -> None:
     manifests = copy.deepcopy(rendered["overlays/gpu"])
     _of(manifests, "ExternalSecret", "refsr")["spec"]["data"][0]["remoteReff"] = {}
     assert any("remoteReff" in problem for problem in problems(manifests))
 
 
 @pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu"])
-def test_secrets_that_are_asked_for_are_made(folder: str, rendered: dict[str, Manifests]) -> None:
-    """The keys pods take from the Secret are those the overlay brings."""
+def test_the_overlays_provide_the_secrets_in_use(folder: str, rendered: dict[str, Manifests]) -> None:
+    """The keys that pods use are those that the overlay provides."""
     manifests = rendered[folder] + rendered["restore-s3"]
-    asked = {(ref["name"], ref["key"]) for ref in _found(manifests, "secretKeyRef")}
-    made = set()
+    used = {(ref["name"], ref["key"]) for ref in _values(manifests, "secretKeyRef")}
+    provided = set()
     for each in manifests:
         if each["kind"] == "Secret":
-            made |= {(each["metadata"]["name"], key) for key in each["data"]}
+            provided |= {(each["metadata"]["name"], key) for key in each["data"]}
         if each["kind"] == "ExternalSecret":
-            made |= {(each["spec"]["target"]["name"], entry["secretKey"]) for entry in each["spec"]["data"]}
-    assert asked == made
+            provided |= {(each["spec"]["target"]["name"], entry["secretKey"]) for entry in each["spec"]["data"]}
+    assert used == provided
 
 
-def test_a_pod_waits_for_the_database_before_it_asks_anything_of_it(rendered: dict[str, Manifests]) -> None:
-    """Where policies are enforced, a new pod is let through some seconds late."""
+def test_a_pod_waits_for_the_database_before_its_first_query(rendered: dict[str, Manifests]) -> None:
+    """An enforced network policy admits a new pod some seconds late."""
     for folder, kind, name in (("overlays/local", "CronJob", "backup"), ("restore", "Job", "restore")):
-        (script,) = _found([_of(rendered[folder], kind, name)["spec"]], "command")
+        (script,) = _values([_of(rendered[folder], kind, name)["spec"]], "command")
         assert "until pg_isready" in script[2].splitlines()[0], folder
 
 
-def _found(value: Any, key: str) -> list[Any]:
+def _values(value: Any, key: str) -> list[Any]:
     """Every value of `key`, at any depth."""
     if isinstance(value, list):
-        return [found for each in value for found in _found(each, key)]
+        return [inner for each in value for inner in _values(each, key)]
     if isinstance(value, dict):
-        return [*([value[key]] if key in value else []), *(f for each in value.values() for f in _found(each, key))]
+        return [*([value[key]] if key in value else []), *(v for each in value.values() for v in _values(each, key))]
     return []
 
 
-def test_mlflow_answers_to_the_names_its_clients_use(rendered: dict[str, Manifests]) -> None:
+def test_mlflow_allows_the_host_names_of_its_clients(rendered: dict[str, Manifests]) -> None:
     for folder in ("overlays/local", "overlays/gpu"):
         hosts = _of(rendered[folder], "ConfigMap", "mlflow")["data"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
         assert {"mlflow:5000", "mlflow.refsr:5000", "mlflow.refsr.svc.cluster.local:5000"} <= set(hosts)
 
 
-def test_everything_is_closed_but_for_what_is_opened(rendered: dict[str, Manifests]) -> None:
+def test_the_default_network_policy_denies_everything(rendered: dict[str, Manifests]) -> None:
     for folder in ("overlays/local", "overlays/gpu"):
         closed = _of(rendered[folder], "NetworkPolicy", "default-deny")["spec"]
         assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-def test_no_manifest_comes_from_elsewhere() -> None:
+def test_no_manifest_is_remote() -> None:
     for path in K8S.rglob("kustomization.yaml"):
         assert "://" not in path.read_text().replace("s3://", "").replace("http://seaweedfs", ""), path
 
 
-def test_the_cluster_file_of_the_gpu_overlay_is_one() -> None:
+def test_the_cluster_file_of_the_gpu_overlay_is_valid() -> None:
     assert load_cluster(Path(K8S / "overlays/gpu/cluster.yaml")).gpu.node_selector
 
 
-def test_tasks_may_do_with_trainjobs_what_a_hand_over_does_and_nothing_else(rendered: dict[str, Manifests]) -> None:
+def test_tasks_may_create_get_and_delete_trainjobs_only(rendered: dict[str, Manifests]) -> None:
     for folder in ("overlays/local", "overlays/gpu"):
         (role,) = (each for each in rendered[folder] if each["kind"] == "Role")
         (rule,) = role["rules"]
-        assert rule["apiGroups"] == [JOBS["group"]]
-        assert rule["resources"] == [JOBS["plural"]]
+        assert rule["apiGroups"] == [RESOURCE["group"]]
+        assert rule["resources"] == [RESOURCE["plural"]]
         assert set(rule["verbs"]) == {"create", "get", "delete"}

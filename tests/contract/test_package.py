@@ -1,4 +1,4 @@
-"""The package and the arguments of a run: the same bytes, whole parameters, what may come from the cache."""
+"""The package and the arguments of a run: reproducible bytes, full parameters, caching."""
 
 import json
 import subprocess
@@ -18,8 +18,8 @@ from refsr.params import load_section, parse_section
 PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
 
 
-def test_only_a_whole_commit_is_fetched_from_the_cache(tmp_path: Path) -> None:
-    """A branch moves on; what a cache brought back would be the bytes it had once."""
+def test_only_a_full_commit_hash_is_cached(tmp_path: Path) -> None:
+    """A branch moves: the cache would return its earlier content."""
     for revision, cached in (("main", False), ("v1", False), ("0" * 40, True)):
         fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": revision}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
@@ -30,7 +30,7 @@ def test_only_a_whole_commit_is_fetched_from_the_cache(tmp_path: Path) -> None:
         assert stages_of(pipeline)["curate"]["cachingOptions"]["enableCache"]
 
 
-def test_the_package_in_a_gitops_repository(package: Path, pipeline: Spec, tmp_path: Path) -> None:
+def test_the_package_as_kubernetes_objects(package: Path, pipeline: Spec, tmp_path: Path) -> None:
     made = training(IMAGE, load_cluster(), "rendered")
     compile_package(tmp_path / "objects.yaml", made, version="Revision_0123abc", namespace="faces")
     root, version = yaml.safe_load_all((tmp_path / "objects.yaml").read_text())
@@ -57,7 +57,7 @@ def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_
 
 @pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
 def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
-    """Kubeflow keeps numbers as floats, and hands them over so."""
+    """Kubeflow stores numbers as floats."""
     made = training(IMAGE, load_cluster(), "named")
     given = json.loads(json.dumps(arguments(made, Work(path), "http://mlflow")), parse_int=float)
     assert set(given) == set(pipeline["root"]["inputDefinitions"]["parameters"])
@@ -68,7 +68,7 @@ def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
 
 
 def test_no_argument_is_null(tmp_path: Path) -> None:
-    """The local runner takes none, at any depth; what is null by default is left out, and comes back as it was."""
+    """The local runner refuses null at any depth: nulls are omitted, and defaults restore them."""
     fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": "v1"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
     given = arguments(training(IMAGE, load_cluster(), "fetched"), Work(tmp_path / "params.yaml"), "http://mlflow")

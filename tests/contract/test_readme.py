@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.__main__ import main as pipelines
+from pipelines.cli import main as pipelines
 from refsr.__main__ import main
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +24,9 @@ def test_commands_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     subcommands = set(re.findall(r"^    ([\w-]+)", capsys.readouterr().out, re.MULTILINE))
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     code = _code(page)
-    assert set(re.findall(r"python -m refsr ([a-z][\w-]*)", code)) <= subcommands
+    called = re.findall(r"^(?:python -m )?refsr (?:-\S+ )*([a-z][\w-]*)", code, re.MULTILINE)
+    called += re.findall(r"python -m refsr ([a-z][\w-]*)", code)
+    assert set(called) <= subcommands
     with pytest.raises(SystemExit):
         pipelines(["--help"])
     verbs = set(re.findall(r"^    ([\w-]+)", capsys.readouterr().out, re.MULTILINE))

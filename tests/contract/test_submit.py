@@ -1,6 +1,9 @@
-"""What is refused before anything is submitted, and what a Kubeflow API is sent."""
+"""Submissions that are refused, and the requests that a Kubeflow API receives."""
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,24 +14,24 @@ import pytest
 import yaml
 
 from pipelines import submit
-from pipelines.__main__ import main
+from pipelines.cli import main
 from pipelines.cluster import load_cluster
 from pipelines.compile import immutable_image
 from refsr.errors import RefsrError
 
 ROOT = Path(__file__).parents[2]
-NOBODY = "http://127.0.0.1:9"  # the port that discards; nothing listens there
+CLOSED = "http://127.0.0.1:9"  # the discard port; nothing listens on it
 
 
 class Api(ThreadingHTTPServer):
-    """As much of the Kubeflow Pipelines API as these commands touch; it keeps what it is sent and gives `answers`."""
+    """The part of the Kubeflow Pipelines API in use: it records requests and returns `responses`."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.seen: list[tuple[str, str, Any, str | None]] = []
-        self.answers: dict[str, list[Any]] = {
+        super().__init__(("127.0.0.1", 0), Responses)
+        self.requests: list[tuple[str, str, Any, str | None]] = []
+        self.responses: dict[str, list[Any]] = {
             "POST experiments": [{"experiment_id": "e1"}],
             "POST runs": [{"run_id": "r1"}],
             "POST recurringruns": [{"recurring_run_id": "s1"}],
@@ -40,33 +43,33 @@ class Api(ThreadingHTTPServer):
 
     def sent(self, what: str) -> Any:
         """The body of the one request of this method and path."""
-        (body,) = [body for method, path, body, _ in self.seen if f"{method} {path}" == what]
+        (body,) = [body for method, path, body, _ in self.requests if f"{method} {path}" == what]
         return body
 
 
-class Answers(BaseHTTPRequestHandler):
+class Responses(BaseHTTPRequestHandler):
     server: Api
 
-    def _answer(self, method: str) -> None:
+    def _respond(self, method: str) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         path = self.path.partition("?")[0].removeprefix("/apis/v2beta1/")
         document = json.loads(body) if body.startswith(b"{") else body.decode()
-        self.server.seen.append((method, path, document, self.headers.get("authorization")))
-        answers = self.server.answers.get(f"{method} {path}", [{}])
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        self.server.requests.append((method, path, document, self.headers.get("authorization")))
+        responses = self.server.responses.get(f"{method} {path}", [{}])
+        response = responses.pop(0) if len(responses) > 1 else responses[0]
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
+        self.wfile.write(json.dumps(response).encode())
 
     def do_GET(self) -> None:
-        self._answer("GET")
+        self._respond("GET")
 
     def do_POST(self) -> None:
-        self._answer("POST")
+        self._respond("POST")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -84,26 +87,26 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
 
 
-def _submit(*arguments: str, params: Path | str = ROOT / "params/tiny.yaml", endpoint: str = NOBODY) -> int:
+def _submit(*arguments: str, params: Path | str = ROOT / "params/tiny.yaml", endpoint: str = CLOSED) -> int:
     return submit.main(["--params", str(params), "--endpoint", endpoint, "--image", "refsr:1", *arguments])
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *arguments: str, **options: Any) -> str:
     assert _submit(*arguments, **options) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("refsr: error: ")
-    return told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("refsr: error: ")
+    return printed.err
 
 
-def test_a_dry_run_asks_nobody(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_dry_run_sends_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert _submit("--dry-run", "--output", str(tmp_path / "p.yaml")) == 0
     assert "refsr:1" in capsys.readouterr().out
     assert len(list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))) == 2
     assert _submit("--dry-run", "--raw", "s3://bucket/vggface2", params=ROOT / "params/vggface2.yaml") == 0
 
 
-def test_a_run_is_started_with_every_parameter(
+def test_submit_starts_a_run_with_every_parameter(
     api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KFP_TOKEN", "t0ken")
@@ -113,18 +116,18 @@ def test_a_run_is_started_with_every_parameter(
     experiment = api.sent("POST experiments")
     assert (experiment["display_name"], experiment["namespace"]) == ("tries", "faces")
     run = api.sent("POST runs")
-    assert {sender for method, _, _, sender in api.seen if method == "POST"} == {"Bearer t0ken"}
+    assert {sender for method, _, _, sender in api.requests if method == "POST"} == {"Bearer t0ken"}
     assert run["experiment_id"] == "e1"
     assert run["pipeline_spec"]["pipeline_spec"]["pipelineInfo"]["name"] == "refsr-training"
     given = run["runtime_config"]["parameters"]
     assert given["tracking_uri"] == "http://mlflow:5000"
     assert given["train_sisr"]["steps"] == 6
-    assert given["evaluate"]["batch_size"] == 32  # a default, told all the same
+    assert given["evaluate"]["batch_size"] == 32  # a default
     assert "t0ken" not in json.dumps(run)
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "expected"),
     [
         ("curate: {hr_sise: 64}", "bad.yaml: curate.hr_sise: unknown parameter"),
         ("evaluate: {bootstrap: 8.5}", "bad.yaml: evaluate.bootstrap"),
@@ -134,67 +137,81 @@ def test_a_run_is_started_with_every_parameter(
     ],
 )
 def test_bad_parameters_are_refused_by_name(
-    document: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    document: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.yaml").write_text(document + "\n")
-    assert told in _refused(capsys, params=tmp_path / "bad.yaml")
+    assert expected in _refused(capsys, params=tmp_path / "bad.yaml")
 
 
-def test_what_a_pod_could_not_reach_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "pods can reach an MLflow server only" in _refused(capsys, "--tracking-uri", "sqlite:///mlflow.db")
+def test_uris_that_pods_cannot_reach_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "pods need the URL of an MLflow server" in _refused(capsys, "--tracking-uri", "sqlite:///mlflow.db")
     assert "pods cannot read folders" in _refused(capsys, "--raw", "data/vggface2")
     assert "--raw gs://faces/vggface2: not s3://;" in _refused(capsys, "--raw", "gs://faces/vggface2")
-    assert "--pairs: the graph inference needs the URI" in _refused(capsys, "--graph", "inference")
-    told = _refused(capsys, "--tracking-uri", "http://me:hunter2@mlflow")
-    assert "Secret" in told
-    assert "hunter2" not in told
+    assert "--pairs is required by --graph inference" in _refused(capsys, "--graph", "inference")
+    message = _refused(capsys, "--tracking-uri", "http://me:hunter2@mlflow")
+    assert "Secret" in message
+    assert "hunter2" not in message
 
 
-def test_an_endpoint_that_is_none_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert f"--endpoint {NOBODY}: no answer" in _refused(capsys)
-    assert "not http(s)://" in _refused(capsys, endpoint="kfp.example")
+def test_an_endpoint_without_response_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--endpoint {CLOSED}: no response" in _refused(capsys)
+    assert "not an http(s):// URL" in _refused(capsys, endpoint="kfp.example")
 
 
-def test_an_option_comes_before_the_environment_and_that_before_the_cluster_file(
+def test_the_older_command_still_submits(tmp_path: Path) -> None:
+    """`python -m pipelines.submit` and `python -m pipelines submit` are the same command."""
+    arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", CLOSED, "--image", "refsr:1"]
+    outputs = []
+    for words in (["pipelines.submit"], ["pipelines", "submit"]):
+        command = [sys.executable, "-m", *words, *arguments, "--dry-run"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1]
+    assert outputs[0].startswith(f"dry run, not submitted to {CLOSED}: training with")
+
+
+def test_an_option_overrides_the_environment_which_overrides_the_cluster_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cluster = tmp_path / "cluster.yaml"
     cluster.write_text("target: {endpoint: 'http://file', image: 'refsr:file'}\n")
     command = ["submit", "--params", str(ROOT / "params/tiny.yaml"), "--dry-run"]
     assert main(command) == 1
-    assert "--endpoint: not told; give it, or KFP_ENDPOINT, or target.endpoint" in capsys.readouterr().err
+    assert "--endpoint is required: pass it, set KFP_ENDPOINT, or set target.endpoint" in capsys.readouterr().err
     command += ["--cluster", str(cluster)]
-    for extra, told in (
+    for extra, expected in (
         ([], "http://file: "),
         ([], "http://environment: "),
         (["--endpoint", "http://option"], "http://option: "),
     ):
         assert main([*command, *extra]) == 0
         printed = capsys.readouterr().out
-        assert told in printed
+        assert expected in printed
         assert "refsr:file" in printed
         monkeypatch.setenv("KFP_ENDPOINT", "http://environment")
 
 
-def test_a_pod_enters_by_its_service_account(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_uses_the_token_of_its_service_account(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "token").write_text("projected")
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
     assert _submit(endpoint=api.endpoint) == 0
-    assert {sender for method, _, _, sender in api.seen if method == "POST"} == {"Bearer projected"}
+    assert {sender for method, _, _, sender in api.requests if method == "POST"} == {"Bearer projected"}
 
 
-def test_a_schedule_starts_it_again_and_again(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint, "--image", "refsr:1"]
     assert main(["schedule", *arguments, "--cron", "0 0 3 * * 0"]) == 0
     assert "#/recurringrun/details/s1: 0 0 3 * * 0" in capsys.readouterr().out
-    sent = api.sent("POST recurringruns")
-    assert sent["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 0"
-    assert sent["no_catchup"] is True
-    assert sent["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
+    body = api.sent("POST recurringruns")
+    assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 0"
+    assert body["no_catchup"] is True
+    assert body["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
 
 
-def _seen_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
-    """A run as the API tells of it: (task, state, minutes it took)."""
+def _api_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
+    """A run as the API returns it; each task is (name, state, minutes)."""
     started = "2026-01-01T10:00:00Z"
     details = [
         {"display_name": name, "state": state, "start_time": started, "end_time": f"2026-01-01T10:{minutes:02}:00Z"}
@@ -204,39 +221,39 @@ def _seen_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
-def test_watching_ends_as_the_run_does(api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]) -> None:
-    running = _seen_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
-    ended = _seen_run(end, ("curate", end, 7)) | {"error": {"message": "curate: no faces"} if status else None}
-    api.answers["GET runs/r1"] = [running, running, ended]
+def test_watch_exits_with_the_state_of_the_run(
+    api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = _api_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
+    ended = _api_run(end, ("curate", end, 7)) | {"error": {"message": "curate: no faces"} if status else None}
+    api.responses["GET runs/r1"] = [running, running, ended]
     assert main(["watch", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == status
-    told = capsys.readouterr()
-    assert told.out.count("RUNNING") == 2, "the same table twice"
-    assert f"{end:<10}  0:07:00  curate" in told.out
-    assert "driver" not in told.out
-    assert ("curate: no faces" in told.err) is bool(status)
+    printed = capsys.readouterr()
+    assert printed.out.count("RUNNING") == 2, "the same table twice"
+    assert f"{end:<10}  0:07:00  curate" in printed.out
+    assert "driver" not in printed.out
+    assert ("curate: no faces" in printed.err) is bool(status)
 
 
-def test_a_run_is_cancelled(api: Api) -> None:
+def test_cancel_terminates_a_run(api: Api) -> None:
     assert main(["cancel", "r1", "--endpoint", api.endpoint]) == 0
     assert api.sent("POST runs/r1:terminate") is not None
 
 
-def test_a_version_is_uploaded_and_the_next_one_compared_with_it(
-    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_diff_compares_with_the_uploaded_version(api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint, "--image", "refsr:1"]
     package = tmp_path / "p.yaml"
     assert main(["diff", *arguments]) == 1
-    assert "`python -m pipelines upload` leaves one" in capsys.readouterr().err
+    assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
     assert main(["upload", *arguments, "--output", str(package)]) == 0
     assert "pipelineInfo" in api.sent("POST pipelines/upload")
     pipeline, platform = yaml.safe_load_all(package.read_text())
     version = {"display_name": "1", "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform}}
-    api.answers["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
-    api.answers["GET pipelines/p1/versions"] = [{"pipeline_versions": [version]}]
+    api.responses["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
+    api.responses["GET pipelines/p1/versions"] = [{"pipeline_versions": [version]}]
     capsys.readouterr()
     assert main(["diff", *arguments]) == 0
-    assert "nothing" in capsys.readouterr().out
+    assert "no change" in capsys.readouterr().out
     (tmp_path / "cluster.yaml").write_text("tasks: {curate: {memory: 99Gi}}\n")
     assert main(["diff", *arguments, "--cluster", str(tmp_path / "cluster.yaml")]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("+ ", "- "))]
@@ -244,7 +261,7 @@ def test_a_version_is_uploaded_and_the_next_one_compared_with_it(
     assert all("emory" in line for line in lines)
 
 
-def test_an_image_is_named_by_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_revision_tags_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     digest = f"refsr@sha256:{'0' * 64}"
     assert immutable_image("registry:5000/team/refsr:v1") == "registry:5000/team/refsr:v1"
     assert immutable_image(digest) == digest
@@ -261,23 +278,24 @@ def test_an_image_is_named_by_what_it_holds(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("document", "told"),
+    ("document", "expected"),
     [
         ("tasks: {train: {gpus: 1}}", "tasks.train: unknown task"),
-        ("tasks: {train_sisr: 1}", "tasks.train_sisr: a mapping is expected, not 1"),
+        ("tasks: {train_sisr: 1}", "tasks.train_sisr: must be a mapping, not 1"),
         ("tasks: {train_sisr: {memory: lots}}", "tasks.train_sisr.memory"),
         ("tasks: {train_sisr: {gpu: 1}}", "tasks.train_sisr.gpu"),
         ("gpus: {}", "gpus"),
         ("curate_shards: 0", "curate_shards"),
         ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
-        ("tasks: 1", "a mapping is expected"),
+        ("tasks: 1", "tasks: must be a mapping"),
+        ("[1]", "must be a mapping"),
         ("a: [", "cannot be read"),
     ],
 )
-def test_a_bad_cluster_file_is_refused_by_name(document: str, told: str, tmp_path: Path) -> None:
+def test_a_bad_cluster_file_is_refused_by_name(document: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(document + "\n")
     with pytest.raises(RefsrError) as caught:
         load_cluster(path)
     assert str(caught.value).startswith(str(path))
-    assert told in str(caught.value)
+    assert expected in str(caught.value)

@@ -1,4 +1,4 @@
-"""What each task of a compiled pipeline asks of a cluster: image, resources, secrets, volumes."""
+"""The settings of each task of a compiled pipeline: image, resources, secrets, volumes."""
 
 import json
 import re
@@ -22,16 +22,17 @@ def test_one_immutable_image_and_nothing_installed(graph: tuple[Spec, Spec]) -> 
     assert "pip install" not in json.dumps(pipeline)
 
 
-def test_each_task_says_what_it_needs_and_for_how_long(graph: tuple[Spec, Spec]) -> None:
+def test_each_task_has_resources_and_a_time_limit(graph: tuple[Spec, Spec]) -> None:
     pipeline, kubernetes = graph
     containers = containers_of(pipeline)
     assert set(containers) <= {kebab(name) for name in TASKS}
     groups = everywhere(pipeline, "tasks")
     tasks = {name: task for group in groups for name, task in group.items() if "cachingOptions" in task}
     for name, container in containers.items():
-        asked = container["resources"]
-        assert asked["resourceCpuLimit"] == asked["resourceCpuRequest"] == TASKS[name.replace("-", "_")].get("cpu", "1")
-        assert asked["resourceMemoryLimit"] == asked["resourceMemoryRequest"]
+        resources = container["resources"]
+        cpu = TASKS[name.replace("-", "_")].get("cpu", "1")
+        assert resources["resourceCpuLimit"] == resources["resourceCpuRequest"] == cpu
+        assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"]
         assert int(kubernetes[f"exec-{name}"]["activeDeadlineSeconds"]) >= 600
         retry = tasks[name]["retryPolicy"]
         assert (retry["maxRetryCount"], retry["backoffDuration"], retry["backoffFactor"]) == (2, "30s", 2.0)
@@ -39,23 +40,26 @@ def test_each_task_says_what_it_needs_and_for_how_long(graph: tuple[Spec, Spec])
     assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
 
 
-def test_gpus_go_to_networks_only(graph: tuple[Spec, Spec]) -> None:
+def test_only_tasks_with_networks_request_gpus(graph: tuple[Spec, Spec]) -> None:
     pipeline, kubernetes = graph
     gpus = {name: c["resources"].get("accelerator") for name, c in containers_of(pipeline).items()}
     here = ON_GPU & set(gpus)
     assert {name for name, gpu in gpus.items() if gpu} == here
     assert all(gpus[name]["resourceType"] == "nvidia.com/gpu" for name in here)
     assert all(gpus[name]["resourceCount"] == "1" for name in here)
-    assert {n.removeprefix("exec-") for n, told in kubernetes.items() if "tolerations" in told} == here
+    tolerant = {name for name, settings in kubernetes.items() if "tolerations" in settings}
+    assert {name.removeprefix("exec-") for name in tolerant} == here
     shared = {
-        n.removeprefix("exec-"): told["emptyDirMounts"] for n, told in kubernetes.items() if "emptyDirMounts" in told
+        name.removeprefix("exec-"): settings["emptyDirMounts"]
+        for name, settings in kubernetes.items()
+        if "emptyDirMounts" in settings
     }
     assert set(shared) == {"train-sisr", "train-refsr"} & set(gpus)
     for (mount,) in shared.values():
         assert (mount["mountPath"], mount["medium"]) == ("/dev/shm", "Memory")  # noqa: S108 - in the pod
 
 
-def test_a_cluster_file_changes_what_it_names(tmp_path: Path) -> None:
+def test_a_cluster_file_overrides_only_its_fields(tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     pipeline, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
     containers = containers_of(pipeline)
@@ -69,7 +73,7 @@ def test_a_cluster_file_changes_what_it_names(tmp_path: Path) -> None:
     assert toleration == {"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
 
 
-def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_names_secrets_and_holds_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-password")
     monkeypatch.setenv("KFP_TOKEN", "hunter2-token")
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
@@ -79,8 +83,8 @@ def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.Mo
     for name, container in containers_of(pipeline).items():
         state = {STATE} if name in map(kebab, RESUMABLE) else set()
         assert {variable["name"] for variable in container["env"]} == set(ENVIRONMENT) | state
-    for told in kubernetes.values():
-        (secret,) = told["secretAsEnv"]
+    for settings in kubernetes.values():
+        (secret,) = settings["secretAsEnv"]
         assert secret["secretName"] == "mlflow"
         assert {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]} == {
             "user": "MLFLOW_TRACKING_USERNAME",
@@ -88,13 +92,11 @@ def test_secrets_are_named_and_never_held(tmp_path: Path, monkeypatch: pytest.Mo
         }
 
 
-def test_what_can_go_on_after_a_kill_keeps_its_state_on_a_volume_that_outlives_pods(
-    compiled: tuple[Spec, Spec], tmp_path: Path
-) -> None:
+def test_resumable_stages_mount_the_state_volume(compiled: tuple[Spec, Spec], tmp_path: Path) -> None:
     assert not everywhere(compiled[1], "pvcMount")
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     pipeline, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
-    mounts = {name: told["pvcMount"] for name, told in kubernetes.items() if "pvcMount" in told}
+    mounts = {name: settings["pvcMount"] for name, settings in kubernetes.items() if "pvcMount" in settings}
     assert set(mounts) == {"exec-curate", "exec-train-sisr", "exec-train-refsr"}
     every = (*steps.STEPS, *steps.SIDE_STEPS)
     assert set(RESUMABLE) == {name for name in every if "resumable output" in steps.ports(steps.load(name)).values()}
@@ -104,15 +106,15 @@ def test_what_can_go_on_after_a_kill_keeps_its_state_on_a_volume_that_outlives_p
         assert mount["pvcNameParameter"] == {"runtimeValue": {"constant": "trainings"}}
 
 
-def test_a_pod_knows_its_run_by_its_label_not_by_a_parameter(graph: tuple[Spec, Spec]) -> None:
-    """A parameter that is another in each run would be part of the cache key, and nothing would ever be cached."""
+def test_the_run_id_comes_from_a_label_and_not_from_a_parameter(graph: tuple[Spec, Spec]) -> None:
+    """A parameter that changes with each run would be part of the cache key: no cache hits."""
     pipeline, kubernetes = graph
     assert "{{$.pipeline_job" not in json.dumps(pipeline)
-    for told in kubernetes.values():
-        assert told["fieldPathAsEnv"] == [{"name": RUN, "fieldPath": "metadata.labels['pipeline/runid']"}]
+    for settings in kubernetes.values():
+        assert settings["fieldPathAsEnv"] == [{"name": RUN, "fieldPath": "metadata.labels['pipeline/runid']"}]
 
 
-def test_the_cluster_files_of_the_page_are_read(tmp_path: Path) -> None:
+def test_the_cluster_files_of_the_page_are_valid(tmp_path: Path) -> None:
     text = (ROOT / "docs/how-to/kubeflow.md").read_text()
     everything, nodes = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     for block in (everything, nodes):

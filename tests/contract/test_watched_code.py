@@ -13,7 +13,14 @@ from helpers import run_in
 from refsr import steps
 
 ROOT = Path(__file__).parents[2]
-ENTRY = ("refsr.__main__", "refsr.params", "refsr.errors")  # of every command; what else it imports is per command
+ENTRY = (
+    "refsr.__main__",
+    "refsr.params",
+    "refsr.errors",
+    "refsr.commands.stages",
+    "refsr.commands.command",
+    "refsr.console",
+)  # of every command; what else it imports is per command
 LOCKS = {"constraints.txt", "weights.txt"}
 TEMPLATES = (".html", ".md")
 

@@ -1,4 +1,4 @@
-"""The pipeline in its own image, where there is one of this commit: `make pipeline-docker` in a test."""
+"""`make pipeline-docker`: the pipeline in the image of this commit, if that is built."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def image() -> str:
-    """REFSR_IMAGE, or the image of this commit; to build one takes longer than all other tests."""
+    """REFSR_IMAGE, or the image of this commit. A build takes longer than all other tests."""
     try:
         name = os.environ.get("REFSR_IMAGE") or immutable_image("localhost/refsr-cpu")
         missing = None if images.exists(name) else f"there is no image {name}; `make images` builds it"
@@ -38,7 +38,7 @@ def test_the_pipeline_runs_in_its_image(image: str, tmp_path: Path) -> None:
     assert not (tmp_path / "run/docker/data").exists()
 
 
-def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("")
     with pytest.raises(RefsrError, match="not empty"):
         docker.run(tmp_path, ROOT / "params/tiny.yaml", "localhost/refsr-cpu:none")

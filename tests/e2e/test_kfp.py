@@ -1,4 +1,4 @@
-"""The compiled training pipeline, run by kfp itself task by task; only the cluster is missing."""
+"""The compiled training pipeline, run by kfp without a cluster."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def _run_locally(folder: Path, params: Path, *arguments: str) -> tuple[int, str]
 
 @pytest.fixture(scope="module")
 def tasks(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a pipeline run; each task has one of its own in it."""
+    """The folder of a pipeline run, with one folder per task."""
     folder = tmp_path_factory.mktemp("kfp")
     (folder / "cluster.yaml").write_text("curate_shards: 2\n")
     status, output = _run_locally(folder, tiny, "--cluster", str(folder / "cluster.yaml"))
@@ -73,17 +73,17 @@ def test_every_task_ran_and_the_end_is_recorded(tasks: Path) -> None:
     assert not list(tasks.rglob("*.partial*"))
     assert not list((tasks.parent / "state").iterdir())
     runs = _runs(tasks.parent / "mlflow.db")
-    assert {name: len(found) for name, found in runs.items()} == dict.fromkeys(runs, 1) | {"curate": 2}
+    assert {name: len(group) for name, group in runs.items()} == dict.fromkeys(runs, 1) | {"curate": 2}
     assert set(runs) == {*steps.STEPS, "merge", "pipeline"}
-    assert {run.info.status for found in runs.values() for run in found} == {"FINISHED"}
+    assert {run.info.status for group in runs.values() for run in group} == {"FINISHED"}
     (pipeline,) = runs.pop("pipeline")
     assert pipeline.data.tags["kfp.state"] == "SUCCEEDED"
-    parents = {run.data.tags["mlflow.parentRunId"] for found in runs.values() for run in found}
+    parents = {run.data.tags["mlflow.parentRunId"] for group in runs.values() for run in group}
     assert parents == {pipeline.info.run_id}
 
 
-def test_tasks_leave_what_the_stages_leave_under_dvc(tasks: Path, scratch: Path) -> None:
-    """The same params through `dvc repro`: the same identity groups, of two parts as of one task, and metrics."""
+def test_tasks_and_dvc_stages_have_the_same_outputs(tasks: Path, scratch: Path) -> None:
+    """The same params give the same identity groups, merged from two parts, and the same metrics."""
     files = _hashes(tasks / "merge/curated")
     assert files == _hashes(scratch / "data/curated")
     assert "manifest.parquet" in files
@@ -99,13 +99,13 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): file_hash(path) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_kubeflow_shows_is_a_file(tasks: Path) -> None:
+def test_pages_for_the_kubeflow_ui_are_copies(tasks: Path) -> None:
     assert (tasks / "evaluate/report").read_bytes() == (tasks / "evaluate/evaluation/report.html").read_bytes()
     assert (tasks / "evaluate/results").read_text() == (tasks / "evaluate/evaluation/results.md").read_text()
     assert (tasks / "register/card").read_text() == (tasks / "register/registration/model_card.md").read_text()
 
 
-def test_a_pipeline_that_fails_says_why_and_is_recorded(tiny: Path, tmp_path: Path) -> None:
+def test_a_failed_pipeline_has_a_message_and_a_record(tiny: Path, tmp_path: Path) -> None:
     status, output = _run_locally(tmp_path, tiny, "--raw", str(tmp_path / "nowhere"))
     assert status == 1
     assert f"refsr: error: curate: input --raw {tmp_path / 'nowhere'}: no such file or folder" in output
@@ -118,10 +118,10 @@ def test_a_pipeline_that_fails_says_why_and_is_recorded(tiny: Path, tmp_path: Pa
     assert "failed" in pipeline.data.tags["error"]
 
 
-def test_a_model_that_misses_the_gate_fails_the_run_and_is_not_registered(
+def test_a_model_that_fails_the_gate_is_not_registered(
     tasks: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last stage alone, on what the run made: the exit status of its pod, and what the registry then holds."""
+    """The last stage alone on the outputs of the run: its exit status and the registry."""
     params = yaml.safe_load(tiny.read_text())["register"]
     params["gate"]["psnr_over_bicubic"] = 99
     made = {"curated": "merge/curated", "sisr": "train-sisr/sisr", "refsr": "train-refsr/refsr"}
@@ -144,7 +144,7 @@ def test_a_model_that_misses_the_gate_fails_the_run_and_is_not_registered(
 
 
 def test_a_registered_model_upscales_a_folder(tasks: Path, tiny: Path, tmp_path: Path) -> None:
-    """By the store of the run that registered it; one image is broken, one has no reference."""
+    """The model comes from the run's store; one image is broken, one has no reference."""
     rng = np.random.default_rng(0)
     for name, size in (("small/a.png", 4), ("small/b.png", 4), ("ref/a.png", 60)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -160,8 +160,8 @@ def test_a_registered_model_upscales_a_folder(tasks: Path, tiny: Path, tmp_path:
     assert _metrics(made, "upscale_folder") == {"images": 3, "rejects": 1, "without_reference": 2}
 
 
-def test_measured_again_on_the_same_revision_a_model_is_as_good(tasks: Path, tiny: Path, tmp_path: Path) -> None:
-    """The raw set of the run becomes a revision of a repository, and comes back by it."""
+def test_reevaluation_on_the_same_revision_has_the_same_metrics(tasks: Path, tiny: Path, tmp_path: Path) -> None:
+    """The raw set of the run becomes a revision of a repository, which is fetched."""
     shutil.copytree(tasks / "synthesize/raw", tmp_path / "data/raw")
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").touch()
@@ -180,7 +180,7 @@ def test_measured_again_on_the_same_revision_a_model_is_as_good(tasks: Path, tin
     again, before = _without_clocks(_metrics(made, "evaluate")), _metrics(tasks, "evaluate")
     assert "psnr.ref_right.mean" in again
     assert not [key for key in again if "sisr" in key]
-    # Samples go on where the arm before left the dice, and Holm's correction counts the tests: one arm is not there.
-    hanging = [key for key in again if re.search(r"gaussian|^samples\.|p_holm", key)]
-    again = {key: value for key, value in again.items() if key not in hanging}
+    # Without the SISR condition the random numbers of samples and Holm's number of tests differ.
+    dependent = [key for key in again if re.search(r"gaussian|^samples\.|p_holm", key)]
+    again = {key: value for key, value in again.items() if key not in dependent}
     assert again == {key: before[key] for key in again}

@@ -192,8 +192,8 @@ def test_a_back_up_gives_no_key_away(secrets: dict[str, str], project: Path, cap
 
 def test_a_bug_in_a_task_gives_no_password_away(secrets: dict[str, str], tmp_path: Path) -> None:
     code = f"""
-from components.shell import ending_as_the_command_line_does
-with ending_as_the_command_line_does():
+from components.shell import exit_with_message
+with exit_with_message():
     raise ValueError("driver: {secrets["store"]}")
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -18,8 +18,9 @@ from trainer_api import condition, serving
 
 from components import shell
 from components.trainjob import controller
+from components.trainjob.spec import trainjob
 from pipelines.cluster import Cluster, State, load_cluster
-from pipelines.trainjob_spec import trainjob
+from pipelines.task_settings import node_settings
 from refsr.integrations.mlflow_store import open_store
 from refsr.models.checkpoint import load_model, read_checkpoint
 from refsr.params import load_section
@@ -34,6 +35,13 @@ def _torchrun(folder: Path, stage: str, **paths: str) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     _succeed(command, folder, environment)
+
+
+def _trainjob() -> dict[str, Any]:
+    settings = load_cluster().tasks["train_sisr"].model_copy(update={"nodes": 2})
+    tasks = load_cluster().tasks | {"train_sisr": settings}
+    cluster = Cluster(state=State(claim="shared"), tasks=tasks)
+    return trainjob(node_settings(settings, cluster, "refsr:1"))
 
 
 def _succeed(command: list[str], folder: Path, environment: dict[str, str]) -> None:
@@ -59,17 +67,12 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
         assert store.execute("select value from tags where key = 'processes'").fetchall() == [("2",), ("2",)]
 
 
-def test_a_task_hands_its_training_over_and_gets_it_back(
-    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the cluster would do with the TrainJob is done here: its own command, by two processes of this machine."""
+def test_a_task_trains_through_a_trainjob(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes of this machine run the job's own command."""
     make_curated(tmp_path / "curated", identities=6, images=3, train=4)
     (tmp_path / "validation").mkdir()
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     store = f"sqlite:///{tmp_path}/mlflow.db"
-    default = load_cluster()
-    tasks = default.tasks | {"train_sisr": default.tasks["train_sisr"].model_copy(update={"nodes": 2})}
-    cluster = Cluster(state=State(claim="shared"), tasks=tasks)
 
     def train(job: dict[str, Any]) -> None:
         trainer = job["spec"]["trainer"]
@@ -83,7 +86,7 @@ def test_a_task_hands_its_training_over_and_gets_it_back(
         api.statuses, api.train = [condition("Complete")], train
         environment = {"KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")), controller.NAMESPACE: "faces"}
         environment |= {shell.STATE: str(tmp_path / "state"), shell.RUN: "run-1"}
-        environment |= {controller.TRAINJOB: json.dumps(trainjob("train_sisr", cluster, "refsr:1"))}
+        environment |= {controller.TRAINJOB: json.dumps(_trainjob())}
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
         metrics = SimpleNamespace(path="", metadata={})

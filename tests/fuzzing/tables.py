@@ -10,7 +10,8 @@ import pandas as pd
 from fuzzing.damage import damaged
 from refsr.dataset.curated import Curated
 from refsr.io.sources import open_source
-from refsr.layouts.vggface2 import Tree, is_wanted
+from refsr.layouts.registry import needed
+from refsr.layouts.tree import Tree
 
 CSV = b'NAME_ID,X,Y,W,H\n"n000001/0001_01",60,60,79,109\n"n000002/0001_01",-3.5,0,1e2,9,\n"n000002/0002_01",1,1,9,9\n'
 META = b'Class_ID, Name, Sample_Num, Flag, Gender\nn000001, "A,_B",424,0, m,\nn000002, "C",1,1, f\n'
@@ -46,11 +47,11 @@ def read_parquet(path: Path) -> None:
 
 def read_tree(path: Path, work: Path | None) -> None:
     """Every image, box and landmark of a raw set."""
-    tree = Tree(open_source(path, work, is_wanted))
+    tree = Tree(open_source(path, work, needed("vggface2")))
     for row in tree.images["file"]:
         tree.source.read(row)
-    tree.boxes()
-    tree.landmarks()
+    tree.metadata.boxes()
+    tree.metadata.landmarks()
 
 
 @cache

@@ -21,7 +21,8 @@ from refsr.io import files
 from refsr.io.files import Extent
 from refsr.io.sources import open_source
 from refsr.io.tar import MAX_FILE
-from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
+from refsr.layouts.base import BOX, LANDMARKS
+from refsr.layouts.tree import Tree
 from refsr.layouts.vggface2_csv import read_sexes
 
 _META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*', re.ASCII)

@@ -80,6 +80,6 @@ def test_identities_are_all_a_list_or_a_file_of_one(tmp_path: Path) -> None:
     assert parse_section("curate", {}).identities == "all"
     assert parse_section("curate", {"identities": str(listed)}).identities == ("n000002", "n000001")
     assert parse_section("curate", {"identities": ["n000003", "n000001"]}).identities == ("n000003", "n000001")
-    for wrong in ("nowhere.txt", ["Ann"]):
+    for wrong in ("nowhere.txt", ["a/b"], [""]):
         with pytest.raises(RefsrError, match="identities"):
             parse_section("curate", {"identities": wrong})

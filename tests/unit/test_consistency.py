@@ -13,8 +13,9 @@ import torch
 from refsr.config import TrainSisr
 from refsr.errors import RefsrError
 from refsr.models import NETWORKS, build, vae
-from refsr.parameter_types import CHOICES, FLAGS, MODEL_OPTIONS, SET_ELSEWHERE, VARIANT_OPTIONS, heads_fault
+from refsr.parameter_types import CHOICES, FLAGS, MODEL_OPTIONS, SET_ELSEWHERE, heads_fault
 from refsr.params import load_section
+from refsr.variants import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("synthesize", "curate", "validate", "train_sisr", "register")
@@ -115,7 +116,8 @@ def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
 def test_the_options_of_each_variant_are_those_of_its_class(kind: tuple[str, str]) -> None:
     module, name = NETWORKS[kind]
     known = set(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
-    assert set(VARIANT_OPTIONS[kind]) == known - set(SET_ELSEWHERE)
+    model, variant = kind
+    assert set(VARIANTS[variant].options(model)) == known - set(SET_ELSEWHERE)
     assert known <= {*MODEL_OPTIONS, *FLAGS, *CHOICES}
 
 

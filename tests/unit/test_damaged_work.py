@@ -182,8 +182,8 @@ def test_a_damaged_part_is_named_by_merge(folder: Path, marked: bool, capsys: py
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_damaged_order_of_a_trainjob_is_named(folder: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
-    order = folder / controller.ORDER
+def test_a_damaged_request_of_a_trainjob_is_named(folder: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+    order = folder / controller.REQUEST
     paths = {"curated": "in", "sisr": "out"}
     order.write_text(
         json.dumps(
@@ -198,9 +198,9 @@ def test_a_damaged_order_of_a_trainjob_is_named(folder: Path, way: str, capsys: 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_damaged_numbers_of_a_trainjob_are_no_numbers(folder: Path, way: str) -> None:
-    numbers = folder / controller.NUMBERS
+def test_a_damaged_result_of_a_trainjob_is_no_result(folder: Path, way: str) -> None:
+    numbers = folder / controller.RESULT
     numbers.write_text('{"loss": 0.5, "psnr": 20.25}')
-    assert controller._read_numbers(folder) == {"loss": 0.5, "psnr": 20.25}
+    assert controller._read_result(folder) == {"loss": 0.5, "psnr": 20.25}
     WAYS[way](numbers)
-    assert controller._read_numbers(folder) in ({}, {"loss": -1, "psnr": 20.25})
+    assert controller._read_result(folder) in ({}, {"loss": -1, "psnr": 20.25})

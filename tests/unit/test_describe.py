@@ -8,7 +8,8 @@ import torch
 
 from refsr.errors import RefsrError
 from refsr.models import build
-from refsr.models.describe import VARIANTS, describe
+from refsr.models.describe import describe
+from refsr.variants import VARIANTS
 
 
 def test_release_at_128_pixels() -> None:
@@ -23,7 +24,11 @@ def test_release_at_128_pixels() -> None:
 def test_macs_are_weights_times_the_cells_they_are_applied_at() -> None:
     """A deconvolution is applied at each cell of its input, a convolution at each of its output."""
     refsr = describe("release", 128)["refsr"]
-    cells = {"trunk": [128, 128, 64, 64, 32, 32, 16, 16], "skip": [16, 16], "latent": [16, 16, 16, 1, 1, 1]}
+    cells = {
+        "trunk": [128, 128, 64, 64, 32, 32, 16, 16],
+        "skip": [16, 16],
+        "latent": [16, 16, 16, 1, 1, 1],
+    }
     cells |= {"generator": [1, 1], "decoder": [1, 1, 1, 16], "output": [128]}
     cells |= {f"ubp.{i}": [16 << i, 16 << i, 16 << i, 16 << i, 32 << i] for i in range(3)}
     total = 0
@@ -34,7 +39,7 @@ def test_macs_are_weights_times_the_cells_they_are_applied_at() -> None:
     assert refsr["macs"] == total
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, "default"])
 def test_every_variant_is_described_as_json(variant: str) -> None:
     made_of = json.loads(json.dumps(describe(variant, 64, scale=4)))
     for model in ("sisr", "refsr"):
@@ -48,7 +53,7 @@ def test_every_variant_is_described_as_json(variant: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("photo", 128), "no variant 'photo'; known are: default, release, figure"),
+        (("photo", 128), "no variant 'photo'; known are: compact, release, figure"),
         (("release", 100), "HR of 100 pixels at 8x"),
         (("default", 64, 3), "HR of 64 pixels at 3x"),
         (("release", 0), "HR of 0 pixels"),

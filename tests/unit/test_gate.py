@@ -1,5 +1,6 @@
 """The gate, against hand-written evaluations."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -8,11 +9,13 @@ from evaluations import evaluation
 
 from refsr.config import Gate
 from refsr.errors import RefsrError
-from refsr.evaluation.gate import judge
+from refsr.evaluation.conditions import DIFFERENCES
+from refsr.evaluation.gate import check_gate
+from refsr.evaluation.metrics import METRICS
 
 
 def test_a_model_above_every_threshold_passes() -> None:
-    verdict = judge(evaluation(), Gate())
+    verdict = check_gate(evaluation(), Gate())
     assert verdict.passed
     assert len(verdict.checks) == 8
     assert verdict.failures == []
@@ -24,28 +27,46 @@ def test_each_threshold_looks_at_its_own_interval(name: str) -> None:
     metrics = evaluation()
     threshold = getattr(Gate(), name)
     metrics["difference"][f"right_minus_{other}"][measure]["low"] = threshold - 0.125
-    verdict = judge(metrics, Gate())
+    verdict = check_gate(metrics, Gate())
     assert [check.name for check in verdict.checks if not check.passed] == [name]
-    assert f"is 0.1250 below the least wanted, {threshold:+.4f}" in verdict.failures[0]
+    assert f"is 0.1250 below the threshold, {threshold:+.4f}" in verdict.failures[0]
+
+
+def test_each_threshold_names_a_compared_metric_and_a_condition() -> None:
+    for name in Gate.model_fields:
+        metric, other = name.split("_over_")
+        assert METRICS[metric].compared, name
+        assert other == "champion" or f"right_minus_{other}" in DIFFERENCES, name
+
+
+def test_of_a_metric_that_is_better_when_lower_a_gain_is_a_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    lower = dataclasses.replace(METRICS["psnr"], higher_is_better=False)
+    monkeypatch.setitem(METRICS, "psnr", lower)
+    metrics = evaluation()
+    for row in metrics["difference"].values():
+        row["psnr"] = {"mean": -2.0, "low": -2.5, "high": -1.5}
+    values = {check.name: check.value for check in check_gate(metrics, Gate(), evaluation(psnr=27.0)).checks}
+    assert values["psnr_over_wrong"] == 1.5
+    assert values["psnr_over_champion"] == pytest.approx(1.0)
 
 
 def test_the_lower_end_counts_and_reaching_it_is_enough() -> None:
     metrics = evaluation()
     metrics["difference"]["right_minus_wrong"]["psnr"] = {"mean": 9.0, "low": 0.25, "high": 10.0}
-    assert judge(metrics, Gate(psnr_over_wrong=0.25)).passed
-    assert not judge(metrics, Gate(psnr_over_wrong=0.2501)).passed
+    assert check_gate(metrics, Gate(psnr_over_wrong=0.25)).passed
+    assert not check_gate(metrics, Gate(psnr_over_wrong=0.2501)).passed
 
 
 def test_what_is_not_a_number_fails() -> None:
     metrics = evaluation()
     metrics["difference"]["right_minus_none"]["identity"]["low"] = math.nan
-    assert not judge(metrics, Gate()).passed
+    assert not check_gate(metrics, Gate()).passed
 
 
 @pytest.mark.parametrize(("psnr", "passed"), [(26.0, True), (26.04, True), (26.06, False)])
 def test_the_champion_is_compared_by_its_means(psnr: float, passed: bool) -> None:
     champion: dict[str, Any] = evaluation(psnr=psnr)
-    verdict = judge(evaluation(psnr=26.0), Gate(), champion, "version 3")
+    verdict = check_gate(evaluation(psnr=26.0), Gate(), champion, "version 3")
     assert verdict.passed is passed
     assert verdict.champion == "version 3"
     assert len(verdict.checks) == 10
@@ -55,10 +76,15 @@ def test_a_missing_number_is_named() -> None:
     metrics = evaluation()
     del metrics["difference"]["right_minus_sisr"]["identity"]
     with pytest.raises(RefsrError, match=r"no number difference\.right_minus_sisr\.identity\.low"):
-        judge(metrics, Gate())
+        check_gate(metrics, Gate())
 
 
 def test_the_verdict_can_be_written_as_json() -> None:
-    document = judge(evaluation(), Gate()).to_dict()
+    document = check_gate(evaluation(), Gate()).to_dict()
     assert document["passed"] is True
-    assert document["checks"][0] == {"name": "psnr_over_bicubic", "value": 1.5, "threshold": 0.0, "passed": True}
+    assert document["checks"][0] == {
+        "name": "psnr_over_bicubic",
+        "value": 1.5,
+        "threshold": 0.0,
+        "passed": True,
+    }

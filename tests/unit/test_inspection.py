@@ -79,7 +79,7 @@ def test_every_reason_has_its_row_and_its_examples(curated: Path, raw: Path) -> 
 
 
 def test_a_reject_is_shown_with_its_box_and_a_copy_beside_its_original(curated: Path, raw: Path) -> None:
-    examples = inspection._examples(Curated(curated), pd.read_parquet(curated / "rejects.parquet"), raw)
+    examples = inspection._examples(Curated(curated), pd.read_parquet(curated / "rejects.parquet"), raw, "vggface2")
     (small,) = examples["small_box"]
     assert small.value == 30
     image = small.pictures[0].image
@@ -105,7 +105,9 @@ def test_an_archive_is_shown_as_the_folder_it_holds(curated: Path, raw: Path, su
 
 def test_a_wrong_person_is_shown_beside_the_reference(mine: Path, raw: Path) -> None:
     rejects = pd.read_parquet(mine / "rejects.parquet").query("reason == 'small_box'")
-    (example,) = inspection._examples(Curated(mine), rejects.assign(reason="wrong_person"), raw)["wrong_person"]
+    (example,) = inspection._examples(Curated(mine), rejects.assign(reason="wrong_person"), raw, "vggface2")[
+        "wrong_person"
+    ]
     table = Curated(mine).table
     reference = np.flatnonzero((table["identity"] == "n000003") & (table["role"] == "reference"))
     assert example.pictures[1].image is not None

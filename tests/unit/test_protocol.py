@@ -12,12 +12,15 @@ from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge
 from refsr.errors import RefsrError
 from refsr.evaluation import protocol
-from refsr.evaluation.conditions import MAIN, OTHERS, Arm, arms_of
+from refsr.evaluation.conditions import MAIN, OTHERS, Condition, conditions_of
+from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.pairing import pairs
-from refsr.evaluation.scoring import CHEAP, Judge
-from refsr.evaluation.scoring import MAIN as METRICS
+from refsr.evaluation.scoring import Scorer
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
+
+MEASURED = [name for name in METRICS if name != "lpips"]  # which needs weights
+CHEAP = [name for name, metric in METRICS.items() if metric.every_condition]
 
 
 class Copying:
@@ -43,7 +46,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Curated:
 
 @pytest.fixture(scope="module")
 def bench(faces: Curated) -> protocol.Bench:
-    return protocol.Bench(faces, MODELS, Judge("cpu", 4), pairs(faces.table, 0))
+    return protocol.Bench(faces, MODELS, Scorer("cpu"), pairs(faces.table, 0))
 
 
 @pytest.fixture(scope="module")
@@ -116,21 +119,22 @@ def test_lookalikes_are_strangers_and_the_nearest_is_nearer(bench: protocol.Benc
         assert float(own @ of_row[pair["farthest"]]) == pytest.approx(min(others))
 
 
-def test_each_arm_gets_its_own_inputs(bench: protocol.Bench) -> None:
+def test_each_condition_gets_its_own_inputs(bench: protocol.Bench) -> None:
     batch = bench.test.iloc[:2]
     lr = torch.rand(2, 3, 8, 8)
     outputs = {}
-    for name, arm in bench.arms(batch).items():
-        outputs[name] = protocol.restore(MODELS, arm, lr, protocol.given(bench.curated, arm, batch, lr), 32)
+    for name, condition in bench.conditions(batch).items():
+        ref = protocol.references_of(bench.curated, condition, batch, lr)
+        outputs[name] = protocol.restore(MODELS, condition, lr, ref, 32)
     assert "refs_4" not in outputs
     plain = enlarge(lr, (32, 32))
-    for arm, column in (("right", "right"), ("wrong", "wrong"), ("nearest", "nearest"), ("farthest", "farthest")):
-        ref = protocol.images(bench.curated, batch[column].to_numpy(), "cpu")
-        assert torch.equal(outputs[f"ref_{arm}"], ref + 0.001)
+    for name in ("right", "wrong", "nearest", "farthest"):
+        ref = protocol.images(bench.curated, batch[name].to_numpy(), "cpu")
+        assert torch.equal(outputs[f"ref_{name}"], ref + 0.001)
     both = [protocol.images(bench.curated, batch[column].to_numpy(), "cpu") for column in ("right", "second")]
     assert torch.allclose(outputs["refs_2"], (both[0] + both[1]) / 2 + 0.001)
-    for arm in ("bicubic", "sisr", "ref_none"):
-        assert torch.equal(outputs[arm], plain)
+    for name in ("bicubic", "sisr", "ref_none"):
+        assert torch.equal(outputs[name], plain)
     assert torch.equal(outputs["ref_gaussian"], plain - 0.1)
     assert torch.allclose(outputs["ref_lr"], protocol.to_8_bits(plain) + 0.001)
 
@@ -147,21 +151,25 @@ def test_a_network_that_draws_by_a_mode_is_asked_for_it() -> None:
     assert drawn.unique().tolist() == [0.25]
 
 
-def test_another_model_gets_three_arms_and_a_missing_one_none() -> None:
-    named = arms_of(["refsr", "release"])
-    assert [name for name in named if name.startswith("release")] == ["release_none", "release_wrong", "release_right"]
-    assert named["release_wrong"] == Arm("release, wrong reference", "release", ("wrong",))
+def test_another_model_gets_three_conditions_and_a_missing_one_none() -> None:
+    named = conditions_of(["refsr", "release"])
+    assert [name for name in named if name.startswith("release")] == [
+        "release_none",
+        "release_wrong",
+        "release_right",
+    ]
+    assert named["release_wrong"] == Condition("release, wrong reference", "release", ("wrong",))
     assert "sisr" not in named
-    assert list(arms_of(["sisr", "refsr"])) == [*MAIN, *OTHERS]
+    assert list(conditions_of(["sisr", "refsr"])) == [*MAIN, *OTHERS]
 
 
-def test_a_row_per_image_and_arm(faces: Curated, measured: protocol.Measured) -> None:
+def test_a_row_per_image_and_condition(faces: Curated, measured: protocol.Measured) -> None:
     table = measured.table
     sources = pairs(faces.table, 0)["source"].tolist()
-    for arm in [*MAIN, *OTHERS]:
-        rows = table[table["arm"] == arm]
-        assert rows["source"].tolist() == ([] if arm == "refs_4" else sources), arm
-        assert np.isfinite(rows[list(METRICS if arm in MAIN else CHEAP)].to_numpy()).all(), arm
+    for name in [*MAIN, *OTHERS]:
+        rows = table[table["arm"] == name]
+        assert rows["source"].tolist() == ([] if name == "refs_4" else sources), name
+        assert np.isfinite(rows[MEASURED if name in MAIN else CHEAP].to_numpy()).all(), name
     assert table.loc[table["arm"].isin(OTHERS), "perceptual"].isna().all()
     assert set(measured.identity) == set(measured.texture) == {"hr", *MAIN}
     assert measured.texture["ref_right"].shape == (15, 512)
@@ -171,11 +179,11 @@ def test_batches_do_not_change_the_numbers(bench: protocol.Bench, measured: prot
     key = ["arm", "source"]
     again = protocol.measure(bench, batch_size=15).table.sort_values(key)
     table = measured.table.sort_values(key)
-    assert np.allclose(again[list(METRICS)], table[list(METRICS)], atol=1e-4, equal_nan=True)
+    assert np.allclose(again[MEASURED], table[MEASURED], atol=1e-4, equal_nan=True)
 
 
-def test_psnr_of_an_arm_is_that_of_its_pixels(faces: Curated, measured: protocol.Measured) -> None:
-    """The copying model's right arm is the reference itself, so that its PSNR follows from two stored images."""
+def test_psnr_of_a_condition_is_that_of_its_pixels(faces: Curated, measured: protocol.Measured) -> None:
+    """The copying model's right condition is the reference itself, so that its PSNR follows from two stored images."""
     test = pairs(faces.table, 0)
     hr, ref = (faces.pixels(test[key].to_numpy()) / 255.0 for key in ("row", "right"))
     expected = -10 * np.log10(((hr - ref) ** 2).mean((1, 2, 3)))

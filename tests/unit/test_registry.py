@@ -13,9 +13,11 @@ from evaluations import evaluation
 from helpers import make_curated
 from registering import HR, LR, Pipeline
 
+import refsr
 from refsr.config import Gate, Register
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
+from refsr.inference.upscaler import upscale
 from refsr.integrations.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
 from refsr.integrations.tracking import start_run
 from refsr.integrations.versioning import file_hash
@@ -38,7 +40,7 @@ def test_the_first_version_that_passes_is_champion(pipeline: Pipeline) -> None:
     assert registered["verdict"]["champion"] == "none yet"
     card = (pipeline.paths["registration"] / "model_card.md").read_text()
     assert card.startswith("# refsr, version 1\n")
-    assert "| RefSR, right reference | 26.000 [25.500, 26.500] |" in card
+    assert "| RefSR, right reference | 26.00 [25.50, 26.50] |" in card
     assert "2 identities for training, 2 for test. The numbers\nbelow are means over the 4" in card
     assert "{{" not in card
 
@@ -105,7 +107,7 @@ def test_the_same_files_are_one_version(pipeline: Pipeline) -> None:
 
 def test_a_model_below_a_threshold_is_not_registered(pipeline: Pipeline) -> None:
     pipeline.train(1)
-    missed = r"not registered: .*\n  psnr_over_wrong: \+1\.5000 dB .* is 0\.2500 below the least wanted, \+1\.7500$"
+    missed = r"not registered: .*\n  psnr_over_wrong: \+1\.5000 dB .* is 0\.2500 below the threshold, \+1\.7500$"
     with pytest.raises(RefsrError, match=missed):
         pipeline.register(Gate(psnr_over_wrong=1.75))
     assert Registry(pipeline.uri, "refsr").versions() == []
@@ -174,6 +176,10 @@ def test_the_checkpoint_comes_back_as_it_was(pipeline: Pipeline) -> None:
         with checkpoint_of(pipeline.uri, name) as path:
             weights = load_model(path).state_dict()
         assert all(torch.equal(weights[key], value) for key, value in expected.items())
+    network = load_model(pipeline.paths["refsr"] / CHECKPOINT)
+    champion = refsr.load("models:/refsr@champion", tracking_uri=pipeline.uri)
+    photo = np.full((LR, LR, 3), 90, np.uint8)
+    assert np.array_equal(champion.upscale(photo, photo), upscale(network, photo, photo))
 
 
 def test_the_champion_serves_in_a_process_that_knows_nothing_of_this_package(

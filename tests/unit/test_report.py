@@ -16,11 +16,10 @@ from pages import pictures
 from refsr.config import Evaluate
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
-from refsr.evaluation.conditions import DIFFERENCES, OTHERS
-from refsr.evaluation.conditions import MAIN as ARMS
+from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, MAIN, OTHERS
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import Bench, load_models
-from refsr.evaluation.scoring import Judge
+from refsr.evaluation.scoring import Scorer
 from refsr.evaluation.statistics import flatten
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
@@ -71,18 +70,29 @@ def done(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> t
     return folder, evaluate(PARAMS, tracker, evaluation=folder, **inputs), tracker
 
 
-def test_metrics_json_has_every_number_in_its_place(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_metrics_json_has_every_number_in_its_place(
+    done: tuple[Path, dict[str, float], Recorder],
+) -> None:
     folder, returned, _ = done
     metrics = json.loads((folder / "metrics.json").read_text())
-    for metric in ("psnr", "ssim", "identity", "perceptual", "efficientnet", "lr_psnr", "psnr_paper", "identity_ref"):
-        assert list(metrics[metric]) == list(ARMS)
+    for metric in (
+        "psnr",
+        "ssim",
+        "identity",
+        "perceptual",
+        "efficientnet",
+        "lr_psnr",
+        "psnr_paper",
+        "identity_ref",
+    ):
+        assert list(metrics[metric]) == list(MAIN)
         for interval in metrics[metric].values():
             assert interval["low"] <= interval["mean"] <= interval["high"]
     assert set(metrics["difference"]) == set(DIFFERENCES)
     assert all(set(pair) == {"psnr", "identity"} for pair in metrics["difference"].values())
     assert metrics["data"] == {"identities": 7, "images": 14, "hr_size": 32, "lr_size": 8}
     assert list(metrics["other_arms"]) == [name for name in OTHERS if name not in ("refs_3", "refs_4")]
-    assert set(metrics["verification"]) == {"hr", *ARMS}
+    assert set(metrics["verification"]) == {"hr", *MAIN}
     assert metrics["kid"]["reference_set"] == "3 true images of the training split, other people"
     assert metrics["samples"]["samples"] == 2
     assert {"female", "male", "gap"} == set(metrics["slices"]["sex"])
@@ -92,10 +102,12 @@ def test_metrics_json_has_every_number_in_its_place(done: tuple[Path, dict[str, 
     assert np.isfinite(list(returned.values())).all()
 
 
-def test_differences_agree_with_the_table_per_image(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_differences_agree_with_the_table_per_image(
+    done: tuple[Path, dict[str, float], Recorder],
+) -> None:
     folder, returned, _ = done
     table = pd.read_parquet(folder / "images.parquet")
-    assert len(table) == 14 * (len(ARMS) + len(OTHERS) - 2)
+    assert len(table) == 14 * (len(MAIN) + len(OTHERS) - 2)
     means = table.groupby("arm")["psnr"].mean()  # everybody has two images, so this is the mean over people too
     assert returned["difference.right_minus_sisr.psnr.mean"] == pytest.approx(means["ref_right"] - means["sisr"])
 
@@ -104,11 +116,20 @@ def test_the_stage_repeats_itself_to_the_byte(
     inputs: dict[str, Path], done: tuple[Path, dict[str, float], Recorder], tmp_path: Path
 ) -> None:
     evaluate(PARAMS, NullTracker(), evaluation=tmp_path / "again", **inputs)
-    for name in ("metrics.json", "table.txt", "results.md", "transfer_grid.png", "report.html", "plots/arms.csv"):
+    for name in (
+        "metrics.json",
+        "table.txt",
+        "results.md",
+        "transfer_grid.png",
+        "report.html",
+        "plots/arms.csv",
+    ):
         assert (tmp_path / "again" / name).read_bytes() == (done[0] / name).read_bytes(), name
 
 
-def test_the_tracker_is_shown_the_pictures_and_given_the_report(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_the_tracker_is_shown_the_pictures_and_given_the_report(
+    done: tuple[Path, dict[str, float], Recorder],
+) -> None:
     folder, _, tracker = done
     strips = {"strips", "strips_best", "strips_worst", "strips_more_arms"}
     assert set(tracker.images) == strips | {"samples", "transfer_grid", "reliability"}
@@ -123,11 +144,11 @@ def test_samples_are_shown_beside_the_output_they_depart_from(inputs: dict[str, 
     faces = Curated(inputs["curated"])
     models = load_models({"refsr": inputs["refsr"] / "model.safetensors"}, faces.hr_size)
     cast(CompactRefsr, models.refsr).modes.output.weight.data *= 100  # large enough to be seen in 8 bits
-    bench = Bench(faces, models, Judge(models.device, models.scale), pairs(faces.table, 0))
+    bench = Bench(faces, models, Scorer(models.device), pairs(faces.table, 0))
     person = str(bench.test["person"].iloc[0])
     (strip,) = figures.drawn(bench, [person], count=2)
     assert list(strip.pictures) == ["LR", "RefSR right", "sample 1", "sample 2", "HR"]
-    assert strip.arms == {"RefSR right": "ref_right"}
+    assert strip.conditions == {"RefSR right": "ref_right"}
     output, first, second = (strip.pictures[name] for name in ("RefSR right", "sample 1", "sample 2"))
     assert not np.array_equal(first, second)
     assert not np.array_equal(output, first)
@@ -138,9 +159,9 @@ def test_samples_are_shown_beside_the_output_they_depart_from(inputs: dict[str, 
 def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, returned, _ = done
     arms = pd.read_csv(folder / "plots" / "arms.csv").set_index("arm")
-    assert list(arms.index) == list(ARMS)
+    assert list(arms.index) == list(MAIN)
     assert arms.loc["sisr", "psnr"] == pytest.approx(returned["psnr.sisr.mean"], rel=1e-4)
-    assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 7 * len(ARMS)
+    assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 7 * len(MAIN)
 
 
 def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], Recorder]) -> None:
@@ -160,7 +181,7 @@ def test_the_report_says_what_is_rendered(
 
 
 def test_table_text(done: tuple[Path, dict[str, float], Recorder]) -> None:
-    """Plain ASCII, a line per arm and per difference, with the numbers of metrics.json."""
+    """Plain ASCII, a line per condition and per difference, with the numbers of metrics.json."""
     folder, returned, _ = done
     text = table_text(json.loads((folder / "metrics.json").read_text()))
     assert text == (folder / "table.txt").read_text()
@@ -170,7 +191,9 @@ def test_table_text(done: tuple[Path, dict[str, float], Recorder]) -> None:
     assert text.count("RefSR, wrong reference") == 2
 
 
-def test_results_are_every_table_and_the_report_has_them_too(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_results_are_every_table_and_the_report_has_them_too(
+    done: tuple[Path, dict[str, float], Recorder],
+) -> None:
     folder, returned, _ = done
     text, page = (folder / "results.md").read_text(), (folder / "report.html").read_text()
     made = tables.tables(json.loads((folder / "metrics.json").read_text()))
@@ -184,7 +207,9 @@ def test_results_are_every_table_and_the_report_has_them_too(done: tuple[Path, d
     assert f"{returned['other_arms.refs_2.psnr.mean']:.2f} [" in line
 
 
-def test_docs_results_has_the_form_of_what_is_printed_now(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_docs_results_has_the_form_of_what_is_printed_now(
+    done: tuple[Path, dict[str, float], Recorder],
+) -> None:
     """Every table of a run, under its title and with its columns; docs/results.md may have more slices."""
     printed, written = (_headers(path.read_text()) for path in (done[0] / "results.md", ROOT / "docs/results.md"))
     assert {title: written.get(title) for title in printed} == printed
@@ -196,7 +221,9 @@ def _headers(text: str) -> dict[str, str]:
     return {title: header.replace(", was the loss", "") for title, header in found}
 
 
-def test_a_network_that_was_the_loss_is_marked(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_a_network_that_was_the_loss_is_marked(
+    done: tuple[Path, dict[str, float], Recorder],
+) -> None:
     metrics = json.loads((done[0] / "metrics.json").read_text())
     assert tables.column(metrics, "efficientnet") == "EfficientNet-Lite0 (lower), was the loss"
     assert tables.column(metrics, "perceptual") == "VGG16-HED (lower)"
@@ -207,7 +234,7 @@ def test_a_network_that_was_the_loss_is_marked(done: tuple[Path, dict[str, float
 
 
 def test_a_model_alone_is_evaluated_without_sisr_and_beside_another(inputs: dict[str, Path], tmp_path: Path) -> None:
-    """Given as a file; another checkpoint is measured in three arms of its own."""
+    """Given as a file; another checkpoint is measured in three conditions of its own."""
     given = inputs["refsr"] / "model.safetensors"
     params = PARAMS.model_copy(update={"compare": {"twin": given}})
     returned = evaluate(params, NullTracker(), curated=inputs["curated"], refsr=given, evaluation=tmp_path / "out")
@@ -216,7 +243,7 @@ def test_a_model_alone_is_evaluated_without_sisr_and_beside_another(inputs: dict
     assert returned["other_arms.twin_right.psnr.mean"] == returned["psnr.ref_right.mean"]
     assert returned["other_difference.twin_right.psnr.mean"] == 0
     text = (tmp_path / "out" / "results.md").read_text()
-    assert "There is no SISR arm: no single-image checkpoint was given." in text
+    assert "There is no condition SISR: no single-image checkpoint was given." in text
     assert "| twin, right | 14 |" in text
     pictures((tmp_path / "out" / "report.html").read_text())
 
@@ -229,7 +256,11 @@ def test_lpips_needs_its_weights(inputs: dict[str, Path], tmp_path: Path) -> Non
 
 def test_strips_are_chosen_by_rank() -> None:
     people = pd.Series(np.arange(7.0), index=list("abcdefg"))
-    assert report.ranked(people, 3) == {"best": ["g", "f", "e"], "median": ["c", "d", "e"], "worst": ["a", "b", "c"]}
+    assert report.ranked(people, 3) == {
+        "best": ["g", "f", "e"],
+        "median": ["c", "d", "e"],
+        "worst": ["a", "b", "c"],
+    }
     assert report.ranked(people, 99)["worst"] == list("abcdefg")
     assert report.grid_people(people, 4) == ["a", "c", "e", "g"]
     assert report.grid_people(people, 99) == list("abcdefg")
@@ -245,9 +276,10 @@ def test_the_reliability_curve_of_calibrated_samples_lies_on_the_grey_line() -> 
 
 
 def test_the_sheet_holds_every_picture_enlarged() -> None:
-    picture = {title: np.full((32, 32, 3), 10 * i, np.uint8) for i, title in enumerate(figures.TITLES)}
+    titles = [condition.short_title for condition in CONDITIONS.values()]
+    picture = {title: np.full((32, 32, 3), 10 * i, np.uint8) for i, title in enumerate(titles)}
     sheet = figures.sheet([figures.Strip("a", "b", "a/1.jpg", picture, {})] * 2)
-    for i in range(len(figures.TITLES)):
+    for i in range(len(titles)):
         assert (sheet == 10 * i).all(2).sum() >= 2 * 64 * 64
 
 
@@ -271,13 +303,19 @@ def test_forest_places_in_percent() -> None:
 def test_wrong_share_is_a_line_from_right_to_wrong() -> None:
     """Right 10, wrong 6, none 9: the line falls from top to bottom and meets none, a quarter down, at a quarter."""
     means = {"ref_right": 10.0, "ref_wrong": 6.0, "ref_none": 9.0}
-    metrics = {"psnr": {arm: {"mean": mean} for arm, mean in means.items()}, "break_even": {"psnr": {"mean": 0.25}}}
+    metrics = {
+        "psnr": {arm: {"mean": mean} for arm, mean in means.items()},
+        "break_even": {"psnr": {"mean": 0.25}},
+    }
     expected = {"low": 6.0, "high": 10.0, "line": "0,0.0 100,100.0", "none": 25.0, "mark": 25.0}
     assert charts.wrong_share(metrics, "psnr") == expected
 
 
 def test_calibration_is_drawn_on_equal_axes() -> None:
-    bins = {"bin_01": {"predicted": 0.0, "actual": 5.0}, "bin_02": {"predicted": 10.0, "actual": 20.0}}
+    bins = {
+        "bin_01": {"predicted": 0.0, "actual": 5.0},
+        "bin_02": {"predicted": 10.0, "actual": 20.0},
+    }
     chart = charts.calibration(bins)
     assert chart == {"high": 20.0, "line": "0.0,75.0 50.0,0.0"}
 

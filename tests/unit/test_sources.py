@@ -20,7 +20,8 @@ from refsr.errors import RefsrError
 from refsr.io import archive as io_archive
 from refsr.io import sources, tar
 from refsr.io.sources import open_source
-from refsr.layouts.vggface2 import Tree, is_wanted
+from refsr.layouts.registry import needed
+from refsr.layouts.tree import Tree
 
 ROOTS = (("train", "test"), ("vggface2/train", "vggface2/test"), ("vggface2_train", "vggface2_test"), ("", ""))
 
@@ -85,12 +86,12 @@ def test_an_archive_holds_what_the_folder_holds(
         parents = sorted({str(Path(name).parent) for name in names})
         members = [member(f"{dots}{parent}/", kind=tarfile.DIRTYPE) for parent in parents] + members
     folder = Tree(top / "raw")
-    packed = Tree(open_source(pack(top / f"raw{suffix}", members, form), top / "work", is_wanted))
+    packed = Tree(open_source(pack(top / f"raw{suffix}", members, form), top / "work", needed("vggface2")))
     assert bytes_of(packed) == bytes_of(folder)
     named = [tree.with_names(tree.images).drop(columns="file") for tree in (packed, folder)]
     assert named[0].equals(named[1])
-    assert packed.has_boxes == folder.has_boxes == boxes
-    assert packed.boxes().equals(folder.boxes())
+    assert packed.metadata.has_boxes == folder.metadata.has_boxes == boxes
+    assert packed.metadata.boxes().equals(folder.metadata.boxes())
     assert len(packed.refused) == 0
 
 
@@ -108,12 +109,12 @@ def test_a_folder_may_hold_archives_beside_files(tmp_path: Path) -> None:
         if path.parent != raw:
             path.unlink() if path.is_file() else path.rmdir()
     (raw / "identity_meta.csv").write_text(f"{person(1)}, a,1,1, f\n")
-    tree = Tree(open_source(raw, tmp_path / "work", is_wanted))
+    tree = Tree(open_source(raw, tmp_path / "work", needed("vggface2")))
     assert {Path(key).name: data for key, data in bytes_of(tree).items()} == expected
     assert tree.with_names(tree.images)["source"].iloc[0] == f"vggface2_train/{person(1)}/0001_01.jpg"
     assert tree.images["root"].tolist() == ["train"] * 4 + ["test"] * 2
     assert tree.images["sex"].tolist() == ["f"] * 2 + ["?"] * 4
-    assert len(tree.boxes()) == len(tree.landmarks()) == 6
+    assert len(tree.metadata.boxes()) == len(tree.metadata.landmarks()) == 6
 
 
 HOSTILE = [
@@ -134,7 +135,7 @@ HOSTILE = [
 def test_hostile_members_are_refused_each_with_its_reason(tmp_path: Path, suffix: str) -> None:
     members = [member(f"train/{person(1)}/0.jpg", b"first"), *(hostile for _, hostile in HOSTILE)]
     path = pack(tmp_path / f"raw{suffix}", [*members, member(f"train/{person(2)}/0.jpg", b"last")])
-    tree = Tree(open_source(path, tmp_path / "work", is_wanted))
+    tree = Tree(open_source(path, tmp_path / "work", needed("vggface2")))
     assert bytes_of(tree) == {f"train/{person(1)}/0.jpg": b"first", f"train/{person(2)}/0.jpg": b"last"}
     assert sorted(tree.refused["reason"]) == sorted(reason for reason, _ in HOSTILE)
     assert set(tree.refused["reason"]) <= set(REASONS)
@@ -142,7 +143,7 @@ def test_hostile_members_are_refused_each_with_its_reason(tmp_path: Path, suffix
 
 
 def test_an_absurdly_large_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refsr.layouts.vggface2.MAX_FILE", 10)
+    monkeypatch.setattr("refsr.layouts.tree.MAX_FILE", 10)
     put(tmp_path, "train", 1, "0001_01", b"x" * 11)
     put(tmp_path, "train", 1, "0002_01", b"x" * 10)
     tree = Tree(tmp_path)
@@ -169,7 +170,7 @@ def test_a_cut_archive_is_named_with_the_byte(
     path = tmp_path_factory.mktemp("cut") / f"raw{suffix}"
     path.write_bytes(whole[:cut])
     with pytest.raises(RefsrError, match=r"raw\.tar.*: cut .*byte \d+.*fetch the archive anew"):
-        open_source(path, path.parent / "work", is_wanted)
+        open_source(path, path.parent / "work", needed("vggface2"))
 
 
 def test_a_wrong_checksum_is_found(tmp_path: Path, archives: dict[str, bytes]) -> None:
@@ -177,7 +178,7 @@ def test_a_wrong_checksum_is_found(tmp_path: Path, archives: dict[str, bytes]) -
     damaged[-8] ^= 1  # of the CRC-32
     (tmp_path / "raw.tar.gz").write_bytes(damaged)
     with pytest.raises(RefsrError, match=r"damaged near byte \d+: .*fetch the archive anew"):
-        open_source(tmp_path / "raw.tar.gz", tmp_path / "work", is_wanted)
+        open_source(tmp_path / "raw.tar.gz", tmp_path / "work", needed("vggface2"))
 
 
 def test_a_gzip_bomb_is_not_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +188,7 @@ def test_a_gzip_bomb_is_not_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with gzip.open(tmp_path / "raw.tar.gz", "wb") as file:
         file.write(info.tobuf() + bytes(info.size + 1024))
     with pytest.raises(RefsrError, match="expands more than"):
-        open_source(tmp_path / "raw.tar.gz", tmp_path / "work", is_wanted)
+        open_source(tmp_path / "raw.tar.gz", tmp_path / "work", needed("vggface2"))
 
 
 def test_a_size_no_archive_could_hold_is_a_cut_archive(tmp_path: Path) -> None:
@@ -211,7 +212,7 @@ def test_an_absurd_csv_is_named_by_line(tmp_path: Path, content: bytes, fault: s
     make_raw(tmp_path, 1, 1, 1)
     (tmp_path / "bb_landmark" / "loose_bb_train.csv").write_bytes(content)
     with pytest.raises(RefsrError, match=rf"loose_bb_train\.csv{fault}"):
-        Tree(tmp_path).boxes()
+        Tree(tmp_path).metadata.boxes()
 
 
 def test_what_a_tar_gz_was_not_asked_to_keep_is_read_again_when_needed(tmp_path: Path) -> None:
@@ -230,9 +231,9 @@ def test_what_a_tar_gz_was_not_asked_to_keep_is_read_again_when_needed(tmp_path:
 
 def test_an_archive_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = pack(tmp_path / "raw.tar.gz", [member(f"train/{person(1)}/1.jpg", b"x")])
-    first = open_source(path, tmp_path / "work", is_wanted).files
+    first = open_source(path, tmp_path / "work", needed("vggface2")).files
     monkeypatch.setattr(tar, "walk", lambda *_: pytest.fail("read again"))
-    assert open_source(path, tmp_path / "work", is_wanted).files.equals(first)
+    assert open_source(path, tmp_path / "work", needed("vggface2")).files.equals(first)
 
 
 def test_what_is_no_raw_set_is_refused_by_name(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ from scipy import stats
 
 from refsr.evaluation import statistics
 from refsr.evaluation.conditions import DIFFERENCES, MAIN
-from refsr.evaluation.scoring import CHEAP
-from refsr.evaluation.scoring import MAIN as METRICS
+from refsr.evaluation.metrics import METRICS
+
+CHEAP = [name for name, metric in METRICS.items() if metric.every_condition]
 
 
 def toy_table() -> pd.DataFrame:
     """Two people with one and three images; the right reference is 1 better than all others for a, 3 for b.
 
-    Of the other arms there is `refs_2`, a copy of the right one plus 0.5, for b alone.
+    Of the other conditions there is `refs_2`, a copy of the right one plus 0.5, for b alone.
     """
     people = (("a", [10.0], 1.0), ("b", [1.0, 2.0, 6.0], 3.0))
     rows = [
@@ -48,7 +49,7 @@ def test_differences_are_paired() -> None:
     assert statistics.gains(toy_table()).to_dict() == {"a": 1.0, "b": 3.0}
 
 
-def test_an_arm_that_is_absent_is_left_out() -> None:
+def test_a_condition_that_is_absent_is_left_out() -> None:
     table = toy_table()
     summary = statistics.summarise(table[table["arm"] != "sisr"], resamples=200, seed=0)
     assert "sisr" not in summary["psnr"]
@@ -56,13 +57,13 @@ def test_an_arm_that_is_absent_is_left_out() -> None:
     assert "right_minus_none" in summary["difference"]
 
 
-def test_other_arms_are_compared_with_the_right_one_on_their_own_images() -> None:
-    found = statistics.other_arms(toy_table(), resamples=200, seed=0)
+def test_other_conditions_are_compared_with_the_right_one_on_their_own_images() -> None:
+    found = statistics.other_conditions(toy_table(), resamples=200, seed=0)
     assert found["other_arms"]["refs_2"]["images"] == 3
     assert found["other_arms"]["refs_2"]["people"] == 1
     assert found["other_difference"]["refs_2"]["psnr"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
     table = toy_table()
-    assert statistics.other_arms(table[table["arm"].isin(MAIN)], 200, 0) == {}
+    assert statistics.other_conditions(table[table["arm"].isin(MAIN)], 200, 0) == {}
 
 
 def test_bootstrap_interval_is_that_of_the_normal_approximation() -> None:
@@ -80,7 +81,11 @@ def test_sign_flip_agrees_with_scipy(count: int, shift: float) -> None:
     """Exactly where all patterns are tried, within the noise of 10,000 draws beyond."""
     values = np.random.default_rng(count).normal(shift, 1.0, count)
     expected = stats.permutation_test(
-        (values,), np.mean, permutation_type="samples", n_resamples=20_000, rng=np.random.default_rng(1)
+        (values,),
+        np.mean,
+        permutation_type="samples",
+        n_resamples=20_000,
+        rng=np.random.default_rng(1),
     ).pvalue
     assert statistics.sign_flip(values, seed=0) == pytest.approx(expected, abs=1e-12 if count <= 13 else 0.015)
 
@@ -96,7 +101,8 @@ def test_holm() -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "none", "wrong", "share"), [(3.0, 2.0, 1.0, 0.5), (3.0, 2.5, 1.0, 0.25), (1, 2, 0, 0), (3, 1, 2, 1)]
+    ("right", "none", "wrong", "share"),
+    [(3.0, 2.0, 1.0, 0.5), (3.0, 2.5, 1.0, 0.25), (1, 2, 0, 0), (3, 1, 2, 1)],
 )
 def test_break_even(right: float, none: float, wrong: float, share: float) -> None:
     """The share of wrong references at which the mean of a mixture is that without any reference."""
@@ -111,4 +117,7 @@ def test_break_even(right: float, none: float, wrong: float, share: float) -> No
 
 
 def test_flatten() -> None:
-    assert statistics.flatten({"a": {"b": {"c": 1}}, "d": 2.5, "e": "words"}) == {"a.b.c": 1.0, "d": 2.5}
+    assert statistics.flatten({"a": {"b": {"c": 1}}, "d": 2.5, "e": "words"}) == {
+        "a.b.c": 1.0,
+        "d": 2.5,
+    }

@@ -136,6 +136,13 @@ def test_a_file_that_is_no_store_is_named(tracking_uri: str, tmp_path: Path) -> 
         open_store(f"sqlite:///{tmp_path}/notes.db")
 
 
+def test_a_missing_database_driver_is_named_with_its_extra() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"postgresql+psycopg2://me@127.0.0.1:{server.getsockname()[1]}/faces"
+        with pytest.raises(RefsrError, match=r"psycopg2.*pip install 'refsr\[server\]'"):
+            open_store(uri)
+
+
 def test_what_the_store_refuses_is_reported_with_its_name(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with pytest.raises(RefsrError, match=r"tracking store sqlite:.*0{32}"), start_run(tracking_uri, "x", Validate()):

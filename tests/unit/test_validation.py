@@ -114,7 +114,7 @@ VALUES = [
     (put("sex", "x", 21, 22, 23, 24, 25), "images: expect_column_values_to_be_in_set(sex)"),
     (put("split", "val", 7), "images: expect_column_values_to_be_in_set(split)"),
     (put("role", "hr", 8), "images: expect_column_values_to_be_in_set(role)"),
-    (put("identity", "Davis", 9), "images: expect_column_values_to_match_regex(identity)"),
+    (put("identity", "train/Davis", 9), "images: expect_column_values_to_match_regex(identity)"),
     (put("sha256", "0" * 63), "images: expect_column_values_to_match_regex(sha256)"),
     (put("x", -1), "images: expect_column_values_to_be_between(x)"),
     (put("y", -1), "images: expect_column_values_to_be_between(y)"),

@@ -11,7 +11,8 @@ from raw_trees import make_raw, person, put
 
 from refsr.errors import RefsrError
 from refsr.layouts import vggface2_csv
-from refsr.layouts.vggface2 import BOX, LANDMARKS, Tree
+from refsr.layouts.base import BOX, LANDMARKS
+from refsr.layouts.tree import Tree
 
 HEADER = "NAME_ID,X,Y,W,H\n"
 
@@ -63,8 +64,8 @@ def test_files_that_are_not_images_are_passed_over(tmp_path: Path) -> None:
 
 def test_a_folder_without_identities_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(RefsrError, match=r"no identity folders \(nXXXXXX\)"):
-        Tree(tmp_path)
+    with pytest.raises(RefsrError, match=r"0 files.* expected are identity folders \(nXXXXXX\)"):
+        Tree(tmp_path, "vggface2")
 
 
 def test_an_identity_in_two_splits_is_refused(tmp_path: Path) -> None:
@@ -85,20 +86,20 @@ def test_an_empty_identity_folder_is_known_but_has_no_images(tmp_path: Path) -> 
 def test_metadata_is_found_beside_and_above_the_identities(tmp_path: Path) -> None:
     make_raw(tmp_path / "vggface2")
     tree = Tree(tmp_path)
-    assert len(tree.boxes()) == len(tree.landmarks()) == len(tree.images)
-    assert tree.sexes() == {}
+    assert len(tree.metadata.boxes()) == len(tree.metadata.landmarks()) == len(tree.images)
+    assert tree.metadata.sexes() == {}
 
 
 def test_neither_boxes_nor_landmarks_are_needed(tmp_path: Path) -> None:
     make_raw(tmp_path)
     for split in ("train", "test"):
         (tmp_path / "bb_landmark" / f"loose_landmark_{split}.csv").unlink()
-    assert list(Tree(tmp_path).landmarks().columns) == list(LANDMARKS)
-    assert len(Tree(tmp_path).landmarks()) == 0
+    assert list(Tree(tmp_path).metadata.landmarks().columns) == list(LANDMARKS)
+    assert len(Tree(tmp_path).metadata.landmarks()) == 0
     for split in ("train", "test"):
         (tmp_path / "bb_landmark" / f"loose_bb_{split}.csv").unlink()
-    assert not Tree(tmp_path).has_boxes
-    assert len(Tree(tmp_path).boxes()) == 0
+    assert not Tree(tmp_path).metadata.has_boxes
+    assert len(Tree(tmp_path).metadata.boxes()) == 0
 
 
 def test_boxes_are_read_with_their_quirks(tmp_path: Path) -> None:
@@ -114,8 +115,8 @@ def test_of_some_identities_boxes_are_those_of_all_wherever_their_lines_stand(tm
     header, *lines = path.read_text().splitlines(keepends=True)
     path.write_text(header + "\n" + "".join(lines[::-2] + lines[::-1][1::2]))
     tree = Tree(tmp_path)
-    some = tree.boxes([person(2), person(4), person(5), person(99)])
-    whole = tree.boxes()
+    some = tree.metadata.boxes([person(2), person(4), person(5), person(99)])
+    whole = tree.metadata.boxes()
     assert len(some) == 9
     pd.testing.assert_frame_equal(some, whole[whole.index.str[:7].isin([person(2), person(4), person(5)])])
 
@@ -128,7 +129,7 @@ def test_an_image_told_of_twice_is_named_where_some_are_read(tmp_path: Path, apa
     lines.insert(3 + apart, lines[1])
     path.write_text("".join(lines))
     with pytest.raises(RefsrError, match=rf"loose_bb_train\.csv:{4 + apart}: .* stands in line 2 already"):
-        Tree(tmp_path).boxes([person(1)])
+        Tree(tmp_path).metadata.boxes([person(1)])
 
 
 @pytest.mark.parametrize(

@@ -46,11 +46,11 @@ def face_detector() -> Detect:
             boxes = _squared(boxes)
             logits, shift, *marks = (out.double().numpy() for out in network(_cut(pixels, boxes, size)))
             score = _face_probability(logits)
-            found = score >= least
-            sides = boxes[found, 2:] - boxes[found, :2] + 1
-            points = marks[0][found] if marks else np.empty((found.sum(), 10))
-            points = boxes[found, None, :2] - 1 + points.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
-            boxes, score = boxes[found] + shift[found] * np.tile(sides, 2), score[found]
+            passing = score >= least
+            sides = boxes[passing, 2:] - boxes[passing, :2] + 1
+            points = marks[0][passing] if marks else np.empty((passing.sum(), 10))
+            points = boxes[passing, None, :2] - 1 + points.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
+            boxes, score = boxes[passing] + shift[passing] * np.tile(sides, 2), score[passing]
             kept = _apart(boxes, score, 0.7, of_smaller=bool(marks))
             boxes, score, points = boxes[kept], score[kept], points[kept]
         return Faces(np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]), points, score)
@@ -156,10 +156,10 @@ def _propose(network: nn.Module, pixels: torch.Tensor, smallest: float) -> tuple
         score = _face_probability(logits)
         at = np.flatnonzero(score >= THRESHOLDS[0])
         corner = np.stack([at % columns, at // columns], axis=1) * STRIDE
-        found = np.hstack([np.floor((corner + 1) / scale), np.floor((corner + CELL) / scale)])
-        found += shift[at] * np.tile(found[:, 2:] - found[:, :2], 2)
-        kept = _apart(found, score[at], 0.5)
-        boxes.append(found[kept])
+        corners = np.hstack([np.floor((corner + 1) / scale), np.floor((corner + CELL) / scale)])
+        corners += shift[at] * np.tile(corners[:, 2:] - corners[:, :2], 2)
+        kept = _apart(corners, score[at], 0.5)
+        boxes.append(corners[kept])
         scores.append(score[at][kept])
         scale *= STEP
     every, score = np.concatenate(boxes), np.concatenate(scores)

@@ -71,8 +71,8 @@ def _blocks(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[list[nn.Con
 def _tensor(path: Path, tensors: Mapping[str, torch.Tensor], name: str, shape: tuple[int, ...]) -> torch.Tensor:
     value = tensors.get(name) if isinstance(tensors, Mapping) else None
     if not isinstance(value, torch.Tensor) or tuple(value.shape) != shape:
-        found = tuple(value.shape) if isinstance(value, torch.Tensor) else "missing"
+        actual = tuple(value.shape) if isinstance(value, torch.Tensor) else "missing"
         raise RefsrError(
-            f"vgg19_weights: {path}: {name} is {found}; VGG19 has {shape} there: is it of another network?"
+            f"vgg19_weights: {path}: {name} is {actual}; VGG19 has {shape} there: is it of another network?"
         )
     return value

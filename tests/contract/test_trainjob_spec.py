@@ -1,4 +1,4 @@
-"""A training on several nodes in the compiled pipeline: its task waits, and carries the TrainJob that trains."""
+"""A training on several nodes in the compiled pipeline: a waiting task that holds a TrainJob."""
 
 import json
 from pathlib import Path
@@ -26,14 +26,16 @@ tasks: {train_sisr: {nodes: 2, gpus: 4, memory: 64Gi, timeout_minutes: 10}}
 
 @pytest.fixture(scope="module")
 def executors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Any]]:
-    """Of each task: (container, what Kubernetes is told)."""
+    """Of each task: its container and its Kubernetes settings."""
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "cluster.yaml").write_text(CLUSTER)
     compile_package(folder / "p.yaml", training(IMAGE, load_cluster(folder / "cluster.yaml"), "rendered"))
     pipeline, platform = yaml.safe_load_all((folder / "p.yaml").read_text())
-    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    made = pipeline["deploymentSpec"]["executors"]
-    return {name.removeprefix("exec-"): (each["container"], told[name]) for name, each in made.items()}
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {
+        name.removeprefix("exec-"): (each["container"], settings[name])
+        for name, each in pipeline["deploymentSpec"]["executors"].items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +47,24 @@ def _environment(container: Any) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in container["env"]}
 
 
-def test_the_task_waits_and_asks_for_no_gpu(executors: dict[str, tuple[Any, Any]]) -> None:
-    container, told = executors["train-sisr"]
+def test_the_waiting_task_requests_no_gpu(executors: dict[str, tuple[Any, Any]]) -> None:
+    container, settings = executors["train-sisr"]
     assert "accelerator" not in container["resources"]
     assert (container["resources"]["resourceCpuLimit"], container["resources"]["resourceMemoryLimit"]) == ("1", "2Gi")
-    assert "tolerations" not in told
-    assert "emptyDirMounts" not in told
-    assert told["nodeSelector"]["labels"] == {"pool": "batch"}
-    assert {"name": NAMESPACE, "fieldPath": "metadata.namespace"} in told["fieldPathAsEnv"]
-    assert told["pvcMount"][0]["mountPath"] == _environment(container)[STATE]
+    assert "tolerations" not in settings
+    assert "emptyDirMounts" not in settings
+    assert settings["nodeSelector"]["labels"] == {"pool": "batch"}
+    assert {"name": NAMESPACE, "fieldPath": "metadata.namespace"} in settings["fieldPathAsEnv"]
+    assert settings["pvcMount"][0]["mountPath"] == _environment(container)[STATE]
 
 
-def test_a_training_on_one_node_is_a_task_like_any_other(executors: dict[str, tuple[Any, Any]]) -> None:
+def test_a_training_on_one_node_is_an_ordinary_task(executors: dict[str, tuple[Any, Any]]) -> None:
     container, _ = executors["train-refsr"]
     assert TRAINJOB not in _environment(container)
     assert container["resources"]["accelerator"]["resourceCount"] == "1"
 
 
-def test_every_node_has_what_a_task_would_have(job: Any) -> None:
+def test_a_node_has_the_settings_of_a_task(job: Any) -> None:
     trainer = job["spec"]["trainer"]
     assert (trainer["image"], trainer["numNodes"], trainer["numProcPerNode"]) == (IMAGE, 2, 4)
     assert trainer["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"}
@@ -82,7 +84,7 @@ def test_every_node_has_what_a_task_would_have(job: Any) -> None:
     assert job["spec"]["activeDeadlineSeconds"] == 600
 
 
-def test_its_name_leaves_room_for_the_names_of_a_hundred_pods() -> None:
+def test_the_name_leaves_room_for_the_suffixes_of_a_hundred_pods() -> None:
     """JobSet refuses a name whose pods would have more than 63 characters."""
     name = job_name("train_refsr", "7e9d0ab1-5a0e-4b5b-9c9c-0c6f3a9d6f11")
     assert name == "train-refsr-7e9d0ab1-5a0e-4b5b-9"
@@ -90,27 +92,29 @@ def test_its_name_leaves_room_for_the_names_of_a_hundred_pods() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (CLUSTER.replace("state:", "#"), "tasks.train_sisr.nodes: several nodes need a volume"),
         ("state: {claim: shared}\ntasks: {evaluate: {nodes: 2}}", "tasks.evaluate.nodes: only train_sisr and train_re"),
         ("state: {claim: shared}\ntasks: {train_sisr: {nodes: 0}}", "tasks.train_sisr.nodes: Input should be greater"),
     ],
 )
-def test_what_could_not_run_is_refused_with_the_cluster_file(text: str, told: str, tmp_path: Path) -> None:
+def test_an_invalid_cluster_file_is_refused(text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(RefsrError) as refused:
         load_cluster(tmp_path / "cluster.yaml")
-    assert str(refused.value).startswith(f"{tmp_path}/cluster.yaml: {told}")
+    assert str(refused.value).startswith(f"{tmp_path}/cluster.yaml: {expected}")
 
 
-@pytest.mark.parametrize(("batch_size", "told"), [(12, "set train_sisr.batch_size to 16"), (16, ""), (8, "")])
-def test_a_batch_that_the_processes_cannot_share_is_refused_at_once(tmp_path: Path, batch_size: int, told: str) -> None:
+@pytest.mark.parametrize(("batch_size", "expected"), [(12, "set train_sisr.batch_size to 16"), (16, ""), (8, "")])
+def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path, batch_size: int, expected: str) -> None:
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
-    (tmp_path / "params.yaml").write_text(f"synthesize: {{}}\ntrain_sisr: {{batch_size: {batch_size}}}\n")
+    text = f"synthesize: {{}}\ntrain_sisr: {{batch_size: {batch_size}}}\n"
+    (tmp_path / "params.yaml").write_text(text)
     work, cluster = Work(tmp_path / "params.yaml"), load_cluster(tmp_path / "cluster.yaml")
-    if not told:
+    if not expected:
         build(work, IMAGE, cluster)
         return
-    with pytest.raises(RefsrError, match=rf"batch_size: 12 cannot be shared by the 8 processes .*nodes: 2.*; {told}"):
+    message = rf"batch_size: 12 cannot be shared by the 8 processes .*nodes: 2.*; {expected}"
+    with pytest.raises(RefsrError, match=message):
         build(work, IMAGE, cluster)

@@ -9,7 +9,7 @@ from skimage.color import rgb2ycbcr
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from refsr.dataset.degradation import reduce
-from refsr.evaluation import metrics
+from refsr.evaluation import image_quality
 from refsr.evaluation.ensemble import self_ensemble
 
 
@@ -23,18 +23,18 @@ def test_psnr_of_a_known_difference() -> None:
     """A difference of 0.1 everywhere is an error of 0.01: 20 dB; each image counts by itself."""
     hr = torch.full((2, 3, 8, 8), 0.5)
     sr = hr + torch.tensor([0.1, 0.01])[:, None, None, None]
-    assert metrics.psnr(sr, hr).tolist() == pytest.approx([20.0, 40.0], abs=1e-4)
+    assert image_quality.psnr(sr, hr).tolist() == pytest.approx([20.0, 40.0], abs=1e-4)
 
 
 def test_psnr_agrees_with_scikit_image() -> None:
     a, b = noisy_pair()
     expected = [peak_signal_noise_ratio(q.numpy(), p.numpy(), data_range=1.0) for p, q in zip(a, b, strict=True)]
-    assert metrics.psnr(a, b).tolist() == pytest.approx(expected, abs=1e-4)
+    assert image_quality.psnr(a, b).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_psnr_of_equal_images_is_infinite() -> None:
     hr = torch.rand(1, 3, 8, 8)
-    assert metrics.psnr(hr, hr).item() == math.inf
+    assert image_quality.psnr(hr, hr).item() == math.inf
 
 
 def test_ssim_agrees_with_scikit_image() -> None:
@@ -51,27 +51,27 @@ def test_ssim_agrees_with_scikit_image() -> None:
         )
         for p, q in zip(a, b, strict=True)
     ]
-    assert metrics.ssim(a, b).tolist() == pytest.approx(expected, abs=1e-9)
+    assert image_quality.ssim(a, b).tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_ssim_of_equal_and_of_flat_images() -> None:
     """Of two flat images only the luminance term is left: (2ab + C1) / (a^2 + b^2 + C1)."""
     a, _ = noisy_pair()
-    assert metrics.ssim(a, a).tolist() == pytest.approx([1.0] * 3)
+    assert image_quality.ssim(a, a).tolist() == pytest.approx([1.0] * 3)
     flat = torch.full((1, 3, 16, 16), 0.5), torch.full((1, 3, 16, 16), 0.25)
     expected = (2 * 0.5 * 0.25 + 0.01**2) / (0.5**2 + 0.25**2 + 0.01**2)
-    assert metrics.ssim(*flat).item() == pytest.approx(expected)
+    assert image_quality.ssim(*flat).item() == pytest.approx(expected)
 
 
 def test_ssim_refuses_images_smaller_than_its_window() -> None:
     with pytest.raises(ValueError, match="11x11"):
-        metrics.ssim(torch.zeros(1, 3, 10, 40), torch.zeros(1, 3, 10, 40))
+        image_quality.ssim(torch.zeros(1, 3, 10, 40), torch.zeros(1, 3, 10, 40))
 
 
 def test_luma_of_black_white_and_red() -> None:
     """BT.601: black is 16, white 235, red 16 + 65.481."""
     colours = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0]], dtype=torch.float32)[:, :, None, None]
-    assert (metrics.luma(colours).flatten() * 255).tolist() == pytest.approx([16, 235, 81.481])
+    assert (image_quality.luma(colours).flatten() * 255).tolist() == pytest.approx([16, 235, 81.481])
 
 
 def test_luminance_metrics_cut_the_border_and_ignore_colour_without_luma() -> None:
@@ -79,13 +79,13 @@ def test_luminance_metrics_cut_the_border_and_ignore_colour_without_luma() -> No
     damaged = a.clone()
     damaged[..., :8, :], damaged[..., -8:, :] = 0, 0
     damaged[..., :8], damaged[..., -8:] = 0, 0
-    assert metrics.ssim_y(damaged, a).tolist() == pytest.approx([1.0] * 3)
-    assert (metrics.psnr_y(damaged, a) == math.inf).all()
-    assert (metrics.psnr(damaged, a) < 15).all()
+    assert image_quality.ssim_y(damaged, a).tolist() == pytest.approx([1.0] * 3)
+    assert (image_quality.psnr_y(damaged, a) == math.inf).all()
+    assert (image_quality.psnr(damaged, a) < 15).all()
     inner = slice(8, -8)
-    y = [metrics.luma(x)[:, 0, inner, inner].numpy() for x in (a, b)]
+    y = [image_quality.luma(x)[:, 0, inner, inner].numpy() for x in (a, b)]
     expected = [10 * math.log10(1 / ((p - q) ** 2).mean()) for p, q in zip(*y, strict=True)]
-    assert metrics.psnr_y(a, b).tolist() == pytest.approx(expected)
+    assert image_quality.psnr_y(a, b).tolist() == pytest.approx(expected)
 
 
 def test_paper_metrics_agree_with_scikit_image() -> None:
@@ -97,19 +97,19 @@ def test_paper_metrics_agree_with_scikit_image() -> None:
         structural_similarity(p, q, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
         for p, q in zip(*y, strict=True)
     ]
-    assert metrics.psnr_y(a, b).tolist() == pytest.approx(psnr, abs=1e-4)
-    assert metrics.ssim_y(a, b).tolist() == pytest.approx(ssim, abs=1e-6)
+    assert image_quality.psnr_y(a, b).tolist() == pytest.approx(psnr, abs=1e-4)
+    assert image_quality.ssim_y(a, b).tolist() == pytest.approx(ssim, abs=1e-6)
 
 
 def test_lr_consistency_is_the_psnr_of_what_is_reduced() -> None:
     """Of HR itself it is that of rounding, 10 log10(12 * 255^2); of another image what scikit-image says."""
     hr, sr = noisy_pair()
     lr = reduce(hr, 4)
-    assert metrics.lr_psnr(hr, lr, 4).tolist() == pytest.approx([10 * math.log10(12 * 255**2)] * 3)
+    assert image_quality.lr_psnr(hr, lr, 4).tolist() == pytest.approx([10 * math.log10(12 * 255**2)] * 3)
     expected = [
         peak_signal_noise_ratio(p.numpy(), q.numpy(), data_range=1.0) for p, q in zip(lr, reduce(sr, 4), strict=True)
     ]
-    assert metrics.lr_psnr(sr, lr, 4).tolist() == pytest.approx(expected, abs=1e-4)
+    assert image_quality.lr_psnr(sr, lr, 4).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_self_ensemble_turns_everything_there_and_back() -> None:

@@ -1,4 +1,4 @@
-"""A registry as a cluster has it, on PostgreSQL and S3, backed up and restored by the commands of the manifests."""
+"""A registry on PostgreSQL and S3, backed up and restored by the commands of the manifests."""
 
 import os
 import re
@@ -24,8 +24,8 @@ BUCKET = "mlflow"
 ROOT = Path(__file__).parents[2]
 
 
-class Twins(NamedTuple):
-    """What runs."""
+class Services(NamedTuple):
+    """The running services."""
 
     folder: Path
     s3: S3
@@ -34,23 +34,23 @@ class Twins(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twins]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     try:
         local_services.postgres_program("initdb")
     except RefsrError as error:
         pytest.skip(f"NOT TESTED, the registry on PostgreSQL: {error}")
-    folder = tmp_path_factory.mktemp("twins")
+    folder = tmp_path_factory.mktemp("services")
     let_others_in(folder)
     with (
         local_services.s3_server(folder / "s3", BUCKET) as s3,
         local_services.postgres(folder / "postgres") as database,
         local_services.mlflow_server(folder / "mlflow", database, s3, BUCKET) as server,
     ):
-        yield Twins(folder, s3, database, server)
+        yield Services(folder, s3, database, server)
 
 
 @pytest.fixture(scope="module")
-def version(cluster: Twins) -> str:
+def version(cluster: Services) -> str:
     """A registered version with a file."""
     mlflow = open_store(cluster.server)
     client = mlflow.MlflowClient()
@@ -59,54 +59,55 @@ def version(cluster: Twins) -> str:
     note.write_text("kept on S3")
     client.log_artifact(run.info.run_id, str(note))
     client.create_registered_model("faces")
-    made = client.create_model_version("faces", f"{run.info.artifact_uri}/note.txt", run.info.run_id)
-    client.set_registered_model_alias("faces", "champion", made.version)
-    return str(made.version)
+    source = f"{run.info.artifact_uri}/note.txt"
+    version = client.create_model_version("faces", source, run.info.run_id).version
+    client.set_registered_model_alias("faces", "champion", version)
+    return str(version)
 
 
-def test_artifacts_go_to_s3_through_the_server(cluster: Twins, version: str) -> None:
+def test_artifacts_go_to_s3_through_the_server(cluster: Services, version: str) -> None:
     client = cluster.s3.client()
-    (found,) = client.list_objects_v2(Bucket=BUCKET)["Contents"]
-    assert found["Key"].endswith("/artifacts/note.txt")
-    assert client.get_object(Bucket=BUCKET, Key=found["Key"])["Body"].read() == b"kept on S3"
+    (stored,) = client.list_objects_v2(Bucket=BUCKET)["Contents"]
+    assert stored["Key"].endswith("/artifacts/note.txt")
+    assert client.get_object(Bucket=BUCKET, Key=stored["Key"])["Body"].read() == b"kept on S3"
 
 
-def test_a_dump_brings_the_registry_back(cluster: Twins, version: str) -> None:
+def test_a_dump_restores_the_registry(cluster: Services, version: str) -> None:
     client = open_store(cluster.server).MlflowClient()
-    dumped = _run_as_the_manifest_says("CronJob", cluster)
+    dumped = _run_manifest("CronJob", cluster)
     assert dumped.endswith(".dump")
     client.delete_registered_model("faces")
     assert not client.search_registered_models()
-    assert _run_as_the_manifest_says("Job", cluster) == f"restored {dumped}"
+    assert _run_manifest("Job", cluster) == f"restored {dumped}"
     restored = client.get_model_version_by_alias("faces", "champion")
     assert restored.version == version
     file = client.download_artifacts(restored.run_id, "note.txt", str(cluster.folder))
     assert Path(file).read_text() == "kept on S3"
 
 
-def test_a_dump_goes_to_s3_and_brings_the_registry_back_from_there(cluster: Twins, version: str) -> None:
-    """What is left is the bucket: the volume of the back-up is empty, as in a new cluster."""
+def test_a_dump_on_s3_restores_the_registry(cluster: Services, version: str) -> None:
+    """Only the bucket remains: the volume of the back-up is empty, as in a new cluster."""
     client = open_store(cluster.server).MlflowClient()
-    copied = _run_as_the_manifest_says("CronJob", cluster, "overlays/gpu")
+    copied = _run_manifest("CronJob", cluster, "overlays/gpu")
     keys = [each["Key"] for each in cluster.s3.client().list_objects_v2(Bucket=BUCKET, Prefix="backups/")["Contents"]]
     assert copied == f"s3://{BUCKET}/{keys[-1]}"
     client.delete_registered_model("faces")
     shutil.rmtree(cluster.folder / "backup")
-    restored = _run_as_the_manifest_says("Job", cluster, "restore-s3")
+    restored = _run_manifest("Job", cluster, "restore-s3")
     assert restored.removeprefix("restored ").endswith(Path(keys[-1]).name)
     assert client.get_model_version_by_alias("faces", "champion").version == version
 
 
-def test_a_bucket_that_is_not_there_fails_the_copy(cluster: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_bucket_fails_the_copy(cluster: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     for key, value in (cluster.s3.environment | {"MLFLOW_S3_ENDPOINT_URL": cluster.s3.endpoint}).items():
         monkeypatch.setenv(key, value)
-    with pytest.raises(RefsrError, match=r"s3://nowhere/backups: no dump is copied to .*NoSuchBucket"):
+    with pytest.raises(RefsrError, match=r"s3://nowhere/backups: cannot copy a dump to .*NoSuchBucket"):
         backup.get(cluster.folder, "s3://nowhere/backups")
-    with pytest.raises(RefsrError, match=r"no dump 2001\.dump; there are: "):
+    with pytest.raises(RefsrError, match=r"no dump 2001\.dump; existing dumps: "):
         backup.get(cluster.folder, f"s3://{BUCKET}/backups", "2001.dump")
 
 
-def test_a_server_whose_log_says_why_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_server_that_exits_fails_with_its_log(tmp_path: Path) -> None:
     command = ["sh", "-c", "echo the disk is full; exit 3"]
     with (
         pytest.raises(RefsrError, match="the disk is full"),
@@ -115,8 +116,8 @@ def test_a_server_whose_log_says_why_is_not_waited_for(tmp_path: Path) -> None:
         pass
 
 
-def _run_as_the_manifest_says(kind: str, cluster: Twins, folder: str = "") -> str:
-    """Run the containers of the back-up (CronJob) or restore (Job), one after another; the end of the last's output."""
+def _run_manifest(kind: str, cluster: Services, folder: str = "") -> str:
+    """Run the containers of the back-up (CronJob) or the restore (Job); the last line of output."""
     folder = folder or ("overlays/local" if kind == "CronJob" else "restore")
     manifests = render(folder)
     (manifest,) = (each for each in manifests if each["kind"] == kind)
@@ -124,15 +125,15 @@ def _run_as_the_manifest_says(kind: str, cluster: Twins, folder: str = "") -> st
     pod = (spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"])["spec"]
     configured = {each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"}
     (cluster.folder / "backup").mkdir(exist_ok=True)
-    told = ""
+    last = ""
     for container in containers(pod):
         maps = [configured[each["configMapRef"]["name"]] for each in container.get("envFrom", [])]
-        told = _run(container, {key: value for each in maps for key, value in each.items()}, cluster)
-    return told
+        last = _run(container, {key: value for each in maps for key, value in each.items()}, cluster)
+    return last
 
 
-def _run(container: Manifest, configured: dict[str, str], cluster: Twins) -> str:
-    """A container as a process, with this database, this bucket and this folder in place of the cluster's."""
+def _run(container: Manifest, configured: dict[str, str], cluster: Services) -> str:
+    """Run a container as a process with the local database, bucket and folder."""
     backups, database = str(cluster.folder / "backup"), urlsplit(cluster.database)
     given = {each["name"]: each.get("value", "") for each in container["env"]}
     environment = (

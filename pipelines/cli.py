@@ -1,0 +1,78 @@
+"""The commands of `python -m pipelines`."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from pipelines import monitor, submit
+from pipelines.cluster import load_cluster
+from pipelines.command_line import run_command
+from pipelines.compile import build, compile_package, immutable_image
+from pipelines.connection import add_target_options, require, resolve
+from pipelines.options import add_work_options, work_of
+from refsr.io.paths import path_option
+from refsr.redaction import Parser
+
+Command = Callable[[argparse.Namespace], int | None]
+SUBMITTING: dict[str, tuple[Command, str]] = {
+    "submit": (submit.submit, "start a run"),
+    "schedule": (submit.schedule, "start a run at regular times"),
+    "upload": (submit.upload, "store the pipeline as a version on the server"),
+    "diff": (monitor.diff, "compare with the version uploaded last"),
+}
+MONITORING: dict[str, tuple[Command, str]] = {
+    "watch": (monitor.watch, "show the tasks of a run until it ends; exit 0 if it succeeds"),
+    "cancel": (monitor.cancel, "end a run"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    return run_command(_parser(), argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    description = "Run the stages on Kubeflow Pipelines."
+    parser = Parser(prog="python -m pipelines", description=description)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_compile(commands)
+    for name, (function, text) in SUBMITTING.items():
+        command = commands.add_parser(name, help=text, description=function.__doc__)
+        submit.add_submit_options(command)
+        command.set_defaults(command=function)
+        if name == "schedule":
+            cron = 'six fields; "0 0 3 * * 0" is Sundays at 03:00'
+            command.add_argument("--cron", required=True, help=cron)
+    for name, (function, text) in MONITORING.items():
+        command = commands.add_parser(name, help=text, description=function.__doc__)
+        _add_run_options(command)
+        command.set_defaults(command=function)
+    return parser
+
+
+def _add_compile(commands: "argparse._SubParsersAction[Parser]") -> None:
+    text = "write the package; with --gitops, as Kubernetes objects"
+    parser = commands.add_parser("compile", help=text, description=compile_to_file.__doc__)
+    add_work_options(parser)
+    add_target_options(parser)
+    add = parser.add_argument
+    add("--output", type=path_option, required=True, help="file to write")
+    add("--gitops", action="store_true", help="write Pipeline and PipelineVersion objects")
+    parser.set_defaults(command=compile_to_file)
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("run", metavar="RUN", help="id of the run: the last part of the URL that `submit` prints")
+    add_target_options(parser)
+    add("--every", type=float, default=10.0, help="seconds between two requests (default: 10)")
+
+
+def compile_to_file(options: argparse.Namespace) -> None:
+    """Compile the pipeline to a file. Nothing is sent."""
+    cluster = load_cluster(options.cluster)
+    target = resolve(options, cluster.target)
+    image = immutable_image(require(target, "image"))
+    version = image.rpartition(":")[2] if options.gitops else ""
+    pipeline = build(work_of(options), image, cluster)
+    compile_package(options.output, pipeline, version, target.namespace)
+    print(options.output)

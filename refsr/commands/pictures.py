@@ -1,0 +1,66 @@
+"""Commands that upscale photos."""
+
+from pathlib import Path
+
+from refsr.commands.command import Command, Options, Parser
+from refsr.commands.stages import step_command
+from refsr.io.paths import path_option, path_text
+from refsr.tracker import tracking_uri
+
+
+def _upscale_options(parser: Parser) -> None:
+    parser.add_argument("small", type=path_option, help="the small face, cropped")
+    parser.add_argument("--ref", type=path_option, help="a good photo of the same face, cropped")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=path_option,
+        required=True,
+        help="image to write; only one that refsr wrote is replaced",
+    )
+    parser.add_argument(
+        "--model",
+        type=path_text,
+        default="models:/refsr@champion",
+        help="registered version, or checkpoint file",
+    )
+
+
+def upscale(options: Options) -> None:
+    """Upscale one face."""
+    from refsr.inference import images
+    from refsr.inference.upscaler import fitting_note, upscale
+    from refsr.integrations.registry import checkpoint_of
+    from refsr.io import marker
+    from refsr.io.output import check_file
+    from refsr.models.checkpoint import load_model
+
+    images.output_format(options.output)  # what can be refused before the model is fetched
+    given = {"SMALL": options.small, "--ref": options.ref, "--model": options.model}
+    read = {option: Path(path) for option, path in given.items() if path and not str(path).startswith("models:")}
+    check_file(options.output, read, images.is_own_image)
+    small = images.read_image(options.small)
+    ref = images.read_image(options.ref) if options.ref else None
+    with checkpoint_of(tracking_uri(), options.model) as checkpoint:
+        marker.require_whole(checkpoint)
+        model = load_model(checkpoint)
+    result = upscale(model, small, ref)
+    images.write_image(options.output, result)
+    height, width = result.shape[:2]
+    print(f"{options.output}: {width}x{height} pixels{fitting_note(model, small)}")
+
+
+COMMANDS = (
+    Command(
+        name="upscale",
+        help="a small face and a photo of the same person -> a larger face",
+        example="upscale small.png --ref portrait.png -o large.png",
+        add_options=_upscale_options,
+        run=upscale,
+    ),
+    step_command(
+        "upscale_folder",
+        "a folder of small faces and references -> a folder of larger faces",
+        "upscale-folder --refsr models/refsr --pairs pairs --upscaled upscaled",
+    ),
+)

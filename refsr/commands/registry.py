@@ -1,0 +1,109 @@
+"""Commands about the model registry."""
+
+from typing import TYPE_CHECKING, cast
+
+from refsr.commands.command import Command, Options, Parser, add_params
+from refsr.redaction import hide
+from refsr.tracker import tracking_uri
+
+if TYPE_CHECKING:
+    from refsr.config import Register
+
+
+def _add_version(parser: Parser, default: str) -> None:
+    text = f"number or alias (default: {default})"
+    parser.add_argument("version", nargs="?", default=default, help=text)
+
+
+def _promote_options(parser: Parser) -> None:
+    _add_version(parser, "candidate")
+    _add_params(parser)
+
+
+def _transfer_options(parser: Parser) -> None:
+    _add_version(parser, "champion")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="URI",
+        help="store (default: MLFLOW_TRACKING_URI)",
+    )
+    parser.add_argument(
+        "--to",
+        dest="target",
+        metavar="URI",
+        required=True,
+        help="store where it becomes candidate",
+    )
+    parser.add_argument(
+        "--as",
+        dest="name",
+        metavar="NAME",
+        default="",
+        help="name there (default: the same)",
+    )
+    _add_params(parser)
+
+
+def _add_params(parser: Parser) -> None:
+    add_params(parser, "params file: name and gate")
+
+
+def promote(options: Options) -> None:
+    """Make a version the champion."""
+    from refsr.steps.register import promote
+
+    params = _register_params(options)
+    version = promote(tracking_uri(), params, options.version)
+    print(f"version {version} of {params.name} is champion")
+
+
+def rollback(options: Options) -> None:
+    """Go back to the champion before."""
+    from refsr.integrations.registry import Registry
+
+    name = _register_params(options).name
+    left, now = Registry(tracking_uri(), name).rollback()
+    print(f"version {now} of {name} is champion again, in place of version {left}")
+
+
+def transfer(options: Options) -> None:
+    """Copy a version to another store."""
+    from refsr.steps.transfer import transfer
+
+    params = _register_params(options)
+    source = options.source or tracking_uri()
+    made, taken = transfer(source, options.target, params, options.version, options.name)
+    there = f"version {made} of {options.name or params.name} in {hide(options.target)}"
+    print(f"version {taken} of {params.name} is {there}, and candidate there")
+
+
+def _register_params(options: Options) -> "Register":
+    from refsr.params import load_section
+
+    return cast("Register", load_section(options.params, "register"))
+
+
+COMMANDS = (
+    Command(
+        name="promote",
+        help="make a registered version the champion, if the gate still agrees",
+        example="promote candidate",
+        add_options=_promote_options,
+        run=promote,
+    ),
+    Command(
+        name="rollback",
+        help="make the champion before the present one champion again",
+        example="rollback",
+        add_options=_add_params,
+        run=rollback,
+    ),
+    Command(
+        name="transfer",
+        help="copy a registered version to another MLflow store",
+        example="transfer champion --to http://mlflow.example:5000",
+        add_options=_transfer_options,
+        run=transfer,
+    ),
+)
