@@ -120,7 +120,7 @@ class Curate(Section):
         listed = words_of(value) if isinstance(value, str) else value
         if isinstance(listed, list | tuple) and not listed:
             file = f"{value}: " if isinstance(value, str) else ""
-            raise ValueError(f"{file}names nobody; list identities (names of folders), or write `all`")
+            raise ValueError(f"{file}names nobody; list names of folders, or write `all`")
         return tuple(listed) if isinstance(listed, list) else listed
 
 
@@ -297,7 +297,7 @@ class UpscaleFolder(Section):
 
 
 class Data(Section):
-    """Where data lies: `raw` is the raw set that `curate` reads, a folder, an archive or an s3:// URI.
+    """The raw set that `curate` reads: `raw` is a folder, an archive or an s3:// URI.
 
     `layout` is how it is laid out: a name in refsr.layouts.registry, or `auto`: what its folders say.
     """

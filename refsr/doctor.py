@@ -254,24 +254,21 @@ def dvc(folder: Path) -> Iterator[Finding]:
 
 
 def s3(bucket: str) -> Finding:
-    """Whether the credentials of this environment list a bucket: "s3://bucket" or "s3://bucket/prefix"."""
+    """Whether the credentials can list a bucket: "s3://bucket" or "s3://bucket/prefix"."""
     from refsr.io.s3 import ERRORS, new_client
 
     place = urlsplit(bucket)
     prefix = place.path.lstrip("/")
     try:
         client = new_client(timeout=PATIENCE)
-        found = client.list_objects_v2(Bucket=place.netloc, Prefix=prefix, MaxKeys=1)
+        listing = client.list_objects_v2(Bucket=place.netloc, Prefix=prefix, MaxKeys=1)
     except ERRORS as error:
-        todo = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL and the bucket's name"
+        variables = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL"
+        todo = f"check {variables} and the name of the bucket"
         return Finding("s3", "fail", f"{bucket}: {error}", todo)
-    if not found.get("KeyCount"):
-        return Finding(
-            "s3",
-            "warn",
-            f"{bucket}: can be listed, and is empty",
-            "check the prefix, or put something there",
-        )
+    if not listing.get("KeyCount"):
+        message = f"{bucket}: can be listed, and is empty"
+        return Finding("s3", "warn", message, "check the prefix, or upload something")
     return Finding("s3", "ok", f"{bucket}: can be listed")
 
 

@@ -15,7 +15,7 @@ MIN_HR = 16  # pixels: at 16x, LR has one pixel
 MAX_HR = 1024
 # Side of HR in pixels: the window of SSIM must fit after `ssim_y` has cut a border of 8 pixels.
 MIN_MEASURED = 32
-MAX_NAME = 255  # characters of a folder, which an identity is named by
+MAX_NAME = 255  # characters of the name of a folder, which is the name of an identity
 MAX_LIST = 2**23  # bytes of a file of identities
 _CLASS = re.compile(r"n\d{6}", re.ASCII)
 # Options of networks: the least and the greatest value of each; see the classes in refsr.models.
@@ -112,13 +112,13 @@ def _folder_name(name: str) -> str:
 
 
 def _names(line: str) -> list[str]:
-    """The name in a line, which may have spaces; of VGGFace2's classes there may be several."""
+    """The name in a line, which may have spaces, or several classes of VGGFace2."""
     words = line.split()
     return words if all(_CLASS.fullmatch(word) for word in words) else [line]
 
 
 def words_of(path: str) -> list[str]:
-    """The names in a file of identities, one to a line.
+    """The names in a file of identities, one per line.
 
     Raises:
         ValueError: The file cannot be read.
@@ -129,7 +129,8 @@ def words_of(path: str) -> list[str]:
             data = file.read(MAX_LIST + 1)
         if len(data) > MAX_LIST:
             raise ValueError(f"more than {MAX_LIST} bytes")
-        return [name for line in data.decode("utf-8-sig").splitlines() for name in _names(line.strip())]
+        lines = data.decode("utf-8-sig").splitlines()
+        return [name for line in lines for name in _names(line.strip())]
     except (OSError, ValueError) as error:
         expected = "`all`, a list of identities, or a file that lists one per line"
         raise ValueError(f"{path[:120]}: cannot be read; set {expected}") from error
@@ -162,7 +163,7 @@ OtherModel = Annotated[
     Field(pattern="^[a-z0-9]+$", max_length=40),
     AfterValidator(_other_model),
 ]
-Identity = Annotated[str, Field(pattern=r"^n[0-9]{6}$", max_length=7)]
+Identity = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(_folder_name)]
 Option = Annotated[
     StrictBool | Whole | Real | Annotated[str, Field(max_length=100), AfterValidator(_printable)],
     Field(union_mode="left_to_right"),

@@ -12,7 +12,7 @@ DEFAULT_TRACKING_URI = "sqlite:///mlflow.db"
 
 
 def tracking_uri() -> str:
-    """The MLflow store: MLFLOW_TRACKING_URI, or an SQLite file in the present folder."""
+    """The MLflow store: MLFLOW_TRACKING_URI, or an SQLite file in the current folder."""
     return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_TRACKING_URI)
 
 

@@ -113,7 +113,7 @@ def require_store(tracking_uri: str) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Suppress the deprecation warnings of MLflow's own dependencies, unless -v asks for them."""
+    """Suppress the deprecation warnings of MLflow's own dependencies, except with -v."""
     with warnings.catch_warnings():
         if not log.is_verbose():
             warnings.simplefilter("ignore")

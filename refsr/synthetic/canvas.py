@@ -55,16 +55,13 @@ class Canvas:
         self.y = (y1 - (np.arange(height, dtype=np.float32) + 0.5) / scale)[:, None]
 
     def window(self, x: float, y: float, half_width: float, half_height: float) -> "Canvas":
-        """A part of the canvas, as a view of the same pixels.
+        """A part of the canvas, cut at its edges, as a view of the same pixels.
 
         Args:
             x: Centre, face units.
             y: Centre, face units.
             half_width: Face units.
             half_height: Face units.
-
-        Returns:
-            The part that is inside the canvas.
         """
         height, width = self.image.shape[:2]
         left, right = (round((v - self.x0) * self.scale) for v in (x - half_width, x + half_width))

@@ -20,7 +20,7 @@ from components.trainjob import controller
 from components.trainjob.spec import trainjob
 from pipelines.cluster import Cluster, State, load_cluster
 from pipelines.task_settings import node_settings
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((Path(__file__).parent / "trainjob.schema.json").read_text())

@@ -21,7 +21,7 @@ from components.trainjob import controller
 from components.trainjob.spec import trainjob
 from pipelines.cluster import Cluster, State, load_cluster
 from pipelines.task_settings import node_settings
-from refsr.integrations.tracking import open_store
+from refsr.integrations.mlflow_store import open_store
 from refsr.models.checkpoint import load_model, read_checkpoint
 from refsr.params import load_section
 
