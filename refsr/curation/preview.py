@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+import pandas as pd
+
 from refsr.config import Curate
 from refsr.curation.pipeline import first_round
 from refsr.curation.selection import most_candidates
@@ -26,6 +28,7 @@ def preview(params: Curate, raw: str) -> dict[str, int | str]:
     sizes = tree.source.files["size"].to_numpy()[images["file"]]
     first = set(first_round(order, params))
     in_first = images["identity"].isin(first)
+    crops = _most_crops(images.loc[in_first, "identity"], most_candidates(params))
     archives = [Path(place).name for place in tree.source.archives]
     return {
         "identities": len(tree.identities),
@@ -38,7 +41,7 @@ def preview(params: Curate, raw: str) -> dict[str, int | str]:
         "identities measured first": len(first),
         "images measured first": int(in_first.sum()),
         "bytes measured first": int(sizes[in_first].sum()),
-        "bytes of scratch disk": _scratch_bytes(tree, first, params),
+        "bytes of scratch disk": _packed_bytes(tree) + crops * 3 * params.hr_size**2,
     }
 
 
@@ -48,10 +51,12 @@ def _metadata(tree: Tree) -> list[str]:
     return [names.iloc[row] for pattern in METADATA for row in tree.find(pattern)]
 
 
-def _scratch_bytes(tree: Tree, identities: set[str], params: Curate) -> int:
-    """Bytes on disk of compressed archives, and of the crops of these identities, at most."""
-    counts = tree.images["identity"].value_counts()
-    counts = counts[counts.index.isin(identities)]
-    crops = int(counts.clip(upper=most_candidates(params)).sum())
+def _most_crops(identities: "pd.Series[str]", most: int) -> int:
+    """The most crops of these images, at most `most` per identity."""
+    return int(identities.value_counts().clip(upper=most).sum())
+
+
+def _packed_bytes(tree: Tree) -> int:
+    """Bytes of the compressed archives."""
     packed = [place for place in tree.source.archives if archive.is_packed(place)]
-    return sum(map(io_files.size_of, packed)) + crops * 3 * params.hr_size**2
+    return sum(map(io_files.size_of, packed))
