@@ -35,14 +35,6 @@ MEASURES = (
 FindFace = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray] | None]
 Notify = Callable[[int], None]  # receives the row of the image that is decoded next
 
-# Types of columns; all others are float64.
-_TYPES = {
-    "reason": object,
-    "detail": object,
-    "sha256": object,
-    "lot": np.uint64,
-    "dhash": np.uint64,
-}
 _DETECTION_SIDE = 320  # pixels; the detector's input keeps at least this shorter side
 _BATCH_PIXELS = 6_000_000  # decoded at a time: 18 MB, which fit into the cores' shared cache
 
@@ -60,7 +52,7 @@ class ImageFeatures:
     def __init__(self, boxes: np.ndarray, points: np.ndarray) -> None:
         count = len(boxes)
         self.boxes, self.points = boxes.copy(), points.copy()
-        self.columns = {name: np.zeros(count, _TYPES[name]) for name in ("lot", "dhash")}
+        self.columns = {name: np.zeros(count, np.uint64) for name in ("lot", "dhash")}
         for name in ("reason", "detail", "sha256"):
             self.columns[name] = np.full(count, "", object)
         for name in ("value", *MEASURES):
@@ -243,7 +235,10 @@ def _extract_pixels(
     decoded = dict(_decode(features, files, dict(zip(rows, shrink, strict=True)), begin))
     if not decoded:
         return
-    rows, crops = [*decoded], _crop([*decoded.values()], params)
+    rows, crops = (
+        [*decoded],
+        _crop([*decoded.values()], params.crop, params.crop_factor, params.hr_size),
+    )
     features.crops |= zip(rows, crops, strict=True)
     _measure_crops(features, rows, crops, params.min_sharpness)
     sharp = [row for row in decoded if row in features.crops]
@@ -271,12 +266,14 @@ def _decode(
         yield row, _Decoded(image, box, points)
 
 
-def _crop(images: Sequence[_Decoded], params: Curate) -> np.ndarray:
-    """Cut the face out of each image, as `params.crop` says: (N, hr_size, hr_size, 3) uint8 RGB."""
-    factor, side = params.crop_factor, params.hr_size
+def _crop(images: Sequence[_Decoded], kind: str, factor: float, side: int) -> np.ndarray:
+    """Cut the face out of each image: (N, side, side, 3) uint8 RGB.
+
+    `kind` and `factor` are `curate.crop` and `curate.crop_factor`.
+    """
     crops = np.empty((len(images), side, side, 3), np.uint8)
     for crop, (image, box, points) in zip(crops, images, strict=True):
-        if params.crop == "aligned":
+        if kind == "aligned":
             crop[:] = alignment.aligned_crop(image, points, factor, side)
         else:
             crop[:] = alignment.square_crop(image, box, factor, side)

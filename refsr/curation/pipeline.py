@@ -42,7 +42,7 @@ def curate_images(
     queue = {split: list(keys) for split, keys in order.items()}
     identities: list[str] = []
     chosen = dict.fromkeys(SPLITS, 0)
-    while batch := _next_round(queue, chosen, params):
+    while batch := _next_round(queue, _missing(params, chosen)):
         identities += batch
         features = extract(identities)
         table = apply_filters(features, params.max_duplicate_bits, params.max_identity_distance)
@@ -55,15 +55,20 @@ def curate_images(
 def first_round(order: Order, params: Curate) -> list[str]:
     """The identities of the first round, which are extracted in any case."""
     queue = {split: list(keys) for split, keys in order.items()}
-    return _next_round(queue, dict.fromkeys(SPLITS, 0), params)
+    return _next_round(queue, needed(params))
 
 
-def _next_round(queue: Order, chosen: dict[str, int], params: Curate) -> list[str]:
-    """Take the next identities from the queue, none where enough are chosen."""
+def _missing(params: Curate, chosen: dict[str, int]) -> dict[str, float]:
+    """The number of identities that each split still needs."""
+    return {split: count - chosen[split] for split, count in needed(params).items()}
+
+
+def _next_round(queue: Order, missing: dict[str, float]) -> list[str]:
+    """Take the next identities from the queue, a few more than are missing."""
     batch: list[str] = []
     for split, keys in queue.items():
-        missing = needed(params)[split] - chosen[split]
-        count = math.ceil(min(missing * _MARGIN, len(keys))) if missing > 0 else 0
+        short = missing[split]
+        count = math.ceil(min(short * _MARGIN, len(keys))) if short > 0 else 0
         batch += keys[:count]
         del keys[:count]
     return sorted(batch)

@@ -6,6 +6,7 @@ kept, and only candidates are taken.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,16 +28,7 @@ _ROLES = ("", "image", "reference")
 _BEST = 8  # further candidates: the images that make the best references
 
 # Columns by which images are ranked; `lot` is the random key.
-RANKED = (
-    "yaw",
-    "sharpness",
-    *BOX,
-    "width",
-    "height",
-    *COLOUR,
-    "lot",
-    "face_probability",
-)
+RANKED = ("yaw", "sharpness", *BOX, "width", "height", *COLOUR, "lot", "face_probability")
 Columns = Mapping[str, np.ndarray]  # those of RANKED, (n,) each
 
 
@@ -71,24 +63,32 @@ def select(
     identities = table.loc[kept & candidate, "identity"]
     by_identity = identities.index.to_series().groupby(identities, observed=True)
     groups = {str(key): rows.to_numpy() for key, rows in by_identity}
-    limits = _limits(params)
+    certain = params.min_reference_probability
     for split, keys in order.items():
         present = {key: groups[key] for key in keys if key in groups}
-        taken = _take_identities(table, present, measures, split, params)
-        _assign_roles(table, taken, embeddings, measures, split, limits[split], params)
+        limits = _Limits(_fewest(params)[split], needed(params)[split], certain)
+        taken = _take_identities(table, present, measures, limits)
+        most = _most(params)[split]
+        _assign_roles(table, taken, embeddings, measures, split, most, certain)
     return table
+
+
+class _Limits(NamedTuple):
+    """Least images of an identity, most identities, least probability of a reference's face."""
+
+    images: int
+    identities: float
+    certain: float
 
 
 def _take_identities(
     table: pd.DataFrame,
     groups: dict[str, np.ndarray],
     measures: Rows,
-    split: str,
-    params: Curate,
+    limits: _Limits,
 ) -> list[np.ndarray]:
     """The rows of each identity that is taken, in order; the others are marked."""
-    certain = params.min_reference_probability
-    least = {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}[split]
+    least, most, certain = limits
     taken: list[np.ndarray] = []
     for key, rows in groups.items():
         sure = np.asarray(measures[rows]["face_probability"])
@@ -98,7 +98,7 @@ def _take_identities(
         elif len(rows) < least:
             detail = f"{len(rows)} images are left of {key}; {least} are needed"
             mark(table, rows, "too_few", np.full(len(rows), float(len(rows))), detail)
-        elif len(taken) == needed(params)[split]:
+        elif len(taken) == most:
             _mark_all(table, rows, "unselected", f"{len(taken)} identities are enough")
         else:
             taken.append(rows)
@@ -152,7 +152,7 @@ def _assign_roles(
     measures: Rows,
     split: str,
     most: int,
-    params: Curate,
+    min_reference_probability: float,
 ) -> None:
     """Make one image of each group its reference and others its images; the rest is surplus."""
     role = table["role"].cat.codes.to_numpy(copy=True)
@@ -161,8 +161,12 @@ def _assign_roles(
     for rows in groups:
         fields = measures[rows]
         group = {name: np.ascontiguousarray(fields[name]) for name in RANKED}
-        certain = params.min_reference_probability
-        order, appearance[rows] = ranked(group, embeddings[rows], split, certain)
+        order, appearance[rows] = ranked(
+            group,
+            embeddings[rows],
+            split,
+            min_reference_probability,
+        )
         role[rows[order[0]]] = _ROLES.index("reference")
         role[rows[order[1:most]]] = _ROLES.index("image")
         surplus.append(rows[order[most:]])
@@ -176,7 +180,12 @@ def _roles(codes: np.ndarray) -> "pd.Categorical[str]":
     return pd.Categorical.from_codes(codes, pd.Index(_ROLES))
 
 
-def _limits(params: Curate) -> dict[str, int]:
+def _fewest(params: Curate) -> dict[str, int]:
+    """The least images of an identity of each split, including its reference."""
+    return {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}
+
+
+def _most(params: Curate) -> dict[str, int]:
     """The most images of an identity of each split, including its reference."""
     return {"train": params.train_images.max, "test": params.test_images.max + 1}
 
@@ -189,7 +198,7 @@ def candidates(group: Columns, embeddings: np.ndarray, params: Curate) -> np.nda
     """
     certain = params.min_reference_probability
     chosen = [_by_reference_quality(group, certain)[:_BEST]]
-    for split, most in _limits(params).items():
+    for split, most in _most(params).items():
         order, _ = ranked(group, embeddings, split, certain)
         chosen.append(order[: _SPARE * most])
     return np.unique(np.concatenate(chosen))
@@ -197,7 +206,7 @@ def candidates(group: Columns, embeddings: np.ndarray, params: Curate) -> np.nda
 
 def most_candidates(params: Curate) -> int:
     """The most candidates that an identity can have."""
-    return _SPARE * sum(_limits(params).values()) + _BEST
+    return _SPARE * sum(_most(params).values()) + _BEST
 
 
 def ranked(
