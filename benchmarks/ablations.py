@@ -41,18 +41,29 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
 
 def main() -> None:
     """Train, measure, print the table and one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
     parser.add_argument(
-        "--output", type=path_option, default=Path("data/ablations"), help="checkpoints and results, kept"
+        "--output",
+        type=path_option,
+        default=Path("data/ablations"),
+        help="checkpoints and results, kept",
     )
     parser.add_argument("--steps", type=int, required=True, help="SISR and RefSR together")
     options = parser.parse_args()
     torch.set_num_threads(1)
     faces, folder = Curated(options.curated), options.output / str(options.steps)
-    results = {title: run(number, title, faces, folder, options.steps) for number, title in enumerate(CASES)}
+    results = {
+        title: run(number, title, faces, folder, options.steps)
+        for number, title in enumerate(CASES)
+    }
     print(table(results))
-    line = {title: {arm: arena.means(scores[arm]) for arm in scores} for title, scores in results.items()}
+    line = {
+        title: {arm: arena.means(scores[arm]) for arm in scores}
+        for title, scores in results.items()
+    }
     print(json.dumps(line))
 
 
@@ -85,7 +96,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         identity = "".join(f"{np.mean(scores[arm]['identity']):8.4f}" for arm in ARMS)
         gain = np.array(scores["right"]["psnr"]) - base
         over = "" if title == "compact" else cell(arena.interval(gain.tolist()), 2, "+")
-        drawn = "".join(f"{scores['samples'][key]:14.2f}" if scores["samples"] else f"{'':14}" for key in SAMPLES)
+        drawn = "".join(
+            f"{scores['samples'][key]:14.2f}" if scores["samples"] else f"{'':14}"
+            for key in SAMPLES
+        )
         lines.append(f"{title:26}{psnr}{identity}{drawn}  {over}".rstrip())
     return "\n".join([*lines, "(*) trained by the network that judges identity here"])
 

@@ -51,7 +51,14 @@ def fit(params: Training, faces: Curated, folder: Path, before: Path | None = No
     """Train SISR, or RefSR started from the checkpoint `before`, unless that is done; gives the checkpoint."""
     if not (folder / "model.safetensors").exists():
         objective = Objective(params.loss, params.steps)
-        train(network(params, faces, before), batches(params, faces), params, objective, NullTracker(), folder)
+        train(
+            network(params, faces, before),
+            batches(params, faces),
+            params,
+            objective,
+            NullTracker(),
+            folder,
+        )
     return folder / "model.safetensors"
 
 
@@ -59,7 +66,12 @@ def network(params: Training, faces: Curated, before: Path | None) -> nn.Module:
     """The network of these parameters with its first weights."""
     torch.manual_seed(params.seed)
     if isinstance(params, TrainSisr):
-        kind = {"model": "sisr", "variant": params.variant, "hr_size": faces.hr_size, "scale": params.scale}
+        kind = {
+            "model": "sisr",
+            "variant": params.variant,
+            "hr_size": faces.hr_size,
+            "scale": params.scale,
+        }
         return build(kind | params.model)
     config, _, weights = read_checkpoint(cast(Path, before))
     model = build(reference_config(config) | params.model)
@@ -69,12 +81,17 @@ def network(params: Training, faces: Curated, before: Path | None) -> nn.Module:
 
 def batches(params: Training, faces: Curated) -> Pairs:
     """Single images for SISR, pairs for RefSR."""
-    return Pairs(faces, params.seed, params.batch_size, params if isinstance(params, TrainRefsr) else None)
+    return Pairs(
+        faces, params.seed, params.batch_size, params if isinstance(params, TrainRefsr) else None
+    )
 
 
 def seconds_per_step(model: nn.Module, params: Training, faces: Curated) -> float:
     """The processor time of one training step."""
-    learner, drawn = Learner(model, params, Objective(params.loss, params.steps)), batches(params, faces)
+    learner, drawn = (
+        Learner(model, params, Objective(params.loss, params.steps)),
+        batches(params, faces),
+    )
     return float(np.median([_timed(learner, drawn, step) for step in range(PROBES)][1:]))
 
 
@@ -85,7 +102,9 @@ def _timed(learner: Learner, drawn: Pairs, step: int) -> float:
 
 
 @torch.inference_mode()
-def measure(faces: Curated, checkpoint: Path | None, arms: Sequence[str] = ("right",)) -> dict[str, Scores]:
+def measure(
+    faces: Curated, checkpoint: Path | None, arms: Sequence[str] = ("right",)
+) -> dict[str, Scores]:
     """arm ("right", "wrong" or "none") -> PSNR, SSIM and identity of each person, as refsr.evaluation takes them.
 
     Without a checkpoint of the bicubic enlargement.
@@ -96,14 +115,23 @@ def measure(faces: Curated, checkpoint: Path | None, arms: Sequence[str] = ("rig
     for start in range(0, len(test), 32):
         batch = test.iloc[start : start + 32]
         hr = images(faces, batch["row"].to_numpy(), "cpu")
-        lr, embedding = reduce(hr, hr.shape[-1] // _lr_size(faces, model)), identity_embeddings(judge, hr)
+        lr, embedding = (
+            reduce(hr, hr.shape[-1] // _lr_size(faces, model)),
+            identity_embeddings(judge, hr),
+        )
         for arm in arms:
             ref = None if arm == "none" else images(faces, batch[arm].to_numpy(), "cpu")
-            sr = to_8_bits(enlarge(lr, (hr.shape[-2], hr.shape[-1])) if model is None else model.upscale(lr, ref))
+            sr = to_8_bits(
+                enlarge(lr, (hr.shape[-2], hr.shape[-1]))
+                if model is None
+                else model.upscale(lr, ref)
+            )
             values = {"psnr": image_quality.psnr(sr, hr), "ssim": image_quality.ssim(sr, hr)}
             values["identity"] = identity_similarity(identity_embeddings(judge, sr), embedding)
             columns = {key: value.double().numpy() for key, value in values.items()}
-            tables.append(pd.DataFrame({"arm": arm, "person": batch["person"].to_numpy(), **columns}))
+            tables.append(
+                pd.DataFrame({"arm": arm, "person": batch["person"].to_numpy(), **columns})
+            )
     people = pd.concat(tables).groupby(["arm", "person"]).mean()
     return {arm: {key: people.loc[arm][key].tolist() for key in people} for arm in arms}
 

@@ -66,7 +66,10 @@ IDENTITY = 362  # images measured as those of one identity: as many as one of VG
 SOME = 724  # images, about, that are measured in a round
 AGAIN = 4  # times that all are decoded in a round
 CHUNK = 2048  # images, about, that `ours` keeps and writes in a round: twice what the store writes at a time
-STEADY, FEW = 9000, 181  # images, about, of identities of so many; the second half is timed for `two_workers`
+STEADY, FEW = (
+    9000,
+    181,
+)  # images, about, of identities of so many; the second half is timed for `two_workers`
 NAMES = 16  # after so many identities a name comes again, and with it the file its crops are written into
 CHIPS = 16  # of which the identity network is timed
 
@@ -82,12 +85,19 @@ class Faces(NamedTuple):
 
     def jobs(self, images: int, each: int = IDENTITY) -> list[Job]:
         """As many images, about: these again and again, as those of identities of `each`."""
-        return [self._job(at, np.arange(at * each, (at + 1) * each)) for at in range(max(1, round(images / each)))]
+        return [
+            self._job(at, np.arange(at * each, (at + 1) * each))
+            for at in range(max(1, round(images / each)))
+        ]
 
     def _job(self, number: int, rows: np.ndarray) -> Job:
         rows = rows % len(self.files)
         identity = str(number % NAMES)
-        return Job(self.table.iloc[rows].assign(identity=identity), [self.extents[row] for row in rows], boxed=True)
+        return Job(
+            self.table.iloc[rows].assign(identity=identity),
+            [self.extents[row] for row in rows],
+            boxed=True,
+        )
 
 
 def main() -> None:
@@ -165,7 +175,9 @@ def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     return {f"two_{what}": middle[what, 1] / middle[what, 2] for what in ("workers", "decoders")}
 
 
-def _rounds(contestants: dict[str, Callable[[], object]], clock: Callable[[], float]) -> dict[str, float]:
+def _rounds(
+    contestants: dict[str, Callable[[], object]], clock: Callable[[], float]
+) -> dict[str, float]:
     """The median seconds of each, taken in turns so that a slow moment is everybody's."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(ROUNDS):
@@ -202,7 +214,9 @@ def _chips(faces: Faces) -> np.ndarray:
 
     for job in faces.jobs(IDENTITY):
         looked, _ = extraction.features_and_crops(job, keep, PARAMS)
-        assert (looked.columns["reason"] == "").all(), "no image may be left out here: all are to do all of the work"
+        assert (looked.columns["reason"] == "").all(), (
+            "no image may be left out here: all are to do all of the work"
+        )
     return seen[0][:CHIPS]
 
 
@@ -216,7 +230,11 @@ def _look_at(jobs: list[Job]) -> None:
 def _no_chips() -> Iterator[None]:
     with (
         mock.patch.object(alignment, "face_chip", lambda *_: None),
-        mock.patch.object(extraction, "_embed", lambda features, _: np.zeros((len(features.thumbs), 1), np.float32)),
+        mock.patch.object(
+            extraction,
+            "_embed",
+            lambda features, _: np.zeros((len(features.thumbs), 1), np.float32),
+        ),
     ):
         yield
 
@@ -238,10 +256,14 @@ def _naive(data: bytes, box: np.ndarray, output: Path) -> tuple[str, float, str]
     x, y, w, h = box
     half = PARAMS.crop_factor * max(w, h) / 2
     centre = (x + w / 2, y + h / 2)
-    edges = tuple(round(value) for value in (*(c - half for c in centre), *(c + half for c in centre)))
+    edges = tuple(
+        round(value) for value in (*(c - half for c in centre), *(c + half for c in centre))
+    )
     crop = image.crop(edges).resize((PARAMS.hr_size, PARAMS.hr_size), Image.Resampling.LANCZOS)
     grey = crop.convert("L")
-    edges_seen = grey.filter(ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128))
+    edges_seen = grey.filter(
+        ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
+    )
     crop.save(output)
     return (
         hashlib.sha256(data).hexdigest(),

@@ -33,7 +33,9 @@ class EdsrBaseline(nn.Module):
 
     draws_samples = False
 
-    def __init__(self, hr_size: int = 128, scale: int = 8, features: int = 64, blocks: int = 16) -> None:
+    def __init__(
+        self, hr_size: int = 128, scale: int = 8, features: int = 64, blocks: int = 16
+    ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
             "model": "sisr", "variant": "edsr", "hr_size": hr_size, "scale": scale,
@@ -53,13 +55,20 @@ class EdsrBaseline(nn.Module):
             nn.Conv2d(features, 3, 3, padding=1),
         )
 
-    def forward(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None) -> Output:
+    def forward(
+        self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None
+    ) -> Output:
         """One forward in training; there is nothing to diverge."""
         none = torch.zeros(len(lr), 0, device=lr.device)
         return Output(self.restore(lr), none.sum(0), none, none)
 
     def upscale(
-        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0, fidelity: float = 0.0
+        self,
+        lr: torch.Tensor,
+        ref: torch.Tensor | None = None,
+        *,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
     ) -> torch.Tensor:
         """SR, not clamped; `ref` is ignored."""
         require_no_temperature(temperature, "edsr")

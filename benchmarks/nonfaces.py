@@ -46,7 +46,16 @@ def rainy_window(rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(10, 120)):
         x, y = (int(value) for value in rng.integers(0, CHIP, 2))
         colour = image[y, x] * rng.uniform(0.5, 1.6)
-        cv2.ellipse(image, (x, y), (int(rng.integers(1, 6)), int(rng.integers(1, 9))), 0, 0, 360, colour.tolist(), -1)
+        cv2.ellipse(
+            image,
+            (x, y),
+            (int(rng.integers(1, 6)), int(rng.integers(1, 9))),
+            0,
+            0,
+            360,
+            colour.tolist(),
+            -1,
+        )
     return _to_image(image)
 
 
@@ -54,11 +63,17 @@ def texture(rng: np.random.Generator) -> np.ndarray:
     """Waves, bricks or weave."""
     y, x = np.mgrid[:CHIP, :CHIP] / rng.uniform(3, 30)
     angle = rng.uniform(0, np.pi)
-    wave = np.sin(x * np.cos(angle) + y * np.sin(angle)) + rng.integers(0, 2) * np.sin(y * rng.uniform(0.5, 2))
+    wave = np.sin(x * np.cos(angle) + y * np.sin(angle)) + rng.integers(0, 2) * np.sin(
+        y * rng.uniform(0.5, 2)
+    )
     wave = np.sign(wave) if rng.random() < 0.3 else wave
     colours = rng.uniform(0, 255, (2, 3))
     share = ((wave - wave.min()) / max(np.ptp(wave), 1e-9))[..., None]
-    return _to_image(colours[0] * share + colours[1] * (1 - share) + rng.normal(0, rng.uniform(0, 15), (CHIP, CHIP, 3)))
+    return _to_image(
+        colours[0] * share
+        + colours[1] * (1 - share)
+        + rng.normal(0, rng.uniform(0, 15), (CHIP, CHIP, 3))
+    )
 
 
 def objects(rng: np.random.Generator) -> np.ndarray:
@@ -72,13 +87,24 @@ def objects(rng: np.random.Generator) -> np.ndarray:
             case 0:
                 cv2.rectangle(image, a, b, colour, -1)
             case 1:
-                cv2.ellipse(image, a, [max(2, side // 2) for side in b], float(rng.uniform(0, 180)), 0, 360, colour, -1)
+                cv2.ellipse(
+                    image,
+                    a,
+                    [max(2, side // 2) for side in b],
+                    float(rng.uniform(0, 180)),
+                    0,
+                    360,
+                    colour,
+                    -1,
+                )
             case 2:
                 cv2.line(image, a, b, colour, int(rng.integers(1, 20)))
     return _to_image(cv2.GaussianBlur(image, None, rng.uniform(0.3, 3)))
 
 
-KINDS: dict[str, Draw] = {draw.__name__: draw for draw in (coloured_noise, rainy_window, texture, objects)}
+KINDS: dict[str, Draw] = {
+    draw.__name__: draw for draw in (coloured_noise, rainy_window, texture, objects)
+}
 
 
 def _to_image(values: np.ndarray) -> np.ndarray:
@@ -105,26 +131,44 @@ def face_probabilities(identities: int) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         write_raw(params, Path(folder) / "raw")
         detector = Detector(find_face, ask)
-        write_curated(limits, Path(folder) / "raw", Path(folder) / "curated", embed_faces, 1, detector=detector)
+        write_curated(
+            limits,
+            Path(folder) / "raw",
+            Path(folder) / "curated",
+            embed_faces,
+            1,
+            detector=detector,
+        )
     return np.concatenate(asked)
 
 
 def main() -> None:
     """Draw, ask, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=2000, help="non-faces of each kind (default: 2000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--images", type=int, default=2000, help="non-faces of each kind (default: 2000)"
+    )
     parser.add_argument("--identities", type=int, default=40, help="rendered people (default: 40)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     faces = face_probabilities(options.identities)
-    others = {kind: probabilities(draw, options.images, options.seed) for kind, draw in KINDS.items()}
+    others = {
+        kind: probabilities(draw, options.images, options.seed) for kind, draw in KINDS.items()
+    }
     limits = Curate()
     report: dict[str, object] = {"faces": len(faces), "non_faces": options.images * len(KINDS)}
     for name in ("min_face_probability", "min_reference_probability"):
         least = getattr(limits, name)
         passed = {kind: float((values >= least).mean()) for kind, values in others.items()}
         recall, wrong = float((faces >= least).mean()), float(np.mean([*passed.values()]))
-        report[name] = {"limit": least, "recall": recall, "passed": passed, "precision": recall / (recall + wrong)}
+        report[name] = {
+            "limit": least,
+            "recall": recall,
+            "passed": passed,
+            "precision": recall / (recall + wrong),
+        }
     print(json.dumps(report))
 
 

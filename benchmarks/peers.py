@@ -44,18 +44,29 @@ COLUMNS = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "identity": ("identity",
 
 def main() -> None:
     """Train, measure, print the table and one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
-    parser.add_argument("--output", type=path_option, default=Path("data/peers"), help="checkpoints and results, kept")
+    parser.add_argument(
+        "--output",
+        type=path_option,
+        default=Path("data/peers"),
+        help="checkpoints and results, kept",
+    )
     parser.add_argument("--models", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="of each model, SISR and RefSR together")
-    length.add_argument("--seconds", type=float, help="processor seconds of each model, SISR and RefSR together")
+    length.add_argument(
+        "--seconds", type=float, help="processor seconds of each model, SISR and RefSR together"
+    )
     options = parser.parse_args()
     NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
     torch.set_num_threads(1)
     faces = Curated(options.curated)
-    results: dict[str, dict[str, Any]] = {"bicubic": {"scores": arena.measure(faces, None)["right"]}}
+    results: dict[str, dict[str, Any]] = {
+        "bicubic": {"scores": arena.measure(faces, None)["right"]}
+    }
     for name in options.models:
         results[name] = run(name, faces, options)
     print(table(results))
@@ -89,7 +100,9 @@ def stages(name: str, steps: int) -> list[Training]:
     sisr, refsr = arena.demo_sections(steps, **rate)
     sisr = sisr.model_copy(update={"variant": name} | ({} if name == "compact" else {"model": {}}))
     if name == "edsr":
-        return [sisr.model_copy(update={"steps": steps, "warm_start_step": steps, "schedule": "decay"})]
+        return [
+            sisr.model_copy(update={"steps": steps, "warm_start_step": steps, "schedule": "decay"})
+        ]
     return [sisr, refsr]
 
 
@@ -117,7 +130,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         f"{'':10}{'parameters':>12}{'steps':>8}{'s/step':>8}{'seconds':>9}  {titles}",
     ]
     for name, result in results.items():
-        cells = [cell(arena.interval(result["scores"][key]), digits) for key, (_, digits) in COLUMNS.items()]
+        cells = [
+            cell(arena.interval(result["scores"][key]), digits)
+            for key, (_, digits) in COLUMNS.items()
+        ]
         cost = " " * 37
         if "steps" in result:
             cost = "{parameters:12,}{steps:8}{seconds_per_step:8.2f}{seconds:9.0f}".format(**result)
@@ -127,7 +143,9 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def summary(result: dict[str, Any]) -> dict[str, float]:
     """The numbers of a line of the table."""
-    return arena.means(result["scores"]) | {k: round(value, 3) for k, value in result.items() if k != "scores"}
+    return arena.means(result["scores"]) | {
+        k: round(value, 3) for k, value in result.items() if k != "scores"
+    }
 
 
 if __name__ == "__main__":

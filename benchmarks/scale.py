@@ -46,14 +46,19 @@ from refsr.synthetic.dataset import write_raw
 SIZES = (1_000, 10_000, 100_000)
 VIEWS = 100  # images of an identity
 PARAMS = Curate(
-    train_identities=MAX_PEOPLE, test_identities=MAX_PEOPLE, train_images={"min": 2, "max": 30}, min_sharpness=0.05
+    train_identities=MAX_PEOPLE,
+    test_identities=MAX_PEOPLE,
+    train_images={"min": 2, "max": 30},
+    min_sharpness=0.05,
 )
 FRONTAL = 15.0  # degrees; of heads turned further the nose, and the spot on it, is not where it is looked for
 SPOT = 0.14  # radius over the distance of the eyes
 NETWORK_CHIPS, NETWORK_ROUNDS = 32, 5
 
 VGGFACE2_IMAGES, VGGFACE2_BYTES = 3_310_000, 37.9e9 + 2.03e9
-PROFILE_IMAGES = round(2 * 428 * 1.15 * 362.6)  # of as many people as RefSR-Face needs, and 15% more
+PROFILE_IMAGES = round(
+    2 * 428 * 1.15 * 362.6
+)  # of as many people as RefSR-Face needs, and 15% more
 MACHINES = {"1 core": (1, 1), "16 cores": (1, 16), "8 pods x 4 cores": (8, 4)}
 ASSUMED = (
     "every core works as this machine's one does; reading the archive is one core's work, done by each pod; judging, "
@@ -66,8 +71,12 @@ LARGEST_PART = 1.15
 
 def main() -> None:
     """Measure each size in its own process, extrapolate, and print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)"
+    )
     parser.add_argument("--one", type=path_option, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -103,14 +112,18 @@ def _mean(runs: list[dict[str, float]]) -> dict[str, float]:
 
 def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(image, box, landmarks) of rendered faces."""
-    write_raw(Synthesize(train_identities=6, test_identities=4, views=8, defects=0, min_size=120), folder / "raw")
+    write_raw(
+        Synthesize(train_identities=6, test_identities=4, views=8, defects=0, min_size=120),
+        folder / "raw",
+    )
     tree = Tree(folder / "raw")
     sources = tree.with_names(tree.images)["source"]
     names = tree.images["identity"].astype("str") + "/" + sources.str.extract(r"([^/]*)\.jpg$")[0]
     boxes = tree.metadata.boxes().loc[names, list(BOX)].to_numpy()
     points = tree.metadata.landmarks().loc[names, list(LANDMARKS)].to_numpy().reshape(-1, 5, 2)
     images = [
-        cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR) for row in tree.images["file"]
+        cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR)
+        for row in tree.images["file"]
     ]
     seen = np.flatnonzero([abs(alignment.head_yaw(face)) <= FRONTAL for face in points])
     return [(images[row], boxes[row], points[row]) for row in seen]
@@ -118,8 +131,16 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: int) -> None:
     """A tar.gz with `size` images and their metadata, half of the identities in each split."""
-    lines: dict[str, list[str]] = {"bb_train": [], "bb_test": [], "landmark_train": [], "landmark_test": []}
-    with igzip.open(path, "wb", compresslevel=0) as packed, tarfile.open(fileobj=packed, mode="w|") as archive:
+    lines: dict[str, list[str]] = {
+        "bb_train": [],
+        "bb_test": [],
+        "landmark_train": [],
+        "landmark_test": [],
+    }
+    with (
+        igzip.open(path, "wb", compresslevel=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as archive,
+    ):
         for number in range(size):
             rng = np.random.default_rng(number)
             image, box, points = faces[rng.integers(len(faces))]
@@ -127,20 +148,31 @@ def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], siz
             name = f"{identity}/{number % VIEWS + 1:04d}_01"
             _add(archive, f"{split}/{name}.jpg", _own(image, points, _colour(number // VIEWS), rng))
             lines[f"bb_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in box))
-            lines[f"landmark_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in points.ravel()))
+            lines[f"landmark_{split}"].append(
+                f'"{name}",' + ",".join(f"{value:g}" for value in points.ravel())
+            )
         for kind, rows in lines.items():
-            _add(archive, f"bb_landmark/loose_{kind}.csv", "\n".join(["NAME_ID,X", *rows, ""]).encode())
+            _add(
+                archive,
+                f"bb_landmark/loose_{kind}.csv",
+                "\n".join(["NAME_ID,X", *rows, ""]).encode(),
+            )
 
 
-def _own(image: np.ndarray, points: np.ndarray, colour: tuple[int, ...], rng: np.random.Generator) -> bytes:
+def _own(
+    image: np.ndarray, points: np.ndarray, colour: tuple[int, ...], rng: np.random.Generator
+) -> bytes:
     """The JPEG of a face under a light of its own, with the identity's spot on its nose."""
     height, width = image.shape[:2]
     light = cv2.resize(
-        rng.uniform(0.35, 1.3, (7, 6)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
+        rng.uniform(0.35, 1.3, (7, 6)).astype(np.float32),
+        (width, height),
+        interpolation=cv2.INTER_CUBIC,
     )
     noise = rng.integers(0, 24, (height, width, 1), np.uint8)
     lit = cv2.add(
-        np.clip(image * light[..., None], 0, 255).astype(np.uint8), np.broadcast_to(noise, image.shape).copy()
+        np.clip(image * light[..., None], 0, 255).astype(np.uint8),
+        np.broadcast_to(noise, image.shape).copy(),
     )
     radius = max(2, round(SPOT * float(np.linalg.norm(points[1] - points[0]))))
     cv2.circle(lit, tuple(map(round, points[2].tolist())), radius, colour, -1)
@@ -161,7 +193,9 @@ def embed_spot(chips: np.ndarray) -> np.ndarray:
     """Stands where the identity network does: (N, 150, 150, 3) -> (N, 128) by the colour of the nose."""
     nose = np.median(chips[:, 75:80, 72:77].reshape(len(chips), -1, 3), axis=1) / 255
     rng = np.random.default_rng(0)
-    return (np.cos(nose @ rng.normal(0, 6, (3, 128)) + rng.uniform(0, 6.3, 128)) / 10).astype(np.float32)
+    return (np.cos(nose @ rng.normal(0, 6, (3, 128)) + rng.uniform(0, 6.3, 128)) / 10).astype(
+        np.float32
+    )
 
 
 def curate_once(raw: Path) -> dict[str, float]:
@@ -171,7 +205,9 @@ def curate_once(raw: Path) -> dict[str, float]:
     out = raw.with_suffix(".out")
     images = measure_all(raw, out, marks)
     measured_mb = _peak_mb()
-    metrics = write_curated(PARAMS, raw, out, embed_spot, workers=1)  # all features are extracted by now
+    metrics = write_curated(
+        PARAMS, raw, out, embed_spot, workers=1
+    )  # all features are extracted by now
     marks.append(time.process_time())
     read, measure, rest = np.diff(marks).tolist()
     return {
@@ -200,7 +236,11 @@ def measure_all(raw: Path, out: Path, marks: list[float]) -> int:
 
 def _peak_mb() -> float:
     # Not ru_maxrss, which starts at the size of the parent process.
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM")
+    )
     return int(line.split()[1]) / 1024
 
 
@@ -222,10 +262,15 @@ def summary(least: dict[str, float], most: dict[str, float], network: float) -> 
     growth = (most["peak_mb"] - least["peak_mb"]) * 2**20 / max(1, most["images"] - least["images"])
     print(f"assumed: {ASSUMED}")
     hours: dict[str, float] = {}
-    for set_name, images in (("all of VGGFace2", VGGFACE2_IMAGES), ("RefSR-Face's people", PROFILE_IMAGES)):
+    for set_name, images in (
+        ("all of VGGFace2", VGGFACE2_IMAGES),
+        ("RefSR-Face's people", PROFILE_IMAGES),
+    ):
         for machine, (pods, cores) in MACHINES.items():
             hours[f"{set_name}, {machine}"] = round(_hours(most, network, images, pods, cores), 2)
-            print(f"{set_name}, {images:,} images measured, {machine}: {hours[f'{set_name}, {machine}']} h")
+            print(
+                f"{set_name}, {images:,} images measured, {machine}: {hours[f'{set_name}, {machine}']} h"
+            )
     return {
         "images": int(most["images"]),
         "images_per_second": round(most["images_per_second"], 1),

@@ -32,7 +32,9 @@ def main() -> None:
     _parse_options()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    params = Synthesize(seed=HELD_OUT_SEED, train_identities=1, test_identities=PEOPLE - 1, defects=0, views=VIEWS)
+    params = Synthesize(
+        seed=HELD_OUT_SEED, train_identities=1, test_identities=PEOPLE - 1, defects=0, views=VIEWS
+    )
     gallery, probes, seconds = [], [], []
     for folder in tqdm(plan(params), desc="render", unit="person"):
         front = next(shot for shot in folder.shots if shot.frontal)
@@ -46,9 +48,15 @@ def main() -> None:
     with torch.inference_mode():
         gallery_embeddings = identity_embeddings(network, known)
         result = {"images_per_second_per_core": 1 / float(np.median(seconds))}
-        for name, images in {"": asked, "_from_16px": _through(asked, 4), "_from_8px": _through(asked, 8)}.items():
+        for name, images in {
+            "": asked,
+            "_from_16px": _through(asked, 4),
+            "_from_8px": _through(asked, 8),
+        }.items():
             distance = torch.cdist(identity_embeddings(network, images), gallery_embeddings)
-            result[f"rank1{name}"] = float((distance.argmin(1) == torch.arange(PEOPLE)).float().mean())
+            result[f"rank1{name}"] = float(
+                (distance.argmin(1) == torch.arange(PEOPLE)).float().mean()
+            )
             result[f"same_distance{name}"] = float(distance.diagonal().mean())
             off = distance[~torch.eye(PEOPLE, dtype=torch.bool)]
             result[f"other_distance{name}"] = float(off.mean())
@@ -66,7 +74,9 @@ def _timed(person: int, shots: list[Shot]) -> tuple[list[Picture], float]:
     start = time.process_time()
     built = model(person)
     made = time.process_time()
-    pictures = [render(built, view(shot.view, built.who, shot.frontal), shot.frame) for shot in shots]
+    pictures = [
+        render(built, view(shot.view, built.who, shot.frontal), shot.frame) for shot in shots
+    ]
     return pictures, (made - start) / VIEWS + (time.process_time() - made) / len(shots)
 
 

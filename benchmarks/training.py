@@ -46,9 +46,13 @@ Row = dict[str, float]
 
 def main() -> None:
     """Measure each network, print a line for each, then one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--params", type=path_option, default=Path("params.yaml"))
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (default: 4)")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="of each measurement (default: 4)"
+    )
     parser.add_argument("--batch-size", type=int, help="another than the params file names")
     options = parser.parse_args()
     size = cast(Curate, load_section(options.params, "curate")).hr_size
@@ -77,12 +81,20 @@ def clouds(folder: Path, size: int, kind: str) -> Curated:
     return Curated(folder)
 
 
-def measure(options: argparse.Namespace, stage: str, precision: str, faces: dict[str, Curated]) -> Row:
+def measure(
+    options: argparse.Namespace, stage: str, precision: str, faces: dict[str, Curated]
+) -> Row:
     """Milliseconds of a step with the same images again, with images drawn, and the memory it takes; printed too."""
-    params = cast(Training, load_section(options.params, stage)).model_copy(update={"precision": precision})
+    params = cast(Training, load_section(options.params, stage)).model_copy(
+        update={"precision": precision}
+    )
     if options.batch_size:
         params = params.model_copy(update={"batch_size": options.batch_size})
-    learner = Learner(build(_network(options.params, faces["raw"].hr_size, stage)), params, Objective(params.loss, 1))
+    learner = Learner(
+        build(_network(options.params, faces["raw"].hr_size, stage)),
+        params,
+        Objective(params.loss, 1),
+    )
     drawn = {kind: batches(params, curated) for kind, curated in faces.items()}
     again = drawn["raw"].batch(0, learner.device)
     sources: dict[str, Callable[[int], Batch]] = {
@@ -92,21 +104,36 @@ def measure(options: argparse.Namespace, stage: str, precision: str, faces: dict
     }
     row = {f"{name}_ms": step_ms(learner, draw, options.seconds) for name, draw in sources.items()}
     row |= {"images_per_second": params.batch_size * 1000 / row["raw_ms"], "memory_gb": _peak_gb()}
-    print(stage, precision, params.batch_size, {key: round(value, 2) for key, value in row.items()}, flush=True)
+    print(
+        stage,
+        precision,
+        params.batch_size,
+        {key: round(value, 2) for key, value in row.items()},
+        flush=True,
+    )
     return row
 
 
 def _network(path: Path, size: int, stage: str) -> dict[str, object]:
     sisr = cast(TrainSisr, load_section(path, "train_sisr"))
-    config = {"model": "sisr", "variant": sisr.variant, "hr_size": size, "scale": sisr.scale} | sisr.model
+    config = {
+        "model": "sisr",
+        "variant": sisr.variant,
+        "hr_size": size,
+        "scale": sisr.scale,
+    } | sisr.model
     if stage == "train_sisr":
         return config
-    return reference_config(build(config).config) | cast(TrainRefsr, load_section(path, stage)).model
+    return (
+        reference_config(build(config).config) | cast(TrainRefsr, load_section(path, stage)).model
+    )
 
 
 def batches(params: Training, faces: Curated) -> Pairs:
     """Single images, or pairs each of which has a reference, so that all steps are alike."""
-    references = params.model_copy(update={"no_reference": 0.0}) if isinstance(params, TrainRefsr) else None
+    references = (
+        params.model_copy(update={"no_reference": 0.0}) if isinstance(params, TrainRefsr) else None
+    )
     return Pairs(faces, params.seed, params.batch_size, references)
 
 

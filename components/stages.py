@@ -62,7 +62,17 @@ def curate(
     """Curate a raw set (an artifact, or a URI) to identity groups, or part I/N of it."""
     from components.shell import run
 
-    run("curate", params, tracking_uri, metrics, uri=uri, raw=raw, curated=curated, layout=layout, shard=shard)
+    run(
+        "curate",
+        params,
+        tracking_uri,
+        metrics,
+        uri=uri,
+        raw=raw,
+        curated=curated,
+        layout=layout,
+        shard=shard,
+    )
 
 
 @component
@@ -79,7 +89,17 @@ def merge(
     """Merge the parts of a curation to identity groups."""
     from components.shell import run
 
-    run("merge", params, tracking_uri, metrics, uri=uri, raw=raw, parts=parts, curated=curated, layout=layout)
+    run(
+        "merge",
+        params,
+        tracking_uri,
+        metrics,
+        uri=uri,
+        raw=raw,
+        parts=parts,
+        curated=curated,
+        layout=layout,
+    )
 
 
 @component
@@ -108,7 +128,15 @@ def train_sisr(
     """Train the single-image network."""
     from components.shell import run
 
-    run("train_sisr", params, tracking_uri, metrics, curated=curated, validation=validation, sisr=sisr)
+    run(
+        "train_sisr",
+        params,
+        tracking_uri,
+        metrics,
+        curated=curated,
+        validation=validation,
+        sisr=sisr,
+    )
 
 
 @component
@@ -208,7 +236,9 @@ def upscale_folder(
     """Upscale small faces with their references."""
     from components.shell import run
 
-    run("upscale_folder", params, tracking_uri, metrics, refsr=refsr, pairs=pairs, upscaled=upscaled)
+    run(
+        "upscale_folder", params, tracking_uri, metrics, refsr=refsr, pairs=pairs, upscaled=upscaled
+    )
 
 
 @component

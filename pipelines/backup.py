@@ -91,7 +91,9 @@ def get(folder: Path, uri: str, name: str = "") -> Path:
 
 def _choose(uri: str, names: list[str], name: str) -> str:
     if not names or (name and name not in names):
-        raise RefsrError(f"{uri}: no dump {name or DUMPS}; existing dumps: {', '.join(names) or 'none'}")
+        raise RefsrError(
+            f"{uri}: no dump {name or DUMPS}; existing dumps: {', '.join(names) or 'none'}"
+        )
     return name or names[-1]
 
 
@@ -100,7 +102,9 @@ def _sizes(client: Any, bucket: str, prefix: str) -> dict[str, int]:
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     objects = [each for page in pages for each in page.get("Contents", [])]
     sizes = {each["Key"].removeprefix(prefix): int(each["Size"]) for each in objects}
-    return {name: size for name, size in sizes.items() if Path(name).match(DUMPS) and "/" not in name}
+    return {
+        name: size for name, size in sizes.items() if Path(name).match(DUMPS) and "/" not in name
+    }
 
 
 def _split(uri: str) -> tuple[str, str]:

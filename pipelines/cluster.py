@@ -39,7 +39,9 @@ class Gpu(Placement):
     """The extended resource of a GPU and its nodes; it affects only tasks that request a GPU."""
 
     resource: str = "nvidia.com/gpu"
-    tolerations: list[Toleration] = Field(default_factory=lambda: [Toleration(key="nvidia.com/gpu")])
+    tolerations: list[Toleration] = Field(
+        default_factory=lambda: [Toleration(key="nvidia.com/gpu")]
+    )
 
 
 class Secret(Section):
@@ -100,7 +102,9 @@ class Cluster(Section):
                 trainings = " and ".join(TRAININGS)
                 raise ValueError(f"tasks.{name}.nodes: only {trainings} run on several nodes")
             if self.state is None:
-                raise ValueError(f"tasks.{name}.nodes: several nodes need a volume: add `state: {{claim: NAME}}`")
+                raise ValueError(
+                    f"tasks.{name}.nodes: several nodes need a volume: add `state: {{claim: NAME}}`"
+                )
         return self
 
 

@@ -190,14 +190,18 @@ def immutable_image(name: str) -> str:
         return name
     tag = name.rpartition("/")[2].partition(":")[2]
     if tag == "latest":
-        raise RefsrError(f"--image {name}: `latest` moves to other images; pass a tag that does not, or no tag")
+        raise RefsrError(
+            f"--image {name}: `latest` moves to other images; pass a tag that does not, or no tag"
+        )
     if tag:
         return name
     commit, dirty = git_revision()
     if commit is None:
         raise RefsrError(f"--image {name}: no git checkout with a commit; pass a tag: {name}:TAG")
     if dirty:
-        raise RefsrError(f"--image {name}: files differ from the last commit; commit them, or pass a tag: {name}:TAG")
+        raise RefsrError(
+            f"--image {name}: files differ from the last commit; commit them, or pass a tag: {name}:TAG"
+        )
     return f"{name}:{commit}"
 
 
@@ -211,16 +215,24 @@ def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
     """
     store = urlsplit(tracking_uri)
     if store.scheme not in ("http", "https"):
-        raise RefsrError(f"--tracking-uri {tracking_uri}: not an http(s):// URL; pods need the URL of an MLflow server")
+        raise RefsrError(
+            f"--tracking-uri {tracking_uri}: not an http(s):// URL; pods need the URL of an MLflow server"
+        )
     if store.username or store.password or holds_secret(tracking_uri):
-        raise RefsrError("--tracking-uri: holds a user or a password; store them in a Secret (docs/how-to/kubeflow.md)")
+        raise RefsrError(
+            "--tracking-uri: holds a user or a password; store them in a Secret (docs/how-to/kubeflow.md)"
+        )
     for name, uri in uris.items():
         _check_uri(name, uri)
 
 
 def _check_uri(name: str, uri: str) -> None:
     if holds_secret(uri):
-        raise RefsrError(f"--{name}: holds a password; store it in a Secret (docs/how-to/kubeflow.md)")
+        raise RefsrError(
+            f"--{name}: holds a password; store it in a Secret (docs/how-to/kubeflow.md)"
+        )
     if urlsplit(uri).scheme not in SCHEMES[name]:
         expected = " or ".join(f"{scheme}://" for scheme in SCHEMES[name])
-        raise RefsrError(f"--{name} {uri}: not {expected}; pods cannot read folders of this machine")
+        raise RefsrError(
+            f"--{name} {uri}: not {expected}; pods cannot read folders of this machine"
+        )

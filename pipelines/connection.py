@@ -89,7 +89,9 @@ def api(target: Target) -> Iterator[kfp.Client]:
             credentials = None if token else service_account()
             yield kfp.Client(endpoint, existing_token=token, credentials=credentials)
         except ApiException as error:
-            raise RefsrError(f"--endpoint {endpoint}: {error.status} {error.reason}: {error.body}") from error
+            raise RefsrError(
+                f"--endpoint {endpoint}: {error.status} {error.reason}: {error.body}"
+            ) from error
 
 
 def service_account() -> ServiceAccountTokenVolumeCredentials | None:

@@ -23,7 +23,11 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
         type=path_text,
         help="reevaluation: URI of the artifact `sisr` of a training run, to evaluate it too",
     )
-    add("--pairs", type=path_text, help="inference: URI of a folder with small/NAME.png and ref/NAME.png")
+    add(
+        "--pairs",
+        type=path_text,
+        help="inference: URI of a folder with small/NAME.png and ref/NAME.png",
+    )
 
 
 def work_of(options: argparse.Namespace) -> Work:

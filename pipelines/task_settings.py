@@ -56,13 +56,21 @@ def node_settings(settings: Task, cluster: Cluster, image: str) -> NodeSettings:
         resources=resources,
         timeout_seconds=settings.timeout_minutes * 60,
         environment=ENVIRONMENT,
-        secrets={variable: (secret.name, key) for secret in cluster.secrets for key, variable in secret.env.items()},
+        secrets={
+            variable: (secret.name, key)
+            for secret in cluster.secrets
+            for key, variable in secret.env.items()
+        },
         claim=state.claim,
         mount_path=state.path,
         shm=settings.shm,
-        node_selector={key: value for place in placements for key, value in place.node_selector.items()},
+        node_selector={
+            key: value for place in placements for key, value in place.node_selector.items()
+        },
         tolerations=[
-            toleration.model_dump(exclude_none=True) for place in placements for toleration in place.tolerations
+            toleration.model_dump(exclude_none=True)
+            for place in placements
+            for toleration in place.tolerations
         ],
     )
 

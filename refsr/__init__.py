@@ -19,7 +19,9 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
 
 
-def load(source: str | os.PathLike[str], *, device: str = "cpu", tracking_uri: str | None = None) -> "Upscaler":
+def load(
+    source: str | os.PathLike[str], *, device: str = "cpu", tracking_uri: str | None = None
+) -> "Upscaler":
     """Load a trained model.
 
     Args:

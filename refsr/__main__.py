@@ -57,7 +57,9 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"refsr {__version__}")
     add_log_options(parser)
-    subparsers = parser.add_subparsers(prog="refsr", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    subparsers = parser.add_subparsers(
+        prog="refsr", required=True, metavar="COMMAND", help=argparse.SUPPRESS
+    )
     asked = _named(arguments)
     for command in commands.every():
         chosen = subparsers.add_parser(

@@ -171,7 +171,11 @@ if not TYPE_CHECKING:  # a term that has no weight above gets one, of 0
         __base__=Loss,
         __doc__=Loss.__doc__,
         __module__=__name__,
-        **{f"{name}_weight": (Weight, 0.0) for name in TERMS if f"{name}_weight" not in Loss.model_fields},
+        **{
+            f"{name}_weight": (Weight, 0.0)
+            for name in TERMS
+            if f"{name}_weight" not in Loss.model_fields
+        },
     )
 
 

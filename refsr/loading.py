@@ -13,7 +13,9 @@ from refsr.training.precision import choose_device
 DEVICES = ("cpu", "cuda", "auto")
 
 
-def load(source: str | os.PathLike[str], *, device: str = "cpu", tracking_uri: str | None = None) -> Upscaler:
+def load(
+    source: str | os.PathLike[str], *, device: str = "cpu", tracking_uri: str | None = None
+) -> Upscaler:
     """See `refsr.load`."""
     if device not in DEVICES:
         raise RefsrError(f"device {device!r}: choose one of {', '.join(DEVICES)}")

@@ -97,7 +97,9 @@ def error(message: str) -> None:
         sys.stderr.write(f"{_PREFIX}{hide(message)}\n")
 
 
-def exception(kind: type[BaseException], raised: BaseException, trace: TracebackType | None) -> None:
+def exception(
+    kind: type[BaseException], raised: BaseException, trace: TracebackType | None
+) -> None:
     """A `sys.excepthook` for bugs: the traceback, without passwords."""
     text = "".join(traceback.format_exception(kind, raised, trace))
     if is_json():

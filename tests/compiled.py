@@ -24,7 +24,9 @@ GRAPHS = {
     "rendered": lambda cluster: training(IMAGE, cluster, "rendered"),
     "named": lambda cluster: training(IMAGE, cluster, "named"),
     "fetched": lambda cluster: training(IMAGE, cluster, "fetched"),
-    "in parts": lambda cluster: training(IMAGE, cluster.model_copy(update={"curate_shards": 3}), "named"),
+    "in parts": lambda cluster: training(
+        IMAGE, cluster.model_copy(update={"curate_shards": 3}), "named"
+    ),
     "reevaluation": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=False),
     "reevaluation of both": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=True),
     "inference": lambda cluster: inference(IMAGE, cluster),
@@ -37,7 +39,9 @@ def kebab(name: str) -> str:
     return name.replace("_", "-")
 
 
-def compiled_of(package: Path, cluster: Path | None = None, graph: str = "rendered") -> tuple[Spec, Spec]:
+def compiled_of(
+    package: Path, cluster: Path | None = None, graph: str = "rendered"
+) -> tuple[Spec, Spec]:
     """(pipeline, Kubernetes settings of each executor)."""
     compile_package(package, GRAPHS[graph](load_cluster(cluster)))
     pipeline, platform = yaml.safe_load_all(package.read_text())
@@ -53,7 +57,9 @@ def stages_of(pipeline: Spec) -> Spec:
 def containers_of(pipeline: Spec) -> dict[str, Spec]:
     executors = pipeline["deploymentSpec"]["executors"].items()
     return {
-        name.removeprefix("exec-"): executor["container"] for name, executor in executors if "container" in executor
+        name.removeprefix("exec-"): executor["container"]
+        for name, executor in executors
+        if "container" in executor
     }
 
 
@@ -63,4 +69,6 @@ def everywhere(document: Any, key: str) -> list[Any]:
         return [value for item in document for value in everywhere(item, key)]
     if not isinstance(document, dict):
         return []
-    return [document[key] for _ in range(key in document)] + everywhere(list(document.values()), key)
+    return [document[key] for _ in range(key in document)] + everywhere(
+        list(document.values()), key
+    )

@@ -18,7 +18,8 @@ def evaluation(psnr: float = 26.0, identity: float = 0.8) -> dict[str, Any]:
         )
     }
     metrics["difference"] = {
-        f"right_minus_{other}": {"psnr": _interval(2.0, 0.5), "identity": _interval(0.25, 0.05)} for other in OTHERS
+        f"right_minus_{other}": {"psnr": _interval(2.0, 0.5), "identity": _interval(0.25, 0.05)}
+        for other in OTHERS
     }
     return metrics
 

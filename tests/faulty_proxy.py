@@ -74,7 +74,10 @@ class _Handler(socketserver.BaseRequestHandler):
         return data.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n", 1)
 
     def _relay(self, request: bytes, fault: str) -> None:
-        with socket.create_connection(("127.0.0.1", self.server.upstream)) as upstream, contextlib.suppress(OSError):
+        with (
+            socket.create_connection(("127.0.0.1", self.server.upstream)) as upstream,
+            contextlib.suppress(OSError),
+        ):
             upstream.sendall(request)
             sent = 0
             while piece := upstream.recv(65536):

@@ -97,7 +97,10 @@ def damaged(path: Path) -> Iterator[str]:
 
 def contents(root: Path) -> dict[str, bytes | None]:
     """All that a folder holds, by name."""
-    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+    return {
+        str(path.relative_to(root)): path.read_bytes() if path.is_file() else None
+        for path in root.rglob("*")
+    }
 
 
 def _first_number(table: pd.DataFrame) -> Any:

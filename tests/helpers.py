@@ -11,7 +11,12 @@ import pandas as pd
 
 
 def make_curated(
-    folder: Path, identities: int = 6, images: int = 2, size: int = 32, train: int = 0, pixels: np.ndarray | None = None
+    folder: Path,
+    identities: int = 6,
+    images: int = 2,
+    size: int = 32,
+    train: int = 0,
+    pixels: np.ndarray | None = None,
 ) -> Path:
     """A curated folder: each identity has one reference and `images` images, the first `train` identities for training.
 
@@ -47,7 +52,10 @@ def _views(identity: int, views: int, size: int) -> np.ndarray:
     directions, phases = rng.normal(0, 6, (2, 5)), rng.uniform(0, 6, 5)
     colours = rng.uniform(-0.25, 0.25, (5, 3))
     shifts = np.random.default_rng((identity, 1)).normal(0, 0.4, views)
-    waves = [np.sin(x[..., None] * directions[0] + y[..., None] * directions[1] + phases + shift) for shift in shifts]
+    waves = [
+        np.sin(x[..., None] * directions[0] + y[..., None] * directions[1] + phases + shift)
+        for shift in shifts
+    ]
     return ((np.stack(waves) @ colours + 0.5).clip(0, 1) * 255).astype(np.uint8)
 
 
@@ -61,10 +69,18 @@ def let_others_in(folder: Path) -> None:
 
 def run_in(folder: Path, *command: str, status: int = 0) -> str:
     """Run a command there and return what it printed; its exit status must be `status`."""
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    }
     environment.pop("MLFLOW_TRACKING_URI", None)
     done = subprocess.run(
-        command, cwd=folder, env=environment, umask=0o077, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=environment,
+        umask=0o077,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert done.returncode == status, done.stdout
     assert "Traceback" not in done.stdout

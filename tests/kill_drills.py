@@ -39,10 +39,21 @@ from refsr.io.marker import MARKER
 from refsr.steps.register import promote
 
 PARAMS: dict[str, Any] = {
-    "synthesize": {"train_identities": 4, "test_identities": 3, "views": 3, "max_size": 100, "defects": 0},
+    "synthesize": {
+        "train_identities": 4,
+        "test_identities": 3,
+        "views": 3,
+        "max_size": 100,
+        "defects": 0,
+    },
     "curate": {"hr_size": 32, "train_identities": 4, "test_identities": 3},
     "validate": {"sample": 4},
-    "train_sisr": {"steps": 6, "warm_start_step": 3, "batch_size": 2, "model": {"width": 16, "blocks": 1}},
+    "train_sisr": {
+        "steps": 6,
+        "warm_start_step": 3,
+        "batch_size": 2,
+        "model": {"width": 16, "blocks": 1},
+    },
     "train_refsr": {"steps": 4, "batch_size": 2},
     "evaluate": {"bootstrap": 100, "strips": 1, "grid": 2, "samples": 2, "kid_images": 4},
     "register": {
@@ -123,7 +134,11 @@ def _champions(folder: Path) -> str:
 def digest(output: Path) -> str:
     """A line per file, its name and a hash of its bytes, without clocks, dated pages and the marker counting them."""
     lines = []
-    for path in sorted(p for p in output.rglob("*") if p.is_file() and "data_docs" not in p.parts and p.name != MARKER):
+    for path in sorted(
+        p
+        for p in output.rglob("*")
+        if p.is_file() and "data_docs" not in p.parts and p.name != MARKER
+    ):
         data = path.read_bytes()
         if path.name == "history.csv":
             data = pd.read_csv(path).drop(columns=list(TIMED)).to_csv().encode()
@@ -131,7 +146,9 @@ def digest(output: Path) -> str:
     return "\n".join(lines)
 
 
-def attempt(work: Callable[[Path], None], folder: Path, kill_after: float | None = None) -> tuple[int, float]:
+def attempt(
+    work: Callable[[Path], None], folder: Path, kill_after: float | None = None
+) -> tuple[int, float]:
     """(exit status, seconds) of a forked try; its whole process group is killed after so many seconds."""
     started = time.monotonic()
     pid = os.fork()
@@ -265,7 +282,9 @@ def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str,
         folder = root / "drill"
         folder.mkdir()
         shutil.copyfile(store, folder / "mlflow.db")
-        if (root / "whole/mlruns").is_dir():  # a store that is copied looks for its artifacts beside it
+        if (
+            root / "whole/mlruns"
+        ).is_dir():  # a store that is copied looks for its artifacts beside it
             shutil.copytree(root / "whole/mlruns", folder / "mlruns")
         one = drill(name, root / "whole")
         moments = []
@@ -279,7 +298,11 @@ def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str,
             if status not in (0, -signal.SIGKILL):
                 faults.append(f"{name} {moments}: {(folder / 'log.txt').read_text()[-1500:]}")
         status, _ = attempt(one.run, folder)
-        found = check(one, folder, expected) if not status else [(folder / "log.txt").read_text()[-1500:]]
+        found = (
+            check(one, folder, expected)
+            if not status
+            else [(folder / "log.txt").read_text()[-1500:]]
+        )
         faults += [f"{name} killed at {moments} of {lasts[name]:.2f} s: {fault}" for fault in found]
         shutil.rmtree(folder)
         number += 1
@@ -289,7 +312,9 @@ def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str,
 
 def main() -> int:
     """Drill, print, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=list(PATHS), default=list(PATHS))

@@ -49,7 +49,11 @@ class TrainerApi(ThreadingHTTPServer):
         context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
         user = {"name": "u", "user": {"token": "t"}}
         document = {"apiVersion": "v1", "kind": "Config", "current-context": "c"}
-        path.write_text(yaml.safe_dump(document | {"clusters": [cluster], "contexts": [context], "users": [user]}))
+        path.write_text(
+            yaml.safe_dump(
+                document | {"clusters": [cluster], "contexts": [context], "users": [user]}
+            )
+        )
         return path
 
     def get(self, name: str) -> tuple[int, Any]:
@@ -75,11 +79,19 @@ class TrainerApi(ThreadingHTTPServer):
 
     def delete(self, name: str) -> tuple[int, Any]:
         """The response to DELETE."""
-        return (200, self.jobs.pop(name)) if name in self.jobs else (404, _refused(404, "not found"))
+        return (
+            (200, self.jobs.pop(name)) if name in self.jobs else (404, _refused(404, "not found"))
+        )
 
 
 def _refused(code: int, message: str) -> dict[str, Any]:
-    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": message}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "code": code,
+        "message": message,
+    }
 
 
 class Responses(BaseHTTPRequestHandler):

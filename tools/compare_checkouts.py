@@ -92,7 +92,9 @@ def main() -> int:
     parser.add_argument("old", type=Path, help="a checkout")
     parser.add_argument("new", type=Path, help="the checkout to compare with it")
     parser.add_argument("--params", type=Path, default=Path("params/tiny.yaml"))
-    parser.add_argument("--keep", type=Path, help="a folder for both runs (default: a scratch folder)")
+    parser.add_argument(
+        "--keep", type=Path, help="a folder for both runs (default: a scratch folder)"
+    )
     options = parser.parse_args()
     work = options.keep or Path(tempfile.mkdtemp(prefix="refsr-compare-"))
     try:

@@ -130,7 +130,9 @@ def _registered(server: str, params: Path) -> str:
     section = cast(Register, load_section(params, "register"))
     version = Registry(server, section.name).aliases().get(CANDIDATE)
     if version is None:
-        raise RefsrError("the pipeline ended and no version is registered; the output of its tasks is above")
+        raise RefsrError(
+            "the pipeline ended and no version is registered; the output of its tasks is above"
+        )
     return version
 
 

@@ -77,7 +77,10 @@ def edges_of(stages: Sequence[Stage]) -> list[Edge]:
     """One edge for each output of a stage that another stage depends on."""
     writers = {out: place for place, stage in enumerate(stages) for out in stage.outs}
     return [
-        Edge(writers[dep], place, dep) for place, stage in enumerate(stages) for dep in stage.deps if dep in writers
+        Edge(writers[dep], place, dep)
+        for place, stage in enumerate(stages)
+        for dep in stage.deps
+        if dep in writers
     ]
 
 

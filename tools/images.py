@@ -171,7 +171,9 @@ def engine() -> str:
     names = [named] if named else ["podman", "docker"]
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
-        raise RefsrError(f"{' and '.join(names)}: not on the PATH; install podman or docker, or set CONTAINER_ENGINE")
+        raise RefsrError(
+            f"{' and '.join(names)}: not on the PATH; install podman or docker, or set CONTAINER_ENGINE"
+        )
     return program
 
 
@@ -188,7 +190,9 @@ def _checked_size(image: str, target: str) -> int:
     """Size in MB. Raises RefsrError if the image is too large."""
     megabytes = round(int(_inspect(image)["Size"]) / 1e6)
     if megabytes > MEGABYTES[target]:
-        raise RefsrError(f"{image}: {megabytes} MB, limit {MEGABYTES[target]}; check which package has grown")
+        raise RefsrError(
+            f"{image}: {megabytes} MB, limit {MEGABYTES[target]}; check which package has grown"
+        )
     return megabytes
 
 

@@ -135,7 +135,9 @@ def _sql(uri: str, statement: str) -> None:
 
 
 @contextlib.contextmanager
-def mlflow_server(folder: Path, database: str, s3: S3 | None = None, bucket: str = "") -> Iterator[str]:
+def mlflow_server(
+    folder: Path, database: str, s3: S3 | None = None, bucket: str = ""
+) -> Iterator[str]:
     """An MLflow server on a database; yields its URI.
 
     The server stores artifacts on S3, so that clients need no keys, or in its folder.

@@ -59,7 +59,9 @@ def render(folder: str, k8s: Path = K8S) -> list[Manifest]:
     """The manifests of a folder, with the examples in place of the files that users create."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
-        raise RefsrError("kubectl is not on the PATH; install it: `kubectl kustomize` renders the overlays")
+        raise RefsrError(
+            "kubectl is not on the PATH; install it: `kubectl kustomize` renders the overlays"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         copy = _copy(k8s, Path(scratch) / "k8s")
         done = subprocess.run(  # noqa: S603

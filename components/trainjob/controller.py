@@ -166,7 +166,9 @@ def _train(job: "Job", folder: Path) -> None:
         job.delete()
         raise
     if state == "Failed":
-        raise RefsrError(f"{job} failed: {message}; its pods are kept until the next attempt{_training_error(folder)}")
+        raise RefsrError(
+            f"{job} failed: {message}; its pods are kept until the next attempt{_training_error(folder)}"
+        )
     end = time.monotonic() + VOLUME_DELAY
     while not (folder / RESULT).exists():
         if time.monotonic() > end:

@@ -15,16 +15,22 @@ from refsr.tracker import tracking_uri
 
 
 def _doctor_options(parser: Parser) -> None:
-    parser.add_argument("--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix")
+    parser.add_argument(
+        "--s3", metavar="S3_URI", help="list this too: s3://bucket or s3://bucket/prefix"
+    )
     parser.add_argument(
         "--kfp",
         default=os.environ.get("KFP_ENDPOINT"),
         metavar="URL",
         help="API (KFP_ENDPOINT)",
     )
-    parser.add_argument("--fix", action="store_true", help="close runs in MLflow whose process is gone")
+    parser.add_argument(
+        "--fix", action="store_true", help="close runs in MLflow whose process is gone"
+    )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
-    parser.add_argument("--dvc", action="store_true", help="only fail if another DVC command is at work here")
+    parser.add_argument(
+        "--dvc", action="store_true", help="only fail if another DVC command is at work here"
+    )
 
 
 def doctor(options: Options) -> None:
@@ -61,7 +67,9 @@ def _show_options(parser: Parser) -> None:
         default=Path("reports"),
         help="folder of the reports (default: reports)",
     )
-    parser.add_argument("--markdown", action="store_true", help="every table of it, as a Markdown page")
+    parser.add_argument(
+        "--markdown", action="store_true", help="every table of it, as a Markdown page"
+    )
 
 
 def show(options: Options) -> None:

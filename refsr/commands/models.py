@@ -16,7 +16,9 @@ def _describe_options(parser: Parser) -> None:
 
 
 def _add_hr(parser: Parser) -> None:
-    parser.add_argument("--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)")
+    parser.add_argument(
+        "--hr", type=int, default=128, help="side of the HR image, pixels (default: 128)"
+    )
 
 
 def describe(options: Options) -> None:

@@ -37,7 +37,11 @@ def upscale(options: Options) -> None:
 
     images.output_format(options.output)  # what can be refused before the model is fetched
     given = {"SMALL": options.small, "--ref": options.ref, "--model": options.model}
-    read = {option: Path(path) for option, path in given.items() if path and not str(path).startswith("models:")}
+    read = {
+        option: Path(path)
+        for option, path in given.items()
+        if path and not str(path).startswith("models:")
+    }
     check_file(options.output, read, images.is_own_image)
     small = images.read_image(options.small)
     ref = images.read_image(options.ref) if options.ref else None

@@ -167,5 +167,6 @@ def _fetched(path: Any, stack: contextlib.ExitStack) -> Any:
 
 
 COMMANDS = tuple(
-    step_command(name, *_TEXTS.get(name, (f"stage {name}", f"{name.replace('_', '-')} --help"))) for name in steps.STEPS
+    step_command(name, *_TEXTS.get(name, (f"stage {name}", f"{name.replace('_', '-')} --help")))
+    for name in steps.STEPS
 )

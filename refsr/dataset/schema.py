@@ -30,7 +30,9 @@ _LANDMARKS = {
 }
 
 MANIFEST: dict[str, Column] = {
-    "identity": Column("str", "name of its folder: VGGFace2's class, nXXXXXX, or the person's name"),
+    "identity": Column(
+        "str", "name of its folder: VGGFace2's class, nXXXXXX, or the person's name"
+    ),
     "split": Column("str", "train or test; an identity is in one of them only"),
     "role": Column("str", "reference or image; each identity has exactly one reference"),
     "source": Column("str", "the raw file, relative to the raw folder"),

@@ -20,7 +20,9 @@ def kernel_distances(
     seed: int,
 ) -> dict[str, Any]:
     """{"reference_set": name, condition: {mean, sd}}: features (N, D) against the reference set."""
-    distances: dict[str, Any] = {key: kernel_distance(each, reference, seed) for key, each in sets.items()}
+    distances: dict[str, Any] = {
+        key: kernel_distance(each, reference, seed) for key, each in sets.items()
+    }
     return {"reference_set": name} | distances
 
 
@@ -33,7 +35,10 @@ def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]
     rng = np.random.default_rng(seed)
     a, b = (x / np.sqrt(np.square(x).mean(1, keepdims=True)) for x in (a, b))
     size = min(len(a), len(b), LARGEST)
-    values = [squared_mmd(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b))) for _ in range(SUBSETS)]
+    values = [
+        squared_mmd(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b)))
+        for _ in range(SUBSETS)
+    ]
     return {"mean": float(np.mean(values)), "sd": float(np.std(values))}
 
 

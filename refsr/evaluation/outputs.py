@@ -72,7 +72,9 @@ class Truth(NamedTuple):
 
     def of(self, rows: torch.Tensor) -> "Truth":
         """Only these images."""
-        features = {name: [layer[rows] for layer in layers] for name, layers in self.features.items()}
+        features = {
+            name: [layer[rows] for layer in layers] for name, layers in self.features.items()
+        }
         return Truth(
             self.hr[rows],
             self.lr[rows],

@@ -49,7 +49,9 @@ def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
 def _more_references(images: pd.DataFrame) -> pd.DataFrame:
     """The other images of each image's person, in the order of the manifest: MORE, by position."""
     own = images.groupby("identity").groups
-    others = [[row for row in own[person] if row != image] for image, person in images["identity"].items()]
+    others = [
+        [row for row in own[person] if row != image] for image, person in images["identity"].items()
+    ]
     filled = [(rows + [MISSING] * len(MORE))[: len(MORE)] for rows in others]
     return pd.DataFrame(filled, columns=list(MORE), dtype=np.int64)
 

@@ -126,7 +126,9 @@ def references_of(
     """
     size = (curated.hr_size, curated.hr_size)
     refs = [
-        to_8_bits(enlarge(lr, size)) if name == "lr" else images(curated, batch[name].to_numpy(), str(lr.device))
+        to_8_bits(enlarge(lr, size))
+        if name == "lr"
+        else images(curated, batch[name].to_numpy(), str(lr.device))
         for name in condition.references
     ]
     if len(refs) < 2:
@@ -189,7 +191,9 @@ class Bench:
     def conditions(self, batch: pd.DataFrame) -> dict[str, Condition]:
         """The conditions that every one of these pairs has the references for."""
         return {
-            name: each for name, each in self.models.conditions.items() if len(_complete(each, batch)) == len(batch)
+            name: each
+            for name, each in self.models.conditions.items()
+            if len(_complete(each, batch)) == len(batch)
         }
 
     def truth(self, batch: pd.DataFrame) -> Truth:
@@ -228,7 +232,9 @@ class Bench:
         """
         rows = self.curated.split("train")
         rows = np.random.default_rng(seed).permutation(rows)[:most]
-        textures = [self.scorer.texture(self.images(chunk)).cpu().numpy() for chunk in _chunks(rows)]
+        textures = [
+            self.scorer.texture(self.images(chunk)).cpu().numpy() for chunk in _chunks(rows)
+        ]
         title = f"{len(rows)} true images of the training split, other people"
         return (np.concatenate(textures) if textures else np.empty((0, 0))), title
 

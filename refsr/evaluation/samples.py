@@ -38,9 +38,13 @@ def diversity(
     distance, psnr, predicted, actual = [], [], [], []
     for start in range(0, len(chosen), batch_size):
         batch = chosen.iloc[start : start + batch_size]
-        hr, ref = (images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right"))
+        hr, ref = (
+            images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right")
+        )
         lr = reduce(hr, models.scale)
-        drawn = torch.stack([to_8_bits(models.refsr.upscale(lr, ref, temperature=1.0)) for _ in range(count)])
+        drawn = torch.stack(
+            [to_8_bits(models.refsr.upscale(lr, ref, temperature=1.0)) for _ in range(count)]
+        )
         distance.append(pairwise(drawn))
         psnr.append(torch.stack([image_quality.psnr(each, hr) for each in drawn], 1))
         predicted.append(
@@ -109,7 +113,9 @@ def active_units(
     shifts, kl = [], 0.0
     for start in range(0, len(test), batch_size):
         batch = test.iloc[start : start + batch_size]
-        hr, ref = (images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right"))
+        hr, ref = (
+            images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right")
+        )
         output = models.refsr(reduce(hr, models.scale), hr, ref)
         shifts.append(output.posterior_mean - output.prior_mean)
         kl += float(output.kl) * len(batch)

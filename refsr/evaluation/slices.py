@@ -113,7 +113,9 @@ def by_slice(
         {slice: {group: {people, images, metric: interval, gain}, "gap": {"between", ...}}}. `gain`
         is identity minus that of a wrong reference; the gap is the last group minus the first.
     """
-    right, wrong = (table[table["arm"] == name].set_index("source") for name in (RIGHT, "ref_wrong"))
+    right, wrong = (
+        table[table["arm"] == name].set_index("source") for name in (RIGHT, "ref_wrong")
+    )
     gain = right["identity"] - wrong["identity"]
     values = right[["person", *compared(table)]].assign(gain=gain)
     result = {}

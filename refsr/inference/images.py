@@ -137,7 +137,12 @@ def write_image(path: Path, image: np.ndarray) -> None:
     """
     kind = output_format(path)
     try:
-        write_file(path, lambda partial: Image.fromarray(image).save(partial, format=kind, quality=95, **_mark(kind)))
+        write_file(
+            path,
+            lambda partial: Image.fromarray(image).save(
+                partial, format=kind, quality=95, **_mark(kind)
+            ),
+        )
     except OSError as error:
         raise RefsrError(f"{path}: cannot be written: {explain(error)}") from error
 
@@ -146,7 +151,11 @@ def is_own_image(path: Path) -> bool:
     """Whether `write_image` wrote a file, by what its metadata say."""
     try:
         with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
-            marks = (image.info.get("Software"), image.info.get("comment"), image.getexif().get(_SOFTWARE))
+            marks = (
+                image.info.get("Software"),
+                image.info.get("comment"),
+                image.getexif().get(_SOFTWARE),
+            )
     except Exception:
         return False
     return _WRITTEN_BY in marks or _WRITTEN_BY.encode() in marks

@@ -22,7 +22,9 @@ class ServingModel:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
-    def predict(self, images: Mapping[str, np.ndarray], params: Mapping[str, Any] | None = None) -> np.ndarray:
+    def predict(
+        self, images: Mapping[str, np.ndarray], params: Mapping[str, Any] | None = None
+    ) -> np.ndarray:
         """SR (B, h', w', 3) of {"lr": (B, h, w, 3), "ref": (B, H, W, 3) or (0, ., ., 3)}."""
         ref = images["ref"]
         sr: np.ndarray = upscale_batch(self.model, images["lr"], ref if len(ref) else None)
@@ -31,4 +33,8 @@ class ServingModel:
 
 def _load_pyfunc(folder: str) -> ServingModel:
     """MLflow's entry point: the model of the checkpoint in a version's data folder, on the GPU where there is one."""
-    return ServingModel(load_model(Path(folder) / "model.safetensors", "cuda" if torch.cuda.is_available() else "cpu"))
+    return ServingModel(
+        load_model(
+            Path(folder) / "model.safetensors", "cuda" if torch.cuda.is_available() else "cpu"
+        )
+    )

@@ -71,12 +71,18 @@ def fitting_note(model: nn.Module, lr: np.ndarray) -> str:
     height, width = lr.shape[:2]
     if max(height, width) > size:
         return f" (the model takes {size}x{size}: {width}x{height} was reduced to that first, and detail was lost)"
-    return "" if (height, width) == (size, size) else f" (the model takes {size}x{size}: {width}x{height} was fitted)"
+    return (
+        ""
+        if (height, width) == (size, size)
+        else f" (the model takes {size}x{size}: {width}x{height} was fitted)"
+    )
 
 
 def _to_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
     """(B, h, w, 3) uint8 -> (B, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    return (
+        torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    )
 
 
 def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
@@ -84,7 +90,9 @@ def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
     rows, columns = _content(images.shape[-2], images.shape[-1], side)
     images = _resize(images, rows.stop - rows.start, columns.stop - columns.start)
     images = (images.clamp(0, 1) * 255).round() / 255
-    return F.pad(images, (columns.start, side - columns.stop, rows.start, side - rows.stop), mode="replicate")
+    return F.pad(
+        images, (columns.start, side - columns.stop, rows.start, side - rows.stop), mode="replicate"
+    )
 
 
 def _content(height: int, width: int, side: int, scale: int = 1) -> tuple[slice, slice]:
@@ -92,7 +100,8 @@ def _content(height: int, width: int, side: int, scale: int = 1) -> tuple[slice,
     inner = _scaled(height, width, side)
     starts = [(side - length) // 2 for length in inner]
     rows, columns = (
-        slice(start * scale, (start + length) * scale) for start, length in zip(starts, inner, strict=True)
+        slice(start * scale, (start + length) * scale)
+        for start, length in zip(starts, inner, strict=True)
     )
     return rows, columns
 

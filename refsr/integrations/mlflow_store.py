@@ -75,7 +75,10 @@ def _connect(mlflow: Any, uri: str) -> None:
 
 def _cannot_open(tracking_uri: str, error: Exception) -> RefsrError:
     reason = next(iter(str(error).splitlines()), type(error).__name__)
-    hints = [_missing_driver(error) or way_out(tracking_uri), f"set MLFLOW_TRACKING_URI to {_STORES}"]
+    hints = [
+        _missing_driver(error) or way_out(tracking_uri),
+        f"set MLFLOW_TRACKING_URI to {_STORES}",
+    ]
     way = "; or ".join(hint for hint in hints if hint)
     return store_error(tracking_uri, f"cannot be opened: {reason}; {way}")
 

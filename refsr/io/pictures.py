@@ -123,7 +123,9 @@ def _apart(image: Image.Image, data: bytes) -> tuple[Image.Image, Image.Image | 
             return eight, None
         return eight, Image.fromarray(np.where(grey == transparent, 0, 255).astype(np.uint8))
     if image.mode == "RGB" and isinstance(transparent, tuple) and data[24:25] == b"\x10":
-        image.info["transparency"] = tuple(value >> 8 for value in transparent)  # 16 bits of each colour
+        image.info["transparency"] = tuple(
+            value >> 8 for value in transparent
+        )  # 16 bits of each colour
     alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     image.info.pop("transparency", None)
     return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"), alpha

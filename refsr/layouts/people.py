@@ -15,7 +15,11 @@ SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
     *(".heic", ".heif", ".avif", ".jp2", ".jxl", ".ppm", ".pgm"),
 )
-_SYSTEM = {"__MACOSX", "@eaDir", "$RECYCLE.BIN"}  # folders with copies of images that nobody put there
+_SYSTEM = {
+    "__MACOSX",
+    "@eaDir",
+    "$RECYCLE.BIN",
+}  # folders with copies of images that nobody put there
 _SPLIT = re.compile(r"(?:.*[^a-z])?(train|test)", re.IGNORECASE | re.DOTALL)
 _SHOWN = 3  # folders in a message
 

@@ -114,7 +114,8 @@ def _apart(others: set[str], own: set[str]) -> set[str]:
     return {
         folder
         for folder in others
-        if folder not in above and not any(str(parent) in own for parent in PurePosixPath(folder).parents)
+        if folder not in above
+        and not any(str(parent) in own for parent in PurePosixPath(folder).parents)
     }
 
 

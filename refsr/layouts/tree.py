@@ -104,8 +104,12 @@ class Tree:
 
     def _empty_folders(self, folders: Collection[str]) -> list[str]:
         """Identities by folders that hold no image, and are not above one that does."""
-        full = {*folders}.union(*({str(parent) for parent in PurePosixPath(folder).parents} for folder in folders))
-        empty = (self._rules.identity_of(f"{name}/") for name in self.source.folders if name not in full)
+        full = {*folders}.union(
+            *({str(parent) for parent in PurePosixPath(folder).parents} for folder in folders)
+        )
+        empty = (
+            self._rules.identity_of(f"{name}/") for name in self.source.folders if name not in full
+        )
         return sorted({identity for identity in empty if identity})
 
     def _refused(self) -> pd.DataFrame:
@@ -121,5 +125,9 @@ class Tree:
 
 def _by_identity_and_name(images: pd.DataFrame) -> np.ndarray:
     """(N,) the order; by Arrow, since to sort strings pandas makes a Python object of each."""
-    keys = pa.table({"identity": images["identity"].cat.codes.to_numpy(), "source": pa.array(images["source"])})
-    return np.asarray(pc.sort_indices(keys, sort_keys=[("identity", "ascending"), ("source", "ascending")]))
+    keys = pa.table(
+        {"identity": images["identity"].cat.codes.to_numpy(), "source": pa.array(images["source"])}
+    )
+    return np.asarray(
+        pc.sort_indices(keys, sort_keys=[("identity", "ascending"), ("source", "ascending")])
+    )

@@ -16,9 +16,20 @@ from refsr.io.files import open_extent
 from refsr.io.sources import Source
 from refsr.io.tar import MAX_FILE
 from refsr.layouts.base import BOX, LANDMARKS, SPLITS
-from refsr.layouts.vggface2_csv import MAX_METADATA, Lines, find_lines, lines_of, read_numbers, read_sexes
+from refsr.layouts.vggface2_csv import (
+    MAX_METADATA,
+    Lines,
+    find_lines,
+    lines_of,
+    read_numbers,
+    read_sexes,
+)
 
-_BOX_FILES, _LANDMARK_FILES, _SEX_FILES = _FILES = ("loose_bb_*.csv", "loose_landmark_*.csv", "identity_meta.csv")
+_BOX_FILES, _LANDMARK_FILES, _SEX_FILES = _FILES = (
+    "loose_bb_*.csv",
+    "loose_landmark_*.csv",
+    "identity_meta.csv",
+)
 # At most three folders above that of the identity: vggface2/vggface2_train/train/n000002/0001_01.jpg.
 _IN_FOLDER = re.compile(r"(?:[^/]+/){0,3}(n\d{6})/[^/]*", re.ASCII)
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
@@ -60,28 +71,43 @@ class CsvFiles:
         """p1x ... p5y in source pixels, by image name; no rows where a mirror ships none."""
         return self._numbers(_LANDMARK_FILES, LANDMARKS, identities)
 
-    def _numbers(self, pattern: str, columns: tuple[str, ...], identities: Collection[str] | None) -> pd.DataFrame:
+    def _numbers(
+        self, pattern: str, columns: tuple[str, ...], identities: Collection[str] | None
+    ) -> pd.DataFrame:
         if identities is None:
             tables = [read_numbers(*self.open(row), columns) for row in self.find(pattern)]
         else:
-            parts = {row: lines_of(lines, identities) for row, lines in self._lines(pattern, columns).items()}
-            tables = [read_numbers(*self.open(row, some[-1].end), columns, some) for row, some in parts.items() if some]
+            parts = {
+                row: lines_of(lines, identities)
+                for row, lines in self._lines(pattern, columns).items()
+            }
+            tables = [
+                read_numbers(*self.open(row, some[-1].end), columns, some)
+                for row, some in parts.items()
+                if some
+            ]
         joined = pd.concat(tables) if tables else pd.DataFrame(columns=list(columns), dtype=float)
         return joined[~joined.index.duplicated()]
 
     def _lines(self, pattern: str, columns: tuple[str, ...]) -> dict[int, dict[str, list[Lines]]]:
         """Of each of these files where the lines of each identity are; it is read through for them once."""
         if pattern not in self._found:
-            self._found[pattern] = {row: find_lines(*self.open(row), columns) for row in self.find(pattern)}
+            self._found[pattern] = {
+                row: find_lines(*self.open(row), columns) for row in self.find(pattern)
+            }
         return self._found[pattern]
 
     def sexes(self) -> dict[str, str]:
         """identity -> "m" or "f", of those that identity_meta.csv tells."""
         return {
-            key: sex for row in self.find(_SEX_FILES) for key, sex in read_sexes(*self.open(row, most=MAX_FILE)).items()
+            key: sex
+            for row in self.find(_SEX_FILES)
+            for key, sex in read_sexes(*self.open(row, most=MAX_FILE)).items()
         }
 
-    def open(self, row: int, end: int = MAX_METADATA, most: int = MAX_METADATA) -> tuple[BinaryIO, str]:
+    def open(
+        self, row: int, end: int = MAX_METADATA, most: int = MAX_METADATA
+    ) -> tuple[BinaryIO, str]:
         """A metadata file of `source.files`, opened up to byte `end`, and what it is called in messages.
 
         Raises RefsrError where it has more than `most` bytes.
@@ -89,7 +115,9 @@ class CsvFiles:
         (extent,) = self.source.extents(np.array([row]))
         title = f"{self.source.uri}/{self.source.files['name'].iloc[row]}"
         if extent.length > most:
-            raise RefsrError(f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; take it away")
+            raise RefsrError(
+                f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; take it away"
+            )
         return open_extent(extent._replace(length=min(extent.length, end))), title
 
 

@@ -50,7 +50,11 @@ def read_numbers(
             for line, name, numbers in _numbers(file, title, columns, part):
                 _remember(lines, name, line.number, title)
                 values.extend(numbers)
-    table = np.frombuffer(values, dtype=np.float64).reshape(-1, len(columns)) if lines else np.empty((0, len(columns)))
+    table = (
+        np.frombuffer(values, dtype=np.float64).reshape(-1, len(columns))
+        if lines
+        else np.empty((0, len(columns)))
+    )
     return pd.DataFrame(table, index=pd.Index(list(lines), dtype=object), columns=list(columns))
 
 
@@ -80,7 +84,9 @@ def lines_of(lines: dict[str, list[Lines]], identities: Collection[str]) -> list
 
 def _remember(lines: dict[str, int], name: str, number: int, title: str) -> None:
     if name in lines:
-        raise RefsrError(f"{title}:{number}: {name} stands in line {lines[name]} already; take one of them out")
+        raise RefsrError(
+            f"{title}:{number}: {name} stands in line {lines[name]} already; take one of them out"
+        )
     lines[name] = number
 
 
@@ -151,7 +157,9 @@ def _lines(file: BinaryIO, title: str, part: Lines) -> Iterator[_Line]:
     while end < part.end and (raw := file.readline(_MAX_LINE)):
         number, start, end = number + 1, end, end + len(raw)
         if len(raw) == _MAX_LINE:
-            raise RefsrError(f"{title}:{number}: a line of {_MAX_LINE} bytes and more; this is no file of VGGFace2")
+            raise RefsrError(
+                f"{title}:{number}: a line of {_MAX_LINE} bytes and more; this is no file of VGGFace2"
+            )
         try:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
         except UnicodeDecodeError as error:

@@ -115,5 +115,10 @@ def kl_to_prior(mu: torch.Tensor, log_sd: torch.Tensor) -> torch.Tensor:
     """
     mu, log_sd = mu.float(), log_sd.float()
     precision = 1 / (2 * PRIOR_SD**2)
-    each = precision * mu.square() + precision * (2 * log_sd).exp() - (log_sd - math.log(PRIOR_SD)) - 0.5
+    each = (
+        precision * mu.square()
+        + precision * (2 * log_sd).exp()
+        - (log_sd - math.log(PRIOR_SD))
+        - 0.5
+    )
     return each.mean(0)

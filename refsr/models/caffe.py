@@ -55,14 +55,20 @@ def _modules() -> dict[str, str]:
         "conv3": "up_error.0", "relu3": "up_error.1", "local_conv1": "refine", "relu_output": "activation",
     }  # fmt: skip
     for stage in (1, 2, 3):
-        modules |= {f"{name}_SR_s{stage}": f"ubp.{stage - 1}.{module}" for name, module in block.items()}
+        modules |= {
+            f"{name}_SR_s{stage}": f"ubp.{stage - 1}.{module}" for name, module in block.items()
+        }
     return modules
 
 
 def _left_out() -> dict[str, str]:
     """Layer of the files whose blobs the network has no use for -> why."""
     stages = enumerate((2, 2, 4, 4, 4), 1)  # of VGG-19, and the convolutions in each
-    vgg = {f"conv{s}_{part + 1}": "VGG-19, of the training loss" for s, parts in stages for part in range(parts)}
+    vgg = {
+        f"conv{s}_{part + 1}": "VGG-19, of the training loss"
+        for s, parts in stages
+        for part in range(parts)
+    }
     constants = ("sd_scale", "scaleAndAdd", "scale_down", "bias_R", "bias_G", "bias_B")
     return vgg | dict.fromkeys(constants, "a constant of the training loss")
 
@@ -195,7 +201,9 @@ def _parameters(
 def _fits(blob: Blob, shape: tuple[int, ...], scalar: bool) -> bool:
     if blob.legacy:
         return blob.shape == (1,) * (4 - len(shape)) + shape
-    return blob.shape == shape or (scalar and blob.shape == ())  # a slope for all channels is a scalar in Caffe
+    return blob.shape == shape or (
+        scalar and blob.shape == ()
+    )  # a slope for all channels is a scalar in Caffe
 
 
 def _tensor(source: Path, layer: Layer, index: int) -> torch.Tensor:

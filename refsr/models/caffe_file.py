@@ -17,7 +17,12 @@ import numpy as np
 
 from refsr.errors import RefsrError
 
-VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5  # wire types; 3 and 4, groups, are in no field of Caffe's
+VARINT, FIXED64, LENGTH, FIXED32 = (
+    0,
+    1,
+    2,
+    5,
+)  # wire types; 3 and 4, groups, are in no field of Caffe's
 MAX_FIELDS = 100_000  # looked at in one file; a net of 200 layers has some thousands
 MAX_NAME = 256  # bytes
 MAX_AXES = 32  # Caffe's own bound
@@ -64,7 +69,9 @@ class _File:
             raise self.error(offset, f"more than {MAX_FIELDS} fields")
 
     def error(self, offset: int, fault: str) -> RefsrError:
-        return RefsrError(f"{self.path}: byte {offset}: {fault}; the file is damaged or no .caffemodel: fetch it anew")
+        return RefsrError(
+            f"{self.path}: byte {offset}: {fault}; the file is damaged or no .caffemodel: fetch it anew"
+        )
 
 
 @dataclass
@@ -96,9 +103,13 @@ class _Message:
                 length, start = self.varint(at)
                 at = start + length
             if number == 0 or wire not in (VARINT, FIXED64, LENGTH, FIXED32):
-                raise self.error(key_at, f"no field begins like this (number {number}, wire type {wire})")
+                raise self.error(
+                    key_at, f"no field begins like this (number {number}, wire type {wire})"
+                )
             if at > self.end:
-                raise self.error(key_at, f"field {number} goes on for {at - self.end} bytes beyond the end")
+                raise self.error(
+                    key_at, f"field {number} goes on for {at - self.end} bytes beyond the end"
+                )
             yield _Field(number, wire, value, start, at)
 
     def varint(self, at: int) -> tuple[int, int]:
@@ -117,13 +128,18 @@ class _Message:
     def inner(self, field: _Field, what: str) -> "_Message":
         """What a field of its own length holds."""
         if field.wire != LENGTH:
-            raise self.error(field.start, f"{what}: field {field.number} has wire type {field.wire}, not {LENGTH}")
+            raise self.error(
+                field.start,
+                f"{what}: field {field.number} has wire type {field.wire}, not {LENGTH}",
+            )
         return _Message(self.file, field.start, field.end, what)
 
     def number(self, field: _Field) -> int:
         """What a field of one number holds."""
         if field.wire != VARINT:
-            raise self.error(field.start, f"field {field.number} has wire type {field.wire}, not {VARINT}")
+            raise self.error(
+                field.start, f"field {field.number} has wire type {field.wire}, not {VARINT}"
+            )
         return field.value
 
     def text(self, field: _Field) -> str:
@@ -145,7 +161,9 @@ def read_layers(path: Path) -> list[Layer]:
     try:
         file = _File(path)
     except (OSError, ValueError) as error:  # ValueError: a file of no bytes cannot be mapped
-        raise RefsrError(f"{path}: cannot be read: {error}; name a .caffemodel that is there") from error
+        raise RefsrError(
+            f"{path}: cannot be read: {error}; name a .caffemodel that is there"
+        ) from error
     net = _Message(file, 0, len(file.data), "the network")
     layers: list[Layer] = []
     for field in net.fields():
@@ -189,7 +207,9 @@ def _blob(message: _Message) -> Blob:
         elif field.number in (5, 8):  # data, double_data
             if values is not None:
                 raise message.error(field.start, "its values stand there twice")
-            values = _values(message.inner(field, message.what), "<f4" if field.number == 5 else "<f8")
+            values = _values(
+                message.inner(field, message.what), "<f4" if field.number == 5 else "<f8"
+            )
     if legacy and shape:
         raise message.error(message.start, "a shape of the old kind and one of the new")
     axes = tuple(legacy.get(number, 0) for number in (1, 2, 3, 4)) if legacy else tuple(shape)

@@ -51,7 +51,9 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
             raise
         advice = "train again, or use the version that trained it"
         reason = str(error)[:_SHOWN]
-        raise RefsrError(f"{path}: does not fit this version of refsr; {advice} ({reason})") from error
+        raise RefsrError(
+            f"{path}: does not fit this version of refsr; {advice} ({reason})"
+        ) from error
     return model.to(device).eval()
 
 
@@ -87,7 +89,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise RefsrError(f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew") from error
+        raise RefsrError(
+            f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew"
+        ) from error
 
 
 def _require_facts(facts: Mapping[str, Any]) -> None:
@@ -99,7 +103,9 @@ def _require_facts(facts: Mapping[str, Any]) -> None:
         raise ValueError(f"loss_networks {networks!r} in its header")
 
 
-def load_matching(target: nn.Module, tensors: Mapping[str, torch.Tensor]) -> tuple[list[str], dict[str, str]]:
+def load_matching(
+    target: nn.Module, tensors: Mapping[str, torch.Tensor]
+) -> tuple[list[str], dict[str, str]]:
     """Start `target` from another network's tensors: each is copied that has its name and its shape.
 
     Returns (the names loaded, why each of the target's other tensors was left as it was, by name).

@@ -247,7 +247,9 @@ class CompactRefsr(CompactSisr):
             in_place = F.interpolate(values, size=x.shape[-2:], mode="bilinear")
             carried = in_place.reshape(len(x), -1, *in_place.shape[1:]).mean(1)
         else:
-            with torch.no_grad():  # the trunk learns from LR; the reference is only matched by what it has learned
+            with (
+                torch.no_grad()
+            ):  # the trunk learns from LR; the reference is only matched by what it has learned
                 keys = self.encode(reduced)
             carried = self.attention(x, keys, values)
         width = x.shape[1]

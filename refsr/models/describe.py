@@ -28,7 +28,9 @@ def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
         raise RefsrError(
             f"HR of {hr_size} pixels at {scale}x: the size must be a multiple of 8 and of the scale",
         )
-    networks = {model: _describe_network(model, known, hr_size, scale) for model in ("sisr", "refsr")}
+    networks = {
+        model: _describe_network(model, known, hr_size, scale) for model in ("sisr", "refsr")
+    }
     return {"variant": known, "hr_size": hr_size, "scale": scale, **networks}
 
 
@@ -44,7 +46,9 @@ def _describe_network(model: str, variant: str, hr_size: int, scale: int) -> dic
         "parameters_deployed": sum(p.numel() for p in parameters.values() if p.grad is not None),
         "macs": macs,
         "layers": {
-            name.removesuffix(".weight"): list(p.shape) for name, p in parameters.items() if not name.endswith("bias")
+            name.removesuffix(".weight"): list(p.shape)
+            for name, p in parameters.items()
+            if not name.endswith("bias")
         },
     }
 

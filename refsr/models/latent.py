@@ -21,8 +21,12 @@ from torch import nn
 from refsr.models.upscaling import reduction_matrix
 
 BASE = 4  # HR pixels per cell of the base grid, along one side
-CELLS = 8  # where in the image a cell lies is learned for this many along each side, whatever its size
-NOISE = 0.25  # four times what is missed of a pixel, about: in a cell of 4x4 pixels it is much the same
+CELLS = (
+    8  # where in the image a cell lies is learned for this many along each side, whatever its size
+)
+NOISE = (
+    0.25  # four times what is missed of a pixel, about: in a cell of 4x4 pixels it is much the same
+)
 
 
 class ResidualBlock(nn.Module):
@@ -43,7 +47,9 @@ class Posterior(NamedTuple):
 
     mean: torch.Tensor  # (B, D); the prior's is 0
     kl_each: torch.Tensor  # (D,), nats per image in each unit, mean over the batch
-    unexplained: torch.Tensor  # (), nats per image: minus the log-likelihood of HR given the code, but for a constant
+    unexplained: (
+        torch.Tensor
+    )  # (), nats per image: minus the log-likelihood of HR given the code, but for a constant
 
 
 class Modes(nn.Module):

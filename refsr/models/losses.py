@@ -40,5 +40,7 @@ def released_loss_in_means(output: Output, hr: torch.Tensor, features: Features)
     perceptual = F.l1_loss(features(output.sr), expected)
     values = hr[0].numel()
     return (
-        pixels + FEATURE_WEIGHT * expected[0].numel() / values * perceptual + (output.kl + output.unexplained) / values
+        pixels
+        + FEATURE_WEIGHT * expected[0].numel() / values * perceptual
+        + (output.kl + output.unexplained) / values
     )

@@ -43,7 +43,9 @@ def hold_to_lr(sr: torch.Tensor, lr: torch.Tensor, fidelity: float) -> torch.Ten
         return sr
     height, width = lr.shape[-2:]
     missed = lr.float() - reduced(sr, (height, width))
-    rows, columns = (_widening(*sides, sr) for sides in ((height, sr.shape[-2]), (width, sr.shape[-1])))
+    rows, columns = (
+        _widening(*sides, sr) for sides in ((height, sr.shape[-2]), (width, sr.shape[-1]))
+    )
     return sr + fidelity * (rows @ missed @ columns.T)
 
 

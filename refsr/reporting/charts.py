@@ -24,7 +24,9 @@ def forest(
 
     Places are in percent.
     """
-    ends = [interval[key] for interval in intervals.values() for key in ("low", "mean", "high")] + list(marks)
+    ends = [
+        interval[key] for interval in intervals.values() for key in ("low", "mean", "high")
+    ] + list(marks)
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
 
@@ -53,7 +55,9 @@ def curves(histories: Mapping[str, Path]) -> list[dict[str, Any]]:
     Each is {name, low, high, log, steps, lines: {model: "x,y x,y"}}.
     """
     tables = {model: _history(path) for model, path in histories.items() if path.is_file()}
-    names = dict.fromkeys(name for table in tables.values() for name in table.columns if name != "step")
+    names = dict.fromkeys(
+        name for table in tables.values() for name in table.columns if name != "step"
+    )
     return [panel for name in names if (panel := _panel(name, tables))]
 
 
@@ -73,7 +77,9 @@ def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
     {low, high, line, none, mark}: `line` are points of a polyline in a box of 100 x 100, y
     downwards, `none` a height and `mark` the break-even share.
     """
-    right, wrong, none = (metrics[key][name]["mean"] for name in ("ref_right", "ref_wrong", "ref_none"))
+    right, wrong, none = (
+        metrics[key][name]["mean"] for name in ("ref_right", "ref_wrong", "ref_none")
+    )
     low, high = min(right, wrong, none), max(right, wrong, none)
 
     def place(value: float) -> float:
@@ -101,7 +107,9 @@ def calibration(bins: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
     """One panel; None where the column holds no finite number."""
-    lines = {model: _points(table, name) for model, table in tables.items() if name in table.columns}
+    lines = {
+        model: _points(table, name) for model, table in tables.items() if name in table.columns
+    }
     lines = {model: points for model, points in lines.items() if len(points)}
     if not lines:
         return None
@@ -149,7 +157,9 @@ def histogram(groups: Mapping[str, np.ndarray], bins: int = 32) -> dict[str, Any
     if not len(everything):
         return None
     edges = _edges(everything, bins)
-    counts = np.stack([np.histogram(values, edges)[0] for values in finite.values()])  # (groups, bars)
+    counts = np.stack(
+        [np.histogram(values, edges)[0] for values in finite.values()]
+    )  # (groups, bars)
     tops = counts.cumsum(axis=0)
     most = int(tops[-1].max())
     return {

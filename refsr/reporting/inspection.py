@@ -65,7 +65,9 @@ def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
 
     Raises RefsrError where one of them is not what it should be, or the page cannot be written.
     """
-    inputs = {"--curated": curated} | ({"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {})
+    inputs = {"--curated": curated} | (
+        {"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {}
+    )
     check_file(output, inputs, _is_page)
     marker.require_whole(curated)
     page = inspect(Curated(curated), raw)
@@ -73,7 +75,9 @@ def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_file(output, lambda partial: partial.write_text(page, encoding="utf-8"))
     except OSError as error:
-        raise RefsrError(f"{output}: cannot be written: {error.strerror}; name another file with -o") from error
+        raise RefsrError(
+            f"{output}: cannot be written: {error.strerror}; name another file with -o"
+        ) from error
 
 
 def _is_page(path: Path) -> bool:
@@ -134,10 +138,15 @@ def _people(curated: Curated, rows: pd.DataFrame) -> Iterator[Person]:
     """Identities at equal distances in their order, the first and the last among them."""
     identities = rows["identity"].drop_duplicates().to_numpy()
     for identity in identities[_evenly(len(identities), IDENTITIES)]:
-        group = rows[rows["identity"] == identity].sort_values("role", ascending=False, kind="stable")
+        group = rows[rows["identity"] == identity].sort_values(
+            "role", ascending=False, kind="stable"
+        )
         shown = group.head(IMAGES)
         pixels = curated.pixels(shown.index.to_numpy())
-        pictures = [Picture(_facts(row), hr) for row, hr in zip(shown.to_dict("records"), pixels, strict=True)]
+        pictures = [
+            Picture(_facts(row), hr)
+            for row, hr in zip(shown.to_dict("records"), pixels, strict=True)
+        ]
         yield Person(str(identity), len(group), str(group["sex"].iloc[0]), pictures)
 
 
@@ -168,9 +177,13 @@ def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | N
         return histogram({name: rows[column].to_numpy(float) for name, rows in splits.items()})
 
     def shorter(*columns: str) -> dict[str, Any] | None:
-        return histogram({name: rows[[*columns]].min(axis=1).to_numpy(float) for name, rows in splits.items()})
+        return histogram(
+            {name: rows[[*columns]].min(axis=1).to_numpy(float) for name, rows in splits.items()}
+        )
 
-    images = {name: rows.groupby("identity").size().to_numpy(float) for name, rows in splits.items()}
+    images = {
+        name: rows.groupby("identity").size().to_numpy(float) for name, rows in splits.items()
+    }
     return {
         "image, shorter side, px": shorter("width", "height"),
         "face box, shorter side, px": shorter("w", "h"),
@@ -179,7 +192,10 @@ def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | N
         "yaw, degrees": of("yaw"),
         "identity distance": of("identity_distance"),
         "appearance: how unlike the reference, 0 to 1": histogram(
-            {name: rows.loc[rows["role"] == "image", "appearance"].to_numpy(float) for name, rows in splits.items()}
+            {
+                name: rows.loc[rows["role"] == "image", "appearance"].to_numpy(float)
+                for name, rows in splits.items()
+            }
         ),
     }
 
@@ -215,7 +231,9 @@ class _Raw:
         try:
             sources.check(raw)
         except RefsrError as error:
-            raise RefsrError(f"{error}; name the raw set that was curated with --raw, or leave it out") from error
+            raise RefsrError(
+                f"{error}; name the raw set that was curated with --raw, or leave it out"
+            ) from error
 
         is_needed, is_metadata = needed(layout), needed(layout, lambda identity: False)
 
@@ -234,7 +252,9 @@ class _Raw:
         return self._source.read(self._rows[name]) if name in self._rows else None
 
 
-def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path, layout: str) -> dict[str, list[Example]]:
+def _examples(
+    curated: Curated, rejects: pd.DataFrame, raw: str | Path, layout: str
+) -> dict[str, list[Example]]:
     """Reason -> images left out for it, from the least to the greatest measured value."""
     chosen: dict[str, list[dict[Hashable, Any]]] = {}
     for reason, group in rejects.groupby("reason"):
@@ -244,7 +264,10 @@ def _examples(curated: Curated, rejects: pd.DataFrame, raw: str | Path, layout: 
     shown = {name for row in rows for name in (row["source"], row["detail"].removeprefix(_COPY_OF))}
     with tempfile.TemporaryDirectory(prefix="refsr-inspect-") as work:
         opened = _Raw(raw, shown, Path(work), layout)
-        return {reason: [_example(curated, row, opened) for row in group] for reason, group in chosen.items()}
+        return {
+            reason: [_example(curated, row, opened) for row in group]
+            for reason, group in chosen.items()
+        }
 
 
 def _example(curated: Curated, row: dict[Hashable, Any], raw: _Raw) -> Example:
@@ -254,7 +277,9 @@ def _example(curated: Curated, row: dict[Hashable, Any], raw: _Raw) -> Example:
         original = row["detail"].removeprefix(_COPY_OF)
         pictures.append(_look(raw.read(original), original, raw.boxes, "original"))
     elif row["reason"] == "wrong_person":
-        reference = np.flatnonzero((table["identity"] == row["identity"]) & (table["role"] == "reference"))
+        reference = np.flatnonzero(
+            (table["identity"] == row["identity"]) & (table["role"] == "reference")
+        )
         pictures += [Picture("reference", hr) for hr in curated.pixels(reference)]
     return Example(row["source"], row["value"], pictures)
 

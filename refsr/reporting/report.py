@@ -152,6 +152,8 @@ def _scores(findings: Findings) -> dict[tuple[str, str], str]:
     rows = findings.table[findings.table["source"].isin(shown)]
     metrics = {key: min(3, METRICS[key].digits) for key in compared_metrics(findings.metrics)}
     return {
-        (row["source"], row["arm"]): " · ".join(format(row[key], f".{digits}f") for key, digits in metrics.items())
+        (row["source"], row["arm"]): " · ".join(
+            format(row[key], f".{digits}f") for key, digits in metrics.items()
+        )
         for row in rows.to_dict("records")
     }

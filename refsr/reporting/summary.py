@@ -56,7 +56,9 @@ def about(metrics: Mapping[str, Any]) -> str:
 
 def cell(interval: Mapping[str, float], digits: int, sign: str = "") -> str:
     """`mean [low, high]` with this many digits after the point."""
-    mean, low, high = (format(interval[key], f"{sign}.{digits}f") for key in ("mean", "low", "high"))
+    mean, low, high = (
+        format(interval[key], f"{sign}.{digits}f") for key in ("mean", "low", "high")
+    )
     return f"{mean} [{low}, {high}]"
 
 

@@ -48,9 +48,7 @@ KID = (
     "conv5_3, averaged over places and brought to one length, not Inception's: comparable within "
     "this table only. Mean and standard deviation over 100 subsets of at most 100 images."
 )
-SAMPLES = (
-    "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} images, one of a person. "
-)
+SAMPLES = "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} images, one of a person. "
 NO_SAMPLES = "This network draws no samples: its output is a function of its input. "
 ACTIVE = "A unit is active where its posterior mean, less the prior's, varies by more than 0.01 over the images."
 SLICE = (
@@ -124,7 +122,10 @@ def _main(metrics: Metrics) -> Iterator[Table]:
 
 
 def _by_condition(metrics: Metrics, keys: list[str]) -> list[list[str]]:
-    return [[CONDITIONS[name].title, *_cells({key: metrics[key][name] for key in keys})] for name in metrics["psnr"]]
+    return [
+        [CONDITIONS[name].title, *_cells({key: metrics[key][name] for key in keys})]
+        for name in metrics["psnr"]
+    ]
 
 
 def _cells(intervals: Metrics) -> list[str]:

@@ -37,7 +37,9 @@ from refsr.training import distributed
 if TYPE_CHECKING:
     from refsr.config import Section
 
-Raw = Annotated[str, "raw set"]  # a folder or an archive, or the s3:// URI of one; see refsr.io.sources
+Raw = Annotated[
+    str, "raw set"
+]  # a folder or an archive, or the s3:// URI of one; see refsr.io.sources
 Input = Annotated[Path, "input"]
 OptionalInput = Annotated[Path | None, "input"]  # with the default None: what may be left out
 Inputs = Annotated[Sequence[Path], "inputs"]
@@ -64,7 +66,11 @@ def load(name: str) -> Step:
 def ports(step: Step) -> dict[str, str]:
     """The paths a step takes: name -> "raw set", "input", "inputs", "output" or "resumable output"."""
     hints = get_type_hints(step, include_extras=True)
-    return {key: get_args(hints[key])[1] for key in inspect.signature(step).parameters if len(get_args(hints[key])) > 1}
+    return {
+        key: get_args(hints[key])[1]
+        for key in inspect.signature(step).parameters
+        if len(get_args(hints[key])) > 1
+    }
 
 
 def _logged(run: _Run) -> _Run:
@@ -122,9 +128,16 @@ def run(
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
     vouched = {key: fingerprint if resumed[key] and not kept else "" for key in outputs}
-    local = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs" and Path(value).exists()}
+    local = {
+        key: Path(value)
+        for key, value in inputs.items()
+        if kinds[key] != "inputs" and Path(value).exists()
+    }
     with held(outputs, vouched), _state_held(kept, name):
-        scratch = {key: kept / out.place.name if kept and resumed[key] else out.partial for key, out in outputs.items()}
+        scratch = {
+            key: kept / out.place.name if kept and resumed[key] else out.partial
+            for key, out in outputs.items()
+        }
         for folder in scratch.values():
             atomic.remove_half_written(folder)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
@@ -209,12 +222,16 @@ def _help(
 ) -> dict[str, float]:
     """What a process beside the first of a distributed training does: the same, and nothing of it is kept."""
     with tempfile.TemporaryDirectory() as folder:
-        outputs = {key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")}
+        outputs = {
+            key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")
+        }
         with _as_messages(name, params, outputs):
             return step(params, NullTracker(), **inputs, **outputs)
 
 
-def checked_outputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]) -> dict[str, io_output.Output]:
+def checked_outputs(
+    name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]
+) -> dict[str, io_output.Output]:
     """The outputs of a step, by port. Nothing is read of an input and nothing is changed.
 
     Raises:
@@ -222,7 +239,11 @@ def checked_outputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any
     """
     inputs: dict[str, Path] = {}
     for key, kind in kinds.items():
-        given = [paths[key]] if kind != "inputs" and paths.get(key) is not None else paths.get(key) or []
+        given = (
+            [paths[key]]
+            if kind != "inputs" and paths.get(key) is not None
+            else paths.get(key) or []
+        )
         texts = [path_text(str(value)) for value in given]
         if kind in _READ:
             inputs |= {
@@ -233,7 +254,9 @@ def checked_outputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any
     outputs = {}
     for key, kind in kinds.items():
         if kind not in _READ:
-            outputs[key] = io_output.Output(SIDE_STEPS.get(name, name), _option(key), Path(paths[key]))
+            outputs[key] = io_output.Output(
+                SIDE_STEPS.get(name, name), _option(key), Path(paths[key])
+            )
     check_apart({_option(key): each for key, each in outputs.items()}, inputs)
     for each in outputs.values():
         each.check()
@@ -246,7 +269,9 @@ def _option(key: str) -> str:
     return f"--{key.replace('_', '-')}"
 
 
-def _checked_inputs(name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_inputs(
+    name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the step reads, all of it there; a raw set as text, since a Path would spoil its URI."""
     read = {key: paths[key] for key, kind in kinds.items() if kind in _READ and key in paths}
     inputs = {key: str(value) if kinds[key] == "raw set" else value for key, value in read.items()}

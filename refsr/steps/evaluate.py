@@ -89,7 +89,11 @@ def _findings(
         more_strips=strips(bench, shown["median"], others=True),
         samples=drawn(bench, shown["median"]),
         grid=transfer_grid(bench, grid_people(ranking, params.grid)),
-        histories={title: paths[name].with_name("history.csv") for name, title in TITLES.items() if name in paths},
+        histories={
+            title: paths[name].with_name("history.csv")
+            for name, title in TITLES.items()
+            if name in paths
+        },
         summary=bench.curated.folder / "summary.json",
     )
 

@@ -15,7 +15,15 @@ from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict, check_gate
 from refsr.integrations.model_card import model_card
-from refsr.integrations.registry import CARD, CHECKPOINT, MADE_OF, METRICS, REGISTRATION, ChampionChangedError, Registry
+from refsr.integrations.registry import (
+    CARD,
+    CHECKPOINT,
+    MADE_OF,
+    METRICS,
+    REGISTRATION,
+    ChampionChangedError,
+    Registry,
+)
 from refsr.integrations.tracking import MlflowTracker
 from refsr.integrations.versioning import data_hash, file_hash, git_revision
 from refsr.io.own_files import read_json
@@ -44,7 +52,9 @@ def register(
     `registration`: registered.json and model_card.md. Raises RefsrError saying which threshold was missed by how much.
     """
     if not isinstance(tracker, MlflowTracker):
-        raise TypeError("a version belongs to a tracked run: register needs the tracker of refsr.integrations.tracking")
+        raise TypeError(
+            "a version belongs to a tracked run: register needs the tracker of refsr.integrations.tracking"
+        )
     registry = Registry(tracker.uri, params.name)
     config, _, tensors = read_checkpoint(refsr / CHECKPOINT)
     metrics = _read_metrics(evaluation / METRICS)
@@ -61,13 +71,26 @@ def register(
 
     version, verdict = _version(registry, tracker, metrics, params.gate, facts, log)
     if registry.champion() == version and registry.tags(version).get(COMPARED) == FIRST:
-        verdict = replace(verdict, champion=FIRST)  # a registration that was killed, or is repeated, ends the same
+        verdict = replace(
+            verdict, champion=FIRST
+        )  # a registration that was killed, or is repeated, ends the same
     parameters = sum(tensor.numel() for tensor in tensors.values())
     card = model_card(
-        {"name": params.name, "version": version, "lineage": facts, "config": config, "parameters": parameters}
+        {
+            "name": params.name,
+            "version": version,
+            "lineage": facts,
+            "config": config,
+            "parameters": parameters,
+        }
         | {"metrics": metrics, "verdict": verdict, **_counts(curated)}
     )
-    registered = {"name": params.name, "version": version, "aliases": registry.aliases(), "lineage": facts}
+    registered = {
+        "name": params.name,
+        "version": version,
+        "aliases": registry.aliases(),
+        "lineage": facts,
+    }
     _write(registration, registered | {"verdict": verdict.to_dict()}, card)
     tracker.artifact(registration, REGISTRATION)
     return {"version": float(version)}
@@ -114,9 +137,13 @@ def promote(tracking_uri: str, params: Register, version: str) -> str:
     version = registry.resolve(version)
     measured_on = registry.tags(version).get("test_set", "")
     champion = registry.champion()
-    verdict = against_champion(registry, registry.metrics(version), measured_on, params.gate, version, champion)
+    verdict = against_champion(
+        registry, registry.metrics(version), measured_on, params.gate, version, champion
+    )
     if not verdict.passed:
-        raise RefsrError(refusal(f"version {version} of model {params.name!r} is not promoted", verdict))
+        raise RefsrError(
+            refusal(f"version {version} of model {params.name!r} is not promoted", verdict)
+        )
     registry.make_champion(version, champion)
     return version
 
@@ -135,8 +162,14 @@ def against_champion(
     if champion == version:
         return check_gate(metrics, gate, champion_note=f"version {champion} is the champion")
     if registry.tags(champion).get("test_set") != measured_on:
-        return check_gate(metrics, gate, champion_note=f"version {champion}, not comparable: it saw other test images")
-    return check_gate(metrics, gate, registry.metrics(champion), f"version {champion}, on the same test images")
+        return check_gate(
+            metrics,
+            gate,
+            champion_note=f"version {champion}, not comparable: it saw other test images",
+        )
+    return check_gate(
+        metrics, gate, registry.metrics(champion), f"version {champion}, on the same test images"
+    )
 
 
 def held_out_hash(faces: Curated, scale: int) -> str:
@@ -157,7 +190,9 @@ def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """An input of the right form that shows nobody: colour gradients, {"lr", "ref"} of (1, h, h, 3) uint8."""
     hr_size = int(config["hr_size"])
     ramp = np.linspace(0, 255, hr_size).astype(np.uint8)
-    grid = np.stack([*np.meshgrid(ramp, ramp), np.full((hr_size, hr_size), 128, np.uint8)], -1)[None]
+    grid = np.stack([*np.meshgrid(ramp, ramp), np.full((hr_size, hr_size), 128, np.uint8)], -1)[
+        None
+    ]
     step = int(config["scale"])
     return {"lr": np.ascontiguousarray(grid[:, ::step, ::step]), "ref": grid}
 
@@ -165,7 +200,10 @@ def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> dict[str, str]:
     """Code, data and training runs a version comes from; "unknown" where there is no record."""
     commit, dirty = git_revision()
-    facts = {"git": f"{commit or 'unknown'}{' with changes' if dirty else ''}", "data": data_hash(curated) or "unknown"}
+    facts = {
+        "git": f"{commit or 'unknown'}{' with changes' if dirty else ''}",
+        "data": data_hash(curated) or "unknown",
+    }
     for stage, folder in trained.items():
         run = registry.training_run(file_hash(folder / CHECKPOINT))
         facts[f"{stage}_run"] = run.info.run_id if run else "unknown"
@@ -193,7 +231,9 @@ def _counts(curated: Path) -> dict[str, Any]:
 
 def _write(registration: Path, record: Mapping[str, Any], card: str) -> None:
     registration.mkdir()
-    (registration / "registered.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (registration / "registered.json").write_text(
+        json.dumps(record, indent=2) + "\n", encoding="utf-8"
+    )
     (registration / CARD).write_text(card, encoding="utf-8")
 
 

@@ -24,7 +24,11 @@ def _way_out(params: Section, name: str) -> str:
         value = getattr(params, key, None)
         if isinstance(value, int) and value // 2 >= least:
             place = f"{_section_name(section)}.{key}"
-            cores = ", run with fewer cores (taskset)" if name in ("curate", "merge", "synthesize") else ""
+            cores = (
+                ", run with fewer cores (taskset)"
+                if name in ("curate", "merge", "synthesize")
+                else ""
+            )
             return f"set {place} to {value // 2} (now {value}){cores}, or run with more memory"
     if hasattr(params, "batch_size"):
         return f"{_section_name(section)}.batch_size is 1 already: use a smaller `model`, or run with more memory"
@@ -33,7 +37,9 @@ def _way_out(params: Section, name: str) -> str:
 
 def _section_name(kind: str) -> str:
     """`TrainSisr` -> `train_sisr`."""
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind).lstrip("_")
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind).lstrip(
+        "_"
+    )
 
 
 def disk_message(name: str, error: BaseException, scratch: Mapping[str, Path]) -> str:

@@ -90,7 +90,9 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
 def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion: str | None) -> str:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
-    own = {key: value for key, value in package.run.data.tags.items() if not key.startswith("mlflow.")}
+    own = {
+        key: value for key, value in package.run.data.tags.items() if not key.startswith("mlflow.")
+    }
     tracker.tags(origin | {f"source.{key}": value[:MAX_TAG] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)

@@ -25,7 +25,9 @@ def upscale_folder(
     model = load_model(refsr / "model.safetensors").to(choose_device(params.device))
     small, references = _images(pairs / "small"), _images(pairs / "ref")
     if not small:
-        raise RefsrError(f"{pairs / 'small'}: no JPEG, PNG or WebP image here; small faces belong there as NAME.png")
+        raise RefsrError(
+            f"{pairs / 'small'}: no JPEG, PNG or WebP image here; small faces belong there as NAME.png"
+        )
     upscaled.mkdir()
     reasons = []
     with (upscaled / "rejects.csv").open("w", newline="", encoding="utf-8") as file:
@@ -40,10 +42,16 @@ def upscale_folder(
                 rejects.writerow([name, reasons[-1]])
                 file.flush()
     if len(reasons) == len(small):
-        raise RefsrError(f"{pairs}: none of {len(small)} images could be upscaled; the first: {reasons[0]}")
+        raise RefsrError(
+            f"{pairs}: none of {len(small)} images could be upscaled; the first: {reasons[0]}"
+        )
     tracker.artifact(upscaled / "rejects.csv")
     alone = sum(name not in references for name in small)
-    return {"images": float(len(small)), "rejects": float(len(reasons)), "without_reference": float(alone)}
+    return {
+        "images": float(len(small)),
+        "rejects": float(len(reasons)),
+        "without_reference": float(alone),
+    }
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -59,6 +67,8 @@ def _images(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in FORMATS:
             continue
         if path.stem in images:
-            raise RefsrError(f"{path}: {images[path.stem].name} has the same name; which belongs to {path.stem}?")
+            raise RefsrError(
+                f"{path}: {images[path.stem].name} has the same name; which belongs to {path.stem}?"
+            )
         images[path.stem] = path
     return images

@@ -60,8 +60,13 @@ def _describe(outcome: Outcome, frame: pd.DataFrame) -> str:
     text = f"{outcome.table}: {outcome.expectation}, i.e. {outcome.meaning}: "
     if not outcome.rows:
         return text + outcome.observed
-    key = next(column for column in ("source", "identity", frame.columns[0]) if column in frame.columns)
+    key = next(
+        column for column in ("source", "identity", frame.columns[0]) if column in frame.columns
+    )
     columns = dict.fromkeys([key, *outcome.expectation.partition("(")[2].rstrip(")").split(", ")])
-    shown = [{str(c): frame.iloc[row][c] for c in columns if c in frame.columns} for row in outcome.rows[:SHOWN]]
+    shown = [
+        {str(c): frame.iloc[row][c] for c in columns if c in frame.columns}
+        for row in outcome.rows[:SHOWN]
+    ]
     rows = "; ".join(", ".join(f"{c} {value!s}" for c, value in row.items()) for row in shown)
     return f"{text}{outcome.unexpected} rows: {rows}{' ...' if outcome.unexpected > SHOWN else ''}"

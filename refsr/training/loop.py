@@ -96,7 +96,9 @@ class Learner:
         """Exponential moving average of the weights, quick at first."""
         keep = min(self.params.ema, self.step / (self.step + 9))
         current = self.model.state_dict()
-        torch._foreach_lerp_([self.average[key] for key in current], list(current.values()), 1 - keep)
+        torch._foreach_lerp_(
+            [self.average[key] for key in current], list(current.values()), 1 - keep
+        )
 
     def averaged_model(self) -> nn.Module:
         """A copy of the network with the averaged weights, in evaluation mode."""
@@ -134,7 +136,9 @@ class Learner:
             return
         try:
             self.model.load_state_dict(state["model"])
-            self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
+            self.average = {
+                key: value.to(self.average[key].device) for key, value in state["average"].items()
+            }
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.history, self.precision = (
                 state["step"],
@@ -142,7 +146,10 @@ class Learner:
                 state["precision"],
             )
             self.snapshots = state.get("snapshots", {})
-            if not 0 <= self.step <= self.params.steps or self.average.keys() != state["model"].keys():
+            if (
+                not 0 <= self.step <= self.params.steps
+                or self.average.keys() != state["model"].keys()
+            ):
                 raise ValueError(f"step {self.step} of {self.params.steps}")
             _require_sound_history(self.history, self.step)
             _require_numbers({**state["model"], **state["average"]})

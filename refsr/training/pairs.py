@@ -40,7 +40,9 @@ class Pairs:
     ) -> None:
         rows = curated.split("train")
         if not len(rows):
-            raise RefsrError(f"{curated.folder}: no image is for training; run the stage `curate` again")
+            raise RefsrError(
+                f"{curated.folder}: no image is for training; run the stage `curate` again"
+            )
         identities = curated.table["identity"].to_numpy()[rows]
         order = np.argsort(identities, kind="stable")
         names, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
@@ -100,7 +102,11 @@ def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
     A GPU is not waited for, so that the next step is prepared while it computes.
     """
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return (
+        tensor.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda"
+        else tensor.to(device)
+    )
 
 
 def _self_share(params: TrainRefsr, step: int) -> float:

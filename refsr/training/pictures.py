@@ -19,7 +19,10 @@ def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Mo
     looked at and decide nothing.
     """
     rows = curated.table.iloc[curated.split("test")]
-    first = {role: rows[rows["role"] == role].groupby("identity").head(1) for role in ("image", "reference")}
+    first = {
+        role: rows[rows["role"] == role].groupby("identity").head(1)
+        for role in ("image", "reference")
+    }
     shown = first["image"].index[:faces].to_numpy()
     reference_of = pd.Series(first["reference"].index, index=first["reference"]["identity"])
     hr = _images(curated, shown)

@@ -4,7 +4,10 @@ import torch
 
 from refsr.errors import RefsrError
 
-NATIVE_BFLOAT16 = ("avx512_bf16", "amx_bf16")  # x86 instructions that multiply bfloat16 without widening it first
+NATIVE_BFLOAT16 = (
+    "avx512_bf16",
+    "amx_bf16",
+)  # x86 instructions that multiply bfloat16 without widening it first
 
 
 def choose_device(requested: str) -> str:

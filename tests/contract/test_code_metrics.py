@@ -81,12 +81,16 @@ def test_nine_of_ten_values_are_within_the_percentile() -> None:
     assert code_metrics.percentile([], 0.9) == 0
 
 
-@pytest.mark.parametrize("name", ["told", "_found", "is_wanted", "MORE_ARMS", "TwinServer", "give_back_heap"])
+@pytest.mark.parametrize(
+    "name", ["told", "_found", "is_wanted", "MORE_ARMS", "TwinServer", "give_back_heap"]
+)
 def test_a_forbidden_word_is_reported(name: str) -> None:
     assert code_metrics.is_forbidden(name)
 
 
-@pytest.mark.parametrize("name", ["slot", "address", "wearable", "FileNotFoundError", "foundation", "indoor"])
+@pytest.mark.parametrize(
+    "name", ["slot", "address", "wearable", "FileNotFoundError", "foundation", "indoor"]
+)
 def test_a_longer_word_is_not_reported(name: str) -> None:
     assert not code_metrics.is_forbidden(name)
 
@@ -94,7 +98,17 @@ def test_a_longer_word_is_not_reported(name: str) -> None:
 def test_names_of_every_kind_are_checked() -> None:
     source = "import a.door\nfrom twins import b as lot\ndef told(found, *arms): x.wanted(judges=1)\nclass Spool: pass"
     forbidden = filter(code_metrics.is_forbidden, code_metrics.identifiers(ast.parse(source)))
-    assert set(forbidden) == {"door", "twins", "lot", "told", "found", "arms", "wanted", "judges", "Spool"}
+    assert set(forbidden) == {
+        "door",
+        "twins",
+        "lot",
+        "told",
+        "found",
+        "arms",
+        "wanted",
+        "judges",
+        "Spool",
+    }
 
 
 def test_the_command_prints_a_table_or_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,9 @@ OLD = {"train_sisr": "train-sisr", "train_refsr": "train-refsr", "upscale_folder
 
 
 def test_names_are_frozen() -> None:
-    groups = {group: " ".join(each.name for each in made) for group, made in commands.GROUPS.items()}
+    groups = {
+        group: " ".join(each.name for each in made) for group, made in commands.GROUPS.items()
+    }
     assert groups == FROZEN
     assert {each.old_name: each.name for each in commands.every() if each.old_name} == OLD
 

@@ -16,7 +16,9 @@ OPTIONS = {"uri", "layout", "shard"}  # texts beside the artifacts
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS])
 def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     component = getattr(stages, name, None)
-    assert component, f"components/stages.py: add a component for `{name}`, see docs/how-to/extend.md"
+    assert component, (
+        f"components/stages.py: add a component for `{name}`, see docs/how-to/extend.md"
+    )
     assert component.name == kebab(name)
     ports = steps.ports(steps.load(name))
     kinds = {"input": set(), "output": set()}
@@ -25,7 +27,9 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     taken = component.component_spec.inputs
     assert set(taken) - {"params", "tracking_uri", *OPTIONS} == kinds["input"]
     assert ("uri" in taken) == ("raw set" in ports.values())
-    assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds["output"] | {"metrics"}
+    assert set(component.component_spec.outputs) - {"report", "results", "card"} == kinds[
+        "output"
+    ] | {"metrics"}
 
 
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS, "finish"])
@@ -43,4 +47,6 @@ def test_a_component_holds_no_logic(name: str) -> None:
     if name != "finish":
         assert ast.literal_eval(call.value.args[0]) == name
         assert {k.arg for k in call.value.keywords} - OPTIONS == set(steps.ports(steps.load(name)))
-        assert all(isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords)
+        assert all(
+            isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords
+        )

@@ -22,5 +22,11 @@ def test_documented_experiments_are_accepted(experiment: str, tmp_path: Path) ->
     overrides = re.findall(r"-S '(.*?)'", experiment)
     assert overrides
     apply_overrides(str(params), overrides)
-    changed = [name for name in SECTIONS if load_section(params, name) != load_section(ROOT / "params.yaml", name)]
-    assert changed == sorted({override.removeprefix("++").split(".")[0] for override in overrides}), changed
+    changed = [
+        name
+        for name in SECTIONS
+        if load_section(params, name) != load_section(ROOT / "params.yaml", name)
+    ]
+    assert changed == sorted(
+        {override.removeprefix("++").split(".")[0] for override in overrides}
+    ), changed

@@ -15,8 +15,12 @@ def test_every_stage_is_a_task_and_every_edge_an_artifact_of_that_name(pipeline:
     for name, task in tasks.items():
         edges = task["inputs"].get("artifacts", {})
         producers = {edge["taskOutputArtifact"]["producerTask"] for edge in edges.values()}
-        assert all(edge["taskOutputArtifact"]["outputArtifactKey"] == key for key, edge in edges.items())
-        assert set(task.get("dependentTasks", [])) == producers, f"{name} waits for more than it reads"
+        assert all(
+            edge["taskOutputArtifact"]["outputArtifactKey"] == key for key, edge in edges.items()
+        )
+        assert set(task.get("dependentTasks", [])) == producers, (
+            f"{name} waits for more than it reads"
+        )
         section = task["inputs"]["parameters"]["params"]["componentInputParameter"]
         assert kebab(section.removeprefix("pipelinechannel--")) == name
     assert set(TASKS) == {*steps.STEPS, *steps.SIDE_STEPS, "finish"}
@@ -26,7 +30,10 @@ def test_a_raw_set_is_fetched_by_revision_and_nothing_is_rendered(tmp_path: Path
     pipeline, _ = compiled_of(tmp_path / "p.yaml", graph="fetched")
     tasks = stages_of(pipeline)
     assert set(tasks) == {"fetch", *map(kebab, steps.STEPS)} - {"synthesize"}
-    assert tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"] == "fetch"
+    assert (
+        tasks["curate"]["inputs"]["artifacts"]["raw"]["taskOutputArtifact"]["producerTask"]
+        == "fetch"
+    )
 
 
 def test_a_stage_reads_a_named_raw_set_in_place(tmp_path: Path) -> None:
@@ -49,12 +56,19 @@ def test_curate_shards_sets_the_number_of_curation_tasks(tmp_path: Path) -> None
     iterated = tasks[loop]["parameterIterator"]
     assert json.loads(iterated["items"]["raw"]) == ["1/3", "2/3", "3/3"]
     (part,) = pipeline["components"][f"comp-{loop}"]["dag"]["tasks"].values()
-    assert part["inputs"]["parameters"]["shard"] == {"componentInputParameter": iterated["itemInput"]}
+    assert part["inputs"]["parameters"]["shard"] == {
+        "componentInputParameter": iterated["itemInput"]
+    }
     for task in (part, tasks["merge"]):
-        assert task["inputs"]["parameters"]["layout"] == {"componentInputParameter": "pipelinechannel--layout"}
+        assert task["inputs"]["parameters"]["layout"] == {
+            "componentInputParameter": "pipelinechannel--layout"
+        }
     parts = tasks["merge"]["inputs"]["artifacts"]["parts"]["taskOutputArtifact"]
     assert parts["producerTask"] == loop
-    assert tasks["validate"]["inputs"]["artifacts"]["curated"]["taskOutputArtifact"]["producerTask"] == "merge"
+    assert (
+        tasks["validate"]["inputs"]["artifacts"]["curated"]["taskOutputArtifact"]["producerTask"]
+        == "merge"
+    )
 
 
 def test_reevaluation_with_and_without_the_sisr_model(tmp_path: Path) -> None:
@@ -71,7 +85,9 @@ def test_an_exit_handler_records_the_end(pipeline: Spec) -> None:
     assert given["status"] == {"taskFinalStatus": {"producerTask": "exit-handler-1"}}
 
 
-def test_a_graph_has_no_construct_that_the_local_runner_gets_wrong(graph: tuple[Spec, Spec]) -> None:
+def test_a_graph_has_no_construct_that_the_local_runner_gets_wrong(
+    graph: tuple[Spec, Spec],
+) -> None:
     """No condition, no loop over outputs, no optional input except the status, no plain number."""
     pipeline, _ = graph
     assert not everywhere(pipeline, "condition")
@@ -81,4 +97,6 @@ def test_a_graph_has_no_construct_that_the_local_runner_gets_wrong(graph: tuple[
     inputs = [given for group in everywhere(pipeline, "parameters") for given in group.values()]
     inputs = [given for given in inputs if "parameterType" in given]
     assert {given["parameterType"] for given in inputs} == {"STRUCT", "STRING", "TASK_FINAL_STATUS"}
-    assert {given["parameterType"] for given in inputs if given.get("isOptional")} == {"TASK_FINAL_STATUS"}
+    assert {given["parameterType"] for given in inputs if given.get("isOptional")} == {
+        "TASK_FINAL_STATUS"
+    }

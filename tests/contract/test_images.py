@@ -29,7 +29,10 @@ def _pins(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("lock", LOCKS)
 def test_a_lock_has_the_versions_of_constraints_txt(lock: str) -> None:
-    pinned, constraints = _pins((ROOT / "containers" / lock).read_text()), _pins((ROOT / "constraints.txt").read_text())
+    pinned, constraints = (
+        _pins((ROOT / "containers" / lock).read_text()),
+        _pins((ROOT / "constraints.txt").read_text()),
+    )
     assert {name: pinned[name] for name in pinned.keys() & constraints} == {
         name: constraints[name] for name in pinned.keys() & constraints
     }
@@ -40,7 +43,11 @@ def test_a_lock_has_every_dependency(lock: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     names = [*project["dependencies"], *extras["kfp"], *extras["server"]]
-    names += [line.partition("==")[0] for line in (ROOT / "weights.txt").read_text().splitlines() if "==" in line]
+    names += [
+        line.partition("==")[0]
+        for line in (ROOT / "weights.txt").read_text().splitlines()
+        if "==" in line
+    ]
     pinned = _pins((ROOT / "containers" / lock).read_text())
     assert [name for name in names if _plain(name) not in pinned] == [], "make lock"
 
@@ -72,8 +79,16 @@ def test_locks_stay_if_one_cannot_be_resolved(tmp_path: Path) -> None:
 
 
 def test_only_the_gpu_image_has_cuda() -> None:
-    assert not [name for name in _pins((ROOT / "containers/cpu.lock").read_text()) if name.startswith("nvidia")]
-    assert [name for name in _pins((ROOT / "containers/gpu.lock").read_text()) if name.startswith("nvidia")]
+    assert not [
+        name
+        for name in _pins((ROOT / "containers/cpu.lock").read_text())
+        if name.startswith("nvidia")
+    ]
+    assert [
+        name
+        for name in _pins((ROOT / "containers/gpu.lock").read_text())
+        if name.startswith("nvidia")
+    ]
 
 
 def test_the_overlays_use_the_built_image(tmp_path: Path) -> None:
@@ -82,7 +97,9 @@ def test_the_overlays_use_the_built_image(tmp_path: Path) -> None:
     assert 'newName: registry.example:5000/faces/refsr-cpu, newTag: "0123"' in written
 
 
-def test_existing_wheels_are_not_downloaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_wheels_are_not_downloaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Wheels of another lock are downloaded."""
     lock = "six==1.17.0 --hash=sha256:" + "0" * 64
     (tmp_path / "containers").mkdir()
@@ -101,9 +118,13 @@ def test_existing_wheels_are_not_downloaded_again(tmp_path: Path, monkeypatch: p
         images.fetch_wheels("cpu")
 
 
-def test_an_image_of_another_revision_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_another_revision_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     engine = tmp_path / "engine"
-    engine.write_text("""#!/bin/sh\n[ "$1" != image ] || echo '[{"Config": {"Env": ["REFSR_REVISION=1"]}}]'\n""")
+    engine.write_text(
+        """#!/bin/sh\n[ "$1" != image ] || echo '[{"Config": {"Env": ["REFSR_REVISION=1"]}}]'\n"""
+    )
     engine.chmod(0o755)
     monkeypatch.setenv("CONTAINER_ENGINE", str(engine))
     monkeypatch.setattr(images, "fetch_wheels", lambda target: tmp_path)
@@ -156,6 +177,8 @@ def _run_in(project: Path, *arguments: str) -> str:
     """Run Python as in the image: in another folder, with the project on its path."""
     environment = os.environ | {"PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-P", *arguments]
-    done = subprocess.run(command, cwd=project.parent, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=project.parent, env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -39,7 +39,9 @@ def _of(manifests: Manifests, kind: str, name: str) -> dict[str, Any]:
 
 
 def _server(manifests: Manifests) -> dict[str, Any]:
-    container: dict[str, Any] = _of(manifests, "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
+    container: dict[str, Any] = _of(manifests, "Deployment", "mlflow")["spec"]["template"]["spec"][
+        "containers"
+    ][0]
     return container
 
 
@@ -48,11 +50,20 @@ FAULTS: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     "no tag": (lambda m: _server(m).update(image="registry:5000/refsr"), "no immutable tag"),
     "no limit": (lambda m: _server(m)["resources"].pop("limits"), "no limit of memory"),
     "root": (lambda m: _server(m)["securityContext"].update(runAsUser=0), "can run as root"),
-    "writable": (lambda m: _server(m)["securityContext"].pop("readOnlyRootFilesystem"), "is writable"),
+    "writable": (
+        lambda m: _server(m)["securityContext"].pop("readOnlyRootFilesystem"),
+        "is writable",
+    ),
     "rights": (lambda m: _server(m)["securityContext"].pop("capabilities"), "can gain privileges"),
     "misspelt": (lambda m: _server(m).update(imagePolicy="Always"), "imagePolicy"),
-    "secret": (lambda m: _of(m, "Secret", "refsr")["data"].update({"database-password": "eA=="}), "database-password"),
-    "password": (lambda m: _server(m)["env"].append({"name": "DB_PASSWORD", "value": "x"}), "DB_PASSWORD"),
+    "secret": (
+        lambda m: _of(m, "Secret", "refsr")["data"].update({"database-password": "eA=="}),
+        "database-password",
+    ),
+    "password": (
+        lambda m: _server(m)["env"].append({"name": "DB_PASSWORD", "value": "x"}),
+        "DB_PASSWORD",
+    ),
     "unknown kind": (lambda m: _of(m, "Service", "mlflow").update(kind="Sevrice"), "unknown kind"),
 }
 
@@ -72,7 +83,9 @@ def test_an_external_secret_is_checked_by_its_schema(rendered: dict[str, Manifes
 
 
 @pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu"])
-def test_the_overlays_provide_the_secrets_in_use(folder: str, rendered: dict[str, Manifests]) -> None:
+def test_the_overlays_provide_the_secrets_in_use(
+    folder: str, rendered: dict[str, Manifests]
+) -> None:
     """The keys that pods use are those that the overlay provides."""
     manifests = rendered[folder] + rendered["restore-s3"]
     used = {(ref["name"], ref["key"]) for ref in _values(manifests, "secretKeyRef")}
@@ -81,13 +94,21 @@ def test_the_overlays_provide_the_secrets_in_use(folder: str, rendered: dict[str
         if each["kind"] == "Secret":
             provided |= {(each["metadata"]["name"], key) for key in each["data"]}
         if each["kind"] == "ExternalSecret":
-            provided |= {(each["spec"]["target"]["name"], entry["secretKey"]) for entry in each["spec"]["data"]}
+            provided |= {
+                (each["spec"]["target"]["name"], entry["secretKey"])
+                for entry in each["spec"]["data"]
+            }
     assert used == provided
 
 
-def test_a_pod_waits_for_the_database_before_its_first_query(rendered: dict[str, Manifests]) -> None:
+def test_a_pod_waits_for_the_database_before_its_first_query(
+    rendered: dict[str, Manifests],
+) -> None:
     """An enforced network policy admits a new pod some seconds late."""
-    for folder, kind, name in (("overlays/local", "CronJob", "backup"), ("restore", "Job", "restore")):
+    for folder, kind, name in (
+        ("overlays/local", "CronJob", "backup"),
+        ("restore", "Job", "restore"),
+    ):
         (script,) = _values([_of(rendered[folder], kind, name)["spec"]], "command")
         assert "until pg_isready" in script[2].splitlines()[0], folder
 
@@ -97,14 +118,21 @@ def _values(value: Any, key: str) -> list[Any]:
     if isinstance(value, list):
         return [inner for each in value for inner in _values(each, key)]
     if isinstance(value, dict):
-        return [*([value[key]] if key in value else []), *(v for each in value.values() for v in _values(each, key))]
+        return [
+            *([value[key]] if key in value else []),
+            *(v for each in value.values() for v in _values(each, key)),
+        ]
     return []
 
 
 def test_mlflow_allows_the_host_names_of_its_clients(rendered: dict[str, Manifests]) -> None:
     for folder in ("overlays/local", "overlays/gpu"):
-        hosts = _of(rendered[folder], "ConfigMap", "mlflow")["data"]["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
-        assert {"mlflow:5000", "mlflow.refsr:5000", "mlflow.refsr.svc.cluster.local:5000"} <= set(hosts)
+        hosts = _of(rendered[folder], "ConfigMap", "mlflow")["data"][
+            "MLFLOW_SERVER_ALLOWED_HOSTS"
+        ].split(",")
+        assert {"mlflow:5000", "mlflow.refsr:5000", "mlflow.refsr.svc.cluster.local:5000"} <= set(
+            hosts
+        )
 
 
 def test_the_default_network_policy_denies_everything(rendered: dict[str, Manifests]) -> None:
@@ -115,7 +143,9 @@ def test_the_default_network_policy_denies_everything(rendered: dict[str, Manife
 
 def test_no_manifest_is_remote() -> None:
     for path in K8S.rglob("kustomization.yaml"):
-        assert "://" not in path.read_text().replace("s3://", "").replace("http://seaweedfs", ""), path
+        assert "://" not in path.read_text().replace("s3://", "").replace("http://seaweedfs", ""), (
+            path
+        )
 
 
 def test_the_cluster_file_of_the_gpu_overlay_is_valid() -> None:

@@ -35,14 +35,20 @@ def test_each_target_is_defined_once_and_declared() -> None:
 
 @pytest.mark.parametrize("target", RECIPES)
 def test_a_target_runs_its_own_recipe(target: str) -> None:
-    done = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert "overriding" not in done.stderr
     assert RECIPES[target] in done.stdout
 
 
 def test_every_target_that_the_documents_name_exists() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-    named = {name for page in pages for name in re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)}
+    named = {
+        name
+        for page in pages
+        for name in re.findall(r"(?:^|`)make ([a-z0-9-]+)", page.read_text(), re.MULTILINE)
+    }
     assert {"demo", "test", "k8s-check"} <= named <= set(TARGETS)
 
 
@@ -60,8 +66,23 @@ VARIABLES = {
     "SEED": "fuzz",
     "KILLS": "drills",
 }
-MORE = [("BASE", "images"), ("BASE", "push"), ("TARGET", "push"), ("TARGET", "audit"), ("SEED", "drills")]
-HOSTILE = ["a b", 'it\'s "x"', "x;touch X", "$(touch X)", "$$(touch X)", "`touch X`", "$(shell touch X)", "x\ntouch X"]
+MORE = [
+    ("BASE", "images"),
+    ("BASE", "push"),
+    ("TARGET", "push"),
+    ("TARGET", "audit"),
+    ("SEED", "drills"),
+]
+HOSTILE = [
+    "a b",
+    'it\'s "x"',
+    "x;touch X",
+    "$(touch X)",
+    "$$(touch X)",
+    "`touch X`",
+    "$(shell touch X)",
+    "x\ntouch X",
+]
 WORDS = ("TORCH", "LOCK_UPGRADE")  # several options in one variable, parted at spaces
 
 
@@ -86,7 +107,9 @@ def scratch(tmp_path: Path) -> Path:
 def test_every_variable_of_a_user_is_tested() -> None:
     named = set(re.findall(r"^override export \w+ := \$\(value (\w+)\)", TEXT, re.MULTILINE))
     assert named == set(VARIABLES)
-    assert not re.findall(rf"^\t.*\$\(?(?:{'|'.join(VARIABLES)})\b", TEXT.replace("$$", ""), re.MULTILINE)
+    assert not re.findall(
+        rf"^\t.*\$\(?(?:{'|'.join(VARIABLES)})\b", TEXT.replace("$$", ""), re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("way", ["command line", "environment"])
@@ -98,7 +121,9 @@ def test_no_value_of_a_user_is_run(scratch: Path, name: str, target: str, way: s
         (scratch / "given").write_text("")
         given = {"REGISTRY": "r.example"} | {name: value}
         words = [f"{key}={text}" for key, text in given.items()] if way == "command line" else []
-        subprocess.run(["make", target, *words], cwd=scratch, capture_output=True, env=os.environ | given)
+        subprocess.run(
+            ["make", target, *words], cwd=scratch, capture_output=True, env=os.environ | given
+        )
         seen = (scratch / "given").read_text()
         assert not list(scratch.rglob("X")), value
         if name not in (*WORDS, "PYTHON", "CONTAINER_ENGINE") and target != "audit":

@@ -23,7 +23,9 @@ def test_only_a_full_commit_hash_is_cached(tmp_path: Path) -> None:
     for revision, cached in (("main", False), ("v1", False), ("0" * 40, True)):
         fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": revision}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
-        compile_package(tmp_path / "p.yaml", build(Work(tmp_path / "params.yaml"), IMAGE, load_cluster()))
+        compile_package(
+            tmp_path / "p.yaml", build(Work(tmp_path / "params.yaml"), IMAGE, load_cluster())
+        )
         pipeline, _ = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
         options = stages_of(pipeline)["fetch"]["cachingOptions"]
         assert options.get("enableCache", False) is cached, revision
@@ -71,6 +73,8 @@ def test_no_argument_is_null(tmp_path: Path) -> None:
     """The local runner refuses null at any depth: nulls are omitted, and defaults restore them."""
     fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": "v1"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"fetch": fetch}))
-    given = arguments(training(IMAGE, load_cluster(), "fetched"), Work(tmp_path / "params.yaml"), "http://mlflow")
+    given = arguments(
+        training(IMAGE, load_cluster(), "fetched"), Work(tmp_path / "params.yaml"), "http://mlflow"
+    )
     assert "null" not in json.dumps(given)
     assert parse_section("fetch", given["fetch"]) == load_section(tmp_path / "params.yaml", "fetch")

@@ -43,7 +43,9 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 
 
 def test_the_annotated_tree_names_what_is_there() -> None:
-    tree = re.search(r"## Where things are\s+```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    tree = re.search(
+        r"## Where things are\s+```\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     assert tree is not None
     for line in tree[1].splitlines():
         name = line.split()[0]

@@ -50,15 +50,30 @@ SCRIPTS = _scripts()
 
 
 @pytest.mark.parametrize(("file", "script", "names"), SCRIPTS, ids=[file for file, _, _ in SCRIPTS])
-def test_no_variable_of_a_manifest_is_run(tmp_path: Path, file: str, script: str, names: tuple[str, ...]) -> None:
+def test_no_variable_of_a_manifest_is_run(
+    tmp_path: Path, file: str, script: str, names: tuple[str, ...]
+) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("timeout", "pg_dump", "pg_restore", "mlflow", "mv", "find", "mkdir", "rmdir", "date", "ls"):
+    for name in (
+        "timeout",
+        "pg_dump",
+        "pg_restore",
+        "mlflow",
+        "mv",
+        "find",
+        "mkdir",
+        "rmdir",
+        "date",
+        "ls",
+    ):
         (programs / name).write_text("#!/bin/sh\nexit 0\n")
         (programs / name).chmod(0o755)
     for value in HOSTILE:
         environment = {"PATH": f"{programs}:{os.environ['PATH']}"} | dict.fromkeys(names, value)
-        subprocess.run(["/bin/sh", "-ec", script], cwd=tmp_path, env=environment, capture_output=True)
+        subprocess.run(
+            ["/bin/sh", "-ec", script], cwd=tmp_path, env=environment, capture_output=True
+        )
         assert not list(tmp_path.rglob("X")), (file, value)
 
 
@@ -71,7 +86,9 @@ def test_commands_of_a_compiled_pipeline_hold_no_parameter(tmp_path: Path) -> No
     commands_of: list[Any] = []
     for number, raw in enumerate(("s3://bucket/faces", "s3://bucket/$(touch X);touch X")):
         params = tmp_path / "params.yaml"
-        params.write_text(yaml.safe_dump({"register": {"name": f"a '$(touch X)' {number}"}, "data": {"raw": raw}}))
+        params.write_text(
+            yaml.safe_dump({"register": {"name": f"a '$(touch X)' {number}"}, "data": {"raw": raw}})
+        )
         package = tmp_path / f"{number}.yaml"
         compile_package(package, build(Work(params, raw=raw), "refsr:1", load_cluster()))
         document = next(yaml.safe_load_all(package.read_text()))

@@ -48,7 +48,9 @@ def test_dvc_calls_the_step_with_its_paths(name: str) -> None:
         assert given[port] in (stage["outs"] if kind.endswith("output") else dependencies), port
     assert stage["params"] == [name, *(["data"] if "raw set" in kinds.values() else [])]
     for dependency in dependencies:
-        assert (ROOT / dependency).exists() or dependency.startswith(("data/", "models/", "reports/")), dependency
+        assert (ROOT / dependency).exists() or dependency.startswith(
+            ("data/", "models/", "reports/")
+        ), dependency
 
 
 @pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
@@ -64,7 +66,9 @@ def test_the_command_line_knows_every_stage_and_imports_nothing_heavy() -> None:
         "try: main(['--help'])\n"
         f"except SystemExit: print([m for m in {heavy} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
     assert done.stdout.splitlines()[-1] == "[]"
     names = set(re.findall(r"^    ([\w-]+)", done.stdout, re.MULTILINE))
     assert {name.replace("_", "-") for name in steps.STEPS} <= names

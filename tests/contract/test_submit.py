@@ -82,13 +82,23 @@ def api() -> Iterator[Api]:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("KFP_ENDPOINT", "KFP_NAMESPACE", "KFP_TOKEN", "REFSR_IMAGE", "KF_PIPELINES_SA_TOKEN_PATH"):
+    for variable in (
+        "KFP_ENDPOINT",
+        "KFP_NAMESPACE",
+        "KFP_TOKEN",
+        "REFSR_IMAGE",
+        "KF_PIPELINES_SA_TOKEN_PATH",
+    ):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
 
 
-def _submit(*arguments: str, params: Path | str = ROOT / "params/tiny.yaml", endpoint: str = CLOSED) -> int:
-    return submit.main(["--params", str(params), "--endpoint", endpoint, "--image", "refsr:1", *arguments])
+def _submit(
+    *arguments: str, params: Path | str = ROOT / "params/tiny.yaml", endpoint: str = CLOSED
+) -> int:
+    return submit.main(
+        ["--params", str(params), "--endpoint", endpoint, "--image", "refsr:1", *arguments]
+    )
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *arguments: str, **options: Any) -> str:
@@ -103,7 +113,10 @@ def test_a_dry_run_sends_nothing(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert _submit("--dry-run", "--output", str(tmp_path / "p.yaml")) == 0
     assert "refsr:1" in capsys.readouterr().out
     assert len(list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))) == 2
-    assert _submit("--dry-run", "--raw", "s3://bucket/vggface2", params=ROOT / "params/vggface2.yaml") == 0
+    assert (
+        _submit("--dry-run", "--raw", "s3://bucket/vggface2", params=ROOT / "params/vggface2.yaml")
+        == 0
+    )
 
 
 def test_submit_starts_a_run_with_every_parameter(
@@ -144,9 +157,13 @@ def test_bad_parameters_are_refused_by_name(
 
 
 def test_uris_that_pods_cannot_reach_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "pods need the URL of an MLflow server" in _refused(capsys, "--tracking-uri", "sqlite:///mlflow.db")
+    assert "pods need the URL of an MLflow server" in _refused(
+        capsys, "--tracking-uri", "sqlite:///mlflow.db"
+    )
     assert "pods cannot read folders" in _refused(capsys, "--raw", "data/vggface2")
-    assert "--raw gs://faces/vggface2: not s3://;" in _refused(capsys, "--raw", "gs://faces/vggface2")
+    assert "--raw gs://faces/vggface2: not s3://;" in _refused(
+        capsys, "--raw", "gs://faces/vggface2"
+    )
     assert "--pairs is required by --graph inference" in _refused(capsys, "--graph", "inference")
     message = _refused(capsys, "--tracking-uri", "http://me:hunter2@mlflow")
     assert "Secret" in message
@@ -160,12 +177,21 @@ def test_an_endpoint_without_response_is_refused(capsys: pytest.CaptureFixture[s
 
 def test_the_older_command_still_submits(tmp_path: Path) -> None:
     """`python -m pipelines.submit` and `python -m pipelines submit` are the same command."""
-    arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", CLOSED, "--image", "refsr:1"]
+    arguments = [
+        "--params",
+        str(ROOT / "params/tiny.yaml"),
+        "--endpoint",
+        CLOSED,
+        "--image",
+        "refsr:1",
+    ]
     outputs = []
     for words in (["pipelines.submit"], ["pipelines", "submit"]):
         command = [sys.executable, "-m", *words, *arguments, "--dry-run"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
     assert outputs[0] == outputs[1]
@@ -179,7 +205,10 @@ def test_an_option_overrides_the_environment_which_overrides_the_cluster_file(
     cluster.write_text("target: {endpoint: 'http://file', image: 'refsr:file'}\n")
     command = ["submit", "--params", str(ROOT / "params/tiny.yaml"), "--dry-run"]
     assert main(command) == 1
-    assert "--endpoint is required: pass it, set KFP_ENDPOINT, or set target.endpoint" in capsys.readouterr().err
+    assert (
+        "--endpoint is required: pass it, set KFP_ENDPOINT, or set target.endpoint"
+        in capsys.readouterr().err
+    )
     command += ["--cluster", str(cluster)]
     for extra, expected in (
         ([], "http://file: "),
@@ -193,15 +222,26 @@ def test_an_option_overrides_the_environment_which_overrides_the_cluster_file(
         monkeypatch.setenv("KFP_ENDPOINT", "http://environment")
 
 
-def test_a_pod_uses_the_token_of_its_service_account(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_uses_the_token_of_its_service_account(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "token").write_text("projected")
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
     assert _submit(endpoint=api.endpoint) == 0
-    assert {sender for method, _, _, sender in api.requests if method == "POST"} == {"Bearer projected"}
+    assert {sender for method, _, _, sender in api.requests if method == "POST"} == {
+        "Bearer projected"
+    }
 
 
 def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint, "--image", "refsr:1"]
+    arguments = [
+        "--params",
+        str(ROOT / "params/tiny.yaml"),
+        "--endpoint",
+        api.endpoint,
+        "--image",
+        "refsr:1",
+    ]
     assert main(["schedule", *arguments, "--cron", "0 0 3 * * 0"]) == 0
     assert "#/recurringrun/details/s1: 0 0 3 * * 0" in capsys.readouterr().out
     body = api.sent("POST recurringruns")
@@ -214,10 +254,20 @@ def _api_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
     """A run as the API returns it; each task is (name, state, minutes)."""
     started = "2026-01-01T10:00:00Z"
     details = [
-        {"display_name": name, "state": state, "start_time": started, "end_time": f"2026-01-01T10:{minutes:02}:00Z"}
+        {
+            "display_name": name,
+            "state": state,
+            "start_time": started,
+            "end_time": f"2026-01-01T10:{minutes:02}:00Z",
+        }
         for name, state, minutes in tasks
     ]
-    return {"run_id": "r1", "display_name": "tiny", "state": state, "run_details": {"task_details": details}}
+    return {
+        "run_id": "r1",
+        "display_name": "tiny",
+        "state": state,
+        "run_details": {"task_details": details},
+    }
 
 
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
@@ -225,7 +275,9 @@ def test_watch_exits_with_the_state_of_the_run(
     api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     running = _api_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
-    ended = _api_run(end, ("curate", end, 7)) | {"error": {"message": "curate: no faces"} if status else None}
+    ended = _api_run(end, ("curate", end, 7)) | {
+        "error": {"message": "curate: no faces"} if status else None
+    }
     api.responses["GET runs/r1"] = [running, running, ended]
     assert main(["watch", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == status
     printed = capsys.readouterr()
@@ -240,15 +292,27 @@ def test_cancel_terminates_a_run(api: Api) -> None:
     assert api.sent("POST runs/r1:terminate") is not None
 
 
-def test_diff_compares_with_the_uploaded_version(api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint, "--image", "refsr:1"]
+def test_diff_compares_with_the_uploaded_version(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--params",
+        str(ROOT / "params/tiny.yaml"),
+        "--endpoint",
+        api.endpoint,
+        "--image",
+        "refsr:1",
+    ]
     package = tmp_path / "p.yaml"
     assert main(["diff", *arguments]) == 1
     assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
     assert main(["upload", *arguments, "--output", str(package)]) == 0
     assert "pipelineInfo" in api.sent("POST pipelines/upload")
     pipeline, platform = yaml.safe_load_all(package.read_text())
-    version = {"display_name": "1", "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform}}
+    version = {
+        "display_name": "1",
+        "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform},
+    }
     api.responses["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
     api.responses["GET pipelines/p1/versions"] = [{"pipeline_versions": [version]}]
     capsys.readouterr()
@@ -292,7 +356,9 @@ def test_the_revision_tags_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a: [", "cannot be read"),
     ],
 )
-def test_a_bad_cluster_file_is_refused_by_name(document: str, expected: str, tmp_path: Path) -> None:
+def test_a_bad_cluster_file_is_refused_by_name(
+    document: str, expected: str, tmp_path: Path
+) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(document + "\n")
     with pytest.raises(RefsrError) as caught:

@@ -27,7 +27,9 @@ def test_each_task_has_resources_and_a_time_limit(graph: tuple[Spec, Spec]) -> N
     containers = containers_of(pipeline)
     assert set(containers) <= {kebab(name) for name in TASKS}
     groups = everywhere(pipeline, "tasks")
-    tasks = {name: task for group in groups for name, task in group.items() if "cachingOptions" in task}
+    tasks = {
+        name: task for group in groups for name, task in group.items() if "cachingOptions" in task
+    }
     for name, container in containers.items():
         resources = container["resources"]
         cpu = TASKS[name.replace("-", "_")].get("cpu", "1")
@@ -35,7 +37,11 @@ def test_each_task_has_resources_and_a_time_limit(graph: tuple[Spec, Spec]) -> N
         assert resources["resourceMemoryLimit"] == resources["resourceMemoryRequest"]
         assert int(kubernetes[f"exec-{name}"]["activeDeadlineSeconds"]) >= 600
         retry = tasks[name]["retryPolicy"]
-        assert (retry["maxRetryCount"], retry["backoffDuration"], retry["backoffFactor"]) == (2, "30s", 2.0)
+        assert (retry["maxRetryCount"], retry["backoffDuration"], retry["backoffFactor"]) == (
+            2,
+            "30s",
+            2.0,
+        )
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
 
@@ -68,12 +74,22 @@ def test_a_cluster_file_overrides_only_its_fields(tmp_path: Path) -> None:
     assert containers["train-sisr"]["resources"]["resourceCpuLimit"] == TASKS["train_sisr"]["cpu"]
     assert containers["train-refsr"]["resources"]["accelerator"]["resourceCount"] == "1"
     assert kubernetes["exec-curate"]["nodeSelector"]["labels"] == {"pool": "batch"}
-    assert kubernetes["exec-train-sisr"]["nodeSelector"]["labels"] == {"pool": "batch", "gpu": "a100"}
+    assert kubernetes["exec-train-sisr"]["nodeSelector"]["labels"] == {
+        "pool": "batch",
+        "gpu": "a100",
+    }
     (toleration,) = kubernetes["exec-train-sisr"]["tolerations"]
-    assert toleration == {"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}
+    assert toleration == {
+        "key": "dedicated",
+        "operator": "Equal",
+        "value": "gpu",
+        "effect": "NoSchedule",
+    }
 
 
-def test_a_package_names_secrets_and_holds_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_names_secrets_and_holds_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-password")
     monkeypatch.setenv("KFP_TOKEN", "hunter2-token")
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
@@ -92,14 +108,22 @@ def test_a_package_names_secrets_and_holds_none(tmp_path: Path, monkeypatch: pyt
         }
 
 
-def test_resumable_stages_mount_the_state_volume(compiled: tuple[Spec, Spec], tmp_path: Path) -> None:
+def test_resumable_stages_mount_the_state_volume(
+    compiled: tuple[Spec, Spec], tmp_path: Path
+) -> None:
     assert not everywhere(compiled[1], "pvcMount")
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     pipeline, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
-    mounts = {name: settings["pvcMount"] for name, settings in kubernetes.items() if "pvcMount" in settings}
+    mounts = {
+        name: settings["pvcMount"]
+        for name, settings in kubernetes.items()
+        if "pvcMount" in settings
+    }
     assert set(mounts) == {"exec-curate", "exec-train-sisr", "exec-train-refsr"}
     every = (*steps.STEPS, *steps.SIDE_STEPS)
-    assert set(RESUMABLE) == {name for name in every if "resumable output" in steps.ports(steps.load(name)).values()}
+    assert set(RESUMABLE) == {
+        name for name in every if "resumable output" in steps.ports(steps.load(name)).values()
+    }
     for name, (mount,) in mounts.items():
         environment = containers_of(pipeline)[name.removeprefix("exec-")]["env"]
         assert {"name": STATE, "value": mount["mountPath"]} in environment
@@ -111,7 +135,9 @@ def test_the_run_id_comes_from_a_label_and_not_from_a_parameter(graph: tuple[Spe
     pipeline, kubernetes = graph
     assert "{{$.pipeline_job" not in json.dumps(pipeline)
     for settings in kubernetes.values():
-        assert settings["fieldPathAsEnv"] == [{"name": RUN, "fieldPath": "metadata.labels['pipeline/runid']"}]
+        assert settings["fieldPathAsEnv"] == [
+            {"name": RUN, "fieldPath": "metadata.labels['pipeline/runid']"}
+        ]
 
 
 def test_the_cluster_files_of_the_page_are_valid(tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ shell.run("train_sisr", {}, "http://mlflow:5000", SimpleNamespace(metadata={}), 
 
 def _cluster() -> Cluster:
     default = load_cluster()
-    tasks = default.tasks | {"train_sisr": default.tasks["train_sisr"].model_copy(update={"nodes": 2})}
+    tasks = default.tasks | {
+        "train_sisr": default.tasks["train_sisr"].model_copy(update={"nodes": 2})
+    }
     return default.model_copy(update={"state": State(claim="shared"), "tasks": tasks})
 
 
@@ -71,13 +73,18 @@ class Task:
         return self.folder / "state" / JOB
 
     def run(self) -> None:
-        paths = {name: SimpleNamespace(path=str(self.folder / name)) for name in ("curated", "validation", "sisr")}
+        paths = {
+            name: SimpleNamespace(path=str(self.folder / name))
+            for name in ("curated", "validation", "sisr")
+        }
         shell.run("train_sisr", PARAMS, "http://mlflow:5000", self.metrics, **paths)
 
     def start(self) -> "subprocess.Popen[str]":
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", TASK, str(self.folder)]
-        return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
 
     def train(self, job: dict[str, Any]) -> None:
         """Do what the nodes do."""
@@ -141,9 +148,13 @@ def test_the_task_creates_a_job_waits_and_copies_its_outputs(
     assert not list((task.folder / "state").iterdir())
 
 
-def test_a_volume_without_write_access_is_reported(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_without_write_access_is_reported(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (task.folder / "state").mkdir()
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root, who may run the tests, has access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: False
+    )  # root, who may run the tests, has access
     assert "cannot write to this volume; `kubectl apply -k k8s/state`" in _refused(task)
 
 
@@ -158,7 +169,10 @@ def test_the_schema_rejects_a_misspelt_field(api: TrainerApi, task: Task) -> Non
 def test_a_failed_job_fails_the_task_with_the_reasons_of_job_and_training(
     api: TrainerApi, task: Task, tracking_uri: str
 ) -> None:
-    api.statuses = [jobs(1, 1), condition("Failed", "FailedJobs", "jobset failed due to one or more job failures")]
+    api.statuses = [
+        jobs(1, 1),
+        condition("Failed", "FailedJobs", "jobset failed due to one or more job failures"),
+    ]
     api.train = lambda job: (task.job_folder / controller.ERROR).write_text("the disk is full")
     message = _refused(task)
     assert f"TrainJob faces/{JOB} failed: FailedJobs: jobset failed due to" in message
@@ -186,12 +200,23 @@ def test_the_next_attempt_creates_a_failed_job_again(api: TrainerApi, task: Task
 @pytest.mark.parametrize(
     ("refusal", "expected"),
     [
-        ((403, "trainjobs is forbidden"), "403: trainjobs is forbidden; allow the task's service account to"),
-        ((404, "the server could not find it"), "404: the server could not find it; install Kubeflow Trainer"),
-        ((400, 'unknown field "spec.runtimePatches"'), "the cluster's Trainer has other fields; install 2.2 or later"),
+        (
+            (403, "trainjobs is forbidden"),
+            "403: trainjobs is forbidden; allow the task's service account to",
+        ),
+        (
+            (404, "the server could not find it"),
+            "404: the server could not find it; install Kubeflow Trainer",
+        ),
+        (
+            (400, 'unknown field "spec.runtimePatches"'),
+            "the cluster's Trainer has other fields; install 2.2 or later",
+        ),
     ],
 )
-def test_a_refusal_names_the_way_out(refusal: tuple[int, str], expected: str, api: TrainerApi, task: Task) -> None:
+def test_a_refusal_names_the_way_out(
+    refusal: tuple[int, str], expected: str, api: TrainerApi, task: Task
+) -> None:
     api.refusal = refusal
     assert expected in _refused(task)
 

@@ -29,7 +29,9 @@ def executors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, 
     """Of each task: its container and its Kubernetes settings."""
     folder = tmp_path_factory.mktemp("nodes")
     (folder / "cluster.yaml").write_text(CLUSTER)
-    compile_package(folder / "p.yaml", training(IMAGE, load_cluster(folder / "cluster.yaml"), "rendered"))
+    compile_package(
+        folder / "p.yaml", training(IMAGE, load_cluster(folder / "cluster.yaml"), "rendered")
+    )
     pipeline, platform = yaml.safe_load_all((folder / "p.yaml").read_text())
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {
@@ -50,7 +52,10 @@ def _environment(container: Any) -> dict[str, str]:
 def test_the_waiting_task_requests_no_gpu(executors: dict[str, tuple[Any, Any]]) -> None:
     container, settings = executors["train-sisr"]
     assert "accelerator" not in container["resources"]
-    assert (container["resources"]["resourceCpuLimit"], container["resources"]["resourceMemoryLimit"]) == ("1", "2Gi")
+    assert (
+        container["resources"]["resourceCpuLimit"],
+        container["resources"]["resourceMemoryLimit"],
+    ) == ("1", "2Gi")
     assert "tolerations" not in settings
     assert "emptyDirMounts" not in settings
     assert settings["nodeSelector"]["labels"] == {"pool": "batch"}
@@ -67,7 +72,11 @@ def test_a_training_on_one_node_is_an_ordinary_task(executors: dict[str, tuple[A
 def test_a_node_has_the_settings_of_a_task(job: Any) -> None:
     trainer = job["spec"]["trainer"]
     assert (trainer["image"], trainer["numNodes"], trainer["numProcPerNode"]) == (IMAGE, 2, 4)
-    assert trainer["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"}
+    assert trainer["resourcesPerNode"]["limits"] == {
+        "cpu": "8",
+        "memory": "64Gi",
+        "nvidia.com/gpu": "4",
+    }
     secret = {"secretKeyRef": {"name": "mlflow", "key": "password"}}
     assert {"name": "MLFLOW_TRACKING_PASSWORD", "valueFrom": secret} in trainer["env"]
     (patch,) = job["spec"]["runtimePatches"]
@@ -95,8 +104,14 @@ def test_the_name_leaves_room_for_the_suffixes_of_a_hundred_pods() -> None:
     ("text", "expected"),
     [
         (CLUSTER.replace("state:", "#"), "tasks.train_sisr.nodes: several nodes need a volume"),
-        ("state: {claim: shared}\ntasks: {evaluate: {nodes: 2}}", "tasks.evaluate.nodes: only train_sisr and train_re"),
-        ("state: {claim: shared}\ntasks: {train_sisr: {nodes: 0}}", "tasks.train_sisr.nodes: Input should be greater"),
+        (
+            "state: {claim: shared}\ntasks: {evaluate: {nodes: 2}}",
+            "tasks.evaluate.nodes: only train_sisr and train_re",
+        ),
+        (
+            "state: {claim: shared}\ntasks: {train_sisr: {nodes: 0}}",
+            "tasks.train_sisr.nodes: Input should be greater",
+        ),
     ],
 )
 def test_an_invalid_cluster_file_is_refused(text: str, expected: str, tmp_path: Path) -> None:
@@ -106,8 +121,12 @@ def test_an_invalid_cluster_file_is_refused(text: str, expected: str, tmp_path: 
     assert str(refused.value).startswith(f"{tmp_path}/cluster.yaml: {expected}")
 
 
-@pytest.mark.parametrize(("batch_size", "expected"), [(12, "set train_sisr.batch_size to 16"), (16, ""), (8, "")])
-def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path, batch_size: int, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("batch_size", "expected"), [(12, "set train_sisr.batch_size to 16"), (16, ""), (8, "")]
+)
+def test_a_batch_that_processes_cannot_share_is_refused(
+    tmp_path: Path, batch_size: int, expected: str
+) -> None:
     (tmp_path / "cluster.yaml").write_text(CLUSTER)
     text = f"synthesize: {{}}\ntrain_sisr: {{batch_size: {batch_size}}}\n"
     (tmp_path / "params.yaml").write_text(text)

@@ -49,14 +49,20 @@ def _imported(graph: grimp.ImportGraph, name: str) -> set[str]:
     step = f"refsr.steps.{name}"
     read = graph.find_upstream_modules("refsr.params")
     modules = {step, *graph.find_upstream_modules(step), *read, *ENTRY}
-    parents = {module.rsplit(".", count)[0] for module in modules for count in range(1, module.count(".") + 1)}
+    parents = {
+        module.rsplit(".", count)[0]
+        for module in modules
+        for count in range(1, module.count(".") + 1)
+    }
     return {_file(module) for module in modules | parents}
 
 
 def _data_beside(files: set[str]) -> set[str]:
     """Templates beside these files: any of them may be read by a module of the same folder."""
     folders = {Path(file).parent for file in files}
-    found = (path for folder in folders for path in (ROOT / folder).iterdir() if path.suffix in TEMPLATES)
+    found = (
+        path for folder in folders for path in (ROOT / folder).iterdir() if path.suffix in TEMPLATES
+    )
     return {str(path.relative_to(ROOT)) for path in found}
 
 
@@ -69,11 +75,15 @@ def test_whatever_a_stage_imports_is_watched(name: str, graph: grimp.ImportGraph
     watched, files = _watched(name), _imported(graph, name)
     needed = files | {path for path in _data_beside(files) if Path(path).parent != Path("refsr")}
     missed = sorted(file for file in needed if not any(_covers(dep, file) for dep in watched))
-    assert not missed, f"dvc.yaml: `{name}` imports these files, add them or their packages to its deps: {missed}"
+    assert not missed, (
+        f"dvc.yaml: `{name}` imports these files, add them or their packages to its deps: {missed}"
+    )
 
 
 @pytest.mark.parametrize("name", steps.STEPS)
-def test_what_names_modules_by_strings_has_its_whole_package_watched(name: str, graph: grimp.ImportGraph) -> None:
+def test_what_names_modules_by_strings_has_its_whole_package_watched(
+    name: str, graph: grimp.ImportGraph
+) -> None:
     """An import graph does not see them."""
     for file in _imported(graph, name) - {"refsr/steps/__init__.py"}:
         if "import_module(" in (ROOT / file).read_text():
@@ -88,7 +98,9 @@ def test_what_no_stage_imports_is_not_watched(name: str, graph: grimp.ImportGrap
 
 
 @pytest.mark.parametrize("name", steps.STEPS)
-def test_locked_versions_are_watched_and_weights_where_they_are_read(name: str, graph: grimp.ImportGraph) -> None:
+def test_locked_versions_are_watched_and_weights_where_they_are_read(
+    name: str, graph: grimp.ImportGraph
+) -> None:
     pretrained = any("/pretrained/" in file for file in _imported(graph, name))
     wanted = LOCKS if pretrained else {"constraints.txt"}
     assert LOCKS & {*_stages()[name]["deps"]} == wanted
@@ -123,13 +135,18 @@ def _dvc(folder: Path, *arguments: str) -> str:
     [
         ("refsr/config.py", {*steps.STEPS}),
         ("refsr/dataset/degradation.py", {*steps.STEPS} - {"synthesize"}),
-        ("refsr/models/compact.py", {"curate", "train_sisr", "train_refsr", "evaluate", "register"}),
+        (
+            "refsr/models/compact.py",
+            {"curate", "train_sisr", "train_refsr", "evaluate", "register"},
+        ),
         ("refsr/reporting/report.html", {"evaluate", "register"}),
         ("refsr/synthetic/hair.py", {"synthesize", "register"}),
         ("weights.txt", {"curate", "train_sisr", "train_refsr", "evaluate"}),
     ],
 )
-def test_dvc_reports_the_stages_that_an_edit_reaches(locked: Path, edited: str, stages: set[str]) -> None:
+def test_dvc_reports_the_stages_that_an_edit_reaches(
+    locked: Path, edited: str, stages: set[str]
+) -> None:
     path = locked / edited
     before = path.read_bytes()
     path.write_bytes(before + b"\n")
@@ -137,4 +154,6 @@ def test_dvc_reports_the_stages_that_an_edit_reaches(locked: Path, edited: str, 
         status = _dvc(locked, "status")
     finally:
         path.write_bytes(before)
-    assert {line[:-1] for line in status.splitlines() if line[:1].isalpha() and line.endswith(":")} == stages
+    assert {
+        line[:-1] for line in status.splitlines() if line[:1].isalpha() and line.endswith(":")
+    } == stages

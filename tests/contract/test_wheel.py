@@ -36,7 +36,9 @@ class Installed:
     def run(self, *command: str) -> str:
         """What a command prints."""
         environment = {"PATH": f"{self.python.parent}:{os.environ['PATH']}"}
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

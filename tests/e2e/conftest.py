@@ -26,7 +26,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scratch(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what git would hand to a new user, with the tiny profile, reproduced once."""
     folder = tmp_path_factory.mktemp("scratch") / "a new user"
-    listed = run_in(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
+    listed = run_in(
+        ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard"
+    ).splitlines()
     for name in listed:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +36,17 @@ def scratch(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(tiny, folder / "params.yaml")
     run_in(folder, "git", "init", "--quiet")
     run_in(folder, "git", "add", "--all")
-    run_in(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "start")
+    run_in(
+        folder,
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "commit",
+        "--quiet",
+        "-m",
+        "start",
+    )
     run_in(folder, sys.executable, "-m", "dvc", "repro")
     return folder

@@ -27,11 +27,18 @@ def road(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str,
 
 
 def _output(stage: str) -> str:
-    return next(port for port, kind in steps.ports(steps.load(stage)).items() if kind.endswith("output"))
+    return next(
+        port for port, kind in steps.ports(steps.load(stage)).items() if kind.endswith("output")
+    )
 
 
 def _faults(
-    path: Path, command: Sequence[str], named: Sequence[str], capsys: pytest.CaptureFixture[str], *, strict: bool
+    path: Path,
+    command: Sequence[str],
+    named: Sequence[str],
+    capsys: pytest.CaptureFixture[str],
+    *,
+    strict: bool,
 ) -> list[str]:
     """Run the command after each damage to a file; the faults in words.
 
@@ -96,7 +103,14 @@ def test_commands_name_what_is_damaged(
     cv2.imwrite(str(tmp_path / "small.png"), np.full((4, 4, 3), 128, np.uint8))
     evaluation, refsr = road["evaluation"][1], road["refsr"][1] / "model.safetensors"
     cases = {evaluation / "table.txt": ["show"], evaluation / "results.md": ["show", "--markdown"]}
-    cases[refsr] = ["upscale", str(tmp_path / "small.png"), "-o", str(tmp_path / "out.png"), "--model", str(refsr)]
+    cases[refsr] = [
+        "upscale",
+        str(tmp_path / "small.png"),
+        "-o",
+        str(tmp_path / "out.png"),
+        "--model",
+        str(refsr),
+    ]
     for path in kinds(road["curated"][1]).values():
         cases[path] = ["inspect", "-o", str(tmp_path / "page.html")]
     del cases[road["curated"][1] / MARKER]
@@ -121,7 +135,9 @@ def test_a_damaged_version_in_the_registry_is_named(
             continue
         command = upscale if path.name != "metrics.json" else ["promote", "1"]
         strict = path.parent.name == "model"
-        faults += _faults(path, command, [path.name, "version 1", "`register`"], capsys, strict=strict)
+        faults += _faults(
+            path, command, [path.name, "version 1", "`register`"], capsys, strict=strict
+        )
     assert faults == []
 
 
@@ -133,11 +149,16 @@ def test_a_damaged_store_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copy("mlflow.db", tmp_path / "mlflow.db")  # MLflow keeps one open: each is a store of its own
+    shutil.copy(
+        "mlflow.db", tmp_path / "mlflow.db"
+    )  # MLflow keeps one open: each is a store of its own
     WAYS[way](tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     inputs = ["--curated", str(road["curated"][1])]
-    for command in (["promote", "1"], ["validate", *inputs, "--validation", str(tmp_path / "validation")]):
+    for command in (
+        ["promote", "1"],
+        ["validate", *inputs, "--validation", str(tmp_path / "validation")],
+    ):
         status = main(command)
         said = capsys.readouterr().err
         assert status == 0 or (said.count("refsr: error:") == 1 and "mlflow.db" in said), said

@@ -43,12 +43,28 @@ class Node:
 
     def start(self, pod: str, tracking_uri: str) -> "subprocess.Popen[str]":
         (self.folder / pod).mkdir()
-        environment = os.environ | {"PYTHONPATH": str(ROOT), STATE: str(self.folder / "state"), RUN: "run-1"}
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            STATE: str(self.folder / "state"),
+            RUN: "run-1",
+        }
         environment |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "OMP_NUM_THREADS": "1"}
         environment.pop("MLFLOW_RUN_ID", None)
-        command = [sys.executable, "-c", POD, str(self.folder / pod), str(self.folder), tracking_uri]
+        command = [
+            sys.executable,
+            "-c",
+            POD,
+            str(self.folder / pod),
+            str(self.folder),
+            tracking_uri,
+        ]
         return subprocess.Popen(
-            command, cwd=self.folder / pod, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command,
+            cwd=self.folder / pod,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )
 
     def await_checkpoint(self, pod: "subprocess.Popen[str]") -> None:
@@ -69,7 +85,9 @@ def _finish(pod: "subprocess.Popen[str]") -> str:
     return output
 
 
-def test_a_training_outlives_its_tracking_server_and_its_pod(empty_store: Path, tmp_path: Path) -> None:
+def test_a_training_outlives_its_tracking_server_and_its_pod(
+    empty_store: Path, tmp_path: Path
+) -> None:
     """The server goes: it ends with one message. The next pod is killed. The third ends as if nothing had been."""
     node, store = Node(tmp_path / "node"), f"sqlite:///{tmp_path}/mlflow.db"
     shutil.copy(empty_store, tmp_path / "mlflow.db")

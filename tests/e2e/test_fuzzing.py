@@ -14,7 +14,17 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_no_reader_crashes_or_hangs(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fuzzing", "--seconds", "60", "--seed", "0", "--keep", str(tmp_path / "kept")]
+    command = [
+        sys.executable,
+        "-m",
+        "fuzzing",
+        "--seconds",
+        "60",
+        "--seed",
+        "0",
+        "--keep",
+        str(tmp_path / "kept"),
+    ]
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     done = subprocess.run(command, env=environment, text=True, capture_output=True)
     result = json.loads(done.stdout)
@@ -25,7 +35,9 @@ def test_no_reader_crashes_or_hangs(tmp_path: Path) -> None:
     assert result["peak_mb"] > 0
 
 
-@pytest.mark.parametrize(("fault", "kind"), [("raise", "crashes"), ("abort", "crashes"), ("sleep", "hangs")])
+@pytest.mark.parametrize(
+    ("fault", "kind"), [("raise", "crashes"), ("abort", "crashes"), ("sleep", "hangs")]
+)
 def test_faults_are_counted_and_their_bytes_kept(fault: str, kind: str, tmp_path: Path) -> None:
     def read(path: Path) -> None:
         if path.read_bytes() == b"1":
@@ -40,7 +52,9 @@ def test_faults_are_counted_and_their_bytes_kept(fault: str, kind: str, tmp_path
     result = fuzz({"faulty": target}, 60, 8, 0, tmp_path / "kept")
     assert (result["tried"], result[kind]) == (8, len(bad))
     assert 0 < len(bad) < 8
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {f"faulty-0-{number}.bin" for number in bad}
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {
+        f"faulty-0-{number}.bin" for number in bad
+    }
 
 
 def test_examples_depend_on_the_seed_alone() -> None:

@@ -20,7 +20,9 @@ def image() -> str:
     """REFSR_IMAGE, or the image of this commit. A build takes longer than all other tests."""
     try:
         name = os.environ.get("REFSR_IMAGE") or immutable_image("localhost/refsr-cpu")
-        missing = None if images.exists(name) else f"there is no image {name}; `make images` builds it"
+        missing = (
+            None if images.exists(name) else f"there is no image {name}; `make images` builds it"
+        )
     except RefsrError as error:
         missing = str(error)
     if missing:
@@ -31,8 +33,18 @@ def image() -> str:
 @pytest.mark.timeout(1200)
 def test_the_pipeline_runs_in_its_image(image: str, tmp_path: Path) -> None:
     let_others_in(tmp_path)
-    command = [sys.executable, "-m", "tools.docker", "--image", image, "--output", str(tmp_path / "run")]
-    done = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [
+        sys.executable,
+        "-m",
+        "tools.docker",
+        "--image",
+        image,
+        "--output",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == f"{image}: registered as version 1"
     assert not (tmp_path / "run/docker/data").exists()

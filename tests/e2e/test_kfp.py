@@ -29,9 +29,22 @@ def _run_locally(folder: Path, params: Path, *arguments: str) -> tuple[int, str]
     """Exit status and output of `python -m pipelines.local` in `folder`."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     environment.pop("MLFLOW_RUN_ID", None)
-    command = [sys.executable, "-m", "pipelines.local", "--params", str(params), "--output", str(folder / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.local",
+        "--params",
+        str(params),
+        "--output",
+        str(folder / "out"),
+    ]
     done = subprocess.run(
-        [*command, *arguments], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [*command, *arguments],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     return done.returncode, done.stdout
 
@@ -68,12 +81,18 @@ def _runs(store: Path) -> dict[str, list[Any]]:
 
 
 def test_every_task_ran_and_the_end_is_recorded(tasks: Path) -> None:
-    made = {path.name.replace("-", "_") for path in tasks.iterdir() if not path.name.startswith("for-loop")}
+    made = {
+        path.name.replace("-", "_")
+        for path in tasks.iterdir()
+        if not path.name.startswith("for-loop")
+    }
     assert made == {*steps.STEPS, "merge", "finish"} - {"curate"}
     assert not list(tasks.rglob("*.partial*"))
     assert not list((tasks.parent / "state").iterdir())
     runs = _runs(tasks.parent / "mlflow.db")
-    assert {name: len(group) for name, group in runs.items()} == dict.fromkeys(runs, 1) | {"curate": 2}
+    assert {name: len(group) for name, group in runs.items()} == dict.fromkeys(runs, 1) | {
+        "curate": 2
+    }
     assert set(runs) == {*steps.STEPS, "merge", "pipeline"}
     assert {run.info.status for group in runs.values() for run in group} == {"FINISHED"}
     (pipeline,) = runs.pop("pipeline")
@@ -96,19 +115,32 @@ def test_tasks_and_dvc_stages_have_the_same_outputs(tasks: Path, scratch: Path) 
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): file_hash(path) for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): file_hash(path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_pages_for_the_kubeflow_ui_are_copies(tasks: Path) -> None:
-    assert (tasks / "evaluate/report").read_bytes() == (tasks / "evaluate/evaluation/report.html").read_bytes()
-    assert (tasks / "evaluate/results").read_text() == (tasks / "evaluate/evaluation/results.md").read_text()
-    assert (tasks / "register/card").read_text() == (tasks / "register/registration/model_card.md").read_text()
+    assert (tasks / "evaluate/report").read_bytes() == (
+        tasks / "evaluate/evaluation/report.html"
+    ).read_bytes()
+    assert (tasks / "evaluate/results").read_text() == (
+        tasks / "evaluate/evaluation/results.md"
+    ).read_text()
+    assert (tasks / "register/card").read_text() == (
+        tasks / "register/registration/model_card.md"
+    ).read_text()
 
 
 def test_a_failed_pipeline_has_a_message_and_a_record(tiny: Path, tmp_path: Path) -> None:
     status, output = _run_locally(tmp_path, tiny, "--raw", str(tmp_path / "nowhere"))
     assert status == 1
-    assert f"refsr: error: curate: input --raw {tmp_path / 'nowhere'}: no such file or folder" in output
+    assert (
+        f"refsr: error: curate: input --raw {tmp_path / 'nowhere'}: no such file or folder"
+        in output
+    )
     assert "Traceback" not in output
     runs = _runs(tmp_path / "out/mlflow.db")
     assert set(runs) == {"pipeline"}
@@ -126,14 +158,20 @@ def test_a_model_that_fails_the_gate_is_not_registered(
     params["gate"]["psnr_over_bicubic"] = 99
     made = {"curated": "merge/curated", "sisr": "train-sisr/sisr", "refsr": "train-refsr/refsr"}
     made["evaluation"] = "evaluate/evaluation"
-    artifacts = {name: SimpleNamespace(path=str(tasks / path), metadata={}) for name, path in made.items()}
+    artifacts = {
+        name: SimpleNamespace(path=str(tasks / path), metadata={}) for name, path in made.items()
+    }
     artifacts["registration"] = SimpleNamespace(path=str(tmp_path / "registration"), metadata={})
     store = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(RUN, "run-1")
-    with pytest.raises(SystemExit, match="refsr: error: the model is not registered: the quality gate failed"):
+    with pytest.raises(
+        SystemExit, match="refsr: error: the model is not registered: the quality gate failed"
+    ):
         shell.run("register", params, store, SimpleNamespace(path="", metadata={}), **artifacts)
-    status = SimpleNamespace(state="FAILED", error_message="register failed", pipeline_job_resource_name="job")
+    status = SimpleNamespace(
+        state="FAILED", error_message="register failed", pipeline_job_resource_name="job"
+    )
     shell.finish(status, store, "refsr:1")
     runs = _runs(tmp_path / "mlflow.db")
     assert {name: [run.info.status for run in runs[name]] for name in runs} == {
@@ -150,17 +188,26 @@ def test_a_registered_model_upscales_a_folder(tasks: Path, tiny: Path, tmp_path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         cv2.imwrite(str(tmp_path / name), rng.integers(0, 255, (size, size, 3), np.uint8))
     (tmp_path / "small/broken.jpg").write_bytes(b"no image")
-    status, output = _run_locally(tasks.parents[1], tiny, "--graph", "inference", "--pairs", str(tmp_path))
+    status, output = _run_locally(
+        tasks.parents[1], tiny, "--graph", "inference", "--pairs", str(tmp_path)
+    )
     assert status == 0, output
     (made,) = tasks.parent.glob("refsr-inference-*")
     upscaled = made / "upscale-folder/upscaled"
-    assert {path.name for path in upscaled.iterdir()} == {".refsr.json", "a.png", "b.png", "rejects.csv"}
+    assert {path.name for path in upscaled.iterdir()} == {
+        ".refsr.json",
+        "a.png",
+        "b.png",
+        "rejects.csv",
+    }
     assert cv2.imread(str(upscaled / "a.png")).shape == (32, 32, 3)
     assert "broken" in (upscaled / "rejects.csv").read_text()
     assert _metrics(made, "upscale_folder") == {"images": 3, "rejects": 1, "without_reference": 2}
 
 
-def test_reevaluation_on_the_same_revision_has_the_same_metrics(tasks: Path, tiny: Path, tmp_path: Path) -> None:
+def test_reevaluation_on_the_same_revision_has_the_same_metrics(
+    tasks: Path, tiny: Path, tmp_path: Path
+) -> None:
     """The raw set of the run becomes a revision of a repository, which is fetched."""
     shutil.copytree(tasks / "synthesize/raw", tmp_path / "data/raw")
     (tmp_path / ".dvc").mkdir()
@@ -169,7 +216,18 @@ def test_reevaluation_on_the_same_revision_has_the_same_metrics(tasks: Path, tin
     run_in(tmp_path, "git", "init", "--quiet")
     run_in(tmp_path, sys.executable, "-m", "dvc", "add", "--quiet", "data/raw")
     run_in(tmp_path, "git", "add", "--all")
-    run_in(tmp_path, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "raw")
+    run_in(
+        tmp_path,
+        "git",
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "commit",
+        "--quiet",
+        "-m",
+        "raw",
+    )
     document = yaml.safe_load(tiny.read_text())
     document["fetch"] = {"repository": str(tmp_path), "path": "data/raw", "revision": "HEAD"}
     params = tmp_path / "params.yaml"

@@ -43,7 +43,9 @@ PARAMS = "curate: {hr_size: 32, train_identities: 10, test_identities: 4, shard_
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tmp_path = tmp_path_factory.mktemp("killed")
-    params = Synthesize(train_identities=10, test_identities=4, views=4, min_size=96, max_size=128, defects=1)
+    params = Synthesize(
+        train_identities=10, test_identities=4, views=4, min_size=96, max_size=128, defects=1
+    )
     synthesize(params, NullTracker(), raw=tmp_path / "raw")
     (tmp_path / "params.yaml").write_text(PARAMS)
     return tmp_path / "raw"
@@ -60,12 +62,17 @@ def start(raw: Path, curated: str) -> "subprocess.Popen[str]":
 
 
 def start_pod(raw: Path, name: str) -> "subprocess.Popen[str]":
-    shutil.copytree(raw, raw.parent / name / "raw", copy_function=shutil.copyfile)  # with times of their own
+    shutil.copytree(
+        raw, raw.parent / name / "raw", copy_function=shutil.copyfile
+    )  # with times of their own
     return _python(raw, POD, str(raw.parent / name), f"sqlite:///{raw.parent}/mlflow.db")
 
 
 def _python(raw: Path, code: str, *arguments: str) -> "subprocess.Popen[str]":
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": f"sqlite:///{raw.parent}/mlflow.db"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{raw.parent}/mlflow.db",
+    }
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         cwd=raw.parent,

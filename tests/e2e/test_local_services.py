@@ -89,7 +89,12 @@ def test_a_dump_on_s3_restores_the_registry(cluster: Services, version: str) -> 
     """Only the bucket remains: the volume of the back-up is empty, as in a new cluster."""
     client = open_store(cluster.server).MlflowClient()
     copied = _run_manifest("CronJob", cluster, "overlays/gpu")
-    keys = [each["Key"] for each in cluster.s3.client().list_objects_v2(Bucket=BUCKET, Prefix="backups/")["Contents"]]
+    keys = [
+        each["Key"]
+        for each in cluster.s3.client().list_objects_v2(Bucket=BUCKET, Prefix="backups/")[
+            "Contents"
+        ]
+    ]
     assert copied == f"s3://{BUCKET}/{keys[-1]}"
     client.delete_registered_model("faces")
     shutil.rmtree(cluster.folder / "backup")
@@ -98,10 +103,16 @@ def test_a_dump_on_s3_restores_the_registry(cluster: Services, version: str) -> 
     assert client.get_model_version_by_alias("faces", "champion").version == version
 
 
-def test_a_missing_bucket_fails_the_copy(cluster: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    for key, value in (cluster.s3.environment | {"MLFLOW_S3_ENDPOINT_URL": cluster.s3.endpoint}).items():
+def test_a_missing_bucket_fails_the_copy(
+    cluster: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in (
+        cluster.s3.environment | {"MLFLOW_S3_ENDPOINT_URL": cluster.s3.endpoint}
+    ).items():
         monkeypatch.setenv(key, value)
-    with pytest.raises(RefsrError, match=r"s3://nowhere/backups: cannot copy a dump to .*NoSuchBucket"):
+    with pytest.raises(
+        RefsrError, match=r"s3://nowhere/backups: cannot copy a dump to .*NoSuchBucket"
+    ):
         backup.get(cluster.folder, "s3://nowhere/backups")
     with pytest.raises(RefsrError, match=r"no dump 2001\.dump; existing dumps: "):
         backup.get(cluster.folder, f"s3://{BUCKET}/backups", "2001.dump")
@@ -122,13 +133,19 @@ def _run_manifest(kind: str, cluster: Services, folder: str = "") -> str:
     manifests = render(folder)
     (manifest,) = (each for each in manifests if each["kind"] == kind)
     spec: dict[str, Any] = manifest["spec"]
-    pod = (spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"])["spec"]
-    configured = {each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"}
+    pod = (spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"])[
+        "spec"
+    ]
+    configured = {
+        each["metadata"]["name"]: each["data"] for each in manifests if each["kind"] == "ConfigMap"
+    }
     (cluster.folder / "backup").mkdir(exist_ok=True)
     last = ""
     for container in containers(pod):
         maps = [configured[each["configMapRef"]["name"]] for each in container.get("envFrom", [])]
-        last = _run(container, {key: value for each in maps for key, value in each.items()}, cluster)
+        last = _run(
+            container, {key: value for each in maps for key, value in each.items()}, cluster
+        )
     return last
 
 
@@ -149,7 +166,10 @@ def _run(container: Manifest, configured: dict[str, str], cluster: Services) -> 
         }
     )
     environment |= cluster.s3.environment | {"MLFLOW_S3_ENDPOINT_URL": cluster.s3.endpoint}
-    environment |= {"MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}", "BACKUPS": f"s3://{BUCKET}/backups"}
+    environment |= {
+        "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}",
+        "BACKUPS": f"s3://{BUCKET}/backups",
+    }
     command = [backups if word == "/backup" else word for word in container["command"]]
     command = [re.sub(r"\$\((\w+)\)", lambda name: environment[name[1]], word) for word in command]
     if command[0] == "python3":

@@ -27,12 +27,21 @@ WORD, TOKEN, KEY = "c4nary%40W0rd", "c4nary-t0ken-of-kfp", "c4nary-s3cret-key"
 SPELLINGS = (WORD, "c4nary@W0rd", "c4nary%2540W0rd", TOKEN, KEY)
 PROJECT = "register: {}\nsynthesize: {}\ncheckpoint: {}\nupscale_folder: {device: cpu}\n"
 PROJECT += "validate: {min_train_identities: 1, min_test_identities: 1}\n"
-PROJECT += "evaluate: {bootstrap: 100, strips: 1, grid: 2, batch_size: 8, samples: 2, kid_images: 4}\n"
+PROJECT += (
+    "evaluate: {bootstrap: 100, strips: 1, grid: 2, batch_size: 8, samples: 2, kid_images: 4}\n"
+)
 SHORT = "steps: 1, batch_size: 2, warmup_steps: 1, log_every: 1, image_every: 1"
 PROJECT += f"train_sisr: {{{SHORT}, warm_start_step: 1, model: {{width: 16, blocks: 1}}}}\ntrain_refsr: {{{SHORT}}}\n"
 PROJECT += "fetch: {repository: /nowhere, path: data/raw, revision: main, endpoint: 'http://127.0.0.1:9'}\n"
 MODELS = ["--curated", "curated", "--sisr", "sisr", "--refsr", "refsr"]
-TARGET = ["--endpoint", "{api}", "--tracking-uri", "http://store.example:5000", "--image", "refsr:1"]
+TARGET = [
+    "--endpoint",
+    "{api}",
+    "--tracking-uri",
+    "http://store.example:5000",
+    "--image",
+    "refsr:1",
+]
 COMMANDS: dict[str, list[str]] = {
     "synthesize": ["--raw", "curated"],  # whose output it may not replace
     "curate": ["--raw", "s3://faces/raw", "--curated", "new"],
@@ -149,9 +158,17 @@ def test_every_command_is_tried() -> None:
     assert {*steps.STEPS, *steps.SIDE_STEPS} <= set(COMMANDS)
     for known, module in ((COMMANDS, "refsr"), (SENT, "pipelines")):
         done = subprocess.run(
-            [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+            [sys.executable, "-m", module, "--help"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         )
-        listed = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ") and line[4] != " "]
+        listed = [
+            line.split()[0]
+            for line in done.stdout.splitlines()
+            if line.startswith("    ") and line[4] != " "
+        ]
         assert sorted(known) == sorted(name for name in listed if name != "COMMAND")
 
 
@@ -178,13 +195,18 @@ def test_no_command_of_kubeflow_gives_a_password_away(
     assert kubeflow.main([command, *words]) == (0 if command == "compile" else 1)
     silent("".join(capfd.readouterr()))
     if command == "submit":
-        for more in (["--raw", f"s3://someone:{WORD}@faces/raw"], ["--tracking-uri", secrets["store"]]):
+        for more in (
+            ["--raw", f"s3://someone:{WORD}@faces/raw"],
+            ["--tracking-uri", secrets["store"]],
+        ):
             assert kubeflow.main([command, *words, *more]) == 1
             silent("".join(capfd.readouterr()))
     no_file_holds_it(project)
 
 
-def test_a_back_up_gives_no_key_away(secrets: dict[str, str], project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_back_up_gives_no_key_away(
+    secrets: dict[str, str], project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     for action in ("put", "get"):
         assert backup.main([action, str(project / "dumps"), "s3://faces/dumps"]) == 1
         silent("".join(capfd.readouterr()))
@@ -197,7 +219,9 @@ with exit_with_message():
     raise ValueError("driver: {secrets["store"]}")
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "ValueError: driver: http://someone:***@" in done.stderr
     silent(done.stdout + done.stderr)
@@ -212,7 +236,10 @@ def test_a_task_gives_no_password_away(
 
     for uri in (secrets["store"], secrets["database"], secrets["api"]):
         metrics = Piece(tmp_path / "metrics")
-        given = {"curated": Piece(project / "curated"), "validation": Piece(tmp_path / "validation")}
+        given = {
+            "curated": Piece(project / "curated"),
+            "validation": Piece(tmp_path / "validation"),
+        }
         with pytest.raises(SystemExit) as ended:
             shell.run("validate", {"min_train_identities": 1000}, uri, metrics, **given)  # type: ignore[arg-type]
         silent(str(ended.value) + "".join(capfd.readouterr()))

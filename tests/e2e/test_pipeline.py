@@ -41,7 +41,11 @@ def test_no_champion_yet_is_a_clear_message(tmp_path: Path) -> None:
 
 def test_metrics_have_the_agreed_keys_and_ordered_intervals(scratch: Path) -> None:
     metrics = json.loads((scratch / "reports/evaluation/metrics.json").read_text())
-    rows = [metrics[metric][arm] for metric in ("psnr", "ssim", "identity", "perceptual") for arm in ARMS]
+    rows = [
+        metrics[metric][arm]
+        for metric in ("psnr", "ssim", "identity", "perceptual")
+        for arm in ARMS
+    ]
     rows += [
         metrics["difference"][f"right_minus_{other}"][metric]
         for other in ("wrong", "none", "sisr", "bicubic")
@@ -75,6 +79,8 @@ def test_bad_input_is_one_message_and_leaves_nothing_half_written(scratch: Path)
     assert "data/nowhere: no such file or folder" in _refsr(scratch, "curate", *paths, status=1)
     (scratch / "bad.yaml").write_text("curate: {hr_sise: 64}\n")
     paths = ("--params", "bad.yaml", "--raw", "data/rendered", "--curated", "data/curated")
-    assert "bad.yaml: curate.hr_sise: unknown parameter" in _refsr(scratch, "curate", *paths, status=1)
+    assert "bad.yaml: curate.hr_sise: unknown parameter" in _refsr(
+        scratch, "curate", *paths, status=1
+    )
     assert (scratch / "data/curated/manifest.parquet").read_bytes() == before
     assert not list((scratch / "data").glob("*.partial*"))

@@ -118,7 +118,9 @@ def start(code: str, *arguments: str) -> "subprocess.Popen[str]":
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+    return subprocess.Popen(
+        command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe
+    )
 
 
 def race(uri: str, *jobs: tuple[str, str]) -> list[str]:
@@ -139,7 +141,9 @@ def together(running: "list[subprocess.Popen[str]]") -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_one_of_two_wins(kind: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_wins(
+    kind: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with store(kind, tmp_path, empty_store) as uri:
         register_first(uri, tmp_path)
@@ -154,7 +158,10 @@ def test_one_of_two_wins(kind: str, tmp_path: Path, empty_store: Path, monkeypat
             (loser,) = [each for each in messages if each]
             winner = registry.champion()
             assert winner == others[messages.index("")]
-            assert f"the champion changed from version {history[-1]} to version {winner} meanwhile" in loser
+            assert (
+                f"the champion changed from version {history[-1]} to version {winner} meanwhile"
+                in loser
+            )
             history.append(winner)
             assert former(registry) == history[:-1]
         messages = race(uri, ("rollback", ""), ("rollback", ""))
@@ -162,7 +169,9 @@ def test_one_of_two_wins(kind: str, tmp_path: Path, empty_store: Path, monkeypat
         assert "the champion changed" in loser
         assert registry.champion() == history[-2]
         assert former(registry) == history[:-2]
-        assert [each.name for each in open_store(uri).MlflowClient().search_registered_models()] == ["refsr"]
+        assert [
+            each.name for each in open_store(uri).MlflowClient().search_registered_models()
+        ] == ["refsr"]
         register_the_same(uri, tmp_path)
 
 
@@ -248,10 +257,14 @@ def test_a_lock_whose_holder_was_killed_is_passed_over(tracking_uri: str) -> Non
     assert not client.search_registered_models()
 
 
-def test_a_lock_of_another_machine_expires(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_of_another_machine_expires(
+    tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mlflow_lock, "EXPIRY", 0.5)
     client = open_store(tracking_uri).MlflowClient()
-    client.create_registered_model("refsr.lock-0", description=json.dumps({"id": "x", "host": "other", "pid": 1}))
+    client.create_registered_model(
+        "refsr.lock-0", description=json.dumps({"id": "x", "host": "other", "pid": 1})
+    )
     with mlflow_lock.locked(client, "refsr"):
         pass
     assert not client.search_registered_models()

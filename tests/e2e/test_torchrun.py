@@ -31,7 +31,16 @@ ROOT = Path(__file__).parents[2]
 def _torchrun(folder: Path, stage: str, **paths: str) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     given = [word for name, path in paths.items() for word in (f"--{name}", path)]
-    command = [sys.executable, *launcher, "-m", "refsr", stage, "--params", str(ROOT / "params/tiny.yaml"), *given]
+    command = [
+        sys.executable,
+        *launcher,
+        "-m",
+        "refsr",
+        stage,
+        "--params",
+        str(ROOT / "params/tiny.yaml"),
+        *given,
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     _succeed(command, folder, environment)
@@ -46,7 +55,12 @@ def _trainjob() -> dict[str, Any]:
 
 def _succeed(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     done = subprocess.run(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
     assert done.returncode == 0, done.stdout
 
@@ -64,10 +78,15 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.partial*"))
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         assert store.execute("select count(*) from runs").fetchone() == (2,)
-        assert store.execute("select value from tags where key = 'processes'").fetchall() == [("2",), ("2",)]
+        assert store.execute("select value from tags where key = 'processes'").fetchall() == [
+            ("2",),
+            ("2",),
+        ]
 
 
-def test_a_task_trains_through_a_trainjob(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_trains_through_a_trainjob(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes of this machine run the job's own command."""
     make_curated(tmp_path / "curated", identities=6, images=3, train=4)
     (tmp_path / "validation").mkdir()
@@ -84,13 +103,19 @@ def test_a_task_trains_through_a_trainjob(empty_store: Path, tmp_path: Path, mon
 
     with serving() as api:
         api.statuses, api.train = [condition("Complete")], train
-        environment = {"KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")), controller.NAMESPACE: "faces"}
+        environment = {
+            "KUBECONFIG": str(api.kubeconfig(tmp_path / "kubeconfig")),
+            controller.NAMESPACE: "faces",
+        }
         environment |= {shell.STATE: str(tmp_path / "state"), shell.RUN: "run-1"}
         environment |= {controller.TRAINJOB: json.dumps(_trainjob())}
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
         metrics = SimpleNamespace(path="", metadata={})
-        artifacts = {name: SimpleNamespace(path=str(tmp_path / name)) for name in ("curated", "validation", "sisr")}
+        artifacts = {
+            name: SimpleNamespace(path=str(tmp_path / name))
+            for name in ("curated", "validation", "sisr")
+        }
         params = load_section(ROOT / "params/tiny.yaml", "train_sisr").model_dump(mode="json")
         before = signal.getsignal(signal.SIGTERM)
         shell.run("train_sisr", params, store, metrics, **artifacts)

@@ -38,15 +38,23 @@ def here(tracking_uri: str, tmp_path: Path) -> Pipeline:
     return pipeline
 
 
-def test_a_version_moves_by_the_words_of_the_page(here: Pipeline, server: str, tmp_path: Path) -> None:
+def test_a_version_moves_by_the_words_of_the_page(
+    here: Pipeline, server: str, tmp_path: Path
+) -> None:
     (words,) = re.findall(r"^python -m refsr transfer .*$", PAGE.read_text(), re.MULTILINE)
-    project = tmp_path / "project"  # beside this test's checkpoints, whose folder is called as the package
+    project = (
+        tmp_path / "project"
+    )  # beside this test's checkpoints, whose folder is called as the package
     project.mkdir()
     (project / "params.yaml").write_text("register: {}")
-    command = words.replace("http://127.0.0.1:5000", here.uri).replace("http://127.0.0.1:5001", server)
+    command = words.replace("http://127.0.0.1:5000", here.uri).replace(
+        "http://127.0.0.1:5001", server
+    )
     message = f"version 1 of refsr is version 1 of refsr in {server}, and candidate there"
     assert run_in(project, *command.split()).strip().endswith(message)
-    assert run_in(project, *command.split()).strip().endswith(message), "what is there is copied again"
+    assert run_in(project, *command.split()).strip().endswith(message), (
+        "what is there is copied again"
+    )
     registry = Registry(server, "refsr")
     assert registry.aliases() == {"candidate": "1", "champion": "1"}
     weights = registry.fetch("1", CHECKPOINT, tmp_path / "fetched").read_bytes()
@@ -60,20 +68,28 @@ def test_a_version_moves_by_the_words_of_the_page(here: Pipeline, server: str, t
     assert (run.info.run_name, run.info.status) == ("transfer", "FINISHED")
     assert run.data.params["register.name"] == "refsr"
     assert run.data.tags["source.stage"] == "register"
-    card = Path(there.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="registration/model_card.md"))
+    card = Path(
+        there.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path="registration/model_card.md"
+        )
+    )
     assert f"Transferred from {here.uri} models:/refsr/1; version 1 here" in card.read_text()
     model = there.pyfunc.load_model("models:/refsr@champion")
     lr, ref = np.full((1, LR, LR, 3), 90, np.uint8), np.full((1, HR, HR, 3), 99, np.uint8)
     assert model.predict({"lr": lr, "ref": ref}).shape == (1, HR, HR, 3)
 
 
-def test_the_gate_of_the_target_is_asked(here: Pipeline, server: str, empty_store: Path, tmp_path: Path) -> None:
+def test_the_gate_of_the_target_is_asked(
+    here: Pipeline, server: str, empty_store: Path, tmp_path: Path
+) -> None:
     assert transfer(here.uri, server, Register(), "champion", "judged") == ("1", "1")
     shutil.copy(empty_store, tmp_path / "other.db")
     worse = Pipeline(f"sqlite:///{tmp_path}/other.db", tmp_path)
     worse.train(2, psnr=25.9)
     worse.register()
-    with pytest.raises(RefsrError, match=r"version 1 of 'refsr' is not transferred: .*\n  psnr_over_champion: "):
+    with pytest.raises(
+        RefsrError, match=r"version 1 of 'refsr' is not transferred: .*\n  psnr_over_champion: "
+    ):
         transfer(worse.uri, server, Register(), "champion", "judged")
     assert Registry(server, "judged").versions() == ["1"]
 
@@ -83,7 +99,10 @@ def test_a_name_that_something_else_has_is_left_alone(here: Pipeline, server: st
     client.create_registered_model("taken")
     run = client.create_run(client.create_experiment("others"))
     client.create_model_version("taken", f"{run.info.artifact_uri}/model", run.info.run_id)
-    with pytest.raises(RefsrError, match=r"'taken' .*: its version 1 is not of this project; name another with --as"):
+    with pytest.raises(
+        RefsrError,
+        match=r"'taken' .*: its version 1 is not of this project; name another with --as",
+    ):
         transfer(here.uri, server, Register(), "champion", "taken")
 
 

@@ -26,7 +26,9 @@ SMALL = {"hr_size": 32, "train_identities": 5, "test_identities": 3}
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[S3]:
     """A server with the bucket `faces`, in it a set laid out as VGGFace2's mirrors do."""
-    params = Synthesize(train_identities=5, test_identities=3, views=4, min_size=96, max_size=128, defects=0)
+    params = Synthesize(
+        train_identities=5, test_identities=3, views=4, min_size=96, max_size=128, defects=0
+    )
     raw = tmp_path / "raw"
     synthesize(params, NullTracker(), raw=raw)
     with s3_server(tmp_path / "weed", "faces") as server:
@@ -60,13 +62,23 @@ def test_the_commands_of_the_page_do_what_it_says(s3: S3, checkout: Path) -> Non
     commands = "".join(re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL))
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = (
-        os.environ | s3.environment | {"AWS_ENDPOINT_URL": s3.endpoint, "PATH": path, "PYTHONPATH": str(checkout)}
+        os.environ
+        | s3.environment
+        | {"AWS_ENDPOINT_URL": s3.endpoint, "PATH": path, "PYTHONPATH": str(checkout)}
     )
     done = subprocess.run(
-        ["bash", "-ex"], input=commands, cwd=checkout, env=environment, text=True, capture_output=True, check=False
+        ["bash", "-ex"],
+        input=commands,
+        cwd=checkout,
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    assert re.search(r"^archives +vggface2_test.tar.gz, vggface2_train.tar.gz$", done.stdout, re.MULTILINE)
+    assert re.search(
+        r"^archives +vggface2_test.tar.gz, vggface2_train.tar.gz$", done.stdout, re.MULTILINE
+    )
     assert (checkout / "reports/inspect.html").stat().st_size > 10_000
     lock = yaml.safe_load((checkout / "dvc.lock").read_text())
     assert list(lock["stages"]) == ["curate"]

@@ -38,7 +38,11 @@ def _damaged_tar(data: bytes, rng: np.random.Generator) -> bytes:
 @cache
 def _tar(form: int) -> bytes:
     rng = np.random.default_rng(0)
-    names = ["train/n000001/0001_01.jpg", "test/n000002/0001_01.jpg", f"test/n000002/{'x' * 90}.jpg"]
+    names = [
+        "train/n000001/0001_01.jpg",
+        "test/n000002/0001_01.jpg",
+        f"test/n000002/{'x' * 90}.jpg",
+    ]
     files = {name: rng.bytes(300) for name in names} | {"bb_landmark/loose_bb_train.csv": CSV}
     if form != tarfile.USTAR_FORMAT:
         files[f"train/n000001/{'y' * 200}.jpg"] = rng.bytes(10)

@@ -13,7 +13,11 @@ def damaged(data: bytes, rng: np.random.Generator) -> bytes:
         at = int(rng.integers(0, len(damaged)))
         if rng.random() < 0.5 and len(damaged) > 2048:  # a header, where the decisions are
             at = at // 512 * 512 + int(rng.choice([0, 100, 124, 148, 156, 157, 257, 345, 482]))
-        splice = SPLICES[rng.integers(len(SPLICES))] if rng.random() < 0.6 else rng.bytes(int(rng.integers(1, 9)))
+        splice = (
+            SPLICES[rng.integers(len(SPLICES))]
+            if rng.random() < 0.6
+            else rng.bytes(int(rng.integers(1, 9)))
+        )
         match rng.integers(5):
             case 0 | 1:
                 damaged[at : at + len(splice)] = splice

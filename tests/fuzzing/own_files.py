@@ -20,7 +20,14 @@ from refsr.steps.register import _read_metrics
 from refsr.training.loop import Learner
 from refsr.training.objective import Objective
 
-CONFIG = {"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1}
+CONFIG = {
+    "model": "sisr",
+    "variant": "compact",
+    "hr_size": 32,
+    "scale": 8,
+    "width": 16,
+    "blocks": 1,
+}
 
 
 def mutate_shard(rng: np.random.Generator) -> tuple[str, bytes]:
@@ -52,7 +59,10 @@ def read_checkpoint(path: Path) -> None:
 
 def mutate_metrics(rng: np.random.Generator) -> tuple[str, bytes]:
     """An evaluation."""
-    document = {"psnr": {"ref_right": {"mean": 20.0, "low": 19.5, "high": 20.5}}, "data": {"images": 4}}
+    document = {
+        "psnr": {"ref_right": {"mean": 20.0, "low": 19.5, "high": 20.5}},
+        "data": {"images": 4},
+    }
     return ".json", damaged(json.dumps(document).encode(), rng)
 
 

@@ -10,8 +10,32 @@ from refsr.errors import RefsrError
 from refsr.params import load_section
 
 ORIGINAL = (Path(__file__).parents[2] / "params/tiny.yaml").read_bytes()
-VALUES = ["yes", "0100", "1:30", "2024-01-01", ".nan", ".inf", "-1", "1e400", "9" * 40, "[]", "{}", "null", "''"]
-VALUES += ["&a [*a]", "!!python/object:os.system x", "[" * 3000, "{a: " * 3000, "2**9", "~", "0x7f", "*b", "|"]
+VALUES = [
+    "yes",
+    "0100",
+    "1:30",
+    "2024-01-01",
+    ".nan",
+    ".inf",
+    "-1",
+    "1e400",
+    "9" * 40,
+    "[]",
+    "{}",
+    "null",
+    "''",
+]
+VALUES += [
+    "&a [*a]",
+    "!!python/object:os.system x",
+    "[" * 3000,
+    "{a: " * 3000,
+    "2**9",
+    "~",
+    "0x7f",
+    "*b",
+    "|",
+]
 
 
 def mutate(rng: np.random.Generator) -> tuple[str, bytes]:

@@ -11,7 +11,12 @@ from fuzzing.damage import damaged
 from refsr.curation.decoding import decode, image_size
 from refsr.inference.images import read_image
 
-FORMATS = {".jpg": ("JPEG", {"progressive": True}), ".jpeg": ("JPEG", {}), ".png": ("PNG", {}), ".webp": ("WEBP", {})}
+FORMATS = {
+    ".jpg": ("JPEG", {"progressive": True}),
+    ".jpeg": ("JPEG", {}),
+    ".png": ("PNG", {}),
+    ".webp": ("WEBP", {}),
+}
 
 
 def mutate(rng: np.random.Generator) -> tuple[str, bytes]:

@@ -27,7 +27,9 @@ MAX_FAULTS = 50  # of a target; then the next one has its turn
 _FORK = multiprocessing.get_context("fork")
 
 
-def fuzz(targets: Mapping[str, Target], seconds: float, examples: int, seed: int, keep: Path) -> dict[str, Any]:
+def fuzz(
+    targets: Mapping[str, Target], seconds: float, examples: int, seed: int, keep: Path
+) -> dict[str, Any]:
     """Counts of outcomes over all targets, which share `seconds` equally; see fuzzing.__main__."""
     outcomes: Counter[str] = Counter()
     by_target: dict[str, dict[str, int]] = {}
@@ -43,7 +45,12 @@ def fuzz(targets: Mapping[str, Target], seconds: float, examples: int, seed: int
         peak = max(peak, most)
     keys = ("crashes", "hangs", "read", "refused")
     numbers = {"tried": outcomes.total()} | {key: outcomes[key] for key in keys}
-    return numbers | {"peak_mb": peak // 1024, "seed": seed, "targets": by_target, "faults": faults[:20]}
+    return numbers | {
+        "peak_mb": peak // 1024,
+        "seed": seed,
+        "targets": by_target,
+        "faults": faults[:20],
+    }
 
 
 def _fuzz_one(
@@ -55,7 +62,9 @@ def _fuzz_one(
     number, peak = 0, 0
     ends = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="refsr-fuzz-") as folder:
-        target.mutate(np.random.default_rng(0))  # what it makes once is made here, before a worker is forked
+        target.mutate(
+            np.random.default_rng(0)
+        )  # what it makes once is made here, before a worker is forked
         while number < examples and time.monotonic() < ends and len(faults) < MAX_FAULTS:
             worker, pipe = _start(name, target, number, examples, seed, ends, Path(folder))
             while True:
@@ -67,7 +76,9 @@ def _fuzz_one(
                     continue
                 counts["crashes" if event == "died" else event] += 1
                 if event in FAULTS:
-                    faults.append(f"{name} {number} {event}: {_keep(keep, name, target, seed, number)}")
+                    faults.append(
+                        f"{name} {number} {event}: {_keep(keep, name, target, seed, number)}"
+                    )
                 number += 1
                 if event in ("died", "hangs") or len(faults) >= MAX_FAULTS:
                     break
@@ -95,14 +106,23 @@ def _start(
     name: str, target: Target, first: int, examples: int, seed: int, ends: float, folder: Path
 ) -> tuple[Any, Connection]:
     ours, theirs = _FORK.Pipe(duplex=False)
-    worker = _FORK.Process(target=_work, args=(theirs, name, target, first, examples, seed, ends, folder))
+    worker = _FORK.Process(
+        target=_work, args=(theirs, name, target, first, examples, seed, ends, folder)
+    )
     worker.start()
     theirs.close()
     return worker, ours
 
 
 def _work(
-    pipe: Connection, name: str, target: Target, first: int, examples: int, seed: int, ends: float, folder: Path
+    pipe: Connection,
+    name: str,
+    target: Target,
+    first: int,
+    examples: int,
+    seed: int,
+    ends: float,
+    folder: Path,
 ) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     null = os.open(os.devnull, os.O_WRONLY)

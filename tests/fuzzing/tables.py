@@ -57,7 +57,14 @@ def read_tree(path: Path, work: Path | None) -> None:
 @cache
 def _manifest() -> bytes:
     rows = [
-        {"identity": f"n{n:06d}", "split": "test", "role": "image", "source": f"{n}.jpg", "shard": 0, "index": n}
+        {
+            "identity": f"n{n:06d}",
+            "split": "test",
+            "role": "image",
+            "source": f"{n}.jpg",
+            "shard": 0,
+            "index": n,
+        }
         for n in range(8)
     ]
     target = io.BytesIO()

@@ -37,7 +37,11 @@ def read_work(path: Path) -> None:
     kept = [person for person in PEOPLE if person in store]
     if kept:
         store.gather(kept)
-    if _differs(path.read_bytes(), _work()[_name(path)]) and len(kept) == len(PEOPLE) and "measured" in path.name:
+    if (
+        _differs(path.read_bytes(), _work()[_name(path)])
+        and len(kept) == len(PEOPLE)
+        and "measured" in path.name
+    ):
         raise AssertionError("damaged measurements are used")
     if path.name != "a.tar.gz":
         io_archive.require_whole(str(archive), folder / "spool")
@@ -105,13 +109,17 @@ def _measured(folder: Path, person: str, number: int) -> IdentityFeatures:
     texts = {"reason": "", "detail": "", "identity": person, "sha256": "0"}
     columns = {name: np.full(EACH, text, object) for name, text in texts.items()}
     columns |= {"source": np.array([f"{person}/{row}.jpg" for row in range(EACH)], object)}
-    columns |= {name: rng.random(EACH) for name in RANKED if name != "lot"} | {"value": rng.random(EACH)}
+    columns |= {name: rng.random(EACH) for name in RANKED if name != "lot"} | {
+        "value": rng.random(EACH)
+    }
     columns |= {"lot": np.arange(EACH, dtype=np.uint64), "dhash": np.arange(EACH, dtype=np.uint64)}
     columns["crop"] = np.arange(EACH)
     file = crops_file(folder, person)
     file.write_bytes(rng.bytes(300))
     thumbs = rng.integers(0, 256, (EACH, 32, 32), np.uint8)
-    return IdentityFeatures(columns, thumbs, rng.random((EACH, 8)).astype(np.float32), checksum(file))
+    return IdentityFeatures(
+        columns, thumbs, rng.random((EACH, 8)).astype(np.float32), checksum(file)
+    )
 
 
 @cache

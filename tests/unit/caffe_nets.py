@@ -35,7 +35,13 @@ def network(model: str, size: int, deployed: bool = False) -> list[Spec]:
     if model == "refsr":
         joined = Spec("concat_data", "Eltwise", ("data", "label2"), "concat_data")
     else:
-        joined = Spec("concat_data", "Concat", ("data",) if deployed else ("data", "label"), "concat_data", axis=0)
+        joined = Spec(
+            "concat_data",
+            "Concat",
+            ("data",) if deployed else ("data", "label"),
+            "concat_data",
+            axis=0,
+        )
     posterior = [] if model == "sisr" and deployed else [*_posterior(model, size)]
     skip = "LR_feat" if model == "sisr" and posterior else "feat4_2"
     return [
@@ -148,7 +154,12 @@ def _reconstruction(model: str) -> Iterator[Spec]:
         yield _deconv(f"conv3_{stage}", f"eltwise1_{stage}", 32)
         yield _prelu(f"relu3_{stage}", f"conv3_{stage}")
         yield _conv(f"local_conv1_{stage}", f"conv1_{stage}", 32, 32, 1)
-        yield Spec(f"eltwise2_{stage}", "Eltwise", (f"local_conv1_{stage}", f"conv3_{stage}"), f"output_{stage}")
+        yield Spec(
+            f"eltwise2_{stage}",
+            "Eltwise",
+            (f"local_conv1_{stage}", f"conv3_{stage}"),
+            f"output_{stage}",
+        )
         yield _prelu(f"relu_output_{stage}", f"output_{stage}")
         bottom, inputs = f"output_{stage}", 32
     yield _conv("SR_res", bottom, 32, 3, 3)
@@ -164,7 +175,9 @@ def draw(specs: Iterable[Spec], seed: int = 0) -> Blobs:
             blobs[spec.name] = [rng.uniform(0.1, 0.6, ()).astype(np.float32)]
         elif spec.weights is not None:
             deconvolution = spec.type == "Deconvolution"
-            fan_in = spec.weights[0] * 9 if deconvolution else int(np.prod(spec.weights[1:]))  # 9: 6x6 at stride 2
+            fan_in = (
+                spec.weights[0] * 9 if deconvolution else int(np.prod(spec.weights[1:]))
+            )  # 9: 6x6 at stride 2
             weights = rng.standard_normal(spec.weights, np.float32) * np.float32(fan_in**-0.5)
             bias = 0.1 * rng.standard_normal(spec.weights[1 if deconvolution else 0], np.float32)
             blobs[spec.name] = [weights, bias]
@@ -210,22 +223,33 @@ def _compute(spec: Spec, x: list[np.ndarray], weights: list[np.ndarray]) -> list
     raise ValueError(spec.type)
 
 
-def convolution(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, stride: int, pad: int) -> np.ndarray:
+def convolution(
+    x: np.ndarray, weights: np.ndarray, bias: np.ndarray, stride: int, pad: int
+) -> np.ndarray:
     """(B, C, H, W) and (O, C, k, k) -> (B, O, H', W')."""
     x = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-    windows = np.lib.stride_tricks.sliding_window_view(x, weights.shape[2:], (2, 3))[:, :, ::stride, ::stride]
+    windows = np.lib.stride_tricks.sliding_window_view(x, weights.shape[2:], (2, 3))[
+        :, :, ::stride, ::stride
+    ]
     y: np.ndarray = np.tensordot(windows, weights, ((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2)
     return y + bias[:, None, None]
 
 
-def deconvolution(x: np.ndarray, weights: np.ndarray, bias: np.ndarray, stride: int, pad: int) -> np.ndarray:
+def deconvolution(
+    x: np.ndarray, weights: np.ndarray, bias: np.ndarray, stride: int, pad: int
+) -> np.ndarray:
     """(B, C, H, W) and (C, O, k, k) -> (B, O, H', W'): every pixel stamps its kernel on the output."""
     (batch, _, height, width), (_, outputs, kernel, _) = x.shape, weights.shape
     y = np.zeros((batch, outputs, stride * (height - 1) + kernel, stride * (width - 1) + kernel))
     for row in range(height):
         for column in range(width):
             stamp = np.tensordot(x[:, :, row, column], weights, (1, 0))
-            y[:, :, row * stride : row * stride + kernel, column * stride : column * stride + kernel] += stamp
+            y[
+                :,
+                :,
+                row * stride : row * stride + kernel,
+                column * stride : column * stride + kernel,
+            ] += stamp
     return y[:, :, pad : y.shape[2] - pad, pad : y.shape[3] - pad] + bias[:, None, None]
 
 
@@ -263,21 +287,32 @@ def messages(data_as_bytes: bool = False) -> dict[str, Any]:
             one = data_as_bytes and field in ("data", "double_data")
             label = Kind.LABEL_REPEATED if repeated and not one else Kind.LABEL_OPTIONAL
             added = message.field.add(name=field, number=number, label=label)
-            added.type = Kind.TYPE_MESSAGE if isinstance(kind, str) else Kind.TYPE_BYTES if one else kind
+            added.type = (
+                Kind.TYPE_MESSAGE if isinstance(kind, str) else Kind.TYPE_BYTES if one else kind
+            )
             if isinstance(kind, str):
                 added.type_name = f".caffe.{kind}"
             if field in PACKED and not one:
                 added.options.packed = True
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}")) for name in FIELDS}
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}"))
+        for name in FIELDS
+    }
 
 
-def encode(layers: Iterable[tuple[str, str, list[np.ndarray]]], legacy: bool = False, quick: bool = False) -> bytes:
+def encode(
+    layers: Iterable[tuple[str, str, list[np.ndarray]]], legacy: bool = False, quick: bool = False
+) -> bytes:
     """(name, type, blobs) of each layer -> a NetParameter, blobs of float64 as double_data; `legacy` for 4-D blobs."""
-    net = messages(quick)["NetParameter"](name="STSR", input=["data"], input_dim=[1, 3, 16, 16], force_backward=True)
+    net = messages(quick)["NetParameter"](
+        name="STSR", input=["data"], input_dim=[1, 3, 16, 16], force_backward=True
+    )
     for name, kind, blobs in layers:
-        layer = net.layer.add(name=name, type=kind, bottom=["in"], top=[name], phase=0, loss_weight=[1.0])
+        layer = net.layer.add(
+            name=name, type=kind, bottom=["in"], top=[name], phase=0, loss_weight=[1.0]
+        )
         for array in blobs:
             layer.param.add(name=f"{name}_w", lr_mult=1)
             blob = layer.blobs.add()
@@ -287,7 +322,9 @@ def encode(layers: Iterable[tuple[str, str, list[np.ndarray]]], legacy: bool = F
             elif array.ndim:
                 blob.shape.dim.extend(array.shape)
             field = "double_data" if array.dtype == np.float64 else "data"
-            setattr(blob, field, array.tobytes()) if quick else getattr(blob, field).extend(array.ravel().tolist())
+            setattr(blob, field, array.tobytes()) if quick else getattr(blob, field).extend(
+                array.ravel().tolist()
+            )
     data: bytes = net.SerializeToString(deterministic=True)
     return data
 
@@ -296,6 +333,9 @@ def released(specs: list[Spec], blobs: Blobs) -> list[tuple[str, str, list[np.nd
     """The layers as training saves them: with its data, its splits, its constants and VGG-19's first layer."""
     layers = [("data", "HDF5Data", []), ("data_data_0_split", "Split", [])]
     layers += [(spec.name, spec.type, blobs.get(spec.name, [])) for spec in specs]
-    layers += [("sd_scale", "Scale", [np.full(1024, 10, np.float32)]), ("bias_R", "Bias", [np.full(1, -123.68, "f4")])]
+    layers += [
+        ("sd_scale", "Scale", [np.full(1024, 10, np.float32)]),
+        ("bias_R", "Bias", [np.full(1, -123.68, "f4")]),
+    ]
     vgg = [np.ones((64, 3, 3, 3), np.float32), np.zeros(64, np.float32)]
     return [*layers, ("conv1_1", "Convolution", vgg), ("relu1_1", "ReLU", [])]

@@ -18,7 +18,9 @@ Run = Callable[..., dict[str, float]]
 def tree(folder: Path) -> dict[str, bytes | None]:
     """All that a folder holds, by name."""
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
-    return {name: path.read_bytes() if path.is_file() else None for name, path in sorted(found.items())}
+    return {
+        name: path.read_bytes() if path.is_file() else None for name, path in sorted(found.items())
+    }
 
 
 def fill(folder: Path, text: str = "photo") -> Path:
@@ -54,7 +56,10 @@ def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: str) -> Run:
             return {"rows": 1.0}
 
         monkeypatch.setattr(steps, "load", lambda name: step)
-        named: dict[str, Any] = {"curated": fill(tmp_path / "in"), "raw": str(fill(tmp_path / "raw"))}
+        named: dict[str, Any] = {
+            "curated": fill(tmp_path / "in"),
+            "raw": str(fill(tmp_path / "raw")),
+        }
         named |= {"validation": tmp_path / "out", "more": tmp_path / "more"}
         named |= {"tracking_uri": store}
         return steps.run("validate", Validate(), **(named | paths))

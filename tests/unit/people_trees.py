@@ -41,7 +41,9 @@ def make_people(raw: Path, names: tuple[str, ...] = NAMES, views: int = 3) -> Pa
         folder = raw / name
         folder.mkdir(parents=True)
         for view in range(1, views + 1):
-            (folder / f"photo {view}.{'JPEG' if view == 1 else 'jpg'}").write_bytes(jpeg(draw(number, view)))
+            (folder / f"photo {view}.{'JPEG' if view == 1 else 'jpg'}").write_bytes(
+                jpeg(draw(number, view))
+            )
         for clutter in (".DS_Store", "Thumbs.db", "._photo 1.jpg", "notes.txt"):
             (folder / clutter).write_bytes(b"clutter")
     return raw

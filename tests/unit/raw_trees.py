@@ -28,7 +28,9 @@ def colour(number: int) -> tuple[int, int, int]:
 def draw(number: int, view: int) -> np.ndarray:
     """A face in the person's colour before a background of its own view, (SIZE, SIZE, 3) BGR."""
     rng = np.random.default_rng([number, view])
-    image = cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(
+        rng.integers(0, 256, (9, 9, 3), np.uint8), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC
+    )
     x, y, w, h = BOX
     cv2.ellipse(image, (x + w // 2, y + h // 2), (w // 2, h // 2), 0, 0, 360, colour(number), -1)
     for at in rng.integers([x + 10, y + 10], [x + w - 10, y + h - 10], (8, 2)):
@@ -58,9 +60,15 @@ def write_metadata(
     names = sorted(f"{path.parent.name}/{path.stem}" for path in (raw / split).glob("n*/*.jpg"))
     for kind, usual, own in (("bb", BOX, boxes or {}), ("landmark", LANDMARKS, landmarks or {})):
         header = (
-            "NAME_ID,X,Y,W,H" if kind == "bb" else "NAME_ID," + ",".join(f"P{i}{a}" for i in range(1, 6) for a in "XY")
+            "NAME_ID,X,Y,W,H"
+            if kind == "bb"
+            else "NAME_ID," + ",".join(f"P{i}{a}" for i in range(1, 6) for a in "XY")
         )
-        lines = [f'"{name}",' + ",".join(map(str, own.get(name, usual))) for name in names if own.get(name, usual)]
+        lines = [
+            f'"{name}",' + ",".join(map(str, own.get(name, usual)))
+            for name in names
+            if own.get(name, usual)
+        ]
         (folder / f"loose_{kind}_{split}.csv").write_text("\n".join([header, *lines]) + "\n")
 
 
@@ -82,10 +90,14 @@ def embed_colour(chips: np.ndarray) -> np.ndarray:
     """
     colours = np.median(chips[:, 40:110, 40:110].reshape(len(chips), -1, 3), axis=1) / 255
     rng = np.random.default_rng(0)
-    return (np.cos(colours @ rng.normal(0, 8, (3, 64)) + rng.uniform(0, 2 * np.pi, 64)) / 8).astype(np.float32)
+    return (np.cos(colours @ rng.normal(0, 8, (3, 64)) + rng.uniform(0, 2 * np.pi, 64)) / 8).astype(
+        np.float32
+    )
 
 
-def curate_tree(raw: Path, params: Curate = PARAMS, workers: int = 1) -> tuple[Curated, pd.DataFrame, dict[str, float]]:
+def curate_tree(
+    raw: Path, params: Curate = PARAMS, workers: int = 1
+) -> tuple[Curated, pd.DataFrame, dict[str, float]]:
     folder = raw.parent / f"curated-{workers}"
     summary = write_curated(params, raw, folder, embed_colour, workers)
     return Curated(folder), pd.read_parquet(folder / "rejects.parquet"), summary

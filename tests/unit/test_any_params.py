@@ -35,13 +35,41 @@ HOSTILE: list[Any] = [
         "0x10",
     ),
     *(date(2020, 1, 1), datetime(2020, 1, 1, tzinfo=UTC), b"bytes", {1, 2}, (1, 2), 1j, object()),
-    *(None, True, False, "", " ", "yes", "0100", "1:30", "8", "a/b", "~", "~/x", "\0", "\ud800", "x" * 5000),
+    *(
+        None,
+        True,
+        False,
+        "",
+        " ",
+        "yes",
+        "0100",
+        "1:30",
+        "8",
+        "a/b",
+        "~",
+        "~/x",
+        "\0",
+        "\ud800",
+        "x" * 5000,
+    ),
     *(0, 1, -1, 2**31, 2**32, 2**63, 10**400, 0.5, 1e308, math.nan, math.inf, -math.inf, 8.0, -0.0),
-    *([], {}, [1], ["n000001"], {"min": 1}, [[[]]], {"a": {"b": []}}, {"width": 1e300}, {"width": True}),
+    *(
+        [],
+        {},
+        [1],
+        ["n000001"],
+        {"min": 1},
+        [[[]]],
+        {"a": {"b": []}},
+        {"width": 1e300},
+        {"width": True},
+    ),
 ]
 
 
-def _fields(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+def _fields(
+    section: type[Section], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """(path, JSON schema) of every field of a section, those of sections within it too."""
     schemas = section.model_json_schema()["properties"]
     for name, field in section.model_fields.items():
@@ -51,7 +79,9 @@ def _fields(section: type[Section], path: tuple[str, ...] = ()) -> Iterator[tupl
 
 
 ALL = KNOWN | {"data": Data}
-FIELDS = [(name, path, schema) for name, section in ALL.items() for path, schema in _fields(section)]
+FIELDS = [
+    (name, path, schema) for name, section in ALL.items() for path, schema in _fields(section)
+]
 # What stands within lists and mappings: (section, field, a value that holds the hostile one).
 ELEMENTS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("curate", "identities", lambda value: [value]),
@@ -60,7 +90,10 @@ ELEMENTS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("evaluate", "compare", lambda value: {str(value): "model"}),
     *((name, "model", lambda value: {"width": value}) for name in ("train_sisr", "train_refsr")),
     *((name, "model", lambda value: {"free": value}) for name in ("train_sisr", "train_refsr")),
-    *((name, "model", lambda value: {str(value)[:300]: 1}) for name in ("train_sisr", "train_refsr")),
+    *(
+        (name, "model", lambda value: {str(value)[:300]: 1})
+        for name in ("train_sisr", "train_refsr")
+    ),
 ]
 
 
@@ -70,7 +103,13 @@ def _near_bounds(schema: dict[str, Any]) -> list[Any]:
     for part in (schema, *schema.get("anyOf", [])):
         for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
             if key in part:
-                values += [part[key] - 1, part[key], part[key] + 1, float(part[key]), part[key] + 0.5]
+                values += [
+                    part[key] - 1,
+                    part[key],
+                    part[key] + 1,
+                    float(part[key]),
+                    part[key] + 0.5,
+                ]
     return values
 
 
@@ -104,7 +143,12 @@ def _require_usable(name: str, section: Section) -> None:
     if isinstance(section, Register):
         _validate_model_name(section.name)
     if isinstance(section, TrainSisr):
-        given_sizes = {"model": "sisr", "variant": section.variant, "hr_size": 32, "scale": section.scale}
+        given_sizes = {
+            "model": "sisr",
+            "variant": section.variant,
+            "hr_size": 32,
+            "scale": section.scale,
+        }
         try:
             with torch.device("meta"):
                 build(given_sizes | section.model)
@@ -112,8 +156,12 @@ def _require_usable(name: str, section: Section) -> None:
             assert "sisr" in str(error)
 
 
-@pytest.mark.parametrize(("name", "path", "schema"), FIELDS, ids=[".".join((name, *path)) for name, path, _ in FIELDS])
-def test_every_field_takes_a_value_or_refuses_it(name: str, path: tuple[str, ...], schema: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("name", "path", "schema"), FIELDS, ids=[".".join((name, *path)) for name, path, _ in FIELDS]
+)
+def test_every_field_takes_a_value_or_refuses_it(
+    name: str, path: tuple[str, ...], schema: dict[str, Any]
+) -> None:
     for value in [*HOSTILE, *_near_bounds(schema)]:
         section = _parsed(name, path, value)
         if section is not None:
@@ -133,7 +181,9 @@ def test_every_element_of_a_list_or_mapping_is_taken_or_refused(
 def test_all_fields_are_tested() -> None:
     """A field that a new kind of container hides would be missed by `_fields`."""
     tested = {(name, path[0]) for name, path, _ in FIELDS}
-    assert tested == {(name, field) for name, section in ALL.items() for field in section.model_fields}
+    assert tested == {
+        (name, field) for name, section in ALL.items() for field in section.model_fields
+    }
     nested = {name for name, path, _ in FIELDS if len(path) > 1}
     assert nested == {"curate", "train_sisr", "train_refsr", "register"}
     containers = {(name, path[0]) for name, path, schema in FIELDS if _holds_elements(schema)}
@@ -159,13 +209,19 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize(("name", "path", "schema"), FIELDS, ids=[".".join((name, *path)) for name, path, _ in FIELDS])
+@pytest.mark.parametrize(
+    ("name", "path", "schema"), FIELDS, ids=[".".join((name, *path)) for name, path, _ in FIELDS]
+)
 def test_a_file_and_a_struct_of_kubeflow_are_refused_in_the_same_words(
     tmp_path: Path, name: str, path: tuple[str, ...], schema: dict[str, Any]
 ) -> None:
     """`dvc repro` reads a file; a component gets its section as JSON, in which integers are floats."""
     file = tmp_path / "params.yaml"
-    known = [value for value in [*HOSTILE, *_near_bounds(schema)] if _is_json(value) and value != "\ud800"]
+    known = [
+        value
+        for value in [*HOSTILE, *_near_bounds(schema)]
+        if _is_json(value) and value != "\ud800"
+    ]
     for value in known:
         values: dict[str, Any] = dict(REQUIRED.get(name, {}))
         inner = values
@@ -174,7 +230,9 @@ def test_a_file_and_a_struct_of_kubeflow_are_refused_in_the_same_words(
         inner[path[-1]] = value
         file.write_text(_as_yaml({name: values}))
         read = _outcome(partial(_loaded, file, name), f"{file}: ")
-        assert read == _outcome(partial(_parse, name, json.loads(json.dumps(values))), "params: "), value
+        assert read == _outcome(
+            partial(_parse, name, json.loads(json.dumps(values))), "params: "
+        ), value
 
 
 def _loaded(file: Path, name: str) -> Section:
@@ -190,8 +248,12 @@ def _outcome(read: Callable[[], Section], source: str) -> str | Section:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(("name", "path", "schema"), FIELDS, ids=[".".join((name, *path)) for name, path, _ in FIELDS])
-def test_no_field_takes_nan_or_infinity(name: str, path: tuple[str, ...], schema: dict[str, Any], value: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "path", "schema"), FIELDS, ids=[".".join((name, *path)) for name, path, _ in FIELDS]
+)
+def test_no_field_takes_nan_or_infinity(
+    name: str, path: tuple[str, ...], schema: dict[str, Any], value: float
+) -> None:
     del schema
     assert _parsed(name, path, value) is None
     if path[-1] == "model":
@@ -200,14 +262,18 @@ def test_no_field_takes_nan_or_infinity(name: str, path: tuple[str, ...], schema
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
 
 @settings(derandomize=True, max_examples=400, deadline=None, database=None)
 @given(st.sampled_from(FIELDS), ANYTHING)
-def test_any_value_is_taken_or_refused(field: tuple[str, tuple[str, ...], dict[str, Any]], value: Any) -> None:
+def test_any_value_is_taken_or_refused(
+    field: tuple[str, tuple[str, ...], dict[str, Any]], value: Any
+) -> None:
     name, path, _ = field
     section = _parsed(name, path, value)
     if section is not None:
@@ -237,7 +303,9 @@ def test_any_value_is_taken_or_refused(field: tuple[str, tuple[str, ...], dict[s
         ("curate: &a [*a]", "an alias that contains itself"),
     ],
 )
-def test_a_fault_anywhere_in_the_file_is_reported_before_any_stage(tmp_path: Path, text: str, message: str) -> None:
+def test_a_fault_anywhere_in_the_file_is_reported_before_any_stage(
+    tmp_path: Path, text: str, message: str
+) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
     for stage in ("synthesize", "train_sisr", "register"):
@@ -247,7 +315,9 @@ def test_a_fault_anywhere_in_the_file_is_reported_before_any_stage(tmp_path: Pat
 
 def test_dates_and_numbers_as_names_stay_text(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text("register: {name: 2020-01-01}\ndata: {raw: 1:30}\ntrain_sisr: {learning_rate: 1e-4}\n")
+    path.write_text(
+        "register: {name: 2020-01-01}\ndata: {raw: 1:30}\ntrain_sisr: {learning_rate: 1e-4}\n"
+    )
     assert load_section(path, "register").name == "2020-01-01"  # type: ignore[attr-defined]
     assert load_section(path, "train_sisr").learning_rate == 1e-4  # type: ignore[attr-defined]
     assert load_data(path).raw == "1:30"
@@ -263,6 +333,10 @@ def test_a_tilde_on_the_command_line_is_refused_with_the_path_it_means(text: str
 
 def test_only_fields_that_are_no_paths_take_a_tilde() -> None:
     """Of all fields that take text, the paths are those that refuse `~/x`."""
-    taken = {".".join((name, *path)) for name, path, _ in FIELDS if _parsed(name, path, "~/x") is not None}
+    taken = {
+        ".".join((name, *path))
+        for name, path, _ in FIELDS
+        if _parsed(name, path, "~/x") is not None
+    }
     assert taken == {"fetch.revision", "fetch.remote", "fetch.endpoint"}
     assert _parsed("evaluate", ("compare",), {"other": "~/x"}) is None

@@ -33,7 +33,9 @@ def test_archives_of_one_name_in_two_folders_give_their_own_bytes(
 ) -> None:
     expected = {}
     for folder in folders:
-        make_tar(tmp_path / "raw" / folder / f"images{suffix}", {"n000001/0.jpg": folder.encode() * 9})
+        make_tar(
+            tmp_path / "raw" / folder / f"images{suffix}", {"n000001/0.jpg": folder.encode() * 9}
+        )
         prefix = "" if folder == "." else f"{folder}/"
         expected[f"{prefix}images/n000001/0.jpg"] = folder.encode() * 9
     for _ in range(2):  # once read, once found
@@ -45,7 +47,9 @@ def test_what_was_not_kept_is_read_again_from_the_archive_it_is_in(tmp_path: Pat
         make_tar(tmp_path / "raw" / folder / "images.tar.gz", {"n000001/0.jpg": folder.encode()})
     source = open_source(tmp_path / "raw", tmp_path / "work", lambda name, size: False)
     source.keep(np.arange(len(source.files)), tmp_path / "work")
-    assert bytes_of(source) == {f"{folder}/images/n000001/0.jpg": folder.encode() for folder in ("train", "test")}
+    assert bytes_of(source) == {
+        f"{folder}/images/n000001/0.jpg": folder.encode() for folder in ("train", "test")
+    }
 
 
 def test_a_tar_beside_a_tar_gz_of_its_name(tmp_path: Path) -> None:
@@ -59,7 +63,9 @@ def test_a_tar_beside_a_tar_gz_of_its_name(tmp_path: Path) -> None:
         source.keep(np.arange(len(source.files)), work)
         names = {"0": b"plain", "both": b"first", "1": b"packed", "2": b"packed too"}
         assert bytes_of(source) == {f"x/n000001/{name}.jpg": data for name, data in names.items()}
-        assert source.refused[["name", "reason"]].to_numpy().tolist() == [["x/n000001/both.jpg", "duplicate_name"]]
+        assert source.refused[["name", "reason"]].to_numpy().tolist() == [
+            ["x/n000001/both.jpg", "duplicate_name"]
+        ]
 
 
 def test_an_archive_that_changed_is_read_anew(tmp_path: Path) -> None:
@@ -76,7 +82,9 @@ def test_parts_are_joined_by_the_place_in_the_set(tmp_path: Path) -> None:
     open_source(tmp_path / "raw", tmp_path / "part")
     (tmp_path / "raw").rename(tmp_path / "elsewhere")
     source = open_source(tmp_path / "elsewhere", tmp_path / "work", known=[tmp_path / "part"])
-    assert bytes_of(source) == {f"{folder}/images/n000001/0.jpg": folder.encode() for folder in ("train", "test")}
+    assert bytes_of(source) == {
+        f"{folder}/images/n000001/0.jpg": folder.encode() for folder in ("train", "test")
+    }
     assert not (tmp_path / "work").exists()  # all of it was known
 
 
@@ -86,11 +94,17 @@ def test_folders_of_archives_by_uri() -> None:
         "s3://bucket/raw/test/images.tar.gz",
         "s3://bucket/raw/images.tar.gz",
     ]
-    places += ["s3://bucket/raw/images.tar", "s3://bucket/raw/images.tgz", "s3://bucket/raw/" + "x" * 250 + ".tar"]
+    places += [
+        "s3://bucket/raw/images.tar",
+        "s3://bucket/raw/images.tgz",
+        "s3://bucket/raw/" + "x" * 250 + ".tar",
+    ]
     names = [io_archive.folder_name("s3://bucket/raw", place) for place in places]
     assert len(set(names)) == len(places)
     assert max(map(len, names)) < 100
-    assert names[0] == io_archive.folder_name("/data/raw", "/data/raw/train/images.tar.gz")  # a copy of the set
+    assert names[0] == io_archive.folder_name(
+        "/data/raw", "/data/raw/train/images.tar.gz"
+    )  # a copy of the set
 
 
 @pytest.mark.parametrize("suffix", ["", ".tar", ".tar.gz"])

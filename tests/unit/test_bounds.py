@@ -25,7 +25,9 @@ from refsr.layouts.base import BOX, LANDMARKS
 from refsr.layouts.tree import Tree
 from refsr.layouts.vggface2_csv import read_sexes
 
-_META = re.compile(r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*', re.ASCII)
+_META = re.compile(
+    r'\s*(n\d{6})\s*,\s*"?(.*?)"?\s*,\s*(\d+)\s*,\s*([01])\s*,\s*([mfMF]?)\s*,*\s*', re.ASCII
+)
 
 
 def _sexes(text: str) -> dict[str, str]:
@@ -54,7 +56,25 @@ def test_a_long_name_with_commas_is_read() -> None:
 @settings(derandomize=True, max_examples=1000, deadline=None)
 @given(
     st.lists(
-        st.sampled_from(["n000001", "n1", ",", ", ", '"', "A,_B", "424", "4x", "0", "1", "2", "m", "F", " ", ",,"]),
+        st.sampled_from(
+            [
+                "n000001",
+                "n1",
+                ",",
+                ", ",
+                '"',
+                "A,_B",
+                "424",
+                "4x",
+                "0",
+                "1",
+                "2",
+                "m",
+                "F",
+                " ",
+                ",,",
+            ]
+        ),
         max_size=14,
     ).map("".join)
 )
@@ -130,7 +150,9 @@ def test_an_image_too_large_is_not_read_with_the_others(tmp_path: Path) -> None:
     extents = _images(tmp_path, [10, MAX_FILE + 1])
 
     def read() -> None:
-        with pytest.raises(RefsrError, match=rf"0001.jpg: {MAX_FILE + 1} bytes; files of more than {MAX_FILE}"):
+        with pytest.raises(
+            RefsrError, match=rf"0001.jpg: {MAX_FILE + 1} bytes; files of more than {MAX_FILE}"
+        ):
             files.read_all(extents)
 
     assert _peak(read) < 2**20
@@ -157,18 +179,28 @@ def test_portions_hold_no_more_than_they_may(
     assert [part.start for part in portions] == [0, *ends][: len(ends)]
 
 
-def test_an_identity_of_any_size_is_measured_in_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_identity_of_any_size_is_measured_in_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(files, "MOST_HELD", 2**23)
     extents = _images(tmp_path, [2**22] * 12)
     places = dict.fromkeys([*BOX, *LANDMARKS], 1.0)
-    images = pd.DataFrame({"identity": "n000001", "source": [f"{n}.jpg" for n in range(12)], "sex": "m", **places})
+    images = pd.DataFrame(
+        {"identity": "n000001", "source": [f"{n}.jpg" for n in range(12)], "sex": "m", **places}
+    )
     results = []
-    peak = _peak(lambda: results.append(features_and_crops(Job(images, extents, True), embed_colour, Curate())[0]))
+    peak = _peak(
+        lambda: results.append(
+            features_and_crops(Job(images, extents, True), embed_colour, Curate())[0]
+        )
+    )
     assert set(results[0].columns["reason"]) == {"not_jpeg"}
     assert peak < 2**24
 
 
-def test_measured_in_portions_a_set_is_the_same_to_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_in_portions_a_set_is_the_same_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw = make_raw(tmp_path / "raw")
     put(raw, "train", 1, "0003_01", b"no image")
     for name, most in (("whole", files.MOST_HELD), ("portions", 20_000), ("single", 1)):

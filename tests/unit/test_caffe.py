@@ -48,7 +48,9 @@ def images(side: int, seed: int = 0) -> torch.Tensor:
 def test_training_computes_what_caffe_does(case: Case) -> None:
     lr, guide = images(SIZE // SCALE), images(SIZE, seed=1)
     data, second = enlarge(lr, SIZE).double().numpy(), guide.double().numpy()
-    tops = forward(case.specs, case.blobs, data=data, **{"label" if case.model == "sisr" else "label2": second})
+    tops = forward(
+        case.specs, case.blobs, data=data, **{"label" if case.model == "sisr" else "label2": second}
+    )
     with torch.inference_mode():
         sr = case.network()(lr, guide, guide).sr.double().numpy()
     assert np.abs(tops["SR"] - data).mean() > 0.05  # the network does something
@@ -61,7 +63,10 @@ def test_upscale_computes_what_caffe_does(case: Case) -> None:
     if case.model == "sisr":
         given = {"mu": np.zeros((2, 1024)), "sd": np.full((2, 1024), 0.1)}
     tops = forward(
-        network(case.model, SIZE, deployed=True), case.blobs, data=enlarge(lr, SIZE).double().numpy(), **given
+        network(case.model, SIZE, deployed=True),
+        case.blobs,
+        data=enlarge(lr, SIZE).double().numpy(),
+        **given,
     )
     with torch.inference_mode():
         sr = case.network().upscale(lr, ref).double().numpy()
@@ -77,7 +82,9 @@ def test_every_blob_is_in_the_network_to_the_bit_or_left_out_and_said(case: Case
     assert facts["left_out"] == case.imported.left_out
     assert set(facts["left_out"]) == {"sd_scale[0]", "bias_R[0]", "conv1_1[0]", "conv1_1[1]"}
     assert case.imported.layers == len(case.blobs)
-    assert case.imported.parameters == sum(blob.size for blobs in case.blobs.values() for blob in blobs)
+    assert case.imported.parameters == sum(
+        blob.size for blobs in case.blobs.values() for blob in blobs
+    )
 
 
 def test_weights_lie_where_the_names_say(case: Case) -> None:
@@ -91,20 +98,25 @@ def test_weights_lie_where_the_names_say(case: Case) -> None:
     }  # fmt: skip
     for module, layer in places.items():
         assert np.array_equal(
-            tensors[f"{module}.weight"].numpy(), case.blobs[layer][0].reshape(tensors[f"{module}.weight"].shape)
+            tensors[f"{module}.weight"].numpy(),
+            case.blobs[layer][0].reshape(tensors[f"{module}.weight"].shape),
         )
         if len(case.blobs[layer]) > 1:
             assert np.array_equal(tensors[f"{module}.bias"].numpy(), case.blobs[layer][1])
 
 
-def test_blobs_of_four_axes_and_of_doubles_are_read_as_caffe_reads_them(case: Case, tmp_path: Path) -> None:
+def test_blobs_of_four_axes_and_of_doubles_are_read_as_caffe_reads_them(
+    case: Case, tmp_path: Path
+) -> None:
     layers = [
         (n, k, [b.astype(np.float64) if n == "feat1_1" else b for b in bs])
         for n, k, bs in released(case.specs, case.blobs)
     ]
     (tmp_path / "old.caffemodel").write_bytes(encode(layers, legacy=True, quick=True))
     import_caffe(tmp_path / "old.caffemodel", tmp_path / "old.safetensors", SIZE, SCALE)
-    tensors, expected = (read_checkpoint(path)[2] for path in (tmp_path / "old.safetensors", case.checkpoint))
+    tensors, expected = (
+        read_checkpoint(path)[2] for path in (tmp_path / "old.safetensors", case.checkpoint)
+    )
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
 
 
@@ -124,7 +136,10 @@ def test_the_command_says_what_it_made_and_left_out(
     assert main(arguments) == 0
     assert (tmp_path / "new" / "m.safetensors").read_bytes() == case.checkpoint.read_bytes()
     out = capsys.readouterr().out
-    assert f"release {case.model}, {case.imported.parameters:,} parameters of {len(case.blobs)} layers" in out
+    assert (
+        f"release {case.model}, {case.imported.parameters:,} parameters of {len(case.blobs)} layers"
+        in out
+    )
     assert "left out, VGG-19, of the training loss: conv1_1[0] conv1_1[1]" in out
     assert main([*arguments[:4], "--hr", "128"]) == 1
     assert "give --hr 16" in capsys.readouterr().err
@@ -135,7 +150,9 @@ def test_the_table_holds_the_layers_of_the_released_files(model: str, total: int
     weights = {spec.name: spec for spec in network(model, 128) if spec.weights is not None}
     assert set(MODULES) == set(weights)
     assert len(set(MODULES.values())) == len(MODULES)
-    biases = [spec.weights[spec.type == "Deconvolution"] for spec in weights.values() if spec.weights]
+    biases = [
+        spec.weights[spec.type == "Deconvolution"] for spec in weights.values() if spec.weights
+    ]
     assert sum(int(np.prod(spec.weights)) for spec in weights.values()) + sum(biases) == total
     assert not set(MODULES) & set(LEFT_OUT)
     assert len(LEFT_OUT) == 16 + 6  # the convolutions of VGG-19, and the constants
@@ -146,7 +163,11 @@ def test_the_table_holds_the_layers_of_the_released_files(model: str, total: int
 
 def skeleton() -> Layers:
     """RefSR's layers in the order of the file; a blob is one value unless the import looks at it early."""
-    blobs: Blobs = {spec.name: [np.zeros(1, np.float32)] for spec in network("refsr", SIZE) if spec.weights is not None}
+    blobs: Blobs = {
+        spec.name: [np.zeros(1, np.float32)]
+        for spec in network("refsr", SIZE)
+        if spec.weights is not None
+    }
     blobs["conv1_SR_s1"] = [np.zeros((64, 32, 6, 6), np.float32)]
     blobs["generator1"] = [np.zeros((512, 3 * SIZE**2), np.float32)]
     blobs["feat1_1"] = [np.zeros((64, 3, 3, 3), np.float32), np.zeros(64, np.float32)]
@@ -164,17 +185,32 @@ def values(*shape: int, value: float = 0) -> np.ndarray:
 WEIGHTS = values(64, 3, 3, 3)
 REFUSED = {
     "missing": (replaced("ip2"), "no layer 'ip2', so nothing for latent.9"),
-    "twice": ([*skeleton(), ("SR_res", "Convolution", [values(1)])], "layer 'SR_res' is there twice"),
+    "twice": (
+        [*skeleton(), ("SR_res", "Convolution", [values(1)])],
+        "layer 'SR_res' is there twice",
+    ),
     "twice, once empty": ([("ip1", "InnerProduct", []), *skeleton()], "layer 'ip1' is there twice"),
-    "left out twice": ([*skeleton(), *2 * [("conv1_1", "Convolution", [values(1)])]], "layer 'conv1_1' is there twice"),
+    "left out twice": (
+        [*skeleton(), *2 * [("conv1_1", "Convolution", [values(1)])]],
+        "layer 'conv1_1' is there twice",
+    ),
     "unknown": ([*skeleton(), ("fc8", "InnerProduct", [values(1)])], "layer 'fc8' is in neither"),
-    "unknown kind": (replaced("conv1_SR_s1", ("conv1_SR_s1", "Deconvolution", [values(96, 1)])), "takes 96 channels"),
-    "no kind": (replaced("conv1_SR_s1", ("conv1_SR_s1", "Deconvolution", [])), "takes 0 channels; RefSR's takes 64"),
+    "unknown kind": (
+        replaced("conv1_SR_s1", ("conv1_SR_s1", "Deconvolution", [values(96, 1)])),
+        "takes 96 channels",
+    ),
+    "no kind": (
+        replaced("conv1_SR_s1", ("conv1_SR_s1", "Deconvolution", [])),
+        "takes 0 channels; RefSR's takes 64",
+    ),
     "odd size": (
         replaced("generator1", ("generator1", "InnerProduct", [values(1, 100)])),
         "takes 100 values, but an HR",
     ),
-    "type": (replaced("feat1_1", ("feat1_1", "Deconvolution", [WEIGHTS, values(64)])), "trunk.0 takes a Convolution"),
+    "type": (
+        replaced("feat1_1", ("feat1_1", "Deconvolution", [WEIGHTS, values(64)])),
+        "trunk.0 takes a Convolution",
+    ),
     "no bias": (
         replaced("feat1_1", ("feat1_1", "Convolution", [WEIGHTS])),
         "has 1 blobs; trunk.0 takes 2: weight, bias",
@@ -192,7 +228,9 @@ REFUSED = {
         "blob 1 holds values that",
     ),
     "inf": (
-        replaced("feat1_1", ("feat1_1", "Convolution", [values(64, 3, 3, 3, value=np.inf), values(64)])),
+        replaced(
+            "feat1_1", ("feat1_1", "Convolution", [values(64, 3, 3, 3, value=np.inf), values(64)])
+        ),
         "not finite",
     ),
     "too large": (

@@ -30,7 +30,11 @@ def small() -> Layers:
     rng = np.random.default_rng(3)
     return [
         ("data", "HDF5Data", []),
-        ("conv", "Convolution", [rng.standard_normal((2, 3, 1, 2), np.float32), rng.standard_normal(2, np.float32)]),
+        (
+            "conv",
+            "Convolution",
+            [rng.standard_normal((2, 3, 1, 2), np.float32), rng.standard_normal(2, np.float32)],
+        ),
         ("slope", "PReLU", [rng.standard_normal((), np.float32)]),
         ("precise", "InnerProduct", [rng.standard_normal((3, 2))]),
         ("SR", "Eltwise", []),
@@ -46,7 +50,9 @@ def read(file: Path, data: bytes) -> Layers:
     """Layers as they were written; the file is written anew, not over what is mapped."""
     file.unlink(missing_ok=True)
     file.write_bytes(data)
-    return [(x.name, x.type, [b.values.reshape(b.shape) for b in x.blobs]) for x in read_layers(file)]
+    return [
+        (x.name, x.type, [b.values.reshape(b.shape) for b in x.blobs]) for x in read_layers(file)
+    ]
 
 
 def same(left: Layers, right: Layers) -> bool:
@@ -59,7 +65,11 @@ def test_the_reader_gives_what_protobuf_wrote(file: Path) -> None:
     assert same(read(file, encode(small())), small())
     assert encode(small()) == encode(small(), quick=True)
     old = read(file, encode(small(), legacy=True))
-    assert [blobs[0].shape for _, _, blobs in old if blobs] == [(2, 3, 1, 2), (1, 1, 1, 1), (1, 1, 3, 2)]
+    assert [blobs[0].shape for _, _, blobs in old if blobs] == [
+        (2, 3, 1, 2),
+        (1, 1, 1, 1),
+        (1, 1, 3, 2),
+    ]
 
 
 def test_gradients_are_passed_over(file: Path) -> None:
@@ -71,11 +81,15 @@ def test_gradients_are_passed_over(file: Path) -> None:
 def test_an_error_tells_the_byte(file: Path) -> None:
     data = encode(small())
     at = data.index(b"precise")
-    with pytest.raises(RefsrError, match=rf"small\.caffemodel: byte {at}: layer 4: a name that is not UTF-8"):
+    with pytest.raises(
+        RefsrError, match=rf"small\.caffemodel: byte {at}: layer 4: a name that is not UTF-8"
+    ):
         read(file, data[:at] + b"\xff" + data[at + 1 :])
 
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @FUZZ
@@ -164,5 +178,7 @@ def test_a_hostile_file_is_refused_without_much_memory(fault: str, file: Path) -
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["missing", "folder"])
 def test_what_is_no_file_is_refused(make: Callable[[Path], None], tmp_path: Path) -> None:
     make(tmp_path / "x")
-    with pytest.raises(RefsrError, match=r"x: cannot be read: .*; name a \.caffemodel that is there"):
+    with pytest.raises(
+        RefsrError, match=r"x: cannot be read: .*; name a \.caffemodel that is there"
+    ):
         read_layers(tmp_path / "x")

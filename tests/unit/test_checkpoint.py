@@ -28,13 +28,17 @@ def test_refsr_starts_from_sisr_but_for_three_layers() -> None:
 
 def test_a_warm_start_says_what_the_source_lacks() -> None:
     refsr = ReleaseRefsr(16, 4)
-    loaded, skipped = load_matching(refsr, {"other": torch.zeros(1), "output.bias": refsr.output.bias.detach().clone()})
+    loaded, skipped = load_matching(
+        refsr, {"other": torch.zeros(1), "output.bias": refsr.output.bias.detach().clone()}
+    )
     assert loaded == ["output.bias"]
     assert skipped["output.weight"] == "not in the source"
 
 
 @pytest.mark.parametrize("variant", ["release", "figure"])
-@pytest.mark.parametrize(("model", "option"), [("sisr", {"deployed_sd": "normal"}), ("refsr", {"mode": "lr"})])
+@pytest.mark.parametrize(
+    ("model", "option"), [("sisr", {"deployed_sd": "normal"}), ("refsr", {"mode": "lr"})]
+)
 def test_a_checkpoint_gives_the_same_network_back(
     tmp_path: Path, model: str, option: dict[str, str], variant: str
 ) -> None:
@@ -48,9 +52,13 @@ def test_a_checkpoint_gives_the_same_network_back(
 
 
 @pytest.mark.parametrize("change", [{"prior": "learned"}, {"width": 24}])
-def test_a_checkpoint_of_another_version_says_what_to_do(tmp_path: Path, change: dict[str, object]) -> None:
+def test_a_checkpoint_of_another_version_says_what_to_do(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     network = build({"model": "refsr", "variant": "compact", "width": 16, "blocks": 1})
     network.config |= change  # type: ignore[union-attr, operator]
     save_model(tmp_path / "model.safetensors", network)
-    with pytest.raises(RefsrError, match=r"model\.safetensors: does not fit this version of refsr; train again"):
+    with pytest.raises(
+        RefsrError, match=r"model\.safetensors: does not fit this version of refsr; train again"
+    ):
         load_model(tmp_path / "model.safetensors")

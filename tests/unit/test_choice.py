@@ -13,7 +13,9 @@ from refsr.curation.selection import most_candidates
 
 def test_no_more_images_and_identities_than_asked_for(tmp_path: Path) -> None:
     limits = {"train_images": {"min": 2, "max": 3}, "test_images": {"min": 1, "max": 2}}
-    params = PARAMS.model_validate(PARAMS.model_dump() | limits | {"train_identities": 2, "test_identities": 1})
+    params = PARAMS.model_validate(
+        PARAMS.model_dump() | limits | {"train_identities": 2, "test_identities": 1}
+    )
     curated, rejects, _ = curate_tree(make_raw(tmp_path / "raw"), params)
     counts = curated.table.groupby(["split", "identity"]).size()
     assert counts["train"].tolist() == [3, 3]
@@ -22,7 +24,9 @@ def test_no_more_images_and_identities_than_asked_for(tmp_path: Path) -> None:
     assert len(curated.table) + len(rejects) == 35
 
 
-def test_of_many_images_only_candidates_are_taken_and_only_their_crops_are_kept(tmp_path: Path) -> None:
+def test_of_many_images_only_candidates_are_taken_and_only_their_crops_are_kept(
+    tmp_path: Path,
+) -> None:
     limits = {"train_images": {"min": 2, "max": 2}, "test_images": {"min": 1, "max": 1}}
     params = PARAMS.model_validate(PARAMS.model_dump() | limits)
     raw = make_raw(tmp_path / "raw", train=2, test=2, views=24)
@@ -43,14 +47,22 @@ def test_test_images_are_those_that_look_least_like_the_reference(tmp_path: Path
     assert (images.loc[images["role"] == "reference", "appearance"] == 0).all()
     surplus = rejects[rejects["reason"] == "surplus"]
     for key, group in images[images["role"] == "image"].groupby("identity"):
-        assert group["appearance"].min() >= surplus.loc[surplus["identity"] == key, "value"].max() > 0
+        assert (
+            group["appearance"].min() >= surplus.loc[surplus["identity"] == key, "value"].max() > 0
+        )
 
 
 def test_the_reference_is_near_frontal_and_of_these_the_sharpest(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw", views=3)
     soft = {name: jpeg(cv2.GaussianBlur(draw(1, 9), (0, 0), 3)) for name in ("0001_01", "0002_01")}
     for name, data in soft.items():
-        put(raw, "train", 1, name, data if name == "0001_01" else jpeg(cv2.GaussianBlur(draw(1, 8), (0, 0), 0.8)))
+        put(
+            raw,
+            "train",
+            1,
+            name,
+            data if name == "0001_01" else jpeg(cv2.GaussianBlur(draw(1, 8), (0, 0), 0.8)),
+        )
     put(raw, "train", 1, "0003_01", jpeg(draw(1, 7)))
     turned = {f"{person(1)}/0003_01": (45, 45, 75, 45, 70, 62, 48, 80, 72, 80)}
     write_metadata(raw, "train", None, turned)
@@ -83,7 +95,9 @@ def test_without_two_roots_the_splits_are_drawn_and_disjoint(tmp_path: Path) -> 
     assert not other.groupby("identity")["split"].first().equals(splits["first"])
 
 
-def test_an_identity_measured_in_a_later_round_makes_up_for_one_that_fell_out(tmp_path: Path) -> None:
+def test_an_identity_measured_in_a_later_round_makes_up_for_one_that_fell_out(
+    tmp_path: Path,
+) -> None:
     raw = make_raw(tmp_path / "raw", train=9, test=2)
     params = PARAMS.model_copy(update={"train_identities": 3, "test_identities": 2})
     chosen = curate_tree(raw, params)[0].table.query("split == 'train'")["identity"].unique()

@@ -28,7 +28,9 @@ def profile_of(space: bytes, pcs: bytes, tags: dict[bytes, bytes]) -> bytes:
     length = struct.pack(">I", at + len(body))
     head = length + b"\0" * 4 + b"\x02\x40\0\0" + b"prtr" + space + pcs + b"\0" * 12 + b"acsp"
     d50 = struct.pack(">iii", 63190, 65536, 54061)
-    return head.ljust(68, b"\0") + d50.ljust(60, b"\0") + struct.pack(">I", len(tags)) + table + body
+    return (
+        head.ljust(68, b"\0") + d50.ljust(60, b"\0") + struct.pack(">I", len(tags)) + table + body
+    )
 
 
 WHITE = b"XYZ " + b"\0" * 4 + struct.pack(">iii", 63190, 65536, 54061)
@@ -78,7 +80,9 @@ def test_grey_by_its_profile(tmp_path: Path, kind: str) -> None:
 
 
 def test_grey_beside_transparency(tmp_path: Path) -> None:
-    both = Image.merge("LA", [Image.fromarray(RAMP), Image.fromarray(255 * (RAMP > 99).astype(np.uint8))])
+    both = Image.merge(
+        "LA", [Image.fromarray(RAMP), Image.fromarray(255 * (RAMP > 99).astype(np.uint8))]
+    )
     image = read(tmp_path, saved(both, "PNG", icc_profile=GREY))
     assert (image[RAMP <= 99] == 255).all()
     assert np.abs(image - encoded(RAMP)[..., None])[RAMP > 99].max() < 2
@@ -107,7 +111,8 @@ def test_inks_by_their_profile(tmp_path: Path, reduction: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "profile", [GREY, PRESS, b"x" * 200, SRGB[:300], bytes(9 * 2**20), GREY.replace(b"GRAY", b"XCLR")]
+    "profile",
+    [GREY, PRESS, b"x" * 200, SRGB[:300], bytes(9 * 2**20), GREY.replace(b"GRAY", b"XCLR")],
 )
 def test_a_profile_of_other_colours_or_a_broken_one_counts_for_nothing(profile: bytes) -> None:
     image = Image.fromarray(draw(1, 1))
@@ -119,7 +124,9 @@ def test_a_profile_of_other_colours_or_a_broken_one_counts_for_nothing(profile: 
 
 def test_a_profile_is_put_together_from_its_segments() -> None:
     long = bytes(range(256)) * 1000
-    data = saved(Image.fromarray(draw(1, 1)), "JPEG", icc_profile=long, exif=Image.Exif(), comment=b"x")
+    data = saved(
+        Image.fromarray(draw(1, 1)), "JPEG", icc_profile=long, exif=Image.Exif(), comment=b"x"
+    )
     assert icc_profile(data) == long
     second = data.index(b"ICC_PROFILE\0\x02")
     assert icc_profile(data[: second + 12] + b"\x03" + data[second + 13 :]) == b""

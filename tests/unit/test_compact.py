@@ -30,7 +30,16 @@ def refsr() -> CompactRefsr:
 @pytest.mark.parametrize(("hr_size", "scale"), [(32, 4), (64, 8), (64, 16), (96, 8)])
 @pytest.mark.parametrize("kind", ["sisr", "refsr"])
 def test_any_size_and_scale(kind: str, hr_size: int, scale: int) -> None:
-    model = build({"model": kind, "variant": "compact", "hr_size": hr_size, "scale": scale, "width": 16, "blocks": 1})
+    model = build(
+        {
+            "model": kind,
+            "variant": "compact",
+            "hr_size": hr_size,
+            "scale": scale,
+            "width": 16,
+            "blocks": 1,
+        }
+    )
     lr, hr, ref = _images(hr_size, scale)
     assert model(lr, hr, ref).sr.shape == hr.shape
     assert model.upscale(lr, ref).shape == hr.shape
@@ -45,7 +54,9 @@ def test_one_network_takes_larger_and_oblong_images(kind: str) -> None:
 
 def test_the_default_has_less_than_15_million_parameters() -> None:
     with torch.device("meta"):
-        model = build({"model": "refsr", "variant": "compact", "width": 128, "blocks": 8})  # of params/vggface2.yaml
+        model = build(
+            {"model": "refsr", "variant": "compact", "width": 128, "blocks": 8}
+        )  # of params/vggface2.yaml
     assert sum(p.numel() for p in model.parameters()) < 15_000_000
 
 
@@ -63,10 +74,14 @@ def test_every_parameter_gets_a_gradient(options: dict[str, object]) -> None:
     lr, hr, ref = _images()
     output = model(lr, hr, ref)
     ((output.sr - hr).abs().mean() + output.kl + output.unexplained).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert [
+        name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()
+    ] == []
 
 
-def test_the_reference_changes_the_result_and_none_is_the_single_image_path(refsr: CompactRefsr) -> None:
+def test_the_reference_changes_the_result_and_none_is_the_single_image_path(
+    refsr: CompactRefsr,
+) -> None:
     sisr = CompactSisr(32, 8, width=16, blocks=1).eval()
     sisr.load_state_dict({k: v for k, v in refsr.state_dict().items() if k in sisr.state_dict()})
     lr, _, ref = _images()
@@ -76,7 +91,10 @@ def test_the_reference_changes_the_result_and_none_is_the_single_image_path(refs
 
 
 def test_an_evaluation_before_a_training_leaves_nothing_in_the_way_of_attention() -> None:
-    attention, x = ReferenceAttention(16, 48, heads=1), torch.rand(1, 16, 5, 7)  # no other test has these sides
+    attention, x = (
+        ReferenceAttention(16, 48, heads=1),
+        torch.rand(1, 16, 5, 7),
+    )  # no other test has these sides
     with torch.inference_mode():
         attention(x, x, x)
     attention(x, x, x).sum().backward()
@@ -91,7 +109,9 @@ def test_several_references_are_seen_in_any_order(attention: bool) -> None:
     pair, turned = torch.stack([ref, 1 - ref], 1), torch.stack([1 - ref, ref], 1)
     torch.testing.assert_close(model.upscale(lr, pair), model.upscale(lr, turned))
     assert not torch.allclose(model.upscale(lr, pair), model.upscale(lr, ref), atol=1e-4)
-    torch.testing.assert_close(model.upscale(lr, ref[:, None].expand(-1, 4, -1, -1, -1)), model.upscale(lr, ref))
+    torch.testing.assert_close(
+        model.upscale(lr, ref[:, None].expand(-1, 4, -1, -1, -1)), model.upscale(lr, ref)
+    )
     assert model(lr, hr, pair).sr.shape == hr.shape
 
 
@@ -110,7 +130,9 @@ def test_attention_brings_each_cell_from_where_it_lies_in_either_reference() -> 
     left, right = x[..., :2].flip(2, 3), x[..., 2:].flip(2, 3)
     values = torch.arange(16.0).reshape(1, 1, 4, 4)
     carried = attention(
-        x, torch.cat([left, right]), torch.cat([values[..., :2].flip(2, 3), values[..., 2:].flip(2, 3)])
+        x,
+        torch.cat([left, right]),
+        torch.cat([values[..., :2].flip(2, 3), values[..., 2:].flip(2, 3)]),
     )
     torch.testing.assert_close(carried, values, atol=1e-2, rtol=0)
 
@@ -122,7 +144,9 @@ def test_temperature_draws_samples_and_zero_draws_nothing(refsr: CompactRefsr) -
     mean = refsr.upscale(lr, ref)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(refsr.upscale(lr, ref, temperature=0.0), mean)
-    assert not torch.equal(refsr.upscale(lr, ref, temperature=1.0), refsr.upscale(lr, ref, temperature=1.0))
+    assert not torch.equal(
+        refsr.upscale(lr, ref, temperature=1.0), refsr.upscale(lr, ref, temperature=1.0)
+    )
 
 
 def test_training_adds_noise_and_nothing_else_does(refsr: CompactRefsr) -> None:
@@ -132,7 +156,9 @@ def test_training_adds_noise_and_nothing_else_does(refsr: CompactRefsr) -> None:
     assert not torch.equal(refsr(lr, hr, ref).sr, refsr(lr, hr, ref).sr)
 
 
-def test_a_sample_is_a_function_of_the_seed_and_departs_in_proportion_to_the_temperature(refsr: CompactRefsr) -> None:
+def test_a_sample_is_a_function_of_the_seed_and_departs_in_proportion_to_the_temperature(
+    refsr: CompactRefsr,
+) -> None:
     lr, _, ref = _images()
     changes = []
     for temperature in (1.0, 1.0, 0.25):
@@ -169,7 +195,10 @@ def test_in_training_a_share_of_the_batch_is_inferred(refsr: CompactRefsr) -> No
 def test_fidelity_holds_the_result_to_lr(refsr: CompactRefsr) -> None:
     lr, _, ref = _images()
     misses = [
-        (torch.nn.functional.interpolate(sr, size=(4, 4), mode="bicubic", antialias=True) - lr).abs().mean().item()
+        (torch.nn.functional.interpolate(sr, size=(4, 4), mode="bicubic", antialias=True) - lr)
+        .abs()
+        .mean()
+        .item()
         for sr in (refsr.upscale(lr, ref, fidelity=fidelity) for fidelity in (0.0, 0.5, 1.0))
     ]
     assert misses[1] == pytest.approx(0.5 * misses[0], rel=1e-3)
@@ -190,5 +219,7 @@ def test_without_a_latent_variable_there_is_no_sample() -> None:
 def test_an_unknown_network_or_option_is_refused() -> None:
     with pytest.raises(ValueError, match="no such network"):
         build({"model": "sisr", "variant": "nonesuch"})
-    with pytest.raises(RefsrError, match="option latent: a whole number from 0 to 1024 is expected, not -1"):
+    with pytest.raises(
+        RefsrError, match="option latent: a whole number from 0 to 1024 is expected, not -1"
+    ):
         build(SMALL | {"model": "sisr", "latent": -1})

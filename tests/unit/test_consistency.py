@@ -24,14 +24,26 @@ FAULTS = [
         "curate: {hr_size: 100}\ntrain_sisr: {scale: 8}",
         "curate.hr_size: 100 is not a multiple of train_sisr.scale: 8; set .* to 96 or 104, or .*scale to 4$",
     ),
-    ("curate: {hr_size: 33}\ntrain_sisr: {scale: 16}", "hr_size: 33 .*train_sisr.scale: 16; set .* to 32 or 48$"),
-    ("curate: {hr_size: 36}\ntrain_sisr: {scale: 4, variant: figure}", "hr_size: 36 .* 8, which .*variant: figure"),
-    ("curate: {hr_size: 16}\nevaluate: {}", "curate.hr_size: 16 is too small .* set curate.hr_size to 32 or more"),
+    (
+        "curate: {hr_size: 33}\ntrain_sisr: {scale: 16}",
+        "hr_size: 33 .*train_sisr.scale: 16; set .* to 32 or 48$",
+    ),
+    (
+        "curate: {hr_size: 36}\ntrain_sisr: {scale: 4, variant: figure}",
+        "hr_size: 36 .* 8, which .*variant: figure",
+    ),
+    (
+        "curate: {hr_size: 16}\nevaluate: {}",
+        "curate.hr_size: 16 is too small .* set curate.hr_size to 32 or more",
+    ),
     (
         "train_sisr: {model: {widht: 8}}",
         "train_sisr.model.widht: 8 is not an option .* known are: width, blocks, latent",
     ),
-    ("train_sisr: {variant: release, model: {width: 8}}", "train_sisr.model.width: 8 .*variant: release;"),
+    (
+        "train_sisr: {variant: release, model: {width: 8}}",
+        "train_sisr.model.width: 8 .*variant: release;",
+    ),
     (
         "train_sisr: {variant: figure}\ntrain_refsr: {model: {heads: 4}}",
         "train_refsr.model.heads: 4 .*variant: figure;",
@@ -44,19 +56,40 @@ FAULTS = [
     ("train_sisr: {model: {scale: 4}}", "option scale .* set train_sisr.scale"),
     ("train_refsr: {model: {hr_size: 64}}", "option hr_size .* set curate.hr_size"),
     ("train_refsr: {model: {attention: 1}}", "option attention: true or false is expected"),
-    ("train_refsr: {model: {mode: guess}}", "option mode 'guess' is not one of gaussian, lr, reference"),
+    (
+        "train_refsr: {model: {mode: guess}}",
+        "option mode 'guess' is not one of gaussian, lr, reference",
+    ),
     (
         "curate: {train_identities: 3}\nvalidate: {min_train_identities: 4}",
         "curate.train_identities: 3 is less than validate.min_train_identities: 4; set curate.train_identities to 4",
     ),
     ("curate: {test_identities: 1}\nevaluate: {}", "curate.test_identities: 1 .*`evaluate` needs"),
     ("curate: {identities: [n000001]}", "curate.identities: names 1, but both splits need [23] "),
-    ("curate: {identities: [n000001, n000001, n000002]}\nvalidate: {}\nevaluate: {}", "names 2, but .* need 4"),
-    ("curate: {train_images: {min: 1, max: 1}}\ntrain_refsr: {}", "curate.train_images.max: 1 leaves no image"),
-    ("synthesize: {views: 2}\ncurate: {train_images: {min: 5, max: 9}}", "synthesize.views: 2 .*train_images.min: 5"),
-    ("synthesize: {views: 3}\ncurate: {test_images: {min: 3, max: 4}}", "synthesize.views: 3 .*test_images.min: 3"),
-    ("synthesize: {min_size: 32, max_size: 60}\ncurate: {min_box: 90}", "max_size: 60 is below curate.min_box: 90"),
-    ("synthesize: {test_identities: 1}\ncurate: {}\nevaluate: {}", "synthesize.test_identities: 1 is less"),
+    (
+        "curate: {identities: [n000001, n000001, n000002]}\nvalidate: {}\nevaluate: {}",
+        "names 2, but .* need 4",
+    ),
+    (
+        "curate: {train_images: {min: 1, max: 1}}\ntrain_refsr: {}",
+        "curate.train_images.max: 1 leaves no image",
+    ),
+    (
+        "synthesize: {views: 2}\ncurate: {train_images: {min: 5, max: 9}}",
+        "synthesize.views: 2 .*train_images.min: 5",
+    ),
+    (
+        "synthesize: {views: 3}\ncurate: {test_images: {min: 3, max: 4}}",
+        "synthesize.views: 3 .*test_images.min: 3",
+    ),
+    (
+        "synthesize: {min_size: 32, max_size: 60}\ncurate: {min_box: 90}",
+        "max_size: 60 is below curate.min_box: 90",
+    ),
+    (
+        "synthesize: {test_identities: 1}\ncurate: {}\nevaluate: {}",
+        "synthesize.test_identities: 1 is less",
+    ),
     ("evaluate: {compare: {refsr: a}}", "refsr is the name of a model or condition"),
     ("evaluate: {compare: {ref: a}}", "ref is the name of a model or condition"),
     ("train_sisr: {steps: 5, warm_start_step: 6}", "warm_start_step 6 is after the last step 5"),
@@ -125,9 +158,18 @@ def test_choices_are_those_of_the_classes() -> None:
     assert {"mode": get_args(vae.Mode), "deployed_sd": get_args(vae.DeployedSd)} == CHOICES
 
 
-@pytest.mark.parametrize(("width", "heads"), list(itertools.product([2, 3, 5, 8, 12], [1, 2, 3, 4, 5, 16])))
+@pytest.mark.parametrize(
+    ("width", "heads"), list(itertools.product([2, 3, 5, 8, 12], [1, 2, 3, 4, 5, 16]))
+)
 def test_heads_are_refused_where_a_forward_would_fail(width: int, heads: int) -> None:
-    config = {"model": "refsr", "variant": "compact", "hr_size": 32, "scale": 8, "blocks": 0, "latent": 1}
+    config = {
+        "model": "refsr",
+        "variant": "compact",
+        "hr_size": 32,
+        "scale": 8,
+        "blocks": 0,
+        "latent": 1,
+    }
     config |= {"width": width, "heads": heads}
     if message := heads_fault(width, heads):
         with pytest.raises(RefsrError, match=message):
@@ -141,9 +183,13 @@ SIZES = list(itertools.product(["compact", "release", "figure"], [4, 8, 16], [32
 
 
 @pytest.mark.parametrize(("variant", "scale", "hr"), SIZES)
-def test_a_size_is_refused_where_its_network_cannot_be_built(tmp_path: Path, variant: str, scale: int, hr: int) -> None:
+def test_a_size_is_refused_where_its_network_cannot_be_built(
+    tmp_path: Path, variant: str, scale: int, hr: int
+) -> None:
     path = tmp_path / "params.yaml"
-    path.write_text(f"curate: {{hr_size: {hr}}}\ntrain_sisr: {{variant: {variant}, scale: {scale}}}\n")
+    path.write_text(
+        f"curate: {{hr_size: {hr}}}\ntrain_sisr: {{variant: {variant}, scale: {scale}}}\n"
+    )
     try:
         section = load_section(path, "train_sisr")
     except RefsrError:

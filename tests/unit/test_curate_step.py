@@ -31,7 +31,9 @@ class Recorder(NullTracker):
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rendered") / "raw"
-    params = Synthesize(train_identities=5, test_identities=3, views=4, min_size=96, max_size=128, defects=1)
+    params = Synthesize(
+        train_identities=5, test_identities=3, views=4, min_size=96, max_size=128, defects=1
+    )
     synthesize(params, NullTracker(), raw=folder)
     return folder
 
@@ -51,4 +53,6 @@ def test_rendered_faces_are_curated_and_pass_validation(raw: Path, tmp_path: Pat
     summary = json.loads((tmp_path / "curated" / "summary.json").read_text())
     assert summary["rendered"] is True
     assert summary["images.train"] == len(Curated(tmp_path / "curated").split("train"))
-    validate(Validate(), NullTracker(), curated=tmp_path / "curated", validation=tmp_path / "validation")
+    validate(
+        Validate(), NullTracker(), curated=tmp_path / "curated", validation=tmp_path / "validation"
+    )

@@ -9,7 +9,18 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from raw_trees import PARAMS, SIZE, curate_tree, draw, embed_colour, jpeg, make_raw, person, put, write_metadata
+from raw_trees import (
+    PARAMS,
+    SIZE,
+    curate_tree,
+    draw,
+    embed_colour,
+    jpeg,
+    make_raw,
+    person,
+    put,
+    write_metadata,
+)
 
 from refsr.curation import alignment, image_features, image_stats
 from refsr.curation.curated_writer import write_curated
@@ -29,7 +40,9 @@ def test_a_clean_tree_is_kept_whole(tmp_path: Path) -> None:
     assert len(rejects) == 0
     assert summary["images.train"] == 20
     assert summary["images.test"] == 15
-    assert {key: str(dtype) for key, dtype in table.dtypes.items()} == {k: c.dtype for k, c in MANIFEST.items()}
+    assert {key: str(dtype) for key, dtype in table.dtypes.items()} == {
+        k: c.dtype for k, c in MANIFEST.items()
+    }
     assert (table.groupby("identity")["split"].nunique() == 1).all()
     assert (table["role"] == "reference").groupby(table["identity"]).sum().eq(1).all()
     assert list(table.columns[:1]) + list(rejects.columns) == ["identity", *REJECTS]
@@ -40,7 +53,9 @@ def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
     for row in (0, 17, 34):
         entry = curated.table.iloc[row]
         image = cv2.imread(str(tmp_path / "raw" / entry["source"]))[..., ::-1]
-        crop = alignment.square_crop(image, entry[["x", "y", "w", "h"]].to_numpy(float), PARAMS.crop_factor, 32)
+        crop = alignment.square_crop(
+            image, entry[["x", "y", "w", "h"]].to_numpy(float), PARAMS.crop_factor, 32
+        )
         np.testing.assert_array_equal(curated.pixels(np.array([row]))[0], crop)
         grey = image_stats.miniatures(crop[None])
         assert image_stats.difference_hash(grey)[0] == entry["dhash"]
@@ -50,14 +65,19 @@ def test_pixels_are_the_crops_of_their_sources(tmp_path: Path) -> None:
 def test_jpeg_shards_hold_nearly_the_same_pixels_on_less_disk(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
     exact = curate_tree(raw, workers=1)[0]
-    write_curated(PARAMS.model_copy(update={"shards": "jpeg"}), raw, tmp_path / "lossy", embed_colour, 1)
+    write_curated(
+        PARAMS.model_copy(update={"shards": "jpeg"}), raw, tmp_path / "lossy", embed_colour, 1
+    )
     lossy = Curated(tmp_path / "lossy")
     rows = np.array([34, 0, 17, 16, 17])
     assert lossy.hr_size == exact.hr_size == 32
     assert (lossy.is_lossy, exact.is_lossy) == (True, False)
     difference = np.abs(lossy.pixels(rows).astype(int) - exact.pixels(rows))
     assert 0 < difference.mean() < 3
-    assert sorted(path.name for path in lossy.folder.glob("hr-*"))[:2] == ["hr-00000.jpgs", "hr-00000.npy"]
+    assert sorted(path.name for path in lossy.folder.glob("hr-*"))[:2] == [
+        "hr-00000.jpgs",
+        "hr-00000.npy",
+    ]
     pd.testing.assert_frame_equal(lossy.table, exact.table)
     held = lossy.folder / "hr-00000.jpgs"
     held.write_bytes(held.read_bytes()[:-9])
@@ -99,20 +119,32 @@ def faulty(raw: Path) -> dict[str, str]:
     names["cross_duplicate"] = f"{person(6)}/0050_01"
     put(raw, "train", 90, "0001_01", jpeg(draw(90, 1)))
     names["too_few"] = f"{person(90)}/0001_01"
-    boxes = {names["no_box"]: (), names["box_outside"]: (130, 10, 50, 50), names["small_box"]: (40, 40, 30, 60)}
+    boxes = {
+        names["no_box"]: (),
+        names["box_outside"]: (130, 10, 50, 50),
+        names["small_box"]: (40, 40, 30, 60),
+    }
     turned = {names["extreme_pose"]: (55, 45, 60, 45, 80, 62, 50, 80, 60, 80)}
     write_metadata(raw, "train", boxes, turned)
     write_metadata(raw, "test")
-    return {f"{'test' if '6/' in name else 'train'}/{name}.jpg": reason for reason, name in names.items()}
+    return {
+        f"{'test' if '6/' in name else 'train'}/{name}.jpg": reason
+        for reason, name in names.items()
+    }
 
 
 def test_each_fault_has_its_reason_and_nothing_else_is_left_out(tmp_path: Path) -> None:
     expected = faulty(tmp_path / "raw")
     curated, rejects, summary = curate_tree(tmp_path / "raw")
     found = reasons(rejects)
-    both_copies = {found.pop("train/n000001/0001_01.jpg", None), found.pop("train/n000001/0049_01.jpg", None)}
+    both_copies = {
+        found.pop("train/n000001/0001_01.jpg", None),
+        found.pop("train/n000001/0049_01.jpg", None),
+    }
     assert both_copies == {"near_duplicate", None}  # either of the two may go
-    assert found == {source: reason for source, reason in expected.items() if reason != "near_duplicate"}
+    assert found == {
+        source: reason for source, reason in expected.items() if reason != "near_duplicate"
+    }
     assert len(curated.table) + len(rejects) == 35 + len(expected)
     assert summary["rejects.blurred"] == 1
     assert set(rejects["reason"]) <= set(REASONS)
@@ -122,7 +154,9 @@ def test_an_identity_of_which_nothing_decodes_is_left_out(tmp_path: Path) -> Non
     raw = make_raw(tmp_path / "raw")
     good = jpeg(draw(1, 1))
     frame = good.index(b"\xff\xc0")
-    sized = good[:frame] + good[frame : frame + 19] + b"\xff\xda\x00\x02\xff\xd9"  # whole by its header alone
+    sized = (
+        good[:frame] + good[frame : frame + 19] + b"\xff\xda\x00\x02\xff\xd9"
+    )  # whole by its header alone
     lost = sorted((raw / "train" / person(1)).glob("*.jpg"))
     for path in lost:
         path.write_bytes(sized)
@@ -171,14 +205,24 @@ def test_the_fitting_copy_stays_where_two_identities_hold_one_picture(tmp_path: 
 
 def test_the_larger_copy_stays_within_an_identity(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
-    put(raw, "train", 1, "0009_01", jpeg(cv2.resize(draw(1, 3), (240, 240), interpolation=cv2.INTER_CUBIC)))
-    write_metadata(raw, "train", {f"{person(1)}/0009_01": (60, 50, 120, 140)}, {f"{person(1)}/0009_01": ()})
+    put(
+        raw,
+        "train",
+        1,
+        "0009_01",
+        jpeg(cv2.resize(draw(1, 3), (240, 240), interpolation=cv2.INTER_CUBIC)),
+    )
+    write_metadata(
+        raw, "train", {f"{person(1)}/0009_01": (60, 50, 120, 140)}, {f"{person(1)}/0009_01": ()}
+    )
     assert reasons(curate_tree(raw)[1]) == {f"train/{person(1)}/0003_01.jpg": "near_duplicate"}
 
 
 def test_sex_is_filled_in_where_it_is_known(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
-    (raw / "identity_meta.csv").write_text('Class_ID, Name\nn000001, "A",1,1, f,\nn000002, "B",1,1, m\n')
+    (raw / "identity_meta.csv").write_text(
+        'Class_ID, Name\nn000001, "A",1,1, f,\nn000002, "B",1,1, m\n'
+    )
     sexes = curate_tree(raw)[0].table.groupby("identity")["sex"].first()
     assert sexes[:3].tolist() == ["f", "m", "?"]
 
@@ -201,7 +245,9 @@ def test_an_empty_identity_folder_is_named_in_the_summary(tmp_path: Path) -> Non
 
 def test_a_tree_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw")
-    with pytest.raises(RefsrError, match="no identity is left for train; images left out: 35 small_box"):
+    with pytest.raises(
+        RefsrError, match="no identity is left for train; images left out: 35 small_box"
+    ):
         curate_tree(raw, PARAMS.model_copy(update={"min_box": 61}))
     assert not (tmp_path / "curated-1" / "manifest.parquet").exists()
 
@@ -209,10 +255,17 @@ def test_a_tree_of_which_nothing_is_left_is_refused_with_the_reasons(tmp_path: P
 def test_planted_defects_are_scored(tmp_path: Path) -> None:
     expected = faulty(tmp_path / "raw")
     rows = [
-        f"{source},{reason}," for source, reason in expected.items() if reason not in ("near_duplicate", "small_box")
+        f"{source},{reason},"
+        for source, reason in expected.items()
+        if reason not in ("near_duplicate", "small_box")
     ]
-    rows += ["train/n000001/0001_01.jpg,near_duplicate,train/n000001/0049_01.jpg", "train/n000001/0002_01.jpg,blurred,"]
-    (tmp_path / "raw" / "planted_defects.csv").write_text("\n".join(["path,kind,detail", *rows]) + "\n")
+    rows += [
+        "train/n000001/0001_01.jpg,near_duplicate,train/n000001/0049_01.jpg",
+        "train/n000001/0002_01.jpg,blurred,",
+    ]
+    (tmp_path / "raw" / "planted_defects.csv").write_text(
+        "\n".join(["path,kind,detail", *rows]) + "\n"
+    )
     curated, _, summary = curate_tree(tmp_path / "raw")
     assert json.loads((curated.folder / "summary.json").read_text())["rendered"] is True
     assert summary["precision.near_duplicate"] == summary["recall.near_duplicate"] == 1
@@ -228,7 +281,9 @@ def test_a_bad_line_of_the_planted_truth_is_named(tmp_path: Path) -> None:
         curate_tree(raw)
 
 
-def test_a_face_cut_by_the_border_is_left_out_with_the_share_that_is_missing(tmp_path: Path) -> None:
+def test_a_face_cut_by_the_border_is_left_out_with_the_share_that_is_missing(
+    tmp_path: Path,
+) -> None:
     raw = make_raw(tmp_path / "raw")
     write_metadata(raw, "train", {f"{person(1)}/0002_01": (90, 25, 60, 70)})
     rejects = curate_tree(raw)[1]
@@ -243,7 +298,9 @@ def test_aligned_crops_want_landmarks(tmp_path: Path) -> None:
     assert reasons(rejects) == {f"train/{person(1)}/0002_01.jpg": "no_landmarks"}
     entry = curated.table.iloc[20]
     image = cv2.imread(str(raw / entry["source"]))[..., ::-1]
-    points = entry[[f"p{i}{axis}" for i in range(1, 6) for axis in "xy"]].to_numpy(float).reshape(5, 2)
+    points = (
+        entry[[f"p{i}{axis}" for i in range(1, 6) for axis in "xy"]].to_numpy(float).reshape(5, 2)
+    )
     crop = alignment.aligned_crop(image, points, PARAMS.crop_factor, 32)
     np.testing.assert_array_equal(curated.pixels(np.array([20]))[0], crop)
 

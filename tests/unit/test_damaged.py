@@ -27,7 +27,15 @@ from refsr.steps.register import _read_metrics
 from refsr.training.loop import Learner
 from refsr.training.objective import Objective
 
-CONFIG = {"model": "sisr", "variant": "compact", "hr_size": 16, "scale": 8, "width": 4, "blocks": 1, "latent": 0}
+CONFIG = {
+    "model": "sisr",
+    "variant": "compact",
+    "hr_size": 16,
+    "scale": 8,
+    "width": 4,
+    "blocks": 1,
+    "latent": 0,
+}
 
 
 def _learner() -> Learner:
@@ -50,7 +58,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if kind == "jpeg":
             pixels = np.load(curated / "hr-00000.npy")
             write_shards(curated, iter(pixels), len(pixels), 32, 100, "jpeg")
-    columns = {"source": ["a"], "identity": ["b"], "reason": ["tiny"], "value": [1.0], "detail": [""]}
+    columns = {
+        "source": ["a"],
+        "identity": ["b"],
+        "reason": ["tiny"],
+        "value": [1.0],
+        "detail": [""],
+    }
     pd.DataFrame(columns).to_parquet(folder / "rejects.parquet")
     save_model(folder / "model.safetensors", build(CONFIG))
     _learner().save(folder / "state.pt")
@@ -91,7 +105,10 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a list": lambda data: b"[]",
     "a number": lambda data: b"3",
     "deep": lambda data: b"[" * 20_000,
-    **{f"flipped at {at}": lambda data, at=at: _flipped(data, at) for at in (0, 0.02, 0.1, 0.5, 0.97, 1)},
+    **{
+        f"flipped at {at}": lambda data, at=at: _flipped(data, at)
+        for at in (0, 0.02, 0.1, 0.5, 0.97, 1)
+    },
 }
 
 
@@ -117,7 +134,9 @@ def test_sound_files_are_read(whole: Path, name: str) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_is_read_or_named(whole: Path, tmp_path: Path, name: str, damage: str) -> None:
+def test_a_damaged_file_is_read_or_named(
+    whole: Path, tmp_path: Path, name: str, damage: str
+) -> None:
     path = _copy(whole, name, tmp_path)
     path.write_bytes(DAMAGE[damage](path.read_bytes()))
     expected_text = _read(name, path)
@@ -128,7 +147,9 @@ def test_a_damaged_file_is_read_or_named(whole: Path, tmp_path: Path, name: str,
 
 @pytest.mark.parametrize("other", READERS)
 @pytest.mark.parametrize("name", READERS)
-def test_another_sound_file_in_its_place_is_read_or_named(whole: Path, tmp_path: Path, name: str, other: str) -> None:
+def test_another_sound_file_in_its_place_is_read_or_named(
+    whole: Path, tmp_path: Path, name: str, other: str
+) -> None:
     path = _copy(whole, name, tmp_path)
     path.write_bytes((whole / other).read_bytes())
     expected_text = _read(name, path)
@@ -151,7 +172,9 @@ def test_another_sound_file_in_its_place_is_read_or_named(whole: Path, tmp_path:
         {"what": 1},
     ],
 )
-def test_a_checkpoint_of_a_network_it_does_not_hold_is_named(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_a_checkpoint_of_a_network_it_does_not_hold_is_named(
+    tmp_path: Path, config: dict[str, Any]
+) -> None:
     path = tmp_path / "model.safetensors"
     header = {"refsr": json.dumps({"config": CONFIG | config, "facts": {}})}
     tensors = {key: value.contiguous() for key, value in build(CONFIG).state_dict().items()}
@@ -160,7 +183,9 @@ def test_a_checkpoint_of_a_network_it_does_not_hold_is_named(tmp_path: Path, con
         load_model(path)
 
 
-@pytest.mark.parametrize("header", ["3", "[]", "{}", '{"config": 3, "facts": {}}', '{"config": {}, "facts": []}', "["])
+@pytest.mark.parametrize(
+    "header", ["3", "[]", "{}", '{"config": 3, "facts": {}}', '{"config": {}, "facts": []}', "["]
+)
 def test_a_checkpoint_without_a_configuration_is_named(tmp_path: Path, header: str) -> None:
     path = tmp_path / "model.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata={"refsr": header})

@@ -26,7 +26,14 @@ from refsr.steps import curate as curate_step
 from refsr.tracker import NullTracker
 from refsr.training import loop
 
-TRAINING = {"steps": 2, "batch_size": 2, "warmup_steps": 1, "log_every": 1, "save_every": 1, "device": "cpu"}
+TRAINING = {
+    "steps": 2,
+    "batch_size": 2,
+    "warmup_steps": 1,
+    "log_every": 1,
+    "save_every": 1,
+    "device": "cpu",
+}
 PARAMS: dict[str, Any] = {
     "curate": {"hr_size": 32, "shard_images": 16, "min_sharpness": 0.25},
     "train_sisr": TRAINING
@@ -108,7 +115,9 @@ def _every_damage(
                 continue
             said = capsys.readouterr().err
             is_named = (
-                said.count("refsr: error:") == 1 and path.name in said and re.search(f"`{name_of}|{name_of}:", said)
+                said.count("refsr: error:") == 1
+                and path.name in said
+                and re.search(f"`{name_of}|{name_of}:", said)
             )
             if status == NAMED and not is_named:
                 faults.append(f"{name}, {way}: {said}")
@@ -134,7 +143,11 @@ def test_a_curation_goes_on_from_damaged_work_to_the_same_bytes(
     assert {".parquet", ".npy", ".json", ".bin", ".crops"} <= suffixes
     expected = contents(folder / "whole")
     faults = _every_damage(
-        folder, "curated.partial", lambda name: contents(folder / "curated") == expected, capsys, *command
+        folder,
+        "curated.partial",
+        lambda name: contents(folder / "curated") == expected,
+        capsys,
+        *command,
     )
     assert faults == []
 
@@ -156,12 +169,16 @@ def test_a_training_goes_on_from_a_damaged_state_or_names_it(
     shutil.rmtree(folder / "sisr")
     shutil.move(folder / "left", folder / "sisr.partial")
     (folder / "sisr.partial-key").write_bytes(key)
-    faults = _every_damage(folder, "sisr.partial", lambda name: contents(folder / "sisr") == expected, capsys, *command)
+    faults = _every_damage(
+        folder, "sisr.partial", lambda name: contents(folder / "sisr") == expected, capsys, *command
+    )
     assert faults == []
 
 
 @pytest.mark.parametrize("marked", [True, False])
-def test_a_damaged_part_is_named_by_merge(folder: Path, marked: bool, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_part_is_named_by_merge(
+    folder: Path, marked: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     _pack(folder)
     for number in ("1", "2"):
         part = ("--shard", f"{number}/2", "--raw", "raw.tar.gz", "--curated", f"part{number}")
@@ -182,12 +199,21 @@ def test_a_damaged_part_is_named_by_merge(folder: Path, marked: bool, capsys: py
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_damaged_request_of_a_trainjob_is_named(folder: Path, way: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_request_of_a_trainjob_is_named(
+    folder: Path, way: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     order = folder / controller.REQUEST
     paths = {"curated": "in", "sisr": "out"}
     order.write_text(
         json.dumps(
-            {"stage": "train_sisr", "params": {}, "tracking_uri": "", "state": ".", "pipeline": "1", "paths": paths}
+            {
+                "stage": "train_sisr",
+                "params": {},
+                "tracking_uri": "",
+                "state": ".",
+                "pipeline": "1",
+                "paths": paths,
+            }
         )
     )
     WAYS[way](order)

@@ -20,7 +20,9 @@ def weights(size: int, scale: int) -> np.ndarray:
 def test_the_reduction_is_keyss_bicubic_with_its_support_widened(scale: int) -> None:
     hr = np.random.default_rng(scale).random((2, 3, 64, 96))
     lr = np.einsum("ih,bchw,jw->bcij", weights(64, scale), hr, weights(96, scale)).clip(0, 1)
-    np.testing.assert_allclose(reduce(torch.tensor(hr), scale).numpy(), (lr * 255).round() / 255, atol=1.01 / 255)
+    np.testing.assert_allclose(
+        reduce(torch.tensor(hr), scale).numpy(), (lr * 255).round() / 255, atol=1.01 / 255
+    )
     assert np.abs(reduce(torch.tensor(hr), scale).numpy() - lr).max() < 0.501 / 255
 
 

@@ -33,7 +33,11 @@ def test_macs_are_weights_times_the_cells_they_are_applied_at() -> None:
     cells |= {f"ubp.{i}": [16 << i, 16 << i, 16 << i, 16 << i, 32 << i] for i in range(3)}
     total = 0
     for part, sides in cells.items():
-        weights = [shape for name, shape in refsr["layers"].items() if name.startswith(part) and len(shape) > 1]
+        weights = [
+            shape
+            for name, shape in refsr["layers"].items()
+            if name.startswith(part) and len(shape) > 1
+        ]
         assert len(weights) == len(sides)
         total += sum(prod(shape) * side**2 for shape, side in zip(weights, sides, strict=True))
     assert refsr["macs"] == total
@@ -44,7 +48,9 @@ def test_every_variant_is_described_as_json(variant: str) -> None:
     made_of = json.loads(json.dumps(describe(variant, 64, scale=4)))
     for model in ("sisr", "refsr"):
         with torch.device("meta"):
-            network = build({"model": model, "variant": made_of["variant"], "hr_size": 64, "scale": 4})
+            network = build(
+                {"model": model, "variant": made_of["variant"], "hr_size": 64, "scale": 4}
+            )
         assert made_of[model]["parameters"] == sum(p.numel() for p in network.parameters())
         assert 0 < made_of[model]["parameters_deployed"] <= made_of[model]["parameters"]
     assert made_of["sisr"]["parameters_deployed"] < made_of["sisr"]["parameters"]

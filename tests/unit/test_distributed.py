@@ -36,7 +36,9 @@ def test_alone_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert alone.from_first(model) is model
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_cannot_be_shared_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Three:
         def __enter__(self) -> Processes:
             return Processes(0, 3)
@@ -45,7 +47,9 @@ def test_a_batch_that_cannot_be_shared_is_refused(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(loop, "together", lambda device: Three())
     params = TrainSisr(steps=1, warm_start_step=1, batch_size=4, loss=Loss(perceptual_weight=0))
-    model = build({"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1})
+    model = build(
+        {"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1}
+    )
     pairs = Pairs(Curated(make_curated(tmp_path / "c", train=4)), 0, 4)
     with pytest.raises(RefsrError, match="batch_size 4 cannot be shared by 3 processes"):
         loop.train(model, pairs, params, Objective(params.loss, 1), NullTracker(), tmp_path / "run")

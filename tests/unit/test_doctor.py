@@ -118,8 +118,14 @@ def test_the_kubeflow_api_is_asked_with_the_token(monkeypatch: pytest.MonkeyPatc
     assert doctor.kubeflow("kfp.example").state == "fail"
 
 
-def test_a_package_asked_for_with_an_extra_is_looked_for_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "distribution", lambda name: SimpleNamespace(requires=["psycopg[binary]", "torch"]))
+def test_a_package_asked_for_with_an_extra_is_looked_for_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        doctor, "distribution", lambda name: SimpleNamespace(requires=["psycopg[binary]", "torch"])
+    )
     assert doctor.packages().state == "ok"
-    monkeypatch.setattr(doctor, "distribution", lambda name: SimpleNamespace(requires=["nowhere-to-be-had[all]"]))
+    monkeypatch.setattr(
+        doctor, "distribution", lambda name: SimpleNamespace(requires=["nowhere-to-be-had[all]"])
+    )
     assert doctor.packages().message == "missing: nowhere-to-be-had"

@@ -31,10 +31,14 @@ def test_close_hashes_miss_none_and_tell_each_pair_once(max_bits: int) -> None:
     np.testing.assert_array_equal(close_hashes(hashes, max_bits), expected)
 
 
-def test_hashes_that_are_all_the_same_are_compared_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashes_that_are_all_the_same_are_compared_in_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK", 50)
     hashes = np.full(40, 7, np.uint64)
-    np.testing.assert_array_equal(close_hashes(hashes, 3), np.argwhere(np.triu(np.ones((40, 40)), 1)))
+    np.testing.assert_array_equal(
+        close_hashes(hashes, 3), np.argwhere(np.triu(np.ones((40, 40)), 1))
+    )
 
 
 def test_correlation_is_one_for_the_same_up_to_contrast_and_nought_for_a_flat_image() -> None:
@@ -50,7 +54,9 @@ def test_a_reencoded_copy_is_a_copy_and_another_picture_with_the_same_hash_is_no
     copy = cv2.convertScaleAbs(cv2.resize(original[2:-2, 2:-2], (120, 120)), alpha=1.1)
     images = [original, draw(1, 2), copy]
     thumbs = np.stack([image_stats.thumbnail(image) for image in images])
-    hashes = image_stats.difference_hash(image_stats.miniatures(np.stack([original, original, copy])))
+    hashes = image_stats.difference_hash(
+        image_stats.miniatures(np.stack([original, original, copy]))
+    )
     pairs, alike = find_copies(hashes, thumbs, np.zeros((3, 2)), 12)
     assert pairs.tolist() == [[0, 2]]
     assert 0.88 <= alike[0] <= 1
@@ -58,7 +64,10 @@ def test_a_reencoded_copy_is_a_copy_and_another_picture_with_the_same_hash_is_no
 
 def test_likeness_bears_a_small_shift_but_not_another_picture() -> None:
     image = cv2.GaussianBlur(image_stats.luminance(draw(1, 1)), (0, 0), 4)
-    a, b = (cv2.resize(image[at : at + 100, at : at + 100], (32, 32), interpolation=cv2.INTER_AREA) for at in (2, 6))
+    a, b = (
+        cv2.resize(image[at : at + 100, at : at + 100], (32, 32), interpolation=cv2.INTER_AREA)
+        for at in (2, 6)
+    )
     assert correlate(a[None], b[None])[0] < likeness(a[None], b[None])[0]
     assert likeness(a[None], b[None])[0] > 0.9
     assert likeness(a[None], a[None])[0] > 0.999
@@ -71,7 +80,10 @@ def test_pictures_are_copies_only_where_the_faces_are_near() -> None:
     b = next(
         thumb
         for sigma in range(1, 60)
-        if likeness(a[None], (thumb := np.clip(a + sigma * noise, 0, 255).astype(np.uint8))[None])[0] < 0.85
+        if likeness(a[None], (thumb := np.clip(a + sigma * noise, 0, 255).astype(np.uint8))[None])[
+            0
+        ]
+        < 0.85
     )
     hashes = np.zeros(2, np.uint64)
     for apart, found in ((0.1, [[0, 1]]), (0.6, [])):

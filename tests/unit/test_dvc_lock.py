@@ -14,7 +14,9 @@ from refsr import doctor
 from refsr.__main__ import main
 from refsr.integrations.dvc_lock import Holder, busy, holders
 
-STAGE = "stages:\n  one:\n    cmd: while [ ! -f go ]; do sleep 0.1; done; echo a > a\n    outs: [a]\n"
+STAGE = (
+    "stages:\n  one:\n    cmd: while [ ! -f go ]; do sleep 0.1; done; echo a > a\n    outs: [a]\n"
+)
 # Holds the lock of the repository, as DVC does while it reads it.
 LOCKED = "import sys; from dvc.repo import Repo\nwith Repo().lock: print('ready', flush=True); sys.stdin.readline()"
 
@@ -29,9 +31,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_running_repro_is_named_with_its_process(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_running_repro_is_named_with_its_process(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     dvc = [sys.executable, "-m", "dvc", "repro"]
-    running = subprocess.Popen(dvc, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    running = subprocess.Popen(
+        dvc, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     try:
         while not any(each.command == "dvc repro" for each in holders(project)):
             assert running.poll() is None, running.communicate()
@@ -39,11 +45,18 @@ def test_a_running_repro_is_named_with_its_process(project: Path, capsys: pytest
         assert holders(project / "deep") == [Holder(running.pid, "dvc repro")]
         assert main(["doctor", "--dvc"]) == 1
         message = capsys.readouterr().err
-        assert message.startswith(f"refsr: error: another DVC command is running in {project} and holds DVC's lock: ")
-        assert f"process {running.pid} (`dvc repro`); wait for its end, or stop it with `kill {running.pid}`" in message
+        assert message.startswith(
+            f"refsr: error: another DVC command is running in {project} and holds DVC's lock: "
+        )
+        assert (
+            f"process {running.pid} (`dvc repro`); wait for its end, or stop it with `kill {running.pid}`"
+            in message
+        )
         (finding,) = doctor.dvc(project)
         assert finding.state == "warn"
-        assert str(running.pid) in run_in(project, *dvc, status=255)  # DVC says so, too, and the first goes on
+        assert str(running.pid) in run_in(
+            project, *dvc, status=255
+        )  # DVC says so, too, and the first goes on
     finally:
         (project / "go").touch()
         printed = running.communicate(timeout=120)[0]
@@ -56,7 +69,9 @@ def test_a_running_repro_is_named_with_its_process(project: Path, capsys: pytest
 
 def test_the_lock_of_the_repository_is_named(project: Path) -> None:
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", LOCKED], cwd=project, stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", LOCKED], cwd=project, stdin=pipe, stdout=pipe, text=True
+    ) as process:
         assert process.stdout
         assert process.stdin
         assert process.stdout.readline() == "ready\n"
@@ -73,9 +88,17 @@ def test_locks_of_the_dead_and_damaged_ones_count_as_none(project: Path) -> None
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     for pid in (dead.pid, os.getpid()):
-        (locks / "rwlock").write_text(json.dumps({"write": {"/a": {"pid": pid, "cmd": "dvc repro"}}, "read": {}}))
+        (locks / "rwlock").write_text(
+            json.dumps({"write": {"/a": {"pid": pid, "cmd": "dvc repro"}}, "read": {}})
+        )
         (locks / "lock").write_text(f" {pid}\n")
         assert holders(project) == []
-    for text in ("", "[]", '{"write": 3}', '{"read": {"a": [{}]}}', '{"write": {"a": {"pid": "x", "cmd": ""}}}'):
+    for text in (
+        "",
+        "[]",
+        '{"write": 3}',
+        '{"read": {"a": [{}]}}',
+        '{"write": {"a": {"pid": "x", "cmd": ""}}}',
+    ):
         (locks / "rwlock").write_text(text)
         assert holders(project) == []

@@ -14,7 +14,9 @@ from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr
 from refsr.steps.register import example
 
-PARAMS = "evaluate: {bootstrap: 100, strips: 1, grid: 2, batch_size: 8, samples: 2, kid_images: 4}\n"
+PARAMS = (
+    "evaluate: {bootstrap: 100, strips: 1, grid: 2, batch_size: 8, samples: 2, kid_images: 4}\n"
+)
 
 
 @pytest.fixture
@@ -35,7 +37,9 @@ def registered(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_any_registered_model_on_any_curated_set(registered: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_any_registered_model_on_any_curated_set(
+    registered: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", "--model", "models:/refsr@champion", "--data", "other set"]) == 0
     assert "-> reports/model" in capsys.readouterr().out
     by_registry = (registered / "reports/model/metrics.json").read_text()
@@ -48,7 +52,8 @@ def test_any_registered_model_on_any_curated_set(registered: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("model", "told"), [("models:/refsr@nobody", "has no version 'nobody'"), ("nowhere.safetensors", "no such file")]
+    ("model", "told"),
+    [("models:/refsr@nobody", "has no version 'nobody'"), ("nowhere.safetensors", "no such file")],
 )
 def test_a_model_that_is_not_there_is_one_message(
     model: str, told: str, registered: Path, capsys: pytest.CaptureFixture[str]

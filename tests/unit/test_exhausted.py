@@ -12,7 +12,16 @@ import pytest
 import torch
 from helpers import make_curated
 
-from refsr.config import Curate, Evaluate, Register, Section, Synthesize, TrainSisr, UpscaleFolder, Validate
+from refsr.config import (
+    Curate,
+    Evaluate,
+    Register,
+    Section,
+    Synthesize,
+    TrainSisr,
+    UpscaleFolder,
+    Validate,
+)
 from refsr.io.exhausted import asked_bytes, disk_full, lacks_memory_for, out_of_memory
 from refsr.models import build
 from refsr.models.checkpoint import save_model
@@ -69,7 +78,9 @@ def project(tmp_path: Path) -> Path:
     make_curated(tmp_path / "curated", identities=4, images=2, train=2)
     (tmp_path / "sisr").mkdir()
     sizes = {"variant": "compact", "hr_size": 32, "scale": 8, "width": 64, "blocks": 2}
-    save_model(tmp_path / "sisr" / "warm.safetensors", build({"model": "sisr"} | sizes), {"step": 1})
+    save_model(
+        tmp_path / "sisr" / "warm.safetensors", build({"model": "sisr"} | sizes), {"step": 1}
+    )
     training = "steps: 1, batch_size: {batch}, precision: float32, device: cpu, model: {{width: 128, blocks: 8}}"
     for name, batch in (("large", 2000), ("small", 1)):
         (tmp_path / f"{name}.yaml").write_text(
@@ -89,7 +100,9 @@ def test_a_training_without_memory_names_the_batch_size(project: Path) -> None:
     stage = "train_sisr"
     code = STAGE.format(limit="limit_memory(300 * 2**20)")
     done = run(code, project, stage, "--params", "large.yaml", *PATHS[stage])
-    require_one_message(done, rf"{stage}: there is not enough memory.*; set {stage}.batch_size to 1000 \(now 2000\)")
+    require_one_message(
+        done, rf"{stage}: there is not enough memory.*; set {stage}.batch_size to 1000 \(now 2000\)"
+    )
     assert not (project / "out").exists()
 
 
@@ -97,7 +110,9 @@ def test_a_training_without_room_names_the_output(project: Path) -> None:
     stage = "train_refsr"
     code = STAGE.format(limit="limit_files(3 * 2**20)")
     done = run(code, project, stage, "--params", "small.yaml", *PATHS[stage])
-    require_one_message(done, rf"{stage}: .*out.partial.* MiB free in .*make room and run the stage again")
+    require_one_message(
+        done, rf"{stage}: .*out.partial.* MiB free in .*make room and run the stage again"
+    )
     assert not (project / "out").exists()
 
 
@@ -145,12 +160,16 @@ def test_a_full_disk_is_known(tmp_path: Path, library: str) -> None:
 
 
 def test_a_gpu_without_memory_is_known() -> None:
-    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of ...")
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of ..."
+    )
     assert out_of_memory(error)
     assert not disk_full(error)
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), RuntimeError("size mismatch"), OSError(13, "Permission denied")])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), RuntimeError("size mismatch"), OSError(13, "Permission denied")]
+)
 def test_other_errors_are_neither(error: Exception) -> None:
     assert not out_of_memory(error)
     assert not disk_full(error)
@@ -176,9 +195,17 @@ def test_a_file_that_asks_for_too_much_is_damaged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "section", "expected_text"),
     [
-        ("train_sisr", TrainSisr(batch_size=1), "train_sisr.batch_size is 1 already: use a smaller `model`"),
+        (
+            "train_sisr",
+            TrainSisr(batch_size=1),
+            "train_sisr.batch_size is 1 already: use a smaller `model`",
+        ),
         ("evaluate", Evaluate(), "set evaluate.batch_size to 16 (now 32)"),
-        ("curate", Curate(), "set curate.hr_size to 64 (now 128), run with fewer cores (taskset), or run with more"),
+        (
+            "curate",
+            Curate(),
+            "set curate.hr_size to 64 (now 128), run with fewer cores (taskset), or run with more",
+        ),
         ("merge", Curate(), "set curate.hr_size to 64"),
         ("validate", Validate(), "set validate.sample to 128 (now 256)"),
         ("synthesize", Synthesize(), "set synthesize.max_size to 200 (now 400)"),

@@ -43,7 +43,9 @@ def test_faces_are_looked_for_only_where_there_are_no_box_files_at_all(tmp_path:
     raw = make_raw(tmp_path / "raw")
     detector = Detector(find, sure_of_bright_ones)
     boxes = raw / "bb_landmark" / "loose_bb_train.csv"
-    boxes.write_text("".join(line for line in boxes.read_text().splitlines(True) if "/0002_01" not in line))
+    boxes.write_text(
+        "".join(line for line in boxes.read_text().splitlines(True) if "/0002_01" not in line)
+    )
     assert "no_box" in set(rejects(raw, tmp_path / "curated", detector)["reason"])
     shutil.rmtree(raw / "bb_landmark")
     assert "no_box" not in set(rejects(raw, tmp_path / "curated", detector)["reason"])
@@ -60,7 +62,9 @@ def test_what_the_detector_doubts_is_left_out_with_its_probability(tmp_path: Pat
 
 
 def unsure_of_person_2(chips: np.ndarray) -> np.ndarray:
-    return np.where(chips[:, 75, 75].argmax(axis=1) == draw(2, 1)[60, 60, ::-1].argmax(), 0.94, 0.96)
+    return np.where(
+        chips[:, 75, 75].argmax(axis=1) == draw(2, 1)[60, 60, ::-1].argmax(), 0.94, 0.96
+    )
 
 
 def test_an_identity_without_a_certain_face_is_left_out(tmp_path: Path) -> None:
@@ -83,7 +87,9 @@ def test_an_image_at_which_a_worker_is_killed_is_left_out_of_the_next_run(tmp_pa
     put(raw, "train", 1, "0002_01", jpeg(np.full((120, 120, 3), (0, 0, 255), np.uint8)))
     detector = Detector(dies_at_red, sure_of_bright_ones)
     source = f"train/{person(1)}/0002_01.jpg"
-    with pytest.raises(RefsrError, match=rf"killed while it decoded {source}, left out when you run again"):
+    with pytest.raises(
+        RefsrError, match=rf"killed while it decoded {source}, left out when you run again"
+    ):
         write_curated(PARAMS, raw, tmp_path / "curated", embed_colour, 2, detector=detector)
     write_curated(PARAMS, raw, tmp_path / "curated", embed_colour, 2, detector=detector)
     table = pd.read_parquet(tmp_path / "curated" / "rejects.parquet").set_index("source")
@@ -105,7 +111,9 @@ def test_a_face_differs_from_one_behind_a_board_and_from_its_surroundings(seed: 
     shot = Shot("0001_01", seed, seed, frontal=True, frame=frame, quality=90, kind="occluded")
     hidden = spoil_picture(picture, shot, np.random.default_rng(seed))
     images = [picture.image, hidden.image, np.roll(hidden.image, 90, axis=1)]
-    chips = np.stack([alignment.face_chip(image, picture.box, picture.landmarks) for image in images])
+    chips = np.stack(
+        [alignment.face_chip(image, picture.box, picture.landmarks) for image in images]
+    )
     seen, behind, beside = face_probability(chips)
     assert seen > 0.9
     assert behind < 0.2
@@ -113,6 +121,11 @@ def test_a_face_differs_from_one_behind_a_board_and_from_its_surroundings(seed: 
 
 
 def test_of_the_planted_truth_a_hidden_face_counts_as_none() -> None:
-    planted = pd.DataFrame({"path": ["a", "b", "c"], "kind": ["no_face", "occluded", "occluded"], "detail": ""})
+    planted = pd.DataFrame(
+        {"path": ["a", "b", "c"], "kind": ["no_face", "occluded", "occluded"], "detail": ""}
+    )
     found = pd.DataFrame({"source": ["a", "b", "d"], "reason": "no_face"})
-    assert planted_defects.score(planted, found) == {"precision.no_face": 2 / 3, "recall.no_face": 2 / 3}
+    assert planted_defects.score(planted, found) == {
+        "precision.no_face": 2 / 3,
+        "recall.no_face": 2 / 3,
+    }

@@ -8,8 +8,19 @@ from refsr.models.figure import FigureRefsr, FigureSisr
 def test_layer_shapes_are_those_drawn() -> None:
     with torch.device("meta"):
         network = FigureRefsr()
-    shapes = [tuple(p.shape) for name, p in network.named_parameters() if p.dim() > 1 and not name.startswith("ubp")]
-    tower = [(32, 3, 3, 3), (64, 32, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3), (128, 128, 3, 3), (256, 128, 3, 3)]
+    shapes = [
+        tuple(p.shape)
+        for name, p in network.named_parameters()
+        if p.dim() > 1 and not name.startswith("ubp")
+    ]
+    tower = [
+        (32, 3, 3, 3),
+        (64, 32, 3, 3),
+        (64, 64, 3, 3),
+        (128, 64, 3, 3),
+        (128, 128, 3, 3),
+        (256, 128, 3, 3),
+    ]
     assert shapes == [
         *(tower + tower),
         (64, 256, 3, 3),
@@ -23,7 +34,9 @@ def test_layer_shapes_are_those_drawn() -> None:
 def test_both_networks_have_the_same_parameters() -> None:
     with torch.device("meta"):
         sisr, refsr = FigureSisr(), FigureRefsr()
-    assert [(k, v.shape) for k, v in sisr.state_dict().items()] == [(k, v.shape) for k, v in refsr.state_dict().items()]
+    assert [(k, v.shape) for k, v in sisr.state_dict().items()] == [
+        (k, v.shape) for k, v in refsr.state_dict().items()
+    ]
 
 
 def test_the_skip_sees_lr_alone_and_the_code_the_reference_too() -> None:

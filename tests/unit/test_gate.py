@@ -21,7 +21,9 @@ def test_a_model_above_every_threshold_passes() -> None:
     assert verdict.failures == []
 
 
-@pytest.mark.parametrize("name", [name for name in Gate.model_fields if not name.endswith("champion")])
+@pytest.mark.parametrize(
+    "name", [name for name in Gate.model_fields if not name.endswith("champion")]
+)
 def test_each_threshold_looks_at_its_own_interval(name: str) -> None:
     measure, other = name.split("_over_")
     metrics = evaluation()
@@ -39,13 +41,18 @@ def test_each_threshold_names_a_compared_metric_and_a_condition() -> None:
         assert other == "champion" or f"right_minus_{other}" in DIFFERENCES, name
 
 
-def test_of_a_metric_that_is_better_when_lower_a_gain_is_a_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_a_metric_that_is_better_when_lower_a_gain_is_a_fall(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     lower = dataclasses.replace(METRICS["psnr"], higher_is_better=False)
     monkeypatch.setitem(METRICS, "psnr", lower)
     metrics = evaluation()
     for row in metrics["difference"].values():
         row["psnr"] = {"mean": -2.0, "low": -2.5, "high": -1.5}
-    values = {check.name: check.value for check in check_gate(metrics, Gate(), evaluation(psnr=27.0)).checks}
+    values = {
+        check.name: check.value
+        for check in check_gate(metrics, Gate(), evaluation(psnr=27.0)).checks
+    }
     assert values["psnr_over_wrong"] == 1.5
     assert values["psnr_over_champion"] == pytest.approx(1.0)
 

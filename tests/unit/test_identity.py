@@ -47,18 +47,27 @@ def test_members_are_kept_and_wrong_persons_are_not(people: tuple[np.ndarray, np
     assert not outliers.wrong_persons(embeddings, groups, 1.0).any()
     embeddings[[0, 20]] = embeddings[[20, 0]]
     assert np.flatnonzero(outliers.wrong_persons(embeddings, groups, 9.0)).tolist() == [0, 20]
-    few = np.isin(groups, ["n000000", "n000003"])  # too few groups to say what is usual: the distance alone decides
-    assert np.flatnonzero(outliers.wrong_persons(embeddings[few], groups[few], 1.0)).tolist() == [0, 8]
+    few = np.isin(
+        groups, ["n000000", "n000003"]
+    )  # too few groups to say what is usual: the distance alone decides
+    assert np.flatnonzero(outliers.wrong_persons(embeddings[few], groups[few], 1.0)).tolist() == [
+        0,
+        8,
+    ]
     assert not outliers.wrong_persons(embeddings[few], groups[few], 9.0).any()
 
 
-def test_two_wrong_persons_of_six_do_not_move_the_group(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_two_wrong_persons_of_six_do_not_move_the_group(
+    people: tuple[np.ndarray, np.ndarray],
+) -> None:
     embeddings, groups = people
     embeddings[[0, 1]] = embeddings[[20, 30]]
     assert np.flatnonzero(outliers.wrong_persons(embeddings, groups, 9.0)).tolist() == [0, 1]
 
 
-def test_what_varies_in_all_groups_makes_no_wrong_person(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_what_varies_in_all_groups_makes_no_wrong_person(
+    people: tuple[np.ndarray, np.ndarray],
+) -> None:
     embeddings, groups = people
     pose = np.random.default_rng(2).normal(0, 1, len(groups)).astype(np.float32)
     embeddings[:, 0] += pose
@@ -91,16 +100,22 @@ def test_a_centre_without_one_is_that_of_the_others() -> None:
         others = np.delete(group, row, axis=0)
         between = np.linalg.norm(others[:, None] - others[None], axis=2)
         near = others[np.argsort(between[between.sum(axis=1).argmin()])[:4]]
-        assert distance[row] == pytest.approx(np.linalg.norm(group[row] - near.mean(axis=0)), rel=1e-5)
+        assert distance[row] == pytest.approx(
+            np.linalg.norm(group[row] - near.mean(axis=0)), rel=1e-5
+        )
     between = np.linalg.norm(group[:, None] - group[None], axis=2)
     near = group[np.argsort(between[between.sum(axis=1).argmin()])[:5]]
     np.testing.assert_allclose(centre, near.mean(axis=0), rtol=1e-5)
 
 
-def test_a_group_of_two_people_is_mixed_and_one_of_many_poses_is_not(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_a_group_of_two_people_is_mixed_and_one_of_many_poses_is_not(
+    people: tuple[np.ndarray, np.ndarray],
+) -> None:
     embeddings, groups = people
     assert outliers.mixed(embeddings, groups, 9.0) == []
-    embeddings[[0, 1, 2]] = embeddings[[20, 21, 22]] + 0.01  # half of the first group is of another person
+    embeddings[[0, 1, 2]] = (
+        embeddings[[20, 21, 22]] + 0.01
+    )  # half of the first group is of another person
     embeddings[6] = embeddings[30]  # one stranger makes no second person
     embeddings[12:15] += np.float32(0.15)  # two poses of one
     (found,) = outliers.mixed(embeddings, groups, 9.0)
@@ -109,7 +124,9 @@ def test_a_group_of_two_people_is_mixed_and_one_of_many_poses_is_not(people: tup
     assert 0.9 < found.apart < 2
 
 
-def test_among_too_few_groups_only_the_distance_tells_two_people(people: tuple[np.ndarray, np.ndarray]) -> None:
+def test_among_too_few_groups_only_the_distance_tells_two_people(
+    people: tuple[np.ndarray, np.ndarray],
+) -> None:
     embeddings, groups = (part[:18] for part in people)
     embeddings[:3] = people[0][20:23]
     assert outliers.mixed(embeddings, groups, 9.0) == []

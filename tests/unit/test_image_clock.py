@@ -131,7 +131,10 @@ def test_kills_at_different_images_blame_none(tmp_path: Path) -> None:
 
 
 def test_the_clock_is_stopped_between_images_and_at_the_end(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="of a decoder"), crash_journal.Journal(tmp_path).kept_here():
+    with (
+        pytest.raises(ValueError, match="of a decoder"),
+        crash_journal.Journal(tmp_path).kept_here(),
+    ):
         crash_journal.begin("a")
         assert signal.getitimer(signal.ITIMER_PROF)[0] > 0
         crash_journal.begin("")
@@ -146,11 +149,15 @@ def test_the_clock_is_stopped_between_images_and_at_the_end(tmp_path: Path) -> N
 def large(kind: str) -> bytes:
     image = cv2.resize(draw(1, 1), (4500, 4500))
     options = {".jpg": (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), ".png": (cv2.IMWRITE_PNG_COMPRESSION, 1)}
-    return bytes(cv2.imencode(kind, image[:1500] if kind == ".webp" else image, options.get(kind, ()))[1])
+    return bytes(
+        cv2.imencode(kind, image[:1500] if kind == ".webp" else image, options.get(kind, ()))[1]
+    )
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png", ".webp"])
-def test_a_photo_that_takes_too_long_is_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_photo_that_takes_too_long_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     path = tmp_path / f"photo{kind}"
     path.write_bytes(large(kind))
     monkeypatch.setattr(limits, "SECONDS", 0.02)
@@ -158,7 +165,9 @@ def test_a_photo_that_takes_too_long_is_one_message(tmp_path: Path, monkeypatch:
         read_image(path)
 
 
-def test_in_a_folder_it_is_a_row_and_the_others_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_folder_it_is_a_row_and_the_others_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = tmp_path / "pairs" / "small"
     small.mkdir(parents=True)
     (tmp_path / "model").mkdir()

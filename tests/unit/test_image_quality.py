@@ -28,7 +28,10 @@ def test_psnr_of_a_known_difference() -> None:
 
 def test_psnr_agrees_with_scikit_image() -> None:
     a, b = noisy_pair()
-    expected = [peak_signal_noise_ratio(q.numpy(), p.numpy(), data_range=1.0) for p, q in zip(a, b, strict=True)]
+    expected = [
+        peak_signal_noise_ratio(q.numpy(), p.numpy(), data_range=1.0)
+        for p, q in zip(a, b, strict=True)
+    ]
     assert image_quality.psnr(a, b).tolist() == pytest.approx(expected, abs=1e-4)
 
 
@@ -71,7 +74,9 @@ def test_ssim_refuses_images_smaller_than_its_window() -> None:
 def test_luma_of_black_white_and_red() -> None:
     """BT.601: black is 16, white 235, red 16 + 65.481."""
     colours = torch.tensor([[0, 0, 0], [1, 1, 1], [1, 0, 0]], dtype=torch.float32)[:, :, None, None]
-    assert (image_quality.luma(colours).flatten() * 255).tolist() == pytest.approx([16, 235, 81.481])
+    assert (image_quality.luma(colours).flatten() * 255).tolist() == pytest.approx(
+        [16, 235, 81.481]
+    )
 
 
 def test_luminance_metrics_cut_the_border_and_ignore_colour_without_luma() -> None:
@@ -91,10 +96,15 @@ def test_luminance_metrics_cut_the_border_and_ignore_colour_without_luma() -> No
 def test_paper_metrics_agree_with_scikit_image() -> None:
     """BT.601 luminance by scikit-image's own conversion, the border cut by hand."""
     a, b = noisy_pair()
-    y = [rgb2ycbcr(x.numpy().astype(np.float64), channel_axis=1)[:, 0, 8:-8, 8:-8] / 255 for x in (a, b)]
+    y = [
+        rgb2ycbcr(x.numpy().astype(np.float64), channel_axis=1)[:, 0, 8:-8, 8:-8] / 255
+        for x in (a, b)
+    ]
     psnr = [peak_signal_noise_ratio(q, p, data_range=1.0) for p, q in zip(*y, strict=True)]
     ssim = [
-        structural_similarity(p, q, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        structural_similarity(
+            p, q, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
         for p, q in zip(*y, strict=True)
     ]
     assert image_quality.psnr_y(a, b).tolist() == pytest.approx(psnr, abs=1e-4)
@@ -105,9 +115,12 @@ def test_lr_consistency_is_the_psnr_of_what_is_reduced() -> None:
     """Of HR itself it is that of rounding, 10 log10(12 * 255^2); of another image what scikit-image says."""
     hr, sr = noisy_pair()
     lr = reduce(hr, 4)
-    assert image_quality.lr_psnr(hr, lr, 4).tolist() == pytest.approx([10 * math.log10(12 * 255**2)] * 3)
+    assert image_quality.lr_psnr(hr, lr, 4).tolist() == pytest.approx(
+        [10 * math.log10(12 * 255**2)] * 3
+    )
     expected = [
-        peak_signal_noise_ratio(p.numpy(), q.numpy(), data_range=1.0) for p, q in zip(lr, reduce(sr, 4), strict=True)
+        peak_signal_noise_ratio(p.numpy(), q.numpy(), data_range=1.0)
+        for p, q in zip(lr, reduce(sr, 4), strict=True)
     ]
     assert image_quality.lr_psnr(sr, lr, 4).tolist() == pytest.approx(expected, abs=1e-4)
 

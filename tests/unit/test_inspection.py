@@ -68,7 +68,11 @@ def test_every_reason_has_its_row_and_its_examples(curated: Path, raw: Path) -> 
         assert row is not None
         assert row.groups() == (REASONS[str(reason)], str(count))
         assert f"{min(count, inspection.EXAMPLES)} of {count}; " in page
-    for problem in ("the file is empty", "begins with 89 50 4e 47", "900 bytes and no end of image"):
+    for problem in (
+        "the file is empty",
+        "begins with 89 50 4e 47",
+        "900 bytes and no end of image",
+    ):
         assert f'<div class="problem">{problem}</div>' in page
     without = _page(curated)
     copies = (rejects["reason"] == "near_duplicate").sum()
@@ -78,8 +82,12 @@ def test_every_reason_has_its_row_and_its_examples(curated: Path, raw: Path) -> 
     assert "--raw PATH_OR_URI" not in page
 
 
-def test_a_reject_is_shown_with_its_box_and_a_copy_beside_its_original(curated: Path, raw: Path) -> None:
-    examples = inspection._examples(Curated(curated), pd.read_parquet(curated / "rejects.parquet"), raw, "vggface2")
+def test_a_reject_is_shown_with_its_box_and_a_copy_beside_its_original(
+    curated: Path, raw: Path
+) -> None:
+    examples = inspection._examples(
+        Curated(curated), pd.read_parquet(curated / "rejects.parquet"), raw, "vggface2"
+    )
     (small,) = examples["small_box"]
     assert small.value == 30
     image = small.pictures[0].image
@@ -96,7 +104,9 @@ def test_a_reject_is_shown_with_its_box_and_a_copy_beside_its_original(curated: 
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
-def test_an_archive_is_shown_as_the_folder_it_holds(curated: Path, raw: Path, suffix: str, tmp_path: Path) -> None:
+def test_an_archive_is_shown_as_the_folder_it_holds(
+    curated: Path, raw: Path, suffix: str, tmp_path: Path
+) -> None:
     packed = tmp_path / f"raw{suffix}"
     with tarfile.open(packed, "w:gz" if suffix.endswith("gz") else "w") as archive:
         archive.add(raw, ".")
@@ -105,9 +115,9 @@ def test_an_archive_is_shown_as_the_folder_it_holds(curated: Path, raw: Path, su
 
 def test_a_wrong_person_is_shown_beside_the_reference(mine: Path, raw: Path) -> None:
     rejects = pd.read_parquet(mine / "rejects.parquet").query("reason == 'small_box'")
-    (example,) = inspection._examples(Curated(mine), rejects.assign(reason="wrong_person"), raw, "vggface2")[
-        "wrong_person"
-    ]
+    (example,) = inspection._examples(
+        Curated(mine), rejects.assign(reason="wrong_person"), raw, "vggface2"
+    )["wrong_person"]
     table = Curated(mine).table
     reference = np.flatnonzero((table["identity"] == "n000003") & (table["role"] == "reference"))
     assert example.pictures[1].image is not None
@@ -117,7 +127,9 @@ def test_a_wrong_person_is_shown_beside_the_reference(mine: Path, raw: Path) -> 
 def test_large_images_are_reduced_and_their_boxes_too() -> None:
     scale = 8
     large = cv2.resize(draw(1, 1), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    boxes = pd.DataFrame([np.array(BOX) * scale], index=["n000001/0001_01"], columns=["x", "y", "w", "h"])
+    boxes = pd.DataFrame(
+        [np.array(BOX) * scale], index=["n000001/0001_01"], columns=["x", "y", "w", "h"]
+    )
     image = inspection._look(jpeg(large), "train/n000001/0001_01.jpg", boxes, "left out").image
     assert image is not None
     assert image.shape == (inspection.THUMB, inspection.THUMB, 3)
@@ -163,7 +175,11 @@ def test_scores_and_empty_identities_are_those_of_the_summary(mine: Path) -> Non
     page = _page(mine)
     assert "None: every folder" in page
     assert "precision" not in page
-    summary = {"precision.tiny": 1.0, "recall.tiny": 0.25, "empty_identities": [f"n{i:06d}" for i in range(70)]}
+    summary = {
+        "precision.tiny": 1.0,
+        "recall.tiny": 0.25,
+        "empty_identities": [f"n{i:06d}" for i in range(70)],
+    }
     (mine / "summary.json").write_text(json.dumps(summary))
     page = _page(mine)
     row = re.search(r"<tr><th>tiny<br>.*?</tr>", page, re.DOTALL)
@@ -248,7 +264,14 @@ def test_a_value_has_the_name_and_the_limit_of_its_reason() -> None:
     """A limit is a parameter of curation, and its own message names the same quantity as the page."""
     assert set(VALUES) <= set(REASONS)
     assert {value.threshold for value in VALUES.values()} - {""} <= set(Curate.model_fields)
-    limits = {"max_cut", "min_box", "max_yaw", "min_sharpness", "min_face_probability", "max_identity_distance"}
+    limits = {
+        "max_cut",
+        "min_box",
+        "max_yaw",
+        "min_sharpness",
+        "min_face_probability",
+        "max_identity_distance",
+    }
     assert limits <= {value.threshold for value in VALUES.values()}
     rejects = pd.DataFrame({"reason": ["no_face"], "value": [0.25]})
     (row,) = inspection._reasons(rejects, {})

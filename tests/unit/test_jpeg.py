@@ -20,7 +20,9 @@ REDUCED = {
 
 def photo(seed: int, *options: int) -> bytes:
     rng = np.random.default_rng(seed)
-    image = cv2.resize(rng.integers(0, 256, (20, 16, 3), np.uint8), (131, 157), interpolation=cv2.INTER_CUBIC)
+    image = cv2.resize(
+        rng.integers(0, 256, (20, 16, 3), np.uint8), (131, 157), interpolation=cv2.INTER_CUBIC
+    )
     return bytes(cv2.imencode(".jpg", image, options)[1])
 
 
@@ -30,7 +32,9 @@ def cut_and_ended(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def without_a_restart_segment(data: bytes, rng: np.random.Generator) -> bytes:
-    markers = [at for at in range(data.index(b"\xff\xda"), len(data) - 1) if data[at : at + 2] in RESTARTS]
+    markers = [
+        at for at in range(data.index(b"\xff\xda"), len(data) - 1) if data[at : at + 2] in RESTARTS
+    ]
     first = int(rng.integers(len(markers) - 2))
     return data[: markers[first]] + data[markers[first + 1] :]
 
@@ -46,7 +50,12 @@ def with_a_marker_in_the_scan(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 RESTARTS = {bytes([0xFF, marker]) for marker in range(0xD0, 0xD8)}
-DAMAGES = (cut_and_ended, without_a_restart_segment, with_garbage_before_a_segment, with_a_marker_in_the_scan)
+DAMAGES = (
+    cut_and_ended,
+    without_a_restart_segment,
+    with_garbage_before_a_segment,
+    with_a_marker_in_the_scan,
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -62,12 +71,16 @@ def test_every_damaged_image_is_refused(damage) -> None:  # type: ignore[no-unty
 
 
 @pytest.mark.parametrize("reduction", REDUCED)
-@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_QUALITY, 30)])
+@pytest.mark.parametrize(
+    "options", [(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1), (cv2.IMWRITE_JPEG_QUALITY, 30)]
+)
 def test_pixels_are_those_of_opencv(reduction: int, options: tuple[int, ...]) -> None:
     flags = REDUCED[reduction] | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     for seed in SEEDS[:5]:
         data = photo(seed, *options)
-        np.testing.assert_array_equal(decode(data, reduction), cv2.imdecode(np.frombuffer(data, np.uint8), flags))
+        np.testing.assert_array_equal(
+            decode(data, reduction), cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        )
 
 
 def test_a_grey_jpeg_is_decoded_to_three_equal_colours() -> None:
@@ -78,12 +91,16 @@ def test_a_grey_jpeg_is_decoded_to_three_equal_colours() -> None:
 
 def frame(width: int, height: int) -> bytes:
     return (
-        b"\xff\xc0\x00\x11\x08" + height.to_bytes(2) + width.to_bytes(2) + b"\x03\x01\x11\x00\x02\x11\x01\x03\x11\x01"
+        b"\xff\xc0\x00\x11\x08"
+        + height.to_bytes(2)
+        + width.to_bytes(2)
+        + b"\x03\x01\x11\x00\x02\x11\x01\x03\x11\x01"
     )
 
 
 @pytest.mark.parametrize(
-    "filler", [b"", b"\x00", b"\xff\xff", b"\xff\x00", b"\x00" * 30, b"\xff\xd8", b"\xff\xe0\x00\x02"]
+    "filler",
+    [b"", b"\x00", b"\xff\xff", b"\xff\x00", b"\x00" * 30, b"\xff\xd8", b"\xff\xe0\x00\x02"],
 )
 def test_no_frame_header_is_hidden_from_the_check_of_sizes(filler: bytes) -> None:
     """Whatever stands before either of two frame headers, no image of 900 megapixels is decoded."""

@@ -10,7 +10,9 @@ from refsr.models.upscaling import hold_to_lr, reduced
 
 def _modes_and_missed() -> tuple[torch.Tensor, torch.Tensor]:
     draw = torch.Generator().manual_seed(0)
-    return torch.rand(2, 3, 3, 8, 8, generator=draw) - 0.5, torch.rand(2, 3, 8, 8, generator=draw) - 0.5
+    return torch.rand(2, 3, 3, 8, 8, generator=draw) - 0.5, torch.rand(
+        2, 3, 8, 8, generator=draw
+    ) - 0.5
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(8, 8), (24, 10), (2, 2)])
@@ -25,11 +27,16 @@ def test_modes_are_as_many_at_any_size_and_unseen_in_lr(rows: int, columns: int)
 
 def test_what_lr_leaves_open_is_what_holding_to_it_does_not_change() -> None:
     change, lr = torch.rand(2, 3, 32, 24), torch.zeros(2, 3, 4, 3)
-    torch.testing.assert_close(left_open(change, lr), hold_to_lr(change, lr, 1.0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        left_open(change, lr), hold_to_lr(change, lr, 1.0), atol=1e-5, rtol=0
+    )
 
 
 def test_an_evaluation_before_a_training_leaves_nothing_in_its_way() -> None:
-    change, lr = torch.rand(2, 3, 56, 56, requires_grad=True), torch.zeros(2, 3, 7, 7)  # no other test has these sides
+    change, lr = (
+        torch.rand(2, 3, 56, 56, requires_grad=True),
+        torch.zeros(2, 3, 7, 7),
+    )  # no other test has these sides
     with torch.inference_mode():
         left_open(change.detach(), lr)
     left_open(change, lr).square().sum().backward()
@@ -42,11 +49,18 @@ def test_the_bound_is_the_likelihood_of_what_was_missed() -> None:
     found = infer(modes, missed)
     factors = modes.flatten(2).mT
     low_rank = LowRankMultivariateNormal(
-        torch.zeros(2, len(missed[0].flatten())), factors, torch.full((2, missed[0].numel()), NOISE**2)
+        torch.zeros(2, len(missed[0].flatten())),
+        factors,
+        torch.full((2, missed[0].numel()), NOISE**2),
     )
-    noise = MultivariateNormal(torch.zeros(1), NOISE**2 * torch.eye(1)).log_prob(torch.zeros(1)) * missed[0].numel()
+    noise = (
+        MultivariateNormal(torch.zeros(1), NOISE**2 * torch.eye(1)).log_prob(torch.zeros(1))
+        * missed[0].numel()
+    )
     expected = (noise - low_rank.log_prob(missed.flatten(1))).mean()
-    torch.testing.assert_close(found.kl_each.sum() + found.unexplained, expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        found.kl_each.sum() + found.unexplained, expected, rtol=1e-4, atol=1e-3
+    )
 
 
 def test_the_posterior_by_hand() -> None:
@@ -54,7 +68,9 @@ def test_the_posterior_by_hand() -> None:
     found = infer(modes, missed)
     prior = MultivariateNormal(torch.zeros(3), torch.eye(3))
     kl = []
-    for m, r, mean in zip(modes.flatten(2) / NOISE, missed.flatten(1) / NOISE, found.mean, strict=True):
+    for m, r, mean in zip(
+        modes.flatten(2) / NOISE, missed.flatten(1) / NOISE, found.mean, strict=True
+    ):
         covariance = torch.linalg.inv(torch.eye(3) + m @ m.T)
         torch.testing.assert_close(mean, covariance @ m @ r, rtol=1e-4, atol=1e-4)
         kl.append(kl_divergence(MultivariateNormal(mean, covariance), prior))
@@ -67,4 +83,6 @@ def test_modes_of_nothing_explain_nothing() -> None:
     found = infer(0 * modes, missed)
     assert not found.mean.any()
     assert found.kl_each.abs().max() < 1e-6
-    torch.testing.assert_close(found.unexplained, 0.5 * (missed / NOISE).square().sum((1, 2, 3)).mean())
+    torch.testing.assert_close(
+        found.unexplained, 0.5 * (missed / NOISE).square().sum((1, 2, 3)).mean()
+    )

@@ -16,7 +16,9 @@ from refsr.models.compact import CompactRefsr, CompactSisr
 
 README = Path(__file__).parents[2] / "README.md"
 PHOTO = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
-REFERENCES = [np.random.default_rng(seed).integers(0, 256, (40, 32, 3), dtype=np.uint8) for seed in (1, 2)]
+REFERENCES = [
+    np.random.default_rng(seed).integers(0, 256, (40, 32, 3), dtype=np.uint8) for seed in (1, 2)
+]
 
 
 @pytest.fixture
@@ -75,7 +77,9 @@ def test_the_example_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch
         (None, "not NoneType"),
     ],
 )
-def test_another_shape_or_dtype_is_refused_by_name(image: np.ndarray, message: str, folder: Path) -> None:
+def test_another_shape_or_dtype_is_refused_by_name(
+    image: np.ndarray, message: str, folder: Path
+) -> None:
     model = refsr.load(folder)
     with pytest.raises(RefsrError, match=f"^photo: .*{message}"):
         model.upscale(image, REFERENCES[0])

@@ -53,7 +53,11 @@ def project(made: Path, tmp_path: Path) -> Iterator[Path]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def use(folder: Path) -> None:
@@ -70,7 +74,9 @@ def use(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["copied", "moved", "legacy copied", "read-only copied"])
-def test_a_project_works_after_its_folder_is_copied_or_moved(how: str, project: Path, tmp_path: Path) -> None:
+def test_a_project_works_after_its_folder_is_copied_or_moved(
+    how: str, project: Path, tmp_path: Path
+) -> None:
     if how == "legacy copied":
         with sqlite3.connect(project / "mlflow.db") as store:
             store.execute("DROP TABLE refsr_store")
@@ -106,7 +112,10 @@ def test_a_read_only_project_is_read_and_not_written_to(project: Path, tmp_path:
     assert Registry(uri, "refsr").fetch("champion", CHECKPOINT, tmp_path / "fetched").stat().st_size
     with pytest.raises(RefsrError, match="may not be written to; copy its folder"):
         promote(uri, Register(), "2")
-    with pytest.raises(RefsrError, match="may not be written to; copy its folder"), start_run(uri, "x", Validate()):
+    with (
+        pytest.raises(RefsrError, match="may not be written to; copy its folder"),
+        start_run(uri, "x", Validate()),
+    ):
         pass
     assert files(there) == before
     copy = tmp_path / "copy"
@@ -154,7 +163,11 @@ def test_kills_while_a_store_is_made_leave_it_usable(tmp_path: Path) -> None:
     for _ in range(2):
         process = subprocess.Popen([sys.executable, "-c", OPEN], cwd=tmp_path, env=environment)
         until = time.monotonic() + 60
-        while not list(tmp_path.glob("*mlflow.db*")) and process.poll() is None and time.monotonic() < until:
+        while (
+            not list(tmp_path.glob("*mlflow.db*"))
+            and process.poll() is None
+            and time.monotonic() < until
+        ):
             time.sleep(0.005)
         time.sleep(draw.uniform(0, 0.8))
         process.send_signal(signal.SIGKILL)
@@ -169,7 +182,9 @@ def test_kills_while_a_store_is_made_leave_it_usable(tmp_path: Path) -> None:
 def test_three_processes_make_one_store(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     running = [
-        subprocess.Popen([sys.executable, "-c", OPEN], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+        )
         for _ in range(3)
     ]
     assert [process.communicate(timeout=300)[1] for process in running] == [b""] * 3
@@ -184,5 +199,7 @@ def test_a_store_left_unfinished_is_explained(empty_store: Path, tmp_path: Path)
     with sqlite3.connect(path) as store:
         store.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
     store.close()
-    with pytest.raises(RefsrError, match=r"left unfinished when it was created, and holds no run: `mv .*mlflow\.db"):
+    with pytest.raises(
+        RefsrError, match=r"left unfinished when it was created, and holds no run: `mv .*mlflow\.db"
+    ):
         open_store(f"sqlite:///{path}")

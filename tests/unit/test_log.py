@@ -20,7 +20,9 @@ from refsr.errors import RefsrError
 from refsr.progress import Progress, track
 
 ROOT = Path(__file__).parents[2]
-PARAMS = "synthesize: {train_identities: 1, test_identities: 1, views: 2, max_size: 90, defects: 0}\n"
+PARAMS = (
+    "synthesize: {train_identities: 1, test_identities: 1, views: 2, max_size: 90, defects: 0}\n"
+)
 LINE = re.compile(r"\d\d:\d\d:\d\d (DEBUG|INFO|WARNING|ERROR) +synthesize: .+")
 
 
@@ -103,7 +105,9 @@ def test_lines_are_json_in_a_pod_and_where_the_variable_says_so(
     assert not log.json_by_default()
 
 
-def test_a_component_logs_json_in_a_pod(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_component_logs_json_in_a_pod(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     ending, stage = shell.exit_with_message(), log.stage("curate")
     with pytest.raises(SystemExit) as ended, stage, ending:
@@ -116,7 +120,9 @@ def test_a_component_logs_json_in_a_pod(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 @pytest.mark.parametrize("library", ["mlflow", "alembic", "py.warnings"])
-def test_warnings_of_libraries_pass_with_v_alone(library: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_of_libraries_pass_with_v_alone(
+    library: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for verbosity, count in (("normal", 0), ("verbose", 1)):
         log.set_up(verbosity)  # type: ignore[arg-type]
         log.adopt(library)
@@ -145,7 +151,9 @@ def test_a_stage_prints_its_result_and_logs_the_rest(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS)
     command = [sys.executable, "-m", "refsr", "synthesize", "--raw", "raw"]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert re.fullmatch(r"synthesize: .* -> raw\n", done.stdout)
     lines = done.stderr.splitlines()
     assert [line for line in lines if not LINE.fullmatch(line)] == []

@@ -22,12 +22,17 @@ def test_sums_by_hand() -> None:
     hr = torch.zeros(2, 3, 32, 32)
     output = output_of(hr + 0.5, 7.0)
     pixels, features, kl = 2 * 3 * 32 * 32 * 0.5, 2 * 512 * 2 * 2 * 1.5, 2 * 7.0
-    assert released_loss(output, hr, as_vgg).item() == pytest.approx(pixels + 10 * features / 256 + kl)
+    assert released_loss(output, hr, as_vgg).item() == pytest.approx(
+        pixels + 10 * features / 256 + kl
+    )
 
 
 def test_what_a_code_leaves_unexplained_is_counted_with_kl() -> None:
     hr = torch.zeros(2, 3, 32, 32)
-    more = [released_loss(output_of(hr, 7.0)._replace(unexplained=rest), hr, as_vgg).item() for rest in (0.0, 5.0)]
+    more = [
+        released_loss(output_of(hr, 7.0)._replace(unexplained=rest), hr, as_vgg).item()
+        for rest in (0.0, 5.0)
+    ]
     assert more == pytest.approx([2 * 7.0, 2 * 12.0])
 
 

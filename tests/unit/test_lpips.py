@@ -16,7 +16,9 @@ def state() -> dict[str, torch.Tensor]:
     for number, layers in enumerate(SLICES, 1):
         for index, wanted in layers:
             scale = (2 / (9 * channels)) ** 0.5
-            weights[f"net.slice{number}.{index}.weight"] = scale * torch.randn(wanted, channels, 3, 3, generator=draw)
+            weights[f"net.slice{number}.{index}.weight"] = scale * torch.randn(
+                wanted, channels, 3, 3, generator=draw
+            )
             weights[f"net.slice{number}.{index}.bias"] = 0.1 * torch.randn(wanted, generator=draw)
             channels = wanted
         weights[f"lin{number - 1}.model.1.weight"] = torch.rand(1, channels, 1, 1, generator=draw)

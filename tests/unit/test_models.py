@@ -17,7 +17,9 @@ def test_what_does_not_fit_is_refused() -> None:
         build(small | {"mode": "photo"})
     with pytest.raises(RefsrError, match="unknown option 'width'; known are: hr_size, scale, mode"):
         build(small | {"width": 64})
-    with pytest.raises(ValueError, match="no such network: sisr photo; known are: sisr compact, refsr compact"):
+    with pytest.raises(
+        ValueError, match="no such network: sisr photo; known are: sisr compact, refsr compact"
+    ):
         build({"model": "sisr", "variant": "photo"})
 
 

@@ -31,14 +31,24 @@ def test_rendered_faces_are_found_where_they_are(detect: Detect, seed: int) -> N
     picture = render(built, view(seed, built.who), Frame(160, 180, 105.0, 80.0, 92.0))
     faces = detect(picture.image, 40.0)
     assert len(faces.boxes) >= 1
-    assert np.linalg.norm(faces.points[0] - picture.landmarks, axis=1).mean() < 0.06 * picture.box[3]
+    assert (
+        np.linalg.norm(faces.points[0] - picture.landmarks, axis=1).mean() < 0.06 * picture.box[3]
+    )
     assert _overlap(faces.boxes[0], picture.box) > 0.5
 
 
 def test_where_there_is_no_face_there_is_none(detect: Detect) -> None:
-    for image in (np.zeros((90, 80, 3), np.uint8), data.coffee()[:200, :200], np.zeros((9, 9, 3), np.uint8)):
+    for image in (
+        np.zeros((90, 80, 3), np.uint8),
+        data.coffee()[:200, :200],
+        np.zeros((9, 9, 3), np.uint8),
+    ):
         faces = detect(image, 40.0)
-        assert (faces.boxes.shape, faces.points.shape, len(faces.probability)) == ((0, 4), (0, 5, 2), 0)
+        assert (faces.boxes.shape, faces.points.shape, len(faces.probability)) == (
+            (0, 4),
+            (0, 5, 2),
+            0,
+        )
 
 
 def test_of_boxes_that_overlap_the_better_stays() -> None:

@@ -51,7 +51,9 @@ def test_free_bits_cost_nothing_and_have_no_gradient() -> None:
     sr, lr, hr = _images()
     kl_each = torch.tensor([0.5, 1.5, 0.0], requires_grad=True)
     output = Output(sr, kl_each, *torch.zeros(2, 2, 3))
-    loss = Objective(Loss(perceptual_weight=0, kl_weight=1, free_bits=0.75), 100)(output, lr, hr, 0)["loss"]
+    loss = Objective(Loss(perceptual_weight=0, kl_weight=1, free_bits=0.75), 100)(
+        output, lr, hr, 0
+    )["loss"]
     assert loss.item() == pytest.approx(0.1 + 0.75 + 1.5 + 0.75, rel=1e-4)
     assert torch.autograd.grad(loss, kl_each)[0].tolist() == [0, 1, 0]
 
@@ -74,19 +76,25 @@ def test_consistency_is_what_the_reduced_result_misses_of_lr() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_network_in_the_loss_is_named_and_teaches(loss: Loss, term: str, networks: list[str]) -> None:
+def test_a_network_in_the_loss_is_named_and_teaches(
+    loss: Loss, term: str, networks: list[str]
+) -> None:
     sr, lr, hr = _images()
     objective = Objective(loss, 100)
     assert objective.networks == networks
     assert not any(p.requires_grad for p in objective.parameters())
     same = objective(_output(hr), lr, hr, 0)
     assert same[term].item() == pytest.approx(0, abs=1e-5)
-    sr = (hr + 0.1 * torch.rand(hr.shape, generator=torch.Generator().manual_seed(1))).requires_grad_()
+    sr = (
+        hr + 0.1 * torch.rand(hr.shape, generator=torch.Generator().manual_seed(1))
+    ).requires_grad_()
     hr = hr.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         parts = objective(_output(sr), lr, hr, 0)
     weight = loss.perceptual_weight if term == "perceptual" else loss.identity_weight
-    assert parts["loss"].item() == pytest.approx((parts["l1"] + weight * parts[term]).item(), rel=1e-3)
+    assert parts["loss"].item() == pytest.approx(
+        (parts["l1"] + weight * parts[term]).item(), rel=1e-3
+    )
     of_sr, of_hr = torch.autograd.grad(parts[term], [sr, hr], allow_unused=True)
     assert of_sr.abs().sum() > 0
     assert of_hr is None or term == "identity"
@@ -101,7 +109,8 @@ def test_the_released_loss_and_its_means_are_one_loss_in_two_units(network: str)
     _, lr, hr = _images()
     sr = hr + 0.05 * torch.rand(hr.shape, generator=torch.Generator().manual_seed(1))
     released, means = (
-        Objective(Loss.model_validate({"kind": kind, "perceptual": network}), 9) for kind in ("released", "means")
+        Objective(Loss.model_validate({"kind": kind, "perceptual": network}), 9)
+        for kind in ("released", "means")
     )
     sums = released(_output(sr), lr, hr, 0)["loss"]
     torch.testing.assert_close(sums, means(_output(sr), lr, hr, 0)["loss"] * hr.numel())
@@ -114,12 +123,16 @@ def test_the_released_loss_and_its_means_are_one_loss_in_two_units(network: str)
 def test_active_units_vary_over_the_batch() -> None:
     means = torch.tensor([[0.0, 5.0, -0.09], [0.0, 5.0, 0.09], [1.0, 5.0, 0.0]])
     output = Output(torch.zeros(3, 3, 8, 8), torch.zeros(3), means, torch.zeros_like(means))
-    assert active_units(output) == 1  # the second says the same of every image, the third hardly anything
+    assert (
+        active_units(output) == 1
+    )  # the second says the same of every image, the third hardly anything
     none = torch.zeros(3, 0)
     assert active_units(Output(torch.zeros(3, 3, 8, 8), none.sum(0), none, none)) == 0
 
 
 def test_vgg19_without_its_file_is_a_clear_error() -> None:
     loss = Loss(perceptual="vgg19", vgg19_weights="nowhere/vgg19.pth")
-    with pytest.raises(RefsrError, match=r"vgg19_weights: nowhere/vgg19\.pth: no such file; give VGG19's weights"):
+    with pytest.raises(
+        RefsrError, match=r"vgg19_weights: nowhere/vgg19\.pth: no such file; give VGG19's weights"
+    ):
         Objective(loss, 100)

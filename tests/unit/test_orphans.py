@@ -77,17 +77,25 @@ def test_a_retried_task_closes_its_earlier_try_on_another_machine(tracking_uri: 
     task = dead_runs.task_key("pipeline-1", "validate", "/pod/validation")
     elsewhere = {"process.host": "another"}
     before = _run(tracking_uri, **dead_runs.process_tags(task) | elsewhere)
-    other = _run(tracking_uri, **dead_runs.process_tags(dead_runs.task_key("p", "validate", "/b")) | elsewhere)
+    other = _run(
+        tracking_uri,
+        **dead_runs.process_tags(dead_runs.task_key("p", "validate", "/b")) | elsewhere,
+    )
     with start_run(tracking_uri, "validate", Validate(), task=task):
         pass
     assert (_status(tracking_uri, before), _status(tracking_uri, other)) == ("KILLED", "RUNNING")
 
 
 def test_a_killed_process_is_reported_and_its_run_closed(tracking_uri: str, tmp_path: Path) -> None:
-    killed = subprocess.run([sys.executable, "-c", OPENED, tracking_uri], env=os.environ, cwd=tmp_path)
+    killed = subprocess.run(
+        [sys.executable, "-c", OPENED, tracking_uri], env=os.environ, cwd=tmp_path
+    )
     assert killed.returncode == -signal.SIGKILL
     assert doctor.runs(tracking_uri).state == "warn"
-    assert doctor.runs(tracking_uri, fix=True).message == "1 left open by dead processes: closed as KILLED"
+    assert (
+        doctor.runs(tracking_uri, fix=True).message
+        == "1 left open by dead processes: closed as KILLED"
+    )
     assert doctor.runs(tracking_uri).state == "ok"
     client: Any = open_store(tracking_uri).MlflowClient()
     (run,) = client.search_runs([client.get_experiment_by_name("refsr").experiment_id])
@@ -95,9 +103,13 @@ def test_a_killed_process_is_reported_and_its_run_closed(tracking_uri: str, tmp_
 
 
 @pytest.mark.parametrize("way", ["doctor", "the next run"])
-def test_a_model_that_a_killed_process_was_logging_is_failed(tracking_uri: str, tmp_path: Path, way: str) -> None:
+def test_a_model_that_a_killed_process_was_logging_is_failed(
+    tracking_uri: str, tmp_path: Path, way: str
+) -> None:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    killed = subprocess.run([sys.executable, "-c", LOGGED, tracking_uri], env=environment, cwd=tmp_path)
+    killed = subprocess.run(
+        [sys.executable, "-c", LOGGED, tracking_uri], env=environment, cwd=tmp_path
+    )
     assert killed.returncode == -signal.SIGKILL
     client: Any = open_store(tracking_uri).MlflowClient()
     experiment = client.get_experiment_by_name("refsr").experiment_id
@@ -108,7 +120,10 @@ def test_a_model_that_a_killed_process_was_logging_is_failed(tracking_uri: str, 
     client.set_terminated(ended, "KILLED")
     client.create_logged_model(experiment, "of no run")
     before = doctor.runs(tracking_uri)
-    assert (before.state, before.message.partition("; ")[2]) == ("warn", "2 models never finished: still PENDING")
+    assert (before.state, before.message.partition("; ")[2]) == (
+        "warn",
+        "2 models never finished: still PENDING",
+    )
     if way == "doctor":
         fixed = "1 left open by dead processes: closed as KILLED; 2 models never finished: closed as FAILED"
         assert doctor.runs(tracking_uri, fix=True).message == fixed
@@ -117,4 +132,9 @@ def test_a_model_that_a_killed_process_was_logging_is_failed(tracking_uri: str, 
             pass
     assert doctor.runs(tracking_uri).state == "ok"
     states = {model.name: str(model.status) for model in client.search_logged_models([experiment])}
-    assert states == {"refsr": "FAILED", "ended": "FAILED", "living": "PENDING", "of no run": "PENDING"}
+    assert states == {
+        "refsr": "FAILED",
+        "ended": "FAILED",
+        "living": "PENDING",
+        "of no run": "PENDING",
+    }

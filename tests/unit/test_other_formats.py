@@ -22,14 +22,19 @@ def encoded_as(suffix: str, image: np.ndarray) -> bytes:
 def test_other_formats_are_read_by_their_content(tmp_path: Path, suffix: str) -> None:
     """Whatever the name; the pixels are those of a JPEG without its losses."""
     raw = make_people(tmp_path / "raw", NAMES[:5], views=3)
-    encoded = cv2.imencode(".png" if suffix == ".jpg" else suffix, draw(1, 9), [cv2.IMWRITE_WEBP_QUALITY, 101])[1]
+    encoded = cv2.imencode(
+        ".png" if suffix == ".jpg" else suffix, draw(1, 9), [cv2.IMWRITE_WEBP_QUALITY, 101]
+    )[1]
     (raw / NAMES[0] / f"other{suffix}").write_bytes(encoded.tobytes())
     write_curated(PARAMS, raw, tmp_path / "curated", embed_colour, 1, detector=DETECTOR)
     curated = Curated(tmp_path / "curated")
     (row,) = np.flatnonzero(curated.table["source"] == f"{NAMES[0]}/other{suffix}")
     box = curated.table.iloc[row]
     expected = alignment.square_crop(
-        np.ascontiguousarray(draw(1, 9)[..., ::-1]), box[["x", "y", "w", "h"]].to_numpy(float), PARAMS.crop_factor, 32
+        np.ascontiguousarray(draw(1, 9)[..., ::-1]),
+        box[["x", "y", "w", "h"]].to_numpy(float),
+        PARAMS.crop_factor,
+        32,
     )
     np.testing.assert_array_equal(curated.pixels(np.array([row]))[0], expected)
 
@@ -44,9 +49,16 @@ def test_other_formats_are_read_by_their_content(tmp_path: Path, suffix: str) ->
         (encoded_as(".webp", draw(1, 1))[:2000], "truncated"),
         (encoded_as(".bmp", draw(1, 1))[:2000], "truncated"),
         (encoded_as(".png", draw(1, 1)[:20, :20]), "tiny"),
-        (struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54, 0, 0, 54, 40, 9000, 9000, 1, 24, 0, 0, 0, 0, 0, 0), "oversized"),
         (
-            struct.pack("<2sIHHIIiiHHIIiiII", b"BM", 54, 0, 0, 54, 40, 90000, 90000, 1, 24, 0, 0, 0, 0, 0, 0),
+            struct.pack(
+                "<2sIHHIIiiHHIIiiII", b"BM", 54, 0, 0, 54, 40, 9000, 9000, 1, 24, 0, 0, 0, 0, 0, 0
+            ),
+            "oversized",
+        ),
+        (
+            struct.pack(
+                "<2sIHHIIiiHHIIiiII", b"BM", 54, 0, 0, 54, 40, 90000, 90000, 1, 24, 0, 0, 0, 0, 0, 0
+            ),
             "oversized",
         ),
     ],

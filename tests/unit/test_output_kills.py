@@ -77,7 +77,11 @@ def test_a_kill_while_an_output_is_replaced_loses_neither(
         with pytest.raises(KeyboardInterrupt):
             stage(lambda path: fill(path, "new"))
             raise KeyboardInterrupt  # this moment does not come on such a disk
-    whole = [text for name, text in tree(tmp_path).items() if name.startswith("out") and name.endswith("/file")]
+    whole = [
+        text
+        for name, text in tree(tmp_path).items()
+        if name.startswith("out") and name.endswith("/file")
+    ]
     assert b"old" in whole or (tmp_path / "out/file").read_text() == "new"
     if can_exchange:
         assert (tmp_path / "out/file").read_text() in ("old", "new")
@@ -136,7 +140,11 @@ def test_a_file_of_any_name_that_a_stage_wrote_is_part_of_its_output(tmp_path: P
         fill(output.partial, "new")
         (output.partial / "notes.partial").write_text("a user's, fetched with the rest")
         output.put_in_place(output.partial)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"file", "notes.partial", ".refsr.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "file",
+        "notes.partial",
+        ".refsr.json",
+    }
 
 
 def test_an_unfinished_run_of_before_is_never_mixed_with_an_old_output(tmp_path: Path) -> None:
@@ -163,7 +171,9 @@ def test_a_killed_worker_of_any_pool_is_one_message(stage: Run, tmp_path: Path) 
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             list(pool.map(_die, range(2)))
 
-    with pytest.raises(RefsrError, match=r"validate: a worker process was killed, .* run the stage again"):
+    with pytest.raises(
+        RefsrError, match=r"validate: a worker process was killed, .* run the stage again"
+    ):
         stage(write)
     stage()
 
@@ -172,7 +182,9 @@ def test_a_disk_that_refuses_is_one_message(stage: Run, tmp_path: Path) -> None:
     def write(path: Path) -> None:
         (tmp_path / "in/file/deeper").write_text("a file stands where a folder is needed")
 
-    with pytest.raises(RefsrError, match=r"validate: .*in/file/deeper: Not a directory; a file is where"):
+    with pytest.raises(
+        RefsrError, match=r"validate: .*in/file/deeper: Not a directory; a file is where"
+    ):
         stage(write)
 
 

@@ -42,18 +42,23 @@ OVERLAPS: dict[str, Callable[[Path], dict[str, object]]] = {
 
 
 @pytest.mark.parametrize("case", OVERLAPS)
-def test_an_output_that_overlaps_is_refused_and_nothing_changes(stage: Run, tmp_path: Path, case: str) -> None:
+def test_an_output_that_overlaps_is_refused_and_nothing_changes(
+    stage: Run, tmp_path: Path, case: str
+) -> None:
     fill(tmp_path / "in"), fill(tmp_path / "raw")
     paths = OVERLAPS[case](tmp_path)
     before = tree(tmp_path)
     with pytest.raises(
-        RefsrError, match=r"validate: output --(validation|more) .*(overlaps|is or holds|is the root folder)"
+        RefsrError,
+        match=r"validate: output --(validation|more) .*(overlaps|is or holds|is the root folder)",
     ):
         stage(**paths)
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("way", ["the output is a link to an input", "an input is a link to the output", "parents"])
+@pytest.mark.parametrize(
+    "way", ["the output is a link to an input", "an input is a link to the output", "parents"]
+)
 def test_links_are_followed_before_paths_are_compared(stage: Run, tmp_path: Path, way: str) -> None:
     photos = fill(tmp_path / "photos")
     (tmp_path / "link").symlink_to(tmp_path if way == "parents" else photos)
@@ -100,7 +105,9 @@ def test_a_file_that_was_put_into_an_output_stays(stage: Run, tmp_path: Path) ->
     stage()
 
 
-def test_what_is_empty_or_its_own_is_replaced_and_its_bytes_are_the_same(stage: Run, tmp_path: Path) -> None:
+def test_what_is_empty_or_its_own_is_replaced_and_its_bytes_are_the_same(
+    stage: Run, tmp_path: Path
+) -> None:
     (tmp_path / "out").mkdir()
     stage()
     first = tree(tmp_path / "out")
@@ -148,7 +155,9 @@ BAD_PATHS: dict[str, Callable[[Path], str]] = {
 
 @pytest.mark.parametrize("port", ["validation", "more", "curated", "raw", "sisr", "parts"])
 @pytest.mark.parametrize("case", BAD_PATHS)
-def test_a_path_that_cannot_be_is_one_message(stage: Run, tmp_path: Path, case: str, port: str) -> None:
+def test_a_path_that_cannot_be_is_one_message(
+    stage: Run, tmp_path: Path, case: str, port: str
+) -> None:
     (tmp_path / "plain").write_text("mine")
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     text = BAD_PATHS[case](tmp_path)
@@ -187,7 +196,12 @@ def test_a_read_only_place_is_refused_before_an_input_is_read(
     top = tmp_path / "top"
     place = top / "a" / "b" if what == "far above" else top / "out"
     top.mkdir()
-    closed = {"the folder above": top, "far above": top, "the output": place, "in the output": place / "deep"}
+    closed = {
+        "the folder above": top,
+        "far above": top,
+        "the output": place,
+        "in the output": place / "deep",
+    }
     closed |= {"scratch": top / "out.partial", "key": top / "out.partial-key"}
     if what in ("the output", "in the output"):
         fill(place), fill(place / "deep")
@@ -197,7 +211,9 @@ def test_a_read_only_place_is_refused_before_an_input_is_read(
         fill(closed["scratch"])
     closed[what].chmod(0o444 if what == "key" else 0o555)
     before = tree(top)
-    with pytest.raises(RefsrError, match=f"output --validation .*: {closed[what]}: may not be written to"):
+    with pytest.raises(
+        RefsrError, match=f"output --validation .*: {closed[what]}: may not be written to"
+    ):
         stage(validation=place)
     assert tree(top) == before
     closed[what].chmod(0o755)
@@ -217,7 +233,9 @@ def test_a_read_only_file_of_a_command_is_refused_before_an_input_is_read(
         ["import-caffe", "no.caffemodel", "-o", "closed/out.safetensors"],
     ):
         assert main(words) == 1
-        assert capsys.readouterr().err.startswith(f"refsr: error: {closed}: may not be written to"), words
+        assert capsys.readouterr().err.startswith(
+            f"refsr: error: {closed}: may not be written to"
+        ), words
     with pytest.raises(RefsrError, match="closed: may not be written to"):
         compile_package(closed / "package.yaml", None)
     with pytest.raises(RefsrError, match="closed: may not be written to"):
@@ -228,7 +246,9 @@ def test_a_read_only_file_of_a_command_is_refused_before_an_input_is_read(
 
 
 @pytest.mark.usefixtures("somebody")
-@pytest.mark.parametrize("what", ["state", "store", "folder of the store", "no folder of the store"])
+@pytest.mark.parametrize(
+    "what", ["state", "store", "folder of the store", "no folder of the store"]
+)
 def test_a_read_only_state_or_store_is_refused_before_an_input_is_read(
     stage: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
@@ -244,7 +264,9 @@ def test_a_read_only_state_or_store_is_refused_before_an_input_is_read(
     elif not what.startswith("no "):
         place.chmod(0o555)
     given = {"state": place} if what == "state" else {"tracking_uri": uri}
-    with pytest.raises(RefsrError, match=r"may not be written to|cannot be opened: .*/place/no: no such folder"):
+    with pytest.raises(
+        RefsrError, match=r"may not be written to|cannot be opened: .*/place/no: no such folder"
+    ):
         stage(**given)
     place.chmod(0o755)
     assert [path.name for path in place.iterdir()] == ["mlflow.db"] * (what == "store")

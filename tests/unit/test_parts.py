@@ -22,7 +22,9 @@ from refsr.curation.partition import Share, parse_share
 from refsr.curation.preview import preview
 from refsr.errors import RefsrError
 
-PARAMS = Curate(hr_size=32, min_sharpness=0.2, shard_images=16, train_identities=5, test_identities=2)
+PARAMS = Curate(
+    hr_size=32, min_sharpness=0.2, shard_images=16, train_identities=5, test_identities=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = make_raw(tmp_path_factory.mktemp("parts") / "raw", train=9, test=4, views=3)
     for number in (2, 3):
         put(raw, "train", number, "0001_01", b"no JPEG")
-    (raw / "identity_meta.csv").write_text('Class_ID, Name, Sample_Num, Flag, Gender\nn000001, "A",3,1, f\n')
+    (raw / "identity_meta.csv").write_text(
+        'Class_ID, Name, Sample_Num, Flag, Gender\nn000001, "A",3,1, f\n'
+    )
     with tarfile.open(raw.parent / "raw.tar.gz", "w:gz") as archive:
         archive.add(raw, ".")
         link = tarfile.TarInfo(f"train/{person(1)}/link.jpg")
@@ -73,7 +77,9 @@ def test_merged_parts_are_the_whole_to_the_byte(
     assert metrics["images_per_second"] == 0  # nothing was measured again
 
 
-def test_what_no_part_holds_is_measured_by_merge(source: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_what_no_part_holds_is_measured_by_merge(
+    source: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
     parts = make_parts(source, tmp_path, 3)
     shutil.rmtree(parts[1])
     write_curated(PARAMS, source, tmp_path / "merged", embed_colour, 1, [parts[2], parts[0]])
@@ -83,10 +89,14 @@ def test_what_no_part_holds_is_measured_by_merge(source: Path, whole: dict[str, 
 def test_a_part_keeps_crops_and_of_a_tar_gz_the_metadata_only(raw: Path, tmp_path: Path) -> None:
     parts = make_parts(raw.parent / "raw.tar.gz", tmp_path, 2)
     metadata = sum(path.stat().st_size for path in raw.rglob("*.csv"))
-    assert [sum(path.stat().st_size for path in part.glob("work/spool/*/*.bin")) for part in parts] == [metadata] * 2
+    assert [
+        sum(path.stat().st_size for path in part.glob("work/spool/*/*.bin")) for part in parts
+    ] == [metadata] * 2
     tables = [pd.read_parquet(part / "work/measured/00000.parquet") for part in parts]
     usable = sum(int((table["reason"] == "").sum()) for table in tables)
-    crops = sum(path.stat().st_size for part in parts for path in part.glob("work/measured/*.crops"))
+    crops = sum(
+        path.stat().st_size for part in parts for path in part.glob("work/measured/*.crops")
+    )
     assert 0 < usable < sum(map(len, tables))
     assert crops == usable * 3 * PARAMS.hr_size**2
 
@@ -114,21 +124,30 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
     assert bytes_of(tmp_path / "curated") == whole
 
 
-def test_what_was_refused_in_an_archive_is_among_the_rejects(whole: dict[str, bytes], source: Path) -> None:
+def test_what_was_refused_in_an_archive_is_among_the_rejects(
+    whole: dict[str, bytes], source: Path
+) -> None:
     summary = json.loads(whole["summary.json"])
     assert summary.get("rejects.no_plain_file", 0) == (source.name == "raw.tar.gz")
     assert summary["rejects.unselected"] > 0
 
 
 def test_a_part_of_something_else_is_refused_by_name(raw: Path, tmp_path: Path) -> None:
-    (one, two), (other, _, _) = make_parts(raw, tmp_path / "2", 2), make_parts(raw, tmp_path / "3", 3)
+    (one, two), (other, _, _) = (
+        make_parts(raw, tmp_path / "2", 2),
+        make_parts(raw, tmp_path / "3", 3),
+    )
 
     def merge(params: Curate, source: Path, *parts: Path) -> None:
         write_curated(params, source, tmp_path / "merged", embed_colour, 1, parts)
 
-    with pytest.raises(RefsrError, match=r"different divisions: .*part-2 is of 2, .*part-1 is of 3"):
+    with pytest.raises(
+        RefsrError, match=r"different divisions: .*part-2 is of 2, .*part-1 is of 3"
+    ):
         merge(PARAMS, raw, one, two, other)
-    with pytest.raises(RefsrError, match=r"part-1: made with other parameters \(curate.min_box was 40\)"):
+    with pytest.raises(
+        RefsrError, match=r"part-1: made with other parameters \(curate.min_box was 40\)"
+    ):
         merge(PARAMS.model_copy(update={"min_box": 41}), raw, one)
     with pytest.raises(RefsrError, match=r"no part here"):
         merge(PARAMS, raw, raw)
@@ -158,7 +177,9 @@ def test_what_is_no_share_is_refused(text: str) -> None:
         parse_share(text)
 
 
-def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source: Path, tmp_path: Path) -> None:
+def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(
+    source: Path, tmp_path: Path
+) -> None:
     write_part(PARAMS, source, tmp_path / "part", embed_colour, 1, Share(1, 1))
     facts = json.loads((tmp_path / "part" / "part.json").read_text())
     (tmp_path / "part" / "part.json").write_text(json.dumps(facts | {"version": "1"}))
@@ -171,7 +192,9 @@ def test_what_another_version_measured_is_not_joined_and_not_gone_on_with(source
 
 
 def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refsr.curation.extraction.extract_features", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(
+        "refsr.curation.extraction.extract_features", lambda *_: pytest.fail("decoded")
+    )
     read_first = preview(PARAMS, str(source))
     assert read_first["identities"] == 13
     assert read_first["images"] == 39
@@ -181,7 +204,11 @@ def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.M
 
 
 def test_the_command_line_curates_in_parts_and_merges(
-    raw: Path, tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    raw: Path,
+    tracking_uri: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
     monkeypatch.setattr("refsr.steps.curate.usable_cores", lambda: 1)
@@ -190,9 +217,14 @@ def test_the_command_line_curates_in_parts_and_merges(
     monkeypatch.setattr("refsr.steps.merge.embed_faces", embed_colour)
     monkeypatch.setattr("refsr.steps.curate.DETECTOR", None)
     monkeypatch.setattr("refsr.steps.merge.DETECTOR", None)
-    (tmp_path / "params.yaml").write_text("curate: {hr_size: 32, min_sharpness: 0.2, train_identities: 5}\n")
+    (tmp_path / "params.yaml").write_text(
+        "curate: {hr_size: 32, min_sharpness: 0.2, train_identities: 5}\n"
+    )
     for part in ("1/2", "2/2"):
-        assert main(["curate", "--raw", str(raw), "--curated", f"part-{part[0]}", "--shard", part]) == 0
+        assert (
+            main(["curate", "--raw", str(raw), "--curated", f"part-{part[0]}", "--shard", part])
+            == 0
+        )
     assert main(["merge", "--raw", str(raw), "--curated", "merged", "part-2", "part-1"]) == 0
     printed = capsys.readouterr().out
     assert "rejects.not_jpeg" in printed

@@ -66,7 +66,14 @@ def test_every_path_that_cannot_be_is_one_message(
     named = list(paths_of(command))
     assert named
     for action in named:
-        for bad in ("-", "", "plain/below.png", "x" * 256, "a\0b", str(tmp_path / ("d" * 300) / "a.png")):
+        for bad in (
+            "-",
+            "",
+            "plain/below.png",
+            "x" * 256,
+            "a\0b",
+            str(tmp_path / ("d" * 300) / "a.png"),
+        ):
             assert cli.main(arguments(command, tmp_path, action, bad)) == 1, (action.dest, bad)
             message = capsys.readouterr().err
             assert re.search("^refsr: error: ", message, re.MULTILINE), (action.dest, bad)
@@ -77,7 +84,9 @@ def test_every_path_that_cannot_be_is_one_message(
 
 @pytest.mark.usefixtures("folder_of_a_user")
 @pytest.mark.parametrize("bad", ["-", "", "plain/below.yaml"])
-def test_paths_of_the_pipelines(bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_paths_of_the_pipelines(
+    bad: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for run, words in (
         (kubeflow.main, ["compile", "--image", "a:b", "--output", bad]),
         (kubeflow.main, ["compile", "--image", "a:b", "--output", "out.yaml", "--params", bad]),
@@ -90,7 +99,10 @@ def test_paths_of_the_pipelines(bad: str, tmp_path: Path, capsys: pytest.Capture
     for path in ("-", ""):
         assert backup.main(["get", path, "s3://bucket/dumps"]) == 1
         assert capsys.readouterr().err.startswith("refsr: error: ")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "out") == ["params.yaml", "plain"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "out") == [
+        "params.yaml",
+        "plain",
+    ]
 
 
 def picture(path: Path) -> bytes:
@@ -111,7 +123,12 @@ def test_upscale_replaces_no_picture_that_it_did_not_write(
     model = tmp_path / "model.png"
     save_model(model, CompactRefsr(hr_size=32, scale=4, width=16, blocks=1))
     kept["model.png"] = model.read_bytes()
-    output = {"the input": "small.png", "the reference": "ref.png", "a link": "link.png", "the model": "model.png"}
+    output = {
+        "the input": "small.png",
+        "the reference": "ref.png",
+        "a link": "link.png",
+        "the model": "model.png",
+    }
     output |= {"a link above": "here/small.png", "another picture": "other.png"}
     words = ["upscale", "small.png", "--ref", "ref.png", "--model", "model.png", "-o"]
     assert cli.main([*words, output[way]]) == 1
@@ -134,7 +151,11 @@ def test_a_written_picture_is_known_again(suffix: str, tmp_path: Path) -> None:
     Image.fromarray(image).save(tmp_path / f"mine{suffix}")
     write_image(tmp_path / f"ours{suffix}", image)
     (tmp_path / f"text{suffix}").write_text("refsr")
-    assert [is_own_image(tmp_path / f"{name}{suffix}") for name in ("mine", "ours", "text")] == [False, True, False]
+    assert [is_own_image(tmp_path / f"{name}{suffix}") for name in ("mine", "ours", "text")] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_pages_packages_and_checkpoints_replace_only_their_like(
@@ -199,7 +220,9 @@ def parsers(monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
     return found
 
 
-def test_every_option_that_takes_a_path_refuses_a_tilde(parsers: list[argparse.ArgumentParser]) -> None:
+def test_every_option_that_takes_a_path_refuses_a_tilde(
+    parsers: list[argparse.ArgumentParser],
+) -> None:
     texts = [
         action
         for parser in parsers

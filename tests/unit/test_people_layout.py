@@ -60,7 +60,9 @@ def test_identities_keep_the_names_of_their_folders(curated: Path) -> None:
     assert set(manifest["identity"]) == set(NAMES)
     assert set(manifest["sex"]) == {"?"}
     assert set(manifest["split"]) == {"train", "test"}
-    assert [Path(source).parent.name for source in manifest["source"]] == manifest["identity"].tolist()
+    assert [Path(source).parent.name for source in manifest["source"]] == manifest[
+        "identity"
+    ].tolist()
     assert json.loads((curated / "summary.json").read_text())["layout"] == "people"
 
 
@@ -76,9 +78,13 @@ def test_pixels_are_those_of_the_person_whatever_the_name(curated: Path, raw: Pa
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
-def test_an_archive_gives_the_bytes_of_the_folder(raw: Path, curated: Path, suffix: str, tmp_path: Path) -> None:
+def test_an_archive_gives_the_bytes_of_the_folder(
+    raw: Path, curated: Path, suffix: str, tmp_path: Path
+) -> None:
     archive = packed(raw, suffix)
-    write_curated(PARAMS, archive, tmp_path / "curated", embed_colour, 1, detector=DETECTOR, layout="people")
+    write_curated(
+        PARAMS, archive, tmp_path / "curated", embed_colour, 1, detector=DETECTOR, layout="people"
+    )
     assert tables(tmp_path / "curated") == tables(curated)
 
 
@@ -94,7 +100,9 @@ def test_parts_of_an_archive_are_joined_to_the_bytes_of_the_whole(
     merged = tmp_path / "merged"
     write_curated(PARAMS, archive, merged, embed_colour, 1, parts, DETECTOR, layout=layout)
     assert tables(merged) == tables(curated)
-    with pytest.raises(RefsrError, match=r"read by data\.layout people, not vggface2|no images|none in the folder"):
+    with pytest.raises(
+        RefsrError, match=r"read by data\.layout people, not vggface2|no images|none in the folder"
+    ):
         write_curated(PARAMS, archive, merged, embed_colour, 1, parts, DETECTOR, layout="vggface2")
 
 
@@ -102,10 +110,21 @@ def test_a_part_read_by_another_layout_is_refused(tmp_path: Path) -> None:
     raw = make_raw(tmp_path / "raw", train=3, test=2, views=3)
     write_part(PARAMS, raw, tmp_path / "part", embed_colour, 1, Share(1, 2), DETECTOR, "vggface2")
     with pytest.raises(RefsrError, match=r"part: read by data\.layout vggface2, not people"):
-        write_curated(PARAMS, raw, tmp_path / "whole", embed_colour, 1, [tmp_path / "part"], DETECTOR, layout="people")
+        write_curated(
+            PARAMS,
+            raw,
+            tmp_path / "whole",
+            embed_colour,
+            1,
+            [tmp_path / "part"],
+            DETECTOR,
+            layout="people",
+        )
 
 
-def test_names_of_work_files_are_plain_short_and_apart_where_case_does_not_count(tmp_path: Path) -> None:
+def test_names_of_work_files_are_plain_short_and_apart_where_case_does_not_count(
+    tmp_path: Path,
+) -> None:
     names = [*NAMES, *(name.upper() for name in NAMES)]
     files = [crops_file(tmp_path, name).name for name in set(names)]
     assert len({name.lower() for name in files}) == len(set(names))
@@ -127,7 +146,9 @@ def test_names_of_work_files_are_plain_short_and_apart_where_case_does_not_count
         ("train2/", ""),
     ],
 )
-def test_a_person_is_the_folder_of_the_images_at_any_depth(tmp_path: Path, folder: str, split: str) -> None:
+def test_a_person_is_the_folder_of_the_images_at_any_depth(
+    tmp_path: Path, folder: str, split: str
+) -> None:
     tree = Tree(put(tmp_path / "raw", f"{folder}Anna B./1.webp", f"{folder}Carl/1.PNG"))
     assert tree.layout == "people"
     assert tree.images["identity"].tolist() == ["Anna B.", "Carl"]
@@ -140,7 +161,10 @@ def test_splits_are_the_sets_own_or_drawn(tmp_path: Path) -> None:
     tree = Tree(put(tmp_path / "raw", *train, "test/e/1.jpg", "test/f/1.jpg"))
     for splits in ("auto", "own"):
         order = draw_splits(tree.images, Curate(splits=splits))
-        assert {key: sorted(names) for key, names in order.items()} == {"train": [*"abcd"], "test": ["e", "f"]}
+        assert {key: sorted(names) for key, names in order.items()} == {
+            "train": [*"abcd"],
+            "test": ["e", "f"],
+        }
     drawn = draw_splits(tree.images, Curate(splits="drawn", test_identities=3, train_identities=3))
     assert [len(names) for names in drawn.values()] == [3, 3]
     whole = Tree(put(tmp_path / "bare", "a/1.jpg", "b/1.jpg"))
@@ -165,7 +189,10 @@ def test_what_is_hidden_or_stands_in_no_persons_folder_is_passed_over(tmp_path: 
     for source in (raw, packed(raw, ".tar.gz")):
         tree = Tree(source)
         names = tree.with_names(tree.images)["source"]
-        assert [name.removeprefix("raw/") for name in names] == ["photos/Anna/1.jpg", "photos/Carl/1.jpg"]
+        assert [name.removeprefix("raw/") for name in names] == [
+            "photos/Anna/1.jpg",
+            "photos/Carl/1.jpg",
+        ]
         assert tree.strays == 2
     shown = preview(PARAMS, str(raw))
     assert (shown["layout"], shown["images"], shown["in no identity's folder"]) == ("people", 2, 2)
@@ -173,18 +200,26 @@ def test_what_is_hidden_or_stands_in_no_persons_folder_is_passed_over(tmp_path: 
 
 def test_images_in_a_person_and_in_folders_of_the_person_are_refused(tmp_path: Path) -> None:
     raw = put(tmp_path / "raw", "Anna/1.jpg", "Anna/old/2.jpg", "Carl/1.jpg")
-    with pytest.raises(RefsrError, match=r"Anna holds images, and so do folders in it \(Anna/old\)"):
+    with pytest.raises(
+        RefsrError, match=r"Anna holds images, and so do folders in it \(Anna/old\)"
+    ):
         Tree(raw)
 
 
 def test_one_name_in_two_places_is_refused(tmp_path: Path) -> None:
     raw = put(tmp_path / "raw", "train/Anna/1.jpg", "test/Anna/1.jpg")
-    with pytest.raises(RefsrError, match="identity Anna stands in test/Anna and in train/Anna as well"):
+    with pytest.raises(
+        RefsrError, match="identity Anna stands in test/Anna and in train/Anna as well"
+    ):
         Tree(raw)
 
 
 def test_auto_takes_vggface2_where_its_folders_are_seen(tmp_path: Path) -> None:
-    raw = put(make_raw(tmp_path / "raw", train=2, test=1, views=2), "cover.jpg", "train/n000001/sub/crop.jpg")
+    raw = put(
+        make_raw(tmp_path / "raw", train=2, test=1, views=2),
+        "cover.jpg",
+        "train/n000001/sub/crop.jpg",
+    )
     (tree, packed_tree) = (Tree(source) for source in (raw, packed(raw, ".tar")))
     assert (tree.layout, packed_tree.layout) == ("vggface2", "vggface2")
     assert len(tree.images) == len(packed_tree.images) == 6
@@ -196,7 +231,8 @@ def test_auto_takes_vggface2_where_its_folders_are_seen(tmp_path: Path) -> None:
 def test_a_mixed_set_is_refused_by_what_was_seen_and_read_by_a_name(tmp_path: Path) -> None:
     raw = put(tmp_path / "raw", "n000001/1.jpg", "n000002/1.jpg", "Anna/1.jpg")
     with pytest.raises(
-        RefsrError, match=r"2 folders \(n000001, n000002\) are of the layout vggface2.* 1 folders \(Anna"
+        RefsrError,
+        match=r"2 folders \(n000001, n000002\) are of the layout vggface2.* 1 folders \(Anna",
     ):
         Tree(raw)
     assert len(Tree(raw, "vggface2").images) == 2
@@ -204,18 +240,26 @@ def test_a_mixed_set_is_refused_by_what_was_seen_and_read_by_a_name(tmp_path: Pa
 
 
 @pytest.mark.parametrize("layout", [AUTO, *LAYOUTS])
-def test_an_empty_set_is_refused_by_what_was_seen_and_what_is_expected(tmp_path: Path, layout: str) -> None:
+def test_an_empty_set_is_refused_by_what_was_seen_and_what_is_expected(
+    tmp_path: Path, layout: str
+) -> None:
     raw = put(tmp_path / "raw", "a.jpg", "b.jpg", "notes/c.txt")
-    with pytest.raises(RefsrError, match=r"raw: 3 files, 2 images \(a\.jpg\) among them.*; expected are") as caught:
+    with pytest.raises(
+        RefsrError, match=r"raw: 3 files, 2 images \(a\.jpg\) among them.*; expected are"
+    ) as caught:
         Tree(raw, layout)
     assert ("PERSON/photo.jpg" in str(caught.value)) == (layout != "vggface2")
     assert "\n" not in str(caught.value)
 
 
 def test_of_a_packed_set_only_the_persons_asked_for_are_unpacked(raw: Path, tmp_path: Path) -> None:
-    source = open_source(packed(raw, ".tar.gz"), tmp_path, needed(AUTO, lambda identity: identity == "Anna"))
+    source = open_source(
+        packed(raw, ".tar.gz"), tmp_path, needed(AUTO, lambda identity: identity == "Anna")
+    )
     kept = source.files.loc[source.files["place"] != "", "name"]
-    assert sorted(kept) == [f"Anna/photo {view}.{suffix}" for view, suffix in ((1, "JPEG"), (2, "jpg"), (3, "jpg"))]
+    assert sorted(kept) == [
+        f"Anna/photo {view}.{suffix}" for view, suffix in ((1, "JPEG"), (2, "jpg"), (3, "jpg"))
+    ]
 
 
 def test_persons_are_listed_by_their_names(raw: Path, tmp_path: Path) -> None:
@@ -224,9 +268,15 @@ def test_persons_are_listed_by_their_names(raw: Path, tmp_path: Path) -> None:
     section = parse_section("curate", {"identities": str(listed)})
     assert isinstance(section, Curate)
     assert section.identities == ("Zoë Müller", "山田太郎", "Anna", "n000001", "n000002")
-    some = PARAMS.model_copy(update={"identities": ("Zoë Müller", "山田太郎", "Anna"), "test_identities": 1})
+    some = PARAMS.model_copy(
+        update={"identities": ("Zoë Müller", "山田太郎", "Anna"), "test_identities": 1}
+    )
     write_curated(some, raw, tmp_path / "curated", embed_colour, 1, detector=DETECTOR)
-    assert set(Curated(tmp_path / "curated").table["identity"]) == {"Zoë Müller", "山田太郎", "Anna"}
+    assert set(Curated(tmp_path / "curated").table["identity"]) == {
+        "Zoë Müller",
+        "山田太郎",
+        "Anna",
+    }
     with pytest.raises(RefsrError, match="has a slash"):
         parse_section("curate", {"identities": ["a/b"]})
 
@@ -244,7 +294,8 @@ def test_what_must_hold_of_a_curated_set_holds_for_names(curated: Path) -> None:
     (rule,) = (
         each
         for each in suites(Validate())["images"]
-        if each.expectation_type == "expect_column_values_to_match_regex" and each.column == "identity"
+        if each.expectation_type == "expect_column_values_to_match_regex"
+        and each.column == "identity"
     )
     assert Curated(curated).table["identity"].str.fullmatch(rule.regex[1:-1]).all()
 
@@ -267,10 +318,15 @@ def test_the_command_line_reads_the_layout_of_the_params_file(
     assert capsys.readouterr().out.splitlines()[0].split() == ["layout", "vggface2"]
     params.write_text("data: {raw: raw, layout: nonsense}\n")
     assert main(command) == 1
-    assert "data.layout: 'nonsense' is no layout; known are: auto, vggface2, people" in capsys.readouterr().err
+    assert (
+        "data.layout: 'nonsense' is no layout; known are: auto, vggface2, people"
+        in capsys.readouterr().err
+    )
 
 
-def test_a_new_layout_is_one_line_and_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_layout_is_one_line_and_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`data.layout` takes whatever LAYOUTS names."""
     monkeypatch.setitem(LAYOUTS, "copy", people)
     assert Tree(put(tmp_path / "raw", "Anna/1.jpg"), "copy").layout == "copy"
@@ -282,7 +338,9 @@ def test_rendered_faces_without_names_of_vggface2_or_metadata_are_curated(
     """By the real detector and identity network, as a user's own photos are."""
     monkeypatch.setattr("refsr.steps.curate.usable_cores", lambda: 1)
     raw = tmp_path / "raw"
-    params = Synthesize(train_identities=2, test_identities=2, views=3, min_size=96, max_size=128, defects=0)
+    params = Synthesize(
+        train_identities=2, test_identities=2, views=3, min_size=96, max_size=128, defects=0
+    )
     synthesize(params, NullTracker(), raw=raw)
     for path in [*raw.rglob("*.csv")]:
         path.unlink()
@@ -291,5 +349,9 @@ def test_rendered_faces_without_names_of_vggface2_or_metadata_are_curated(
     shutil.rmtree(raw / "bb_landmark")
     metrics = curate(Curate(hr_size=32), NullTracker(), raw=str(raw), curated=tmp_path / "curated")
     assert (metrics["identities.train"], metrics["identities.test"]) == (2, 2)
-    validate(Validate(), NullTracker(), curated=tmp_path / "curated", validation=tmp_path / "validation")
-    assert set(Curated(tmp_path / "curated").table["identity"]) == {f"Person No. {number}" for number in range(4)}
+    validate(
+        Validate(), NullTracker(), curated=tmp_path / "curated", validation=tmp_path / "validation"
+    )
+    assert set(Curated(tmp_path / "curated").table["identity"]) == {
+        f"Person No. {number}" for number in range(4)
+    }

@@ -27,7 +27,9 @@ def test_this_cpu_chooses_by_its_instructions() -> None:
         ({"architecture": "aarch64", "neon": True}, "float32"),
     ],
 )
-def test_cpus_that_are_not_this_one(monkeypatch: pytest.MonkeyPatch, found: dict[str, object], chosen: str) -> None:
+def test_cpus_that_are_not_this_one(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, object], chosen: str
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     assert choose_precision("auto", "cpu") == chosen
 

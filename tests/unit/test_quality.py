@@ -17,7 +17,9 @@ def progressive(image: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1])
 
 
-@pytest.mark.parametrize("data", [WHOLE, progressive(draw(1, 1)), WHOLE + b"\x00" * 40, jpeg(draw(1, 1)[..., 0])])
+@pytest.mark.parametrize(
+    "data", [WHOLE, progressive(draw(1, 1)), WHOLE + b"\x00" * 40, jpeg(draw(1, 1)[..., 0])]
+)
 def test_the_size_is_read_from_the_header(data: bytes) -> None:
     assert decoding.image_size(data) == (120, 120)
 
@@ -63,7 +65,9 @@ def test_a_scan_that_does_not_decode_is_truncated() -> None:
 
 def test_boxes_are_clamped_and_those_outside_have_no_area() -> None:
     size = np.array([(100, 120)])
-    np.testing.assert_array_equal(alignment.clamp_boxes(np.array([[-10, 90, 30, 60.0]]), size), [[0, 90, 20, 30]])
+    np.testing.assert_array_equal(
+        alignment.clamp_boxes(np.array([[-10, 90, 30, 60.0]]), size), [[0, 90, 20, 30]]
+    )
     outside = np.array([[100, 5, 10, 10], [-20, 0, 20, 9], [5, 5, 0, 9]], float)
     assert (alignment.clamp_boxes(outside, size)[:, 2:].min(axis=1) <= 0).all()
 
@@ -79,9 +83,7 @@ def test_decoding_is_rgb_and_reduced_only_while_the_face_stays_large_enough() ->
 
 
 def test_exif_rotation_is_ignored_as_boxes_are_in_stored_pixels() -> None:
-    exif = (
-        b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
-    )
+    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
     data = jpeg(np.zeros((64, 96, 3), np.uint8))
     rotated = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + data[2:]
     assert cv2.imdecode(np.frombuffer(rotated, np.uint8), cv2.IMREAD_COLOR).shape == (96, 64, 3)
@@ -107,17 +109,23 @@ def test_beyond_the_border_the_image_is_reflected() -> None:
 def test_crops_are_pillows_antialiased_bicubic(size: int) -> None:
     image = draw(1, 1)
     crop = alignment.square_crop(image, np.array([10.0, 20, 90, 60]), 1.0, size)
-    pillow = np.asarray(Image.fromarray(image[5:95, 10:100]).resize((size, size), Image.Resampling.BICUBIC))
+    pillow = np.asarray(
+        Image.fromarray(image[5:95, 10:100]).resize((size, size), Image.Resampling.BICUBIC)
+    )
     assert np.abs(crop.astype(int) - pillow).max() <= 1
 
 
 def test_shrinking_is_antialiased() -> None:
-    checks = np.repeat(np.indices((128, 128)).sum(axis=0)[..., None] % 2 * 255, 3, 2).astype(np.uint8)
+    checks = np.repeat(np.indices((128, 128)).sum(axis=0)[..., None] % 2 * 255, 3, 2).astype(
+        np.uint8
+    )
     inside = alignment.square_crop(checks, np.array([0.0, 0, 128, 128]), 1.0, 32)[2:-2, 2:-2]
     assert np.ptp(inside) <= 1
 
 
-def test_an_aligned_crop_holds_the_landmarks_where_the_chip_has_them_whatever_roll_and_size() -> None:
+def test_an_aligned_crop_holds_the_landmarks_where_the_chip_has_them_whatever_roll_and_size() -> (
+    None
+):
     for turn, scale, size in ((0.0, 1.0, 150), (0.4, 1.7, 64)):
         way = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         points = (POINTS - 60) @ way.T + 140
@@ -132,7 +140,9 @@ def test_an_aligned_crop_holds_the_landmarks_where_the_chip_has_them_whatever_ro
 
 
 def test_an_aligned_crop_is_antialiased() -> None:
-    checks = np.repeat(np.indices((300, 300)).sum(axis=0)[..., None] % 2 * 255, 3, 2).astype(np.uint8)
+    checks = np.repeat(np.indices((300, 300)).sum(axis=0)[..., None] % 2 * 255, 3, 2).astype(
+        np.uint8
+    )
     assert np.ptp(alignment.aligned_crop(checks, POINTS * 2 + 30, 1.25, 32)) <= 2
 
 
@@ -154,7 +164,9 @@ def test_a_chip_holds_the_face_upright_whatever_its_roll_and_size() -> None:
 def test_without_landmarks_the_chip_is_the_square_about_the_box() -> None:
     image = draw(1, 1)
     chip = alignment.face_chip(image, np.array(BOX, float), np.full((5, 2), np.nan))
-    np.testing.assert_array_equal(chip, alignment.square_crop(image, np.array(BOX, float), 1.25, 150))
+    np.testing.assert_array_equal(
+        chip, alignment.square_crop(image, np.array(BOX, float), 1.25, 150)
+    )
 
 
 @pytest.mark.parametrize("degrees", [-60, -30, 0, 15, 45])
@@ -163,7 +175,9 @@ def test_yaw_is_that_of_a_turned_head(degrees: float, roll: float) -> None:
     # Eyes 1 apart and the nose tip 0.6 before them, as the measure takes a head to be; mouth in the plane of the eyes.
     head = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.5, 0.6], [-0.4, 1, 0], [0.4, 1, 0]])
     x = head[:, 0] * np.cos(np.radians(degrees)) + head[:, 2] * np.sin(np.radians(degrees))
-    flat = np.stack([x, head[:, 1]], 1) @ np.array([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    flat = np.stack([x, head[:, 1]], 1) @ np.array(
+        [[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]]
+    )
     assert alignment.head_yaw(flat) == pytest.approx(degrees, abs=0.01)
 
 
@@ -192,7 +206,9 @@ def test_sharpness_falls_with_blur_and_not_with_contrast() -> None:
 def test_sharpness_is_what_a_blur_takes_of_the_variation(size: int) -> None:
     grey = image_stats.miniatures(cv2.resize(draw(1, 1), (size, size))[None])[0].astype(float)
     blurred = cv2.blur(grey, (5, 5), borderType=cv2.BORDER_REFLECT_101)
-    before, after = (np.abs(np.diff(g, axis=0)).sum() + np.abs(np.diff(g, axis=1)).sum() for g in (grey, blurred))
+    before, after = (
+        np.abs(np.diff(g, axis=0)).sum() + np.abs(np.diff(g, axis=1)).sum() for g in (grey, blurred)
+    )
     assert sharpness(cv2.resize(draw(1, 1), (size, size))) == pytest.approx(1 - after / before)
 
 
@@ -202,7 +218,9 @@ def test_what_is_measured_of_an_image_does_not_hang_on_those_beside_it(size: int
     grey = image_stats.miniatures(images)
     assert grey.shape[1:] == (min(size, 64),) * 2
     for row in range(7):
-        np.testing.assert_array_equal(grey[row : row + 1], image_stats.miniatures(images[row : row + 1]))
+        np.testing.assert_array_equal(
+            grey[row : row + 1], image_stats.miniatures(images[row : row + 1])
+        )
         assert image_stats.sharpness(grey)[row] == sharpness(images[row])
         assert image_stats.difference_hash(grey)[row] == difference_hash(images[row])
 

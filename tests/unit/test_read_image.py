@@ -98,9 +98,13 @@ def test_odd_chunks_of_a_png_leave_the_pixels_as_they_are(tmp_path: Path, extra:
     np.testing.assert_array_equal(read(tmp_path, whole[:33] + extra + whole[33:]), PIXELS)
 
 
-@pytest.mark.parametrize("profile", [b"", b"x" * 200, bytes(128), b"\0" * 36 + b"acsp" + b"\0" * 300])
+@pytest.mark.parametrize(
+    "profile", [b"", b"x" * 200, bytes(128), b"\0" * 36 + b"acsp" + b"\0" * 300]
+)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_broken_profile_leaves_the_pixels_as_they_are(tmp_path: Path, kind: str, profile: bytes) -> None:
+def test_a_broken_profile_leaves_the_pixels_as_they_are(
+    tmp_path: Path, kind: str, profile: bytes
+) -> None:
     plain = read(tmp_path, saved(kind))
     np.testing.assert_array_equal(read(tmp_path, saved(kind, icc_profile=profile)), plain)
 
@@ -146,7 +150,9 @@ def test_a_transparent_colour_goes_on_white(tmp_path: Path, data: bytes) -> None
     assert (read(tmp_path, data) == 255).all()
 
 
-@pytest.mark.parametrize("data", [sixteen_bits(0, (257 * 80,), (1,)), sixteen_bits(2, (257 * 80,) * 3, (1, 2, 3))])
+@pytest.mark.parametrize(
+    "data", [sixteen_bits(0, (257 * 80,), (1,)), sixteen_bits(2, (257 * 80,) * 3, (1, 2, 3))]
+)
 def test_another_colour_of_16_bits_is_made_8(tmp_path: Path, data: bytes) -> None:
     assert (read(tmp_path, data) == 80).all()
 
@@ -179,12 +185,19 @@ def claiming(kind: str, side: int) -> bytes:
     """A small file whose header says that it is square, with this side."""
     data = bytearray(saved(kind))
     if kind == "PNG":
-        return bytes(data[:8]) + chunk(b"IHDR", struct.pack(">II", side, side) + bytes(data[24:29])) + bytes(data[33:])
+        return (
+            bytes(data[:8])
+            + chunk(b"IHDR", struct.pack(">II", side, side) + bytes(data[24:29]))
+            + bytes(data[33:])
+        )
     if kind == "JPEG":
         at = data.index(b"\xff\xc0") + 5
         data[at : at + 4] = struct.pack(">HH", side, side)
         return bytes(data)
-    moving = {"save_all": True, "append_images": [Image.fromarray(255 - PIXELS)]}  # frames less than the canvas
+    moving = {
+        "save_all": True,
+        "append_images": [Image.fromarray(255 - PIXELS)],
+    }  # frames less than the canvas
     data = bytearray(saved(kind, **moving))
     data[24:30] = (side - 1).to_bytes(3, "little") * 2
     return bytes(data)
@@ -202,5 +215,7 @@ def test_the_decoders_refuse_too_many_pixels_themselves(tmp_path: Path) -> None:
         decode(claiming("JPEG", 8001))
     (tmp_path / "photo.png").write_bytes(claiming("PNG", 8001))
     script = "import refsr, sys, cv2; cv2.imread(sys.argv[1])"
-    opened = subprocess.run([sys.executable, "-c", script, tmp_path / "photo.png"], capture_output=True, text=True)
+    opened = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "photo.png"], capture_output=True, text=True
+    )
     assert "CV_IO_MAX_IMAGE_PIXELS" in opened.stderr

@@ -7,7 +7,9 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from refsr.evaluation import kid, recognition
 
 
-def embeddings(people: int = 12, images: int = 5, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def embeddings(
+    people: int = 12, images: int = 5, noise: float = 1.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(probes (N, 16), their persons, a gallery image of each person)."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(people, 16))
@@ -83,7 +85,11 @@ def test_squared_mmd_is_the_sum_written_out() -> None:
 def test_kernel_distance_tells_sets_apart_and_is_unbiased() -> None:
     """Features of another scale alone are no difference; of another direction they are."""
     rng = np.random.default_rng(0)
-    a, same, other = rng.normal(size=(300, 8)), 7 * rng.normal(size=(300, 8)), rng.normal(0.5, 1, size=(300, 8))
+    a, same, other = (
+        rng.normal(size=(300, 8)),
+        7 * rng.normal(size=(300, 8)),
+        rng.normal(0.5, 1, size=(300, 8)),
+    )
     assert abs(kid.kernel_distance(a, same, 0)["mean"]) < 0.05
     assert kid.kernel_distance(a, other, 0)["mean"] > 0.3
     found = kid.kernel_distances({"sisr": a}, same, "some images", 0)

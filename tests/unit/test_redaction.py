@@ -79,14 +79,29 @@ def test_no_command_gives_a_password_away(uri: str, tmp_path: Path) -> None:
         [*refsr, "curate", "--raw", uri, "--curated", "curated"],
         [*refsr, "show", uri],
         [*pipelines, "submit", *target, "--dry-run"],
-        [*pipelines, "submit", *target, "--raw", uri, "--tracking-uri", "http://h:5000", "--dry-run"],
+        [
+            *pipelines,
+            "submit",
+            *target,
+            "--raw",
+            uri,
+            "--tracking-uri",
+            "http://h:5000",
+            "--dry-run",
+        ],
         [*pipelines, "compile", *target, "--raw", uri, "--output", "package.yaml"],
         [*pipelines, "watch", "run", *target],
     ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri, "AWS_ENDPOINT_URL": uri}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": uri,
+        "AWS_ENDPOINT_URL": uri,
+    }
     running = []
     for command in commands if uri == URIS[0] else commands[:3:2]:
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
         running.append((command, done.stdout + done.stderr))
     for command, printed in running:
         assert printed, command
@@ -97,7 +112,10 @@ def test_no_command_gives_a_password_away(uri: str, tmp_path: Path) -> None:
 
 def test_what_a_run_keeps_holds_no_password(tracking_uri: str, tmp_path: Path) -> None:
     uri = URIS[0]
-    with pytest.raises(ValueError, match="c4nary"), start_run(tracking_uri, "validate", Validate()) as tracker:
+    with (
+        pytest.raises(ValueError, match="c4nary"),
+        start_run(tracking_uri, "validate", Validate()) as tracker,
+    ):
         tracker.tags({"data.repository": uri})
         tracker.params({"uri": uri})
         raise ValueError(f"driver: {uri}")

@@ -52,7 +52,9 @@ def test_rendered_faces_are_said_to_be_rendered(pipeline: Pipeline) -> None:
     assert "rendered faces" in (pipeline.paths["registration"] / "model_card.md").read_text()
 
 
-def test_a_later_version_is_candidate_until_promoted_and_can_be_taken_back(pipeline: Pipeline) -> None:
+def test_a_later_version_is_candidate_until_promoted_and_can_be_taken_back(
+    pipeline: Pipeline,
+) -> None:
     registry = Registry(pipeline.uri, "refsr")
     for seed in (1, 2, 3):
         pipeline.train(seed)
@@ -64,7 +66,9 @@ def test_a_later_version_is_candidate_until_promoted_and_can_be_taken_back(pipel
     assert registry.rollback() == ("3", "2")
     assert registry.rollback() == ("2", "1")
     assert registry.aliases() == {"candidate": "3", "champion": "1"}
-    with pytest.raises(RefsrError, match="version 1 is the first champion, there is none to go back to"):
+    with pytest.raises(
+        RefsrError, match="version 1 is the first champion, there is none to go back to"
+    ):
         registry.rollback()
 
 
@@ -85,7 +89,9 @@ def test_a_registration_that_is_repeated_writes_the_same_bytes(pipeline: Pipelin
     written = []
     for _ in range(2):  # the second is what follows a kill between the registry and the output
         pipeline.register()
-        written.append({path.name: path.read_bytes() for path in pipeline.paths["registration"].iterdir()})
+        written.append(
+            {path.name: path.read_bytes() for path in pipeline.paths["registration"].iterdir()}
+        )
     assert written[0] == written[1]
 
 
@@ -101,7 +107,9 @@ def test_a_former_champion_that_was_deleted_is_passed_over(pipeline: Pipeline) -
 def test_the_same_files_are_one_version(pipeline: Pipeline) -> None:
     pipeline.train(1)
     assert [pipeline.register(), pipeline.register()] == ["1", "1"]
-    (pipeline.paths["evaluation"] / METRICS).write_text(json.dumps(evaluation(psnr=26.5)))  # measured anew
+    (pipeline.paths["evaluation"] / METRICS).write_text(
+        json.dumps(evaluation(psnr=26.5))
+    )  # measured anew
     assert pipeline.register() == "2"
 
 
@@ -118,7 +126,9 @@ def test_a_model_worse_than_the_champion_is_not_registered(pipeline: Pipeline) -
     pipeline.train(1, psnr=26.0)
     pipeline.register()
     pipeline.train(2, psnr=25.9)
-    with pytest.raises(RefsrError, match=r"version 1, on the same.*\n  psnr_over_champion: .* is 0\.0500 below"):
+    with pytest.raises(
+        RefsrError, match=r"version 1, on the same.*\n  psnr_over_champion: .* is 0\.0500 below"
+    ):
         pipeline.register()
 
 
@@ -128,7 +138,10 @@ def test_scores_on_other_test_images_are_not_compared(pipeline: Pipeline) -> Non
     make_curated(pipeline.paths["curated"], identities=4, images=1, size=HR, train=2)
     pipeline.train(2, psnr=20.0)
     assert pipeline.register() == "2"
-    assert pipeline.registered()["verdict"]["champion"] == "version 1, not comparable: it saw other test images"
+    assert (
+        pipeline.registered()["verdict"]["champion"]
+        == "version 1, not comparable: it saw other test images"
+    )
 
 
 def test_the_gate_is_asked_again_on_promotion(pipeline: Pipeline) -> None:
@@ -136,13 +149,18 @@ def test_the_gate_is_asked_again_on_promotion(pipeline: Pipeline) -> None:
         pipeline.train(seed)
         pipeline.register()
     stricter = Register(gate=Gate(identity_over_none=0.25))
-    with pytest.raises(RefsrError, match=r"version 2 .* not promoted: .*\n  identity_over_none: .* is 0\.0500 below"):
+    with pytest.raises(
+        RefsrError,
+        match=r"version 2 .* not promoted: .*\n  identity_over_none: .* is 0\.0500 below",
+    ):
         promote(pipeline.uri, stricter, "2")
     assert Registry(pipeline.uri, "refsr").champion() == "1"
 
 
 def test_what_is_not_there_is_named(pipeline: Pipeline, tmp_path: Path) -> None:
-    with pytest.raises(RefsrError, match="has no version '7'; there are: none, nothing was registered yet"):
+    with pytest.raises(
+        RefsrError, match="has no version '7'; there are: none, nothing was registered yet"
+    ):
         promote(pipeline.uri, Register(), "7")
     with pytest.raises(RefsrError, match="has no champion yet: run the pipeline"):
         Registry(pipeline.uri, "refsr").rollback()
@@ -172,7 +190,11 @@ def test_the_checkpoint_comes_back_as_it_was(pipeline: Pipeline) -> None:
     pipeline.train(1)
     pipeline.register()
     expected = load_model(pipeline.paths["refsr"] / CHECKPOINT).state_dict()
-    for name in ("models:/refsr@champion", "models:/refsr/1", str(pipeline.paths["refsr"] / CHECKPOINT)):
+    for name in (
+        "models:/refsr@champion",
+        "models:/refsr/1",
+        str(pipeline.paths["refsr"] / CHECKPOINT),
+    ):
         with checkpoint_of(pipeline.uri, name) as path:
             weights = load_model(path).state_dict()
         assert all(torch.equal(weights[key], value) for key, value in expected.items())
@@ -203,7 +225,12 @@ for wrong in ({{"lr": lr}}, {{"lr": lr / 255.0, "ref": ref}}, {{"lr": lr[..., :1
 """
     environment = {"PATH": os.environ["PATH"], "MLFLOW_DISABLE_TELEMETRY": "true"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     first, *rest = done.stdout.splitlines()

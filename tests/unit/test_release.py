@@ -54,7 +54,9 @@ def on_meta(kind: type[ConditionalVae], **options: int) -> ConditionalVae:
     ("kind", "total", "latent"),
     [(ReleaseSisr, 199_922_832, 149_611_008), (ReleaseRefsr, 198_667_408, 148_431_360)],
 )
-def test_parameters_are_those_of_the_released_files(kind: type[ConditionalVae], total: int, latent: int) -> None:
+def test_parameters_are_those_of_the_released_files(
+    kind: type[ConditionalVae], total: int, latent: int
+) -> None:
     network = on_meta(kind)
     assert count(network) == total
     assert count(network.trunk) == 9_330_240
@@ -66,12 +68,24 @@ def test_parameters_are_those_of_the_released_files(kind: type[ConditionalVae], 
 
 def test_layer_shapes_are_those_of_the_released_files() -> None:
     shapes = [tuple(p.shape) for name, p in on_meta(ReleaseRefsr).named_parameters() if p.dim() > 1]
-    block = [(32, 32, 6, 6), (32, 32, 1, 1), (32, 32, 6, 6), (32, 32, 1, 1)]  # down, project, up_error, refine
+    block = [
+        (32, 32, 6, 6),
+        (32, 32, 1, 1),
+        (32, 32, 6, 6),
+        (32, 32, 1, 1),
+    ]  # down, project, up_error, refine
     assert shapes == [
         *[(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 6, 6), (128, 128, 3, 3)],
         *[(256, 128, 6, 6), (256, 256, 3, 3), (512, 256, 6, 6), (512, 512, 3, 3)],
         *[(128, 512, 1, 1), (64, 128, 3, 3)],
-        *[(256, 512, 3, 3), (128, 256, 3, 3), (128, 128, 3, 3), (4096, 32768), (2048, 4096), (2048, 2048)],
+        *[
+            (256, 512, 3, 3),
+            (128, 256, 3, 3),
+            (128, 128, 3, 3),
+            (4096, 32768),
+            (2048, 4096),
+            (2048, 2048),
+        ],
         *[(512, 49152), (1024, 512)],
         *[(2048, 1024), (2048, 2048), (4096, 2048), (64, 16, 3, 3)],
         *[(64, 32, 6, 6), (32, 32, 6, 6), (32, 64, 1, 1), (32, 32, 6, 6), (32, 32, 1, 1)],
@@ -110,7 +124,9 @@ def test_weights_start_as_in_the_released_files(sisr: ReleaseSisr) -> None:
 
 
 def test_generator_gives_zero_mean_and_unit_variance_per_image(sisr: ReleaseSisr) -> None:
-    codes = sisr.generator(torch.stack([torch.rand(3, SIZE, SIZE), 0.01 * torch.rand(3, SIZE, SIZE)]))
+    codes = sisr.generator(
+        torch.stack([torch.rand(3, SIZE, SIZE), 0.01 * torch.rand(3, SIZE, SIZE)])
+    )
     torch.testing.assert_close(codes.mean(1), torch.zeros(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(codes.var(1, correction=0), torch.ones(2))
 
@@ -127,7 +143,9 @@ def inputs_of(network: ConditionalVae, *parts: str) -> dict[str, torch.Tensor]:
     """What the named submodules are given in one forward in training."""
     seen = {}
     handles = [
-        network.get_submodule(part).register_forward_pre_hook(lambda _, args, part=part: seen.update({part: args[0]}))
+        network.get_submodule(part).register_forward_pre_hook(
+            lambda _, args, part=part: seen.update({part: args[0]})
+        )
         for part in parts
     ]
     network(*pair())
@@ -172,7 +190,9 @@ def test_what_the_networks_give_is_added_to_the_bicubic_enlargement() -> None:
 def test_the_loss_reaches_every_parameter(model: str, variant: str) -> None:
     network = build({"model": model, "variant": variant, "hr_size": SIZE, "scale": SCALE})
     lr, hr, ref = pair()
-    released_loss_in_means(network(lr, hr, ref), hr, lambda image: nn.functional.avg_pool2d(image, 4)).backward()
+    released_loss_in_means(
+        network(lr, hr, ref), hr, lambda image: nn.functional.avg_pool2d(image, 4)
+    ).backward()
     dead = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not dead
 
@@ -250,9 +270,13 @@ def test_samples_are_refused_and_fidelity_holds_the_result_to_lr(model: str, var
     network = build({"model": model, "variant": variant, "hr_size": SIZE, "scale": SCALE})
     lr, _, ref = pair()
     assert not network.draws_samples
-    with pytest.raises(RefsrError, match=f"the variant {variant} draws no samples: temperature must be 0, not 0.5"):
+    with pytest.raises(
+        RefsrError, match=f"the variant {variant} draws no samples: temperature must be 0, not 0.5"
+    ):
         network.upscale(lr, ref, temperature=0.5)
-    assert torch.equal(network.upscale(lr, ref, fidelity=1.0), hold_to_lr(network.upscale(lr, ref), lr, 1.0))
+    assert torch.equal(
+        network.upscale(lr, ref, fidelity=1.0), hold_to_lr(network.upscale(lr, ref), lr, 1.0)
+    )
 
 
 def test_an_lr_of_another_size_is_refused() -> None:

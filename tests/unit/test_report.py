@@ -59,13 +59,19 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, model in (("sisr", CompactSisr), ("refsr", CompactRefsr)):
         paths[name].mkdir()
         facts = {"loss_networks": ["efficientnet_lite0"], "step": 7} if name == "refsr" else {}
-        save_model(paths[name] / "model.safetensors", model(hr_size=32, scale=4, width=16, blocks=1), facts)
-    (paths["refsr"] / "history.csv").write_text("step,loss,kl,empty\n1,4.0,1000,\n2,2.0,10,\n3,1.0,1,\n")
+        save_model(
+            paths[name] / "model.safetensors", model(hr_size=32, scale=4, width=16, blocks=1), facts
+        )
+    (paths["refsr"] / "history.csv").write_text(
+        "step,loss,kl,empty\n1,4.0,1000,\n2,2.0,10,\n3,1.0,1,\n"
+    )
     return paths
 
 
 @pytest.fixture(scope="module")
-def done(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float], Recorder]:
+def done(
+    inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, float], Recorder]:
     folder, tracker = tmp_path_factory.mktemp("out") / "evaluation", Recorder()
     return folder, evaluate(PARAMS, tracker, evaluation=folder, **inputs), tracker
 
@@ -91,7 +97,9 @@ def test_metrics_json_has_every_number_in_its_place(
     assert set(metrics["difference"]) == set(DIFFERENCES)
     assert all(set(pair) == {"psnr", "identity"} for pair in metrics["difference"].values())
     assert metrics["data"] == {"identities": 7, "images": 14, "hr_size": 32, "lr_size": 8}
-    assert list(metrics["other_arms"]) == [name for name in OTHERS if name not in ("refs_3", "refs_4")]
+    assert list(metrics["other_arms"]) == [
+        name for name in OTHERS if name not in ("refs_3", "refs_4")
+    ]
     assert set(metrics["verification"]) == {"hr", *MAIN}
     assert metrics["kid"]["reference_set"] == "3 true images of the training split, other people"
     assert metrics["samples"]["samples"] == 2
@@ -108,8 +116,12 @@ def test_differences_agree_with_the_table_per_image(
     folder, returned, _ = done
     table = pd.read_parquet(folder / "images.parquet")
     assert len(table) == 14 * (len(MAIN) + len(OTHERS) - 2)
-    means = table.groupby("arm")["psnr"].mean()  # everybody has two images, so this is the mean over people too
-    assert returned["difference.right_minus_sisr.psnr.mean"] == pytest.approx(means["ref_right"] - means["sisr"])
+    means = table.groupby("arm")[
+        "psnr"
+    ].mean()  # everybody has two images, so this is the mean over people too
+    assert returned["difference.right_minus_sisr.psnr.mean"] == pytest.approx(
+        means["ref_right"] - means["sisr"]
+    )
 
 
 def test_the_stage_repeats_itself_to_the_byte(
@@ -140,16 +152,22 @@ def test_the_tracker_is_shown_the_pictures_and_given_the_report(
     assert set(tracker.files) == {"report.html", "results.md", "table.txt", "metrics.json"}
 
 
-def test_samples_are_shown_beside_the_output_they_depart_from(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_samples_are_shown_beside_the_output_they_depart_from(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
     faces = Curated(inputs["curated"])
     models = load_models({"refsr": inputs["refsr"] / "model.safetensors"}, faces.hr_size)
-    cast(CompactRefsr, models.refsr).modes.output.weight.data *= 100  # large enough to be seen in 8 bits
+    cast(
+        CompactRefsr, models.refsr
+    ).modes.output.weight.data *= 100  # large enough to be seen in 8 bits
     bench = Bench(faces, models, Scorer(models.device), pairs(faces.table, 0))
     person = str(bench.test["person"].iloc[0])
     (strip,) = figures.drawn(bench, [person], count=2)
     assert list(strip.pictures) == ["LR", "RefSR right", "sample 1", "sample 2", "HR"]
     assert strip.conditions == {"RefSR right": "ref_right"}
-    output, first, second = (strip.pictures[name] for name in ("RefSR right", "sample 1", "sample 2"))
+    output, first, second = (
+        strip.pictures[name] for name in ("RefSR right", "sample 1", "sample 2")
+    )
     assert not np.array_equal(first, second)
     assert not np.array_equal(output, first)
     models.refsr.draws_samples = False
@@ -197,13 +215,17 @@ def test_results_are_every_table_and_the_report_has_them_too(
     folder, returned, _ = done
     text, page = (folder / "results.md").read_text(), (folder / "report.html").read_text()
     made = tables.tables(json.loads((folder / "metrics.json").read_text()))
-    assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == [t.title for t in made]
+    assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == [
+        t.title for t in made
+    ]
     for table in made:
         assert {len(row) for row in table.rows} == {len(table.header)}, table.title
         assert "nan" not in str(table.rows)
     for table in made:
         assert f"<h3>{table.title}</h3>" in page
-    line = next(line for line in text.splitlines() if line.startswith("| RefSR, 2 right references | 14 |"))
+    line = next(
+        line for line in text.splitlines() if line.startswith("| RefSR, 2 right references | 14 |")
+    )
     assert f"{returned['other_arms.refs_2.psnr.mean']:.2f} [" in line
 
 
@@ -211,7 +233,9 @@ def test_docs_results_has_the_form_of_what_is_printed_now(
     done: tuple[Path, dict[str, float], Recorder],
 ) -> None:
     """Every table of a run, under its title and with its columns; docs/results.md may have more slices."""
-    printed, written = (_headers(path.read_text()) for path in (done[0] / "results.md", ROOT / "docs/results.md"))
+    printed, written = (
+        _headers(path.read_text()) for path in (done[0] / "results.md", ROOT / "docs/results.md")
+    )
     assert {title: written.get(title) for title in printed} == printed
 
 
@@ -233,11 +257,15 @@ def test_a_network_that_was_the_loss_is_marked(
     assert "The checkpoint does not name its loss." in tables.markdown(unknown)
 
 
-def test_a_model_alone_is_evaluated_without_sisr_and_beside_another(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_model_alone_is_evaluated_without_sisr_and_beside_another(
+    inputs: dict[str, Path], tmp_path: Path
+) -> None:
     """Given as a file; another checkpoint is measured in three conditions of its own."""
     given = inputs["refsr"] / "model.safetensors"
     params = PARAMS.model_copy(update={"compare": {"twin": given}})
-    returned = evaluate(params, NullTracker(), curated=inputs["curated"], refsr=given, evaluation=tmp_path / "out")
+    returned = evaluate(
+        params, NullTracker(), curated=inputs["curated"], refsr=given, evaluation=tmp_path / "out"
+    )
     assert "psnr.sisr.mean" not in returned
     assert "difference.right_minus_sisr.psnr.mean" not in returned
     assert returned["other_arms.twin_right.psnr.mean"] == returned["psnr.ref_right.mean"]
@@ -322,7 +350,9 @@ def test_calibration_is_drawn_on_equal_axes() -> None:
 
 def test_curves_draw_what_there_is(inputs: dict[str, Path]) -> None:
     """A falling line from upper left to lower right; a column without numbers is left out, a wide one is log."""
-    panels = charts.curves({"RefSR": inputs["refsr"] / "history.csv", "SISR": inputs["sisr"] / "history.csv"})
+    panels = charts.curves(
+        {"RefSR": inputs["refsr"] / "history.csv", "SISR": inputs["sisr"] / "history.csv"}
+    )
     assert [(panel["name"], panel["log"]) for panel in panels] == [("loss", False), ("kl", True)]
     assert panels[0]["lines"] == {"RefSR": "33.33,0.00 66.67,66.67 100.00,100.00"}
     assert panels[1]["lines"] == {"RefSR": "33.33,0.00 66.67,66.67 100.00,100.00"}

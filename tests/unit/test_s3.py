@@ -35,7 +35,11 @@ def store(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         for path in raw.rglob("*"):
             if path.is_file():
                 client.upload_file(str(path), BUCKET, f"folder/{path.relative_to(raw)}")
-        for name, mode in (("raw.tar", "w"), ("raw.tar.gz", "w:gz"), ("mirror/vggface2.tgz", "w:gz")):
+        for name, mode in (
+            ("raw.tar", "w"),
+            ("raw.tar.gz", "w:gz"),
+            ("mirror/vggface2.tgz", "w:gz"),
+        ):
             packed = raw.parent / Path(name).name
             with tarfile.open(packed, mode) as archive:
                 archive.add(raw, "." if "mirror" not in name else "faces")
@@ -92,11 +96,16 @@ def test_stalls_errors_and_broken_connections_are_survived(
         write_curated(PARAMS, f"s3://{BUCKET}/{kind}", tmp_path / "remote", embed_colour, 1)
     write_curated(PARAMS, raw, tmp_path / "local", embed_colour, 1)
     assert set(proxy.met) == {"500", "stall", "break"}
-    assert bytes_of(tmp_path / "remote")["hr-00000.npy"] == bytes_of(tmp_path / "local")["hr-00000.npy"]
+    assert (
+        bytes_of(tmp_path / "remote")["hr-00000.npy"]
+        == bytes_of(tmp_path / "local")["hr-00000.npy"]
+    )
 
 
 @pytest.mark.parametrize("fault", ["500", "stall"])
-def test_a_server_that_never_recovers_is_one_message(port: int, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_recovers_is_one_message(
+    port: int, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(s3, "TIMEOUT", 0.1)
     proxy = FaultyProxy(port, (fault,), every=1)
     with proxy.serving() as faulty:

@@ -24,12 +24,40 @@ SAME_FILE = (
     "sqlite:///hard.db",
     "SQLITE:///store/mlflow.db",
 )
-SAME_FOLDER = ("mlruns", "./mlruns", "mlruns/", "{here}/mlruns", "file:mlruns", "file:{here}/mlruns/")
-SAME_FOLDER += ("file://{here}/mlruns", "file://{here}/store/../mlruns", "runs", "file:runs", "FILE:mlruns")
-SAME_SERVER = ("http://h.example", "http://h.example/", "http://H.Example:80", "HTTP://h.example:80//")
-SAME_SERVER += ("http://someone:word@h.example", "http://h.example.", "http://h.example/?x=1", " http://h.example")
+SAME_FOLDER = (
+    "mlruns",
+    "./mlruns",
+    "mlruns/",
+    "{here}/mlruns",
+    "file:mlruns",
+    "file:{here}/mlruns/",
+)
+SAME_FOLDER += (
+    "file://{here}/mlruns",
+    "file://{here}/store/../mlruns",
+    "runs",
+    "file:runs",
+    "FILE:mlruns",
+)
+SAME_SERVER = (
+    "http://h.example",
+    "http://h.example/",
+    "http://H.Example:80",
+    "HTTP://h.example:80//",
+)
+SAME_SERVER += (
+    "http://someone:word@h.example",
+    "http://h.example.",
+    "http://h.example/?x=1",
+    " http://h.example",
+)
 SAME_PATH = ("https://h/mlflow", "https://h:443/mlflow/", "https://H//mlflow")
-SAME_LOCAL = ("http://localhost:5000", "http://127.0.0.1:5000/", "http://[::1]:5000", "http://LOCALHOST:5000")
+SAME_LOCAL = (
+    "http://localhost:5000",
+    "http://127.0.0.1:5000/",
+    "http://[::1]:5000",
+    "http://LOCALHOST:5000",
+)
 SAME_DATABASE = (
     "postgresql://a:word@h/mlflow",
     "postgresql+psycopg://b:word@H:5432/mlflow",
@@ -73,7 +101,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_spellings_of_one_store_are_one_and_others_are_not(here: Path) -> None:
-    spelt = [(number, uri.replace("{here}", str(here))) for number, group in enumerate(GROUPS) for uri in group]
+    spelt = [
+        (number, uri.replace("{here}", str(here)))
+        for number, group in enumerate(GROUPS)
+        for uri in group
+    ]
     for group, one in spelt:
         for other_group, other in spelt:
             assert is_same_store(one, other) == (group == other_group), (one, other)

@@ -19,7 +19,9 @@ class Noisy:
     config: ClassVar[dict[str, Any]] = {"scale": 4, "hr_size": 32}
     draws_samples = True
 
-    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0) -> torch.Tensor:
+    def upscale(
+        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0
+    ) -> torch.Tensor:
         return 0.5 + temperature * 8 / 255 * torch.randn(len(lr), 3, 32, 32)
 
     def __call__(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None) -> Output:
@@ -70,7 +72,9 @@ def test_calibration_of_a_spread_that_is_the_error() -> None:
     assert found["calibration_ratio"] == pytest.approx(1.0, abs=0.02)
     for each in found["calibration"].values():
         assert each["actual"] == pytest.approx(each["predicted"], rel=0.05)
-    assert samples.calibration(predicted, (2 * errors) ** 2)["calibration_ratio"] == pytest.approx(2.0, abs=0.04)
+    assert samples.calibration(predicted, (2 * errors) ** 2)["calibration_ratio"] == pytest.approx(
+        2.0, abs=0.04
+    )
 
 
 def test_active_units_are_those_that_follow_the_image(faces: Curated) -> None:

@@ -33,11 +33,17 @@ def group(**columns: list[float]) -> pd.DataFrame:
         ({"red": [0, 255], "green": [0, 255], "blue": [0, 255]}, 0.0, 1 / 4),
         ({"red": [0, 51], "green": [0, 51], "blue": [0, 51]}, 0.0, 0.4 / 4),
         ({"h": [100, 200]}, 0.0, 0.5 / 4),
-        ({"yaw": [0, 90], "h": [100, 900], "red": [0, 255], "green": [255, 0], "blue": [0, 255]}, 2.0, 1.0),
+        (
+            {"yaw": [0, 90], "h": [100, 900], "red": [0, 255], "green": [255, 0], "blue": [0, 255]},
+            2.0,
+            1.0,
+        ),
         ({"yaw": [0, float("nan")], "h": [100, 200]}, 0.6, (1 + 0.5) / 3),
     ],
 )
-def test_appearance_is_the_mean_of_its_terms(columns: dict[str, list[float]], apart: float, expected: float) -> None:
+def test_appearance_is_the_mean_of_its_terms(
+    columns: dict[str, list[float]], apart: float, expected: float
+) -> None:
     embeddings = np.array([[0.0, 0], [0, apart]])
     differs = selection.appearance(group(**columns), embeddings, 0)
     assert differs == pytest.approx([0, expected])
@@ -52,7 +58,18 @@ def test_the_most_different_of_each_pose_come_first() -> None:
 def images(count: int, **columns: object) -> dict[str, np.ndarray]:
     """So many images of an identity as selection sees them, whole and frontal, their lots drawn."""
     rng = np.random.default_rng(0)
-    usual = {"x": 9, "y": 9, "w": 80, "h": 90, "width": 200, "height": 200, "red": 9, "green": 9, "blue": 9, "yaw": 0}
+    usual = {
+        "x": 9,
+        "y": 9,
+        "w": 80,
+        "h": 90,
+        "width": 200,
+        "height": 200,
+        "red": 9,
+        "green": 9,
+        "blue": 9,
+        "yaw": 0,
+    }
     usual["face_probability"] = 1
     drawn = {"sharpness": rng.random(count), "lot": rng.permutation(count).astype(np.uint64)}
     given = {name: np.asarray(values, float) for name, values in columns.items()}
@@ -62,11 +79,20 @@ def images(count: int, **columns: object) -> dict[str, np.ndarray]:
 def test_a_reference_is_sharp_frontal_and_whole_and_else_the_least_turned() -> None:
     group = images(4, sharpness=[0.5, 0.9, 0.8, 0.7], yaw=[5, 40, -10, np.nan], x=[9, 9, 0, 9])
     assert selection._by_reference_quality(group, LEAST).tolist() == [3, 0, 2, 1]
-    assert selection._by_reference_quality(images(3, yaw=[50, -30, 70]), LEAST).tolist() == [1, 0, 2]
+    assert selection._by_reference_quality(images(3, yaw=[50, -30, 70]), LEAST).tolist() == [
+        1,
+        0,
+        2,
+    ]
 
 
 def test_a_reference_shows_a_face_for_certain_be_it_less_sharp_or_turned() -> None:
-    group = images(4, sharpness=[0.9, 0.8, 0.3, 0.5], yaw=[0, 0, 60, 0], face_probability=[0.94, 0.6, 0.99, np.nan])
+    group = images(
+        4,
+        sharpness=[0.9, 0.8, 0.3, 0.5],
+        yaw=[0, 0, 60, 0],
+        face_probability=[0.94, 0.6, 0.99, np.nan],
+    )
     assert selection._by_reference_quality(group, LEAST).tolist() == [3, 2, 0, 1]
 
 
@@ -82,8 +108,12 @@ def test_training_images_are_taken_by_random_key_whatever_others_exist() -> None
     assert stay[fewer].tolist() == order[np.r_[0, 5:50]].tolist()
 
 
-def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_should_some_fall_out() -> None:
-    params = Curate.model_validate({"train_images": {"min": 2, "max": 10}, "test_images": {"min": 1, "max": 4}})
+def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_should_some_fall_out() -> (
+    None
+):
+    params = Curate.model_validate(
+        {"train_images": {"min": 2, "max": 10}, "test_images": {"min": 1, "max": 4}}
+    )
     rng = np.random.default_rng(1)
     group, embeddings = images(300, yaw=rng.uniform(-70, 70, 300)), rng.normal(0, 0.1, (300, 8))
     chosen = selection.candidates(group, embeddings, params)
@@ -98,7 +128,10 @@ def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_should
 
 def test_splits_are_the_sets_own_or_drawn() -> None:
     own = splits.draw(PEOPLE, Curate(train_identities=6, test_identities=3))
-    assert (set(own["train"]), set(own["test"])) == (set(PEOPLE["identity"][:8]), set(PEOPLE["identity"][8:]))
+    assert (set(own["train"]), set(own["test"])) == (
+        set(PEOPLE["identity"][:8]),
+        set(PEOPLE["identity"][8:]),
+    )
     drawn = splits.draw(PEOPLE, Curate(splits="drawn", train_identities=6, test_identities=3))
     assert len(drawn["test"]) == 3
     assert sorted(drawn["train"] + drawn["test"]) == PEOPLE["identity"].tolist()
@@ -111,7 +144,9 @@ def test_splits_are_the_sets_own_or_drawn() -> None:
 
 def test_sexes_are_taken_as_asked_for() -> None:
     def sexes(**params: object) -> list[str]:
-        order = splits.draw(PEOPLE, Curate.model_validate({"splits": "drawn", "test_identities": 1} | params))
+        order = splits.draw(
+            PEOPLE, Curate.model_validate({"splits": "drawn", "test_identities": 1} | params)
+        )
         return PEOPLE.set_index("identity")["sex"][order["test"] + order["train"]].tolist()
 
     assert sexes(sex="f") == ["f"] * 3

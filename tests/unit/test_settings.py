@@ -29,7 +29,14 @@ from refsr.steps.train_sisr import train_sisr
 from refsr.tracker import NullTracker
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/train-variants.md"
-SHORT = {"steps": 2, "batch_size": 2, "image_every": 2, "log_every": 1, "save_every": 2, "device": "cpu"}
+SHORT = {
+    "steps": 2,
+    "batch_size": 2,
+    "image_every": 2,
+    "log_every": 1,
+    "save_every": 2,
+    "device": "cpu",
+}
 FILES = ("vgg19", "lpips")  # settings whose weights are a file of the user's
 Settings = dict[str, Any]
 
@@ -70,7 +77,11 @@ RUNS: dict[str, dict[str, Settings]] = {
 # What changes nothing of the training of the published variants: evaluated with the weights of the run above.
 DEPLOYED: Settings = {"deployed_sd": "normal"}
 COMPARED: dict[str, Settings] = {"gaussian": {"mode": "gaussian"}, "lr": {"mode": "lr"}}
-SECTIONS: dict[str, type[Section]] = {"train_sisr": TrainSisr, "train_refsr": TrainRefsr, "evaluate": Evaluate}
+SECTIONS: dict[str, type[Section]] = {
+    "train_sisr": TrainSisr,
+    "train_refsr": TrainRefsr,
+    "evaluate": Evaluate,
+}
 
 
 @pytest.fixture(scope="module")
@@ -116,10 +127,14 @@ def test_every_setting_trains_and_is_evaluated(
 ) -> None:
     sisr, refsr = tmp_path / "sisr", tmp_path / "refsr"
     sections: dict[str, Any] = {name: _section(run, name, weights) for name in SECTIONS}
-    train_sisr(sections["train_sisr"], NullTracker(), curated=curated, validation=tmp_path, sisr=sisr)
+    train_sisr(
+        sections["train_sisr"], NullTracker(), curated=curated, validation=tmp_path, sisr=sisr
+    )
     train_refsr(sections["train_refsr"], NullTracker(), curated=curated, sisr=sisr, refsr=refsr)
     published = "mode" in read_checkpoint(refsr / "model.safetensors")[0]
-    others = {name: _changed(refsr, options, name) for name, options in COMPARED.items() if published}
+    others = {
+        name: _changed(refsr, options, name) for name, options in COMPARED.items() if published
+    }
     numbers = evaluate(
         sections["evaluate"].model_copy(update={"compare": others}),
         NullTracker(),
@@ -187,10 +202,17 @@ def _used() -> set[tuple[str, Any]]:
         used |= set(_flat(name, section.model_dump(mode="json")))
         if name == "evaluate":
             continue
-        variant, model = RUNS[run]["train_sisr"].get("variant", "compact"), name.removeprefix("train_")
+        variant, model = (
+            RUNS[run]["train_sisr"].get("variant", "compact"),
+            name.removeprefix("train_"),
+        )
         network = _network({"model": model, "variant": variant})
-        defaults = {key: value.default for key, value in inspect.signature(network).parameters.items()}
-        used |= {(f"{variant} {model}.{key}", value) for key, value in (defaults | section.model).items()}  # type: ignore[attr-defined]
+        defaults = {
+            key: value.default for key, value in inspect.signature(network).parameters.items()
+        }
+        used |= {
+            (f"{variant} {model}.{key}", value) for key, value in (defaults | section.model).items()
+        }  # type: ignore[attr-defined]
     options = [DEPLOYED, *COMPARED.values()]
     for variant, (model, name) in itertools.product(
         ("release", "figure"), (("sisr", "deployed_sd"), ("refsr", "mode"))
@@ -212,4 +234,6 @@ def test_every_documented_value_is_in_a_run() -> None:
     needed = {*_of_variants(), *_of_the_page()}
     needed |= {pair for name, section in SECTIONS.items() for pair in _of_section(name, section)}
     assert len(needed) > 60
-    assert needed - _used() - {("train_sisr.device", "cuda"), ("train_refsr.device", "cuda")} == set()
+    assert (
+        needed - _used() - {("train_sisr.device", "cuda"), ("train_refsr.device", "cuda")} == set()
+    )

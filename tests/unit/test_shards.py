@@ -22,7 +22,9 @@ def test_a_damaged_header_is_a_value_error(tmp_path: Path) -> None:
         Shard(path)
 
 
-@pytest.mark.parametrize("held", [b"", b"no image", WHOLE[:40], HUGE], ids=["empty", "text", "cut", "huge"])
+@pytest.mark.parametrize(
+    "held", [b"", b"no image", WHOLE[:40], HUGE], ids=["empty", "text", "cut", "huge"]
+)
 def test_a_damaged_image_of_a_shard_is_one_message(tmp_path: Path, held: bytes) -> None:
     write_shards(tmp_path, iter([draw(1, 1)] * 2), 2, 120, 2, "jpeg")
     (tmp_path / "hr-00000.jpgs").write_bytes(held + WHOLE)

@@ -39,14 +39,23 @@ def test_ita_is_lightness_over_yellowness() -> None:
     picture[:8] = 0
     assert slices.ita(picture) == pytest.approx(90.0, abs=1.0)
     assert slices.ita(np.zeros((32, 32, 3), np.uint8)) == pytest.approx(-90.0, abs=1.0)
-    light, dark = (np.broadcast_to(np.array(rgb, np.uint8), (32, 32, 3)) for rgb in ((240, 208, 188), (92, 58, 40)))
+    light, dark = (
+        np.broadcast_to(np.array(rgb, np.uint8), (32, 32, 3))
+        for rgb in ((240, 208, 188), (92, 58, 40))
+    )
     assert slices.ita(light) > 40 > 0 > slices.ita(dark)
 
 
 def toy(values: dict[str, tuple[float, ...]]) -> pd.DataFrame:
     """A person per letter, an image per value of `ref_right`; the wrong reference is 1 lower."""
     rows = [
-        {"person": person, "source": f"{person}{place}", "arm": arm, "psnr": value - low, "identity": value - low}
+        {
+            "person": person,
+            "source": f"{person}{place}",
+            "arm": arm,
+            "psnr": value - low,
+            "identity": value - low,
+        }
         for person, each in values.items()
         for place, value in enumerate(each)
         for arm, low in (("ref_right", 0), ("ref_wrong", 1))
@@ -69,7 +78,9 @@ def test_gap_between_two_groups_with_its_interval() -> None:
 
 def test_a_person_in_two_groups_is_drawn_with_both() -> None:
     """Each person's turned image is 1 worse, whatever the person: the gap has no spread though the people have."""
-    table = toy({person: (base, base - 1) for person, base in zip("abcdef", range(10, 70, 10), strict=True)})
+    table = toy(
+        {person: (base, base - 1) for person, base in zip("abcdef", range(10, 70, 10), strict=True)}
+    )
     labels = pd.DataFrame({"pose": ["under 15", "30 and more"] * 6})
     found = slices.by_slice(table, labels, 500, 0)["pose"]
     assert found["gap"]["between"] == "30 and more minus under 15"

@@ -23,7 +23,12 @@ from refsr.io.sources import open_source
 from refsr.layouts.registry import needed
 from refsr.layouts.tree import Tree
 
-ROOTS = (("train", "test"), ("vggface2/train", "vggface2/test"), ("vggface2_train", "vggface2_test"), ("", ""))
+ROOTS = (
+    ("train", "test"),
+    ("vggface2/train", "vggface2/test"),
+    ("vggface2_train", "vggface2_test"),
+    ("", ""),
+)
 
 
 Member = tuple[tarfile.TarInfo, bytes]
@@ -45,7 +50,10 @@ def pack(path: Path, members: Iterable[Member], form: int = tarfile.PAX_FORMAT) 
 
 def bytes_of(tree: Tree) -> dict[str, bytes]:
     images = tree.with_names(tree.images)
-    return {source: tree.source.read(row) for source, row in zip(images["source"], images["file"], strict=True)}
+    return {
+        source: tree.source.read(row)
+        for source, row in zip(images["source"], images["file"], strict=True)
+    }
 
 
 @settings(deadline=None, max_examples=20)
@@ -72,10 +80,15 @@ def test_an_archive_holds_what_the_folder_holds(
 ) -> None:
     top = tmp_path_factory.mktemp("layout")
     long = 90 if form == tarfile.USTAR_FORMAT and long > 90 else long  # it has no room for more
-    names = [f"{root}/{person(n)}/{'0' * long}_{n:02d}.jpg".lstrip("/") for n, root in enumerate(roots, 1)]
+    names = [
+        f"{root}/{person(n)}/{'0' * long}_{n:02d}.jpg".lstrip("/")
+        for n, root in enumerate(roots, 1)
+    ]
     files = {name: bytes([n]) * n for n, name in enumerate(names)}
     if boxes:
-        files["bb_landmark/loose_bb_train.csv"] = f'NAME_ID,X,Y,W,H\n"{person(1)}/{"0" * long}_01",1,2,3,4\n'.encode()
+        files["bb_landmark/loose_bb_train.csv"] = (
+            f'NAME_ID,X,Y,W,H\n"{person(1)}/{"0" * long}_01",1,2,3,4\n'.encode()
+        )
     for name, data in files.items():
         (top / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
         (top / "raw" / name).write_bytes(data)
@@ -86,7 +99,9 @@ def test_an_archive_holds_what_the_folder_holds(
         parents = sorted({str(Path(name).parent) for name in names})
         members = [member(f"{dots}{parent}/", kind=tarfile.DIRTYPE) for parent in parents] + members
     folder = Tree(top / "raw")
-    packed = Tree(open_source(pack(top / f"raw{suffix}", members, form), top / "work", needed("vggface2")))
+    packed = Tree(
+        open_source(pack(top / f"raw{suffix}", members, form), top / "work", needed("vggface2"))
+    )
     assert bytes_of(packed) == bytes_of(folder)
     named = [tree.with_names(tree.images).drop(columns="file") for tree in (packed, folder)]
     assert named[0].equals(named[1])
@@ -96,7 +111,9 @@ def test_an_archive_holds_what_the_folder_holds(
 
 
 def in_folder(folder: Path, pattern: str) -> list[Member]:
-    return [member(str(path.relative_to(folder)), path.read_bytes()) for path in folder.glob(pattern)]
+    return [
+        member(str(path.relative_to(folder)), path.read_bytes()) for path in folder.glob(pattern)
+    ]
 
 
 def test_a_folder_may_hold_archives_beside_files(tmp_path: Path) -> None:
@@ -111,7 +128,9 @@ def test_a_folder_may_hold_archives_beside_files(tmp_path: Path) -> None:
     (raw / "identity_meta.csv").write_text(f"{person(1)}, a,1,1, f\n")
     tree = Tree(open_source(raw, tmp_path / "work", needed("vggface2")))
     assert {Path(key).name: data for key, data in bytes_of(tree).items()} == expected
-    assert tree.with_names(tree.images)["source"].iloc[0] == f"vggface2_train/{person(1)}/0001_01.jpg"
+    assert (
+        tree.with_names(tree.images)["source"].iloc[0] == f"vggface2_train/{person(1)}/0001_01.jpg"
+    )
     assert tree.images["root"].tolist() == ["train"] * 4 + ["test"] * 2
     assert tree.images["sex"].tolist() == ["f"] * 2 + ["?"] * 4
     assert len(tree.metadata.boxes()) == len(tree.metadata.landmarks()) == 6
@@ -124,7 +143,10 @@ HOSTILE = [
     ("unsafe_name", member(f"train/{person(1)}/4\n.jpg", b"x")),
     ("unsafe_name", member(f"train/{person(1)}/5\udcff.jpg", b"x")),
     ("no_plain_file", member(f"train/{person(1)}/6.jpg", kind=tarfile.SYMTYPE, link="/etc/passwd")),
-    ("no_plain_file", member(f"train/{person(1)}/7.jpg", kind=tarfile.LNKTYPE, link="../../secret")),
+    (
+        "no_plain_file",
+        member(f"train/{person(1)}/7.jpg", kind=tarfile.LNKTYPE, link="../../secret"),
+    ),
     ("no_plain_file", member(f"train/{person(1)}/8.jpg", kind=tarfile.CHRTYPE)),
     ("no_plain_file", member(f"train/{person(1)}/9.jpg", kind=tarfile.FIFOTYPE)),
     ("duplicate_name", member(f"train/{person(1)}/0.jpg", b"second")),
@@ -136,19 +158,26 @@ def test_hostile_members_are_refused_each_with_its_reason(tmp_path: Path, suffix
     members = [member(f"train/{person(1)}/0.jpg", b"first"), *(hostile for _, hostile in HOSTILE)]
     path = pack(tmp_path / f"raw{suffix}", [*members, member(f"train/{person(2)}/0.jpg", b"last")])
     tree = Tree(open_source(path, tmp_path / "work", needed("vggface2")))
-    assert bytes_of(tree) == {f"train/{person(1)}/0.jpg": b"first", f"train/{person(2)}/0.jpg": b"last"}
+    assert bytes_of(tree) == {
+        f"train/{person(1)}/0.jpg": b"first",
+        f"train/{person(2)}/0.jpg": b"last",
+    }
     assert sorted(tree.refused["reason"]) == sorted(reason for reason, _ in HOSTILE)
     assert set(tree.refused["reason"]) <= set(REASONS)
     assert {path.name for path in tmp_path.iterdir()} == {path.name, "work"}  # nothing was unpacked
 
 
-def test_an_absurdly_large_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_absurdly_large_image_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("refsr.layouts.tree.MAX_FILE", 10)
     put(tmp_path, "train", 1, "0001_01", b"x" * 11)
     put(tmp_path, "train", 1, "0002_01", b"x" * 10)
     tree = Tree(tmp_path)
     assert tree.with_names(tree.images)["source"].tolist() == [f"train/{person(1)}/0002_01.jpg"]
-    assert tree.refused[["identity", "reason", "value"]].to_numpy().tolist() == [[person(1), "oversized_file", 11]]
+    assert tree.refused[["identity", "reason", "value"]].to_numpy().tolist() == [
+        [person(1), "oversized_file", 11]
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -156,16 +185,24 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("archives")
     rng = np.random.default_rng(0)
     members = [member(f"train/{person(n)}/1.jpg", rng.bytes(700)) for n in range(1, 5)]
-    return {suffix: pack(folder / f"raw{suffix}", members).read_bytes() for suffix in (".tar", ".tar.gz")}
+    return {
+        suffix: pack(folder / f"raw{suffix}", members).read_bytes()
+        for suffix in (".tar", ".tar.gz")
+    }
 
 
 @settings(deadline=None, max_examples=40)
 @given(data=st.data(), suffix=st.sampled_from((".tar", ".tar.gz")))
 def test_a_cut_archive_is_named_with_the_byte(
-    tmp_path_factory: pytest.TempPathFactory, archives: dict[str, bytes], data: st.DataObject, suffix: str
+    tmp_path_factory: pytest.TempPathFactory,
+    archives: dict[str, bytes],
+    data: st.DataObject,
+    suffix: str,
 ) -> None:
     whole = archives[suffix]
-    end = 4 * (512 + 1024) if suffix == ".tar" else len(whole) - 1  # what follows in a tar is its end mark
+    end = (
+        4 * (512 + 1024) if suffix == ".tar" else len(whole) - 1
+    )  # what follows in a tar is its end mark
     cut = data.draw(st.integers(0, end))
     path = tmp_path_factory.mktemp("cut") / f"raw{suffix}"
     path.write_bytes(whole[:cut])
@@ -254,7 +291,9 @@ def test_broken_links_and_special_files_in_a_folder_are_rejects(tmp_path: Path) 
     source = open_source(raw)
     assert sources.fingerprint(raw)
     assert source.refused["reason"].tolist() == ["no_plain_file"] * 3
-    assert source.refused["name"].tolist() == [f"train/{person(1)}/{number}.jpg" for number in (7, 8, 9)]
+    assert source.refused["name"].tolist() == [
+        f"train/{person(1)}/{number}.jpg" for number in (7, 8, 9)
+    ]
     assert source.refused["detail"].str.contains("leads nowhere|neither a file nor a folder").all()
     assert f"train/{person(1)}/0003_01.jpg" in set(source.files["name"])
 

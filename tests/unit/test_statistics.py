@@ -45,7 +45,9 @@ def test_differences_are_paired() -> None:
     summary = statistics.summarise(toy_table(), resamples=200, seed=0)
     for name in DIFFERENCES:
         assert summary["difference"][name]["identity"] == {"mean": 2.0, "low": 1.0, "high": 3.0}
-        assert summary["tests"][name]["identity"]["p"] == 0.5  # of four sign patterns two are as extreme
+        assert (
+            summary["tests"][name]["identity"]["p"] == 0.5
+        )  # of four sign patterns two are as extreme
     assert statistics.gains(toy_table()).to_dict() == {"a": 1.0, "b": 3.0}
 
 
@@ -87,7 +89,9 @@ def test_sign_flip_agrees_with_scipy(count: int, shift: float) -> None:
         n_resamples=20_000,
         rng=np.random.default_rng(1),
     ).pvalue
-    assert statistics.sign_flip(values, seed=0) == pytest.approx(expected, abs=1e-12 if count <= 13 else 0.015)
+    assert statistics.sign_flip(values, seed=0) == pytest.approx(
+        expected, abs=1e-12 if count <= 13 else 0.015
+    )
 
 
 def test_sign_flip_never_says_zero() -> None:

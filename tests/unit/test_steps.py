@@ -23,7 +23,9 @@ def put(folder: Path, text: str) -> None:
 
 
 def _step(write: Write) -> steps.Step:
-    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: Output) -> dict[str, float]:
+    def step(
+        params: Validate, tracker: Tracker, *, curated: Input, validation: Output
+    ) -> dict[str, float]:
         write(validation)
         return {"rows": 1.0}
 
@@ -41,13 +43,19 @@ def _run(monkeypatch: pytest.MonkeyPatch, folder: Path, step: steps.Step) -> dic
     )
 
 
-def test_a_missing_input_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(RefsrError, match=r"validate: input --curated .*in: no such file or folder; .*dvc repro"):
+def test_a_missing_input_is_named_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        RefsrError, match=r"validate: input --curated .*in: no such file or folder; .*dvc repro"
+    ):
         _run(monkeypatch, tmp_path, _step(lambda path: put(path, "x")))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_replaces_the_old_one_only_when_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_output_replaces_the_old_one_only_when_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "in").mkdir()
     _run(monkeypatch, tmp_path, _step(lambda path: put(path, "old")))
 
@@ -63,7 +71,9 @@ def test_an_output_replaces_the_old_one_only_when_whole(monkeypatch: pytest.Monk
     assert not list(tmp_path.glob("*.partial*"))
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_leaves_nothing_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The file-size limit of the process stands in for the disk: the same write fails in the same way."""
     (tmp_path / "in").mkdir()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -86,7 +96,9 @@ def test_a_killed_stage_finds_its_scratch_again_unless_anything_changed(
     (tmp_path / "in").mkdir()
     seen: list[bool] = []
 
-    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+    def step(
+        params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput
+    ) -> dict[str, float]:
         seen.append(validation.exists())
         put(validation, "so far")
         if len(seen) < 4:
@@ -109,7 +121,9 @@ def test_what_was_saved_is_found_by_content_from_another_folder(
     """As a pod has it that is tried again on another node: other paths, other times, the same bytes."""
     seen: list[str] = []
 
-    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+    def step(
+        params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput
+    ) -> dict[str, float]:
         seen.append((validation / "file").read_text() if validation.exists() else "")
         put(validation, "so far")
         if len(seen) == 1:
@@ -122,7 +136,9 @@ def test_what_was_saved_is_found_by_content_from_another_folder(
         (tmp_path / name / "in").mkdir(parents=True)
         (tmp_path / name / "in" / "file").write_text(content)
         paths = {"curated": tmp_path / name / "in", "validation": tmp_path / name / "out"}
-        steps.run("validate", Validate(), tracking_uri=tracking_uri, state=tmp_path / "state", **paths)
+        steps.run(
+            "validate", Validate(), tracking_uri=tracking_uri, state=tmp_path / "state", **paths
+        )
 
     with pytest.raises(KeyboardInterrupt):
         pod("first", "a")
@@ -135,7 +151,9 @@ def test_what_was_saved_is_found_by_content_from_another_folder(
 
 
 def _resumable(calls: list[bool]) -> steps.Step:
-    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+    def step(
+        params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput
+    ) -> dict[str, float]:
         calls.append((validation / "state.pt").exists())
         validation.mkdir(exist_ok=True)
         (validation / "state.pt").write_text("resume point")
@@ -178,7 +196,9 @@ def test_what_a_killed_run_left_half_written_is_no_part_of_the_output(
     (tmp_path / "in").mkdir()
     tries: list[int] = []
 
-    def step(params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput) -> dict[str, float]:
+    def step(
+        params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput
+    ) -> dict[str, float]:
         tries.append(len(tries))
         validation.mkdir(exist_ok=True)
         if len(tries) == 1:
@@ -190,4 +210,7 @@ def test_what_a_killed_run_left_half_written_is_no_part_of_the_output(
     with pytest.raises(KeyboardInterrupt):
         _run(monkeypatch, tmp_path, step)
     _run(monkeypatch, tmp_path, step)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {".refsr.json", "model.safetensors"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        ".refsr.json",
+        "model.safetensors",
+    }

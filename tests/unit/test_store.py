@@ -18,7 +18,9 @@ def measured(number: int) -> IdentityFeatures:
     rng = np.random.default_rng(number)
     columns = {
         "identity": np.full(EACH, f"n{number:06d}", object),
-        "source": np.array([f"train/n{number:06d}/{row:04d}_01.jpg" for row in range(EACH)], object),
+        "source": np.array(
+            [f"train/n{number:06d}/{row:04d}_01.jpg" for row in range(EACH)], object
+        ),
         "reason": np.array(["", "blurred"] * (EACH // 2), object),
         "value": rng.random(EACH),
         "detail": np.array(["", f"sharpness is under {0.25:g}"] * (EACH // 2), object),
@@ -26,7 +28,9 @@ def measured(number: int) -> IdentityFeatures:
         "crop": np.full(EACH, -1),
         "sha256": np.array([f"{row:064x}" for row in range(EACH)], object),
     }
-    ranked = {name: rng.random(EACH) for name in RANKED if name != "lot"} | {"lot": rng.permutation(EACH).astype("u8")}
+    ranked = {name: rng.random(EACH) for name in RANKED if name != "lot"} | {
+        "lot": rng.permutation(EACH).astype("u8")
+    }
     thumbs = rng.integers(0, 256, (EACH, 32, 32), np.uint8)
     return IdentityFeatures(columns | ranked, thumbs, rng.random((EACH, 8)).astype(np.float32))
 
@@ -55,19 +59,24 @@ def test_arrays_are_those_of_the_identities_in_the_order_asked_for(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "rows", [slice(3, 9), slice(None), [], [5], [7, 7, 2], [0, 1, 2, 6, 7, 3, 4], np.arange(9, -1, -1)]
+    "rows",
+    [slice(3, 9), slice(None), [], [5], [7, 7, 2], [0, 1, 2, 6, 7, 3, 4], np.arange(9, -1, -1)],
 )
 def test_rows_on_the_disk_are_those_of_the_array(rows: slice | list[int], tmp_path: Path) -> None:
     array = np.random.default_rng(0).random((10, 3, 2))
     np.save(tmp_path / "a.npy", array)
     on_disk = OnDisk(tmp_path / "a.npy")
     assert len(on_disk) == 10
-    np.testing.assert_array_equal(on_disk[rows], array[np.asarray(rows, int) if isinstance(rows, list) else rows])
+    np.testing.assert_array_equal(
+        on_disk[rows], array[np.asarray(rows, int) if isinstance(rows, list) else rows]
+    )
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [3], [4], [1, 0, 2, 9, 1], [12]])
 def test_rows_come_in_full_blocks_in_their_order(sizes: list[int]) -> None:
     whole = np.arange(2 * sum(sizes)).reshape(-1, 2)
     found = list(in_blocks(np.split(whole, np.cumsum(sizes)[:-1]) if sizes else [], 4))
-    assert [len(block) for block in found] == [4] * (len(whole) // 4) + [len(whole) % 4] * (len(whole) % 4 > 0)
+    assert [len(block) for block in found] == [4] * (len(whole) // 4) + [len(whole) % 4] * (
+        len(whole) % 4 > 0
+    )
     np.testing.assert_array_equal(np.concatenate([whole[:0], *found]), whole)

@@ -18,7 +18,9 @@ from refsr.synthetic.render import Frame, Model, model, render
 from refsr.synthetic.surface import BACK, atlas, ball, tube
 from refsr.tracker import NullTracker
 
-SMALL = Synthesize(train_identities=3, test_identities=2, views=3, min_size=64, max_size=96, defects=1)
+SMALL = Synthesize(
+    train_identities=3, test_identities=2, views=3, min_size=64, max_size=96, defects=1
+)
 FRAME = Frame(width=90, height=110, box_height=66, x=48, y=57)
 
 
@@ -78,7 +80,9 @@ def test_landmarks_lie_where_the_eyes_are_drawn(built: Model, yaw: float) -> Non
     change = np.abs(awake.image.astype(float) - asleep.image).sum(2)
     change[change < 60] = 0
     between = int(awake.landmarks[:2, 0].mean())
-    for half, start, mark in zip(np.hsplit(change, [between]), (0, between), awake.landmarks[:2], strict=True):
+    for half, start, mark in zip(
+        np.hsplit(change, [between]), (0, between), awake.landmarks[:2], strict=True
+    ):
         rows, columns = half.nonzero()
         weight = half[rows, columns]
         centre = np.average([columns + start, rows], axis=1, weights=weight)
@@ -143,7 +147,9 @@ def test_the_plan_gives_every_identity_its_views_and_every_kind_its_number() -> 
     _check_sizes(params, folders)
 
 
-def test_hidden_faces_are_added_to_a_set_that_is_as_it_would_be_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hidden_faces_are_added_to_a_set_that_is_as_it_would_be_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     params = Synthesize(train_identities=9, test_identities=4, views=5, defects=3)
     shots = [shot for folder in plan(params) for shot in folder.shots]
     monkeypatch.setattr("refsr.synthetic.plan.KINDS", KINDS[: KINDS.index("occluded")])
@@ -172,7 +178,9 @@ def test_a_wrong_person_is_never_the_owner_of_the_folder() -> None:
 def test_a_mixed_folder_is_half_of_one_person_and_half_of_another() -> None:
     folders = plan(Synthesize(train_identities=2, test_identities=1, views=7, defects=5))
     mixed = folders[3:]
-    assert [folder.identity for folder in folders] == sorted({folder.identity for folder in folders})
+    assert [folder.identity for folder in folders] == sorted(
+        {folder.identity for folder in folders}
+    )
     people = [Counter(shot.person for shot in folder.shots) for folder in mixed]
     assert [sorted(counts.values()) for counts in people] == [[3, 4]] * 5
     assert len({who for counts in people for who in counts}) == 10
@@ -206,7 +214,10 @@ def test_each_defect_is_what_it_says(raw: Path) -> None:
     assert max(_read(raw / by_kind["tiny"]["path"]).shape[:2]) < 32
     for kind in ("near_duplicate", "cross_duplicate"):
         copy, original = (_read(raw / by_kind[kind][key]) for key in ("path", "detail"))
-        a, b = (cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA).ravel() for image in (copy, original))
+        a, b = (
+            cv2.resize(image, (24, 24), interpolation=cv2.INTER_AREA).ravel()
+            for image in (copy, original)
+        )
         assert np.corrcoef(a, b)[0, 1] > 0.95
     same = {
         kind: by_kind[kind]["path"].split("/")[1] == by_kind[kind]["detail"].split("/")[1]
@@ -239,7 +250,9 @@ def test_identity_meta_has_the_published_quirks(raw: Path) -> None:
 def test_bytes_do_not_depend_on_the_number_of_workers(raw: Path, tmp_path: Path) -> None:
     write_raw(SMALL, tmp_path, workers=2)
     files = sorted(path.relative_to(raw) for path in raw.rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert files == sorted(
+        path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()
+    )
     assert all((raw / path).read_bytes() == (tmp_path / path).read_bytes() for path in files)
 
 
@@ -262,7 +275,9 @@ class _Images(NullTracker):
 
 def test_the_step_reports_counts_and_a_contact_sheet(tmp_path: Path) -> None:
     tracker = _Images()
-    params = Synthesize(train_identities=1, test_identities=1, views=2, min_size=64, max_size=80, defects=0)
+    params = Synthesize(
+        train_identities=1, test_identities=1, views=2, min_size=64, max_size=80, defects=0
+    )
     metrics = synthesize(params, tracker, raw=tmp_path / "raw")
     assert (metrics["identities"], metrics["images"]) == (2, 4)
     assert metrics["images_per_second"] > 0

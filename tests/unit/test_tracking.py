@@ -40,7 +40,9 @@ def test_a_run_is_named_as_its_stage_and_holds_its_params(tracking_uri: str) -> 
 
 def test_a_run_records_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> None:
     (tmp_path / "raw.dvc").write_text("outs:\n- md5: 0123abc.dir\n  path: raw\n")
-    with start_run(tracking_uri, "validate", Validate(), {"raw": tmp_path / "raw", "other": tmp_path / "other"}):
+    with start_run(
+        tracking_uri, "validate", Validate(), {"raw": tmp_path / "raw", "other": tmp_path / "other"}
+    ):
         pass
     tags = _run(tracking_uri).data.tags
     commit, dirty = git_revision()
@@ -72,10 +74,14 @@ def test_metrics_pictures_and_files_are_kept(tracking_uri: str, tmp_path: Path) 
     run = _run(tracking_uri)
     client = open_store(tracking_uri).MlflowClient()
     history = client.get_metric_history(run.info.run_id, "loss")
-    assert [(each.step, each.value) for each in history] == [(step, step / 2) for step in range(0, 5000, 20)]
+    assert [(each.step, each.value) for each in history] == [
+        (step, step / 2) for step in range(0, 5000, 20)
+    ]
     assert run.data.metrics["psnr"] == 25.0
     assert [each.path for each in client.list_artifacts(run.info.run_id, "kept")] == ["kept/a.txt"]
-    assert {"a.txt", "sheet.png", "images"} <= {each.path for each in client.list_artifacts(run.info.run_id)}
+    assert {"a.txt", "sheet.png", "images"} <= {
+        each.path for each in client.list_artifacts(run.info.run_id)
+    }
 
 
 def test_metrics_are_sent_in_batches(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +89,9 @@ def test_metrics_are_sent_in_batches(tracking_uri: str, monkeypatch: pytest.Monk
     sent: list[int] = []
     flush = MlflowTracker.flush
     with start_run(tracking_uri, "validate", Validate()) as tracker:
-        monkeypatch.setattr(MlflowTracker, "flush", lambda self: (sent.append(len(self._buffer)), flush(self)))
+        monkeypatch.setattr(
+            MlflowTracker, "flush", lambda self: (sent.append(len(self._buffer)), flush(self))
+        )
         for step in range(tracking.FLUSH_COUNT + 10):
             tracker.metrics({"loss": 1.0}, step)
     assert sent == [tracking.FLUSH_COUNT, 10]
@@ -92,7 +100,9 @@ def test_metrics_are_sent_in_batches(tracking_uri: str, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("error", "status"), [(RefsrError("no faces"), "FAILED"), (KeyboardInterrupt("stop"), "KILLED")]
 )
-def test_an_ended_run_says_how_it_ended(tracking_uri: str, error: BaseException, status: str) -> None:
+def test_an_ended_run_says_how_it_ended(
+    tracking_uri: str, error: BaseException, status: str
+) -> None:
     with pytest.raises(type(error)), start_run(tracking_uri, "validate", Validate()) as tracker:
         tracker.metrics({"loss": 1.0}, 7)
         raise error
@@ -107,7 +117,10 @@ def test_an_ended_run_says_how_it_ended(tracking_uri: str, error: BaseException,
 def test_a_run_handed_over_is_joined(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = open_store(tracking_uri).MlflowClient()
     given = client.create_run(client.create_experiment("another"), run_name="task").info.run_id
-    for name, params in (("validate", Validate(seed=3)), ("register", Register())):  # stages may even share one
+    for name, params in (
+        ("validate", Validate(seed=3)),
+        ("register", Register()),
+    ):  # stages may even share one
         monkeypatch.setenv("MLFLOW_RUN_ID", given)
         with start_run(tracking_uri, name, params) as tracker:
             assert tracker.run_id == given
@@ -120,13 +133,17 @@ def test_a_server_that_does_not_answer_is_named(tracking_uri: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
         uri = f"http://someone:secret@127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(RefsrError, match=r"tracking server http://someone:\*\*\*@127\.0\.0\.1:\d+: no answer"):
+        with pytest.raises(
+            RefsrError, match=r"tracking server http://someone:\*\*\*@127\.0\.0\.1:\d+: no answer"
+        ):
             open_store(uri)
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "nonsense://x"])
 def test_a_store_that_cannot_be_opened_is_named(tracking_uri: str, uri: str) -> None:
-    with pytest.raises(RefsrError, match=f"tracking store {uri}: cannot be opened: .*set MLFLOW_TRACKING_URI"):
+    with pytest.raises(
+        RefsrError, match=f"tracking store {uri}: cannot be opened: .*set MLFLOW_TRACKING_URI"
+    ):
         open_store(uri)
 
 
@@ -143,9 +160,14 @@ def test_a_missing_database_driver_is_named_with_its_extra() -> None:
             open_store(uri)
 
 
-def test_what_the_store_refuses_is_reported_with_its_name(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_store_refuses_is_reported_with_its_name(
+    tracking_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
-    with pytest.raises(RefsrError, match=r"tracking store sqlite:.*0{32}"), start_run(tracking_uri, "x", Validate()):
+    with (
+        pytest.raises(RefsrError, match=r"tracking store sqlite:.*0{32}"),
+        start_run(tracking_uri, "x", Validate()),
+    ):
         pass
 
 
@@ -158,7 +180,12 @@ def test_nothing_is_said_on_the_terminal(tmp_path: Path) -> None:
     repository = Path(__file__).parents[2]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(repository)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert (done.stdout, done.stderr) == ("", "")
     assert (tmp_path / "mlflow.db").is_file()

@@ -37,7 +37,9 @@ def test_the_papers_variants_train_from_their_profiles(variant: str, tmp_path: P
     sisr = _section(variant, "train_sisr", warm_start_step=1)
     train_sisr(sisr, NullTracker(), curated=curated, validation=tmp_path, sisr=tmp_path / "sisr")  # type: ignore[arg-type]
     refsr = _section(variant, "train_refsr")
-    train_refsr(refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr")  # type: ignore[arg-type]
+    train_refsr(
+        refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"
+    )  # type: ignore[arg-type]
     for model in ("sisr", "refsr"):
         config, facts, _ = read_checkpoint(tmp_path / model / "model.safetensors")
         assert (config["model"], config["variant"], config["hr_size"]) == (model, variant, 32)
@@ -47,13 +49,19 @@ def test_the_papers_variants_train_from_their_profiles(variant: str, tmp_path: P
 
 def test_a_snapshot_of_another_version_is_refused(tmp_path: Path) -> None:
     curated = make_curated(tmp_path / "curated", identities=4, images=2, train=2)
-    older = build({"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1})
+    older = build(
+        {"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1}
+    )
     del older.context
     (tmp_path / "sisr").mkdir()
     save_model(tmp_path / "sisr" / "warm.safetensors", older, {})
     refsr = load_section(PROFILES / "tiny.yaml", "train_refsr")
-    with pytest.raises(RefsrError, match=r"warm.safetensors: does not fit this version .* train again"):
-        train_refsr(refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr")  # type: ignore[arg-type]
+    with pytest.raises(
+        RefsrError, match=r"warm.safetensors: does not fit this version .* train again"
+    ):
+        train_refsr(
+            refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"
+        )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("variant", ["release", "figure"])
@@ -63,7 +71,12 @@ def test_profiles_train_as_the_paper_does(variant: str) -> None:
         assert isinstance(section, Training)
         assert (section.batch_size, section.optimizer, section.schedule) == (16, "adam", "constant")
         assert (section.learning_rate, section.weight_decay) == (1e-4, 1e-4)
-        assert (section.warmup_steps, section.clip_norm, section.ema, section.loss.kind) == (0, 0, 0, "released")
+        assert (section.warmup_steps, section.clip_norm, section.ema, section.loss.kind) == (
+            0,
+            0,
+            0,
+            "released",
+        )
 
 
 @pytest.mark.parametrize(("variant", "model"), [("release", "sisr"), ("figure", "refsr")])
@@ -71,24 +84,41 @@ def test_the_papers_variants_learn_at_64_pixels(variant: str, model: str) -> Non
     """One step of the released loss, as large as sums are, reaches every weight."""
     torch.manual_seed(0)
     network = build({"model": model, "variant": variant, "hr_size": 64, "scale": 8})
-    params = Training(steps=1, warmup_steps=0, ema=0, precision="float32", learning_rate=1e-3, device="cpu")
+    params = Training(
+        steps=1, warmup_steps=0, ema=0, precision="float32", learning_rate=1e-3, device="cpu"
+    )
     learner = Learner(network, params, Objective(Loss(kind="released", perceptual="hed"), 1))
     parts = learner.train_step(Batch(*torch.rand(2, 1, 3, 64, 64)))
     assert parts["loss"] > 3 * 64 * 64 * parts["l1"]
-    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in network.parameters())
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() and p.grad.any()
+        for p in network.parameters()
+    )
 
 
 def test_images_that_the_scale_does_not_divide_end_the_stage_at_once(tmp_path: Path) -> None:
     curated = make_curated(tmp_path / "curated", identities=4, images=2, train=2, size=36)
     sisr = _section("tiny", "train_sisr", warm_start_step=1)
-    with pytest.raises(RefsrError, match=r"36 pixels \(curate.hr_size\) are no multiple of train_sisr.scale: 8; set"):
-        train_sisr(sisr, NullTracker(), curated=curated, validation=tmp_path, sisr=tmp_path / "sisr")  # type: ignore[arg-type]
+    with pytest.raises(
+        RefsrError,
+        match=r"36 pixels \(curate.hr_size\) are no multiple of train_sisr.scale: 8; set",
+    ):
+        train_sisr(
+            sisr, NullTracker(), curated=curated, validation=tmp_path, sisr=tmp_path / "sisr"
+        )  # type: ignore[arg-type]
     assert not (tmp_path / "sisr").exists()
 
 
 def _snapshot(folder: Path, hr_size: int) -> Path:
     folder.mkdir()
-    config = {"model": "sisr", "variant": "compact", "hr_size": hr_size, "scale": 8, "width": 16, "blocks": 1}
+    config = {
+        "model": "sisr",
+        "variant": "compact",
+        "hr_size": hr_size,
+        "scale": 8,
+        "width": 16,
+        "blocks": 1,
+    }
     save_model(folder / "warm.safetensors", build(config), {})
     return folder
 
@@ -96,8 +126,16 @@ def _snapshot(folder: Path, hr_size: int) -> Path:
 @pytest.mark.parametrize(
     ("hr_size", "images", "told"),
     [
-        (64, 2, "trained for HR images of 64 pixels, and .*curated has 32 .* run the stage `train_sisr` again"),
-        (32, 0, "n000000 has 1 training image, and its reference must be another; set curate.train_images"),
+        (
+            64,
+            2,
+            "trained for HR images of 64 pixels, and .*curated has 32 .* run the stage `train_sisr` again",
+        ),
+        (
+            32,
+            0,
+            "n000000 has 1 training image, and its reference must be another; set curate.train_images",
+        ),
     ],
 )
 def test_what_refsr_cannot_train_on_ends_the_stage_at_once(

@@ -62,15 +62,21 @@ def test_a_reference_is_another_image_of_the_same_training_identity(tmp_path: Pa
         assert (hr[:, 0] == ref[:, 0]).all()
         assert (hr[:, 1] != ref[:, 1]).all()
         seen |= {(int(i), int(v), int(w)) for (i, v), (_, w) in zip(hr, ref, strict=True)}
-    assert seen == {(i, v, w) for i in range(5) for v in range(4) for w in range(4) if v != w}  # never identity 5: test
+    assert seen == {
+        (i, v, w) for i in range(5) for v in range(4) for w in range(4) if v != w
+    }  # never identity 5: test
 
 
-def test_shares_of_wrong_missing_and_self_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_of_wrong_missing_and_self_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("refsr.training.pairs.warp", lambda images, seed: images)
     faces = _numbered(tmp_path / "c")
     wrong = Pairs(faces, 0, 64, _params(wrong_reference=1.0))
     other = [
-        _colours(b.hr)[:, 0] != _colours(b.ref)[:, 0] for s in range(20) if (b := wrong.batch(s, "cpu")).ref is not None
+        _colours(b.hr)[:, 0] != _colours(b.ref)[:, 0]
+        for s in range(20)
+        if (b := wrong.batch(s, "cpu")).ref is not None
     ]
     assert 0.7 < np.mean(other) < 0.9  # four in five other identities
     none = Pairs(faces, 0, 4, _params(no_reference=0.5))
@@ -85,7 +91,9 @@ def test_shares_of_wrong_missing_and_self_references(tmp_path: Path, monkeypatch
 
 
 def test_a_batch_is_a_function_of_seed_and_step(faces: Curated) -> None:
-    first, again, other = (Pairs(faces, seed, 8, TrainRefsr()).batch(3, "cpu") for seed in (0, 0, 1))
+    first, again, other = (
+        Pairs(faces, seed, 8, TrainRefsr()).batch(3, "cpu") for seed in (0, 0, 1)
+    )
     assert torch.equal(first.hr, again.hr)
     assert (first.ref is None) == (again.ref is None)
     assert not torch.equal(first.hr, other.hr)
@@ -113,12 +121,20 @@ def test_schedule_warms_up_holds_and_falls() -> None:
 def test_one_batch_is_overfitted(kind: str) -> None:
     torch.manual_seed(0)
     params = TrainSisr(
-        steps=150, warm_start_step=1, warmup_steps=5, learning_rate=3e-3, loss=Loss(kl_weight=0), device="cpu"
+        steps=150,
+        warm_start_step=1,
+        warmup_steps=5,
+        learning_rate=3e-3,
+        loss=Loss(kl_weight=0),
+        device="cpu",
     )
     learner = Learner(build({"model": kind} | SMALL), params, _objective(params))
     draw = torch.Generator().manual_seed(0)
     batch = Batch(
-        *(torch.rand(2, 3, 8, 8, generator=draw).repeat_interleave(4, 2).repeat_interleave(4, 3) for _ in range(2))
+        *(
+            torch.rand(2, 3, 8, 8, generator=draw).repeat_interleave(4, 2).repeat_interleave(4, 3)
+            for _ in range(2)
+        )
     )
     losses = [float(learner.train_step(batch)["l1"]) for _ in range(params.steps)]
     assert losses[-1] < 0.35 * losses[0]
@@ -142,7 +158,15 @@ def _train(faces: Curated, folder: Path, tracker: NullTracker) -> dict[str, floa
         device="cpu",  # a GPU adds up in another order each time
     )  # fmt: skip
     model = build({"model": "refsr"} | SMALL)
-    return train(model, Pairs(faces, 0, 4, params), params, _objective(params), tracker, folder, snapshot_at=3)
+    return train(
+        model,
+        Pairs(faces, 0, 4, params),
+        params,
+        _objective(params),
+        tracker,
+        folder,
+        snapshot_at=3,
+    )
 
 
 def test_a_killed_training_ends_in_the_same_bits(faces: Curated, tmp_path: Path) -> None:
@@ -154,7 +178,10 @@ def test_a_killed_training_ends_in_the_same_bits(faces: Curated, tmp_path: Path)
     _train(faces, killed, NullTracker())
     for name in ("model.safetensors", "warm.safetensors"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes()
-    histories = [pd.read_csv(folder / "history.csv").drop(columns="images_per_second") for folder in (whole, killed)]
+    histories = [
+        pd.read_csv(folder / "history.csv").drop(columns="images_per_second")
+        for folder in (whole, killed)
+    ]
     pd.testing.assert_frame_equal(*histories)
     assert list(histories[0]["step"]) == list(range(1, 13))
 
@@ -173,32 +200,54 @@ def test_a_loss_that_is_no_number_stops_the_training(faces: Curated, tmp_path: P
     model: nn.Module = build({"model": "sisr"} | SMALL)
     nn.init.constant_(model.head.weight, float("nan"))
     with pytest.raises(RefsrError, match="the loss is nan at step 1"):
-        train(model, Pairs(faces, 0, 2), params, _objective(params), NullTracker(), tmp_path / "run")
+        train(
+            model, Pairs(faces, 0, 2), params, _objective(params), NullTracker(), tmp_path / "run"
+        )
 
 
 def test_checkpoints_name_the_networks_of_the_loss(faces: Curated, tmp_path: Path) -> None:
     params = TrainSisr(steps=1, warm_start_step=1, batch_size=2)
     objective = Objective(Loss(perceptual="efficientnet", identity_weight=0.1), 1)
     train(
-        build({"model": "sisr"} | SMALL), Pairs(faces, 0, 2), params, objective, NullTracker(), tmp_path, snapshot_at=1
+        build({"model": "sisr"} | SMALL),
+        Pairs(faces, 0, 2),
+        params,
+        objective,
+        NullTracker(),
+        tmp_path,
+        snapshot_at=1,
     )
     for name in ("model.safetensors", "warm.safetensors"):
-        assert read_checkpoint(tmp_path / name)[1]["loss_networks"] == ["efficientnet_lite0", "dlib"]
+        assert read_checkpoint(tmp_path / name)[1]["loss_networks"] == [
+            "efficientnet_lite0",
+            "dlib",
+        ]
 
 
 def _after_steps(**options: object) -> tuple[Learner, list[torch.Tensor]]:
     """A learner after two steps, and its weights."""
     torch.manual_seed(0)
     params = TrainSisr.model_validate(
-        {"steps": 9, "warm_start_step": 1, "warmup_steps": 0, "precision": "float32", "device": "cpu"} | options
+        {
+            "steps": 9,
+            "warm_start_step": 1,
+            "warmup_steps": 0,
+            "precision": "float32",
+            "device": "cpu",
+        }
+        | options
     )
     learner = Learner(build({"model": "sisr"} | SMALL), params, _objective(params))
     for step in range(2):
-        learner.train_step(Batch(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(step)), None))
+        learner.train_step(
+            Batch(torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(step)), None)
+        )
     return learner, [p.detach().clone() for p in learner.model.parameters()]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
 def test_the_optimizer_is_the_one_named(name: str, kind: type) -> None:
     learner, _ = _after_steps(optimizer=name, weight_decay=0.25)
     assert type(learner.optimizer) is kind
@@ -207,7 +256,10 @@ def test_the_optimizer_is_the_one_named(name: str, kind: type) -> None:
 
 def test_without_averaging_the_last_weights_are_kept() -> None:
     learner, weights = _after_steps(ema=0.0)
-    assert all(torch.equal(a, b) for a, b in zip(learner.averaged_model().parameters(), weights, strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(learner.averaged_model().parameters(), weights, strict=True)
+    )
 
 
 def test_gradients_are_clipped_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,14 @@ from refsr.models.checkpoint import save_model
 from refsr.tracker import NullTracker
 
 WHOLE = jpeg(draw(1, 1))
-CONFIG = {"model": "refsr", "variant": "compact", "width": 16, "blocks": 1, "hr_size": 32, "scale": 4}
+CONFIG = {
+    "model": "refsr",
+    "variant": "compact",
+    "width": 16,
+    "blocks": 1,
+    "hr_size": 32,
+    "scale": 4,
+}
 BAD = {
     "cut": WHOLE[: len(WHOLE) // 2],
     "ended": WHOLE[: len(WHOLE) // 2] + b"\xff\xd9",
@@ -47,7 +54,11 @@ def run(folders: dict[str, Path]) -> tuple[dict[str, float], pd.Series]:
 def test_each_damaged_image_has_a_row_and_all_others_are_written(folders: dict[str, Path]) -> None:
     metrics, reasons = run(folders)
     assert set(reasons.index) == {*BAD, "folder"}
-    assert {path.name for path in folders["upscaled"].iterdir()} == {"a.png", "z.png", "rejects.csv"}
+    assert {path.name for path in folders["upscaled"].iterdir()} == {
+        "a.png",
+        "z.png",
+        "rejects.csv",
+    }
     assert (metrics["images"], metrics["rejects"]) == (7, 5)
 
 
@@ -56,7 +67,9 @@ def test_a_damaged_reference_is_a_row_too(folders: dict[str, Path]) -> None:
     assert "a" in run(folders)[1].index
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("odd"), OSError(5, "odd"), ValueError("two\nlines")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("odd"), OSError(5, "odd"), ValueError("two\nlines")]
+)
 def test_whatever_is_raised_the_others_are_done(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
@@ -75,5 +88,7 @@ def test_whatever_is_raised_the_others_are_done(
 def test_where_nothing_is_left_it_is_one_message(folders: dict[str, Path]) -> None:
     for name in "az":
         (folders["pairs"] / "small" / f"{name}.jpg").write_bytes(BAD["ended"])
-    with pytest.raises(RefsrError, match=r"none of 7 images could be upscaled; the first: .*a\.jpg"):
+    with pytest.raises(
+        RefsrError, match=r"none of 7 images could be upscaled; the first: .*a\.jpg"
+    ):
         run(folders)

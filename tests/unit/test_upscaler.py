@@ -47,7 +47,14 @@ def test_an_image_of_the_models_size_is_not_touched() -> None:
 
 @pytest.mark.parametrize(
     ("height", "width", "expected"),
-    [(8, 6, (32, 24)), (6, 8, (24, 32)), (100, 50, (32, 16)), (5, 3, (32, 19)), (1, 1, (32, 32)), (300, 1, (32, 1))],
+    [
+        (8, 6, (32, 24)),
+        (6, 8, (24, 32)),
+        (100, 50, (32, 16)),
+        (5, 3, (32, 19)),
+        (1, 1, (32, 32)),
+        (300, 1, (32, 1)),
+    ],
 )
 def test_proportions_are_kept(height: int, width: int, expected: tuple[int, int]) -> None:
     model = Nearest()
@@ -168,7 +175,9 @@ def test_a_huge_image_is_refused_by_its_header(tmp_path: Path, side: int) -> Non
         read_image(tmp_path / "huge.png")
 
 
-def test_an_image_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_is_written_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rgb = _noise(5, 7, 3)
     (tmp_path / "out.png").write_text("old")
     write_image(tmp_path / "out.png", rgb)

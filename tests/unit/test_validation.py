@@ -32,7 +32,12 @@ def curated(sound: Path, tmp_path: Path) -> Path:
 
 
 def run(curated: Path, params: Validate | None = None) -> dict[str, float]:
-    return validate(params or Validate(), NullTracker(), curated=curated, validation=curated.parent / "validation")
+    return validate(
+        params or Validate(),
+        NullTracker(),
+        curated=curated,
+        validation=curated.parent / "validation",
+    )
 
 
 def doctor(curated: Path, *changes: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:
@@ -96,8 +101,14 @@ def test_the_pixel_sample_is_as_large_as_asked(curated: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda table: table.drop(columns="yaw"), "schema: expect_table_columns_to_match_ordered_list()"),
-        (lambda table: table.astype({"dhash": "int64"}), "schema: expect_column_values_to_be_of_type(dhash)"),
+        (
+            lambda table: table.drop(columns="yaw"),
+            "schema: expect_table_columns_to_match_ordered_list()",
+        ),
+        (
+            lambda table: table.astype({"dhash": "int64"}),
+            "schema: expect_column_values_to_be_of_type(dhash)",
+        ),
     ],
 )
 def test_another_schema_is_a_breach(
@@ -121,14 +132,20 @@ VALUES = [
     (put("w", 0), "images: expect_column_values_to_be_between(w)"),
     (put("h", 0), "images: expect_column_values_to_be_between(h)"),
     (put("width", 50, 3), "images: expect_column_pair_values_a_to_be_greater_than_b(width, right)"),
-    (put("height", 50, 3), "images: expect_column_pair_values_a_to_be_greater_than_b(height, bottom)"),
+    (
+        put("height", 50, 3),
+        "images: expect_column_pair_values_a_to_be_greater_than_b(height, bottom)",
+    ),
     (put("yaw", 91), "images: expect_column_values_to_be_between(yaw)"),
     (put("sharpness", 0), "images: expect_column_values_to_be_between(sharpness)"),
     (put("sharpness", np.nan, 3), "images: expect_column_values_to_not_be_null(sharpness)"),
     (put("identity_distance", 3), "images: expect_column_values_to_be_between(identity_distance)"),
     (put("shard", -1, 12), "images: expect_column_values_to_be_between(shard)"),
     (put("index", -1, 13), "images: expect_column_values_to_be_between(index)"),
-    (put("index", 10, 14), "images: expect_column_pair_values_a_to_be_greater_than_b(shard_rows, index)"),
+    (
+        put("index", 10, 14),
+        "images: expect_column_pair_values_a_to_be_greater_than_b(shard_rows, index)",
+    ),
     (put("dhash", 1, 15), "pixels: expect_column_values_to_be_between(hash_bits)"),
 ]
 
@@ -162,11 +179,19 @@ def test_what_must_be_unique_is(curated: Path) -> None:
 
 def test_a_shard_that_is_missing_is_a_breach(curated: Path) -> None:
     (curated / "hr-00003.npy").unlink()
-    assert "expect_column_pair_values_a_to_be_greater_than_b(shard_rows, index)" in breaches(curated)
+    assert "expect_column_pair_values_a_to_be_greater_than_b(shard_rows, index)" in breaches(
+        curated
+    )
 
 
 def test_groups_are_whole(curated: Path) -> None:
-    doctor(curated, put("split", "train", 34), put("role", "reference", 6), put("role", "image", 10), lonely)
+    doctor(
+        curated,
+        put("split", "train", 34),
+        put("role", "reference", 6),
+        put("role", "image", 10),
+        lonely,
+    )
     message = breaches(curated)
     assert (
         "identities: expect_column_values_to_be_between(splits), i.e. an identity is in one split only: 1 rows"

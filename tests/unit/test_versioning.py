@@ -32,7 +32,9 @@ stages:
 """
 
 
-def test_the_lock_tells_the_hash_of_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_tells_the_hash_of_an_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "dvc.lock").write_text(LOCK)
     monkeypatch.chdir(tmp_path)
     assert data_hash(Path("data/curated")) == "2222.dir"
@@ -46,7 +48,9 @@ def test_a_dvc_file_tells_the_hash_of_what_it_tracks(tmp_path: Path) -> None:
     assert data_hash(tmp_path / "raw") == "3333.dir"
 
 
-@pytest.mark.parametrize("text", ["", "[]", "stages: 3", "a: b: c", "stages:\n  x:\n    outs: null"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "stages: 3", "a: b: c", "stages:\n  x:\n    outs: null"]
+)
 def test_a_lock_that_cannot_be_read_tells_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "dvc.lock").write_text(text)
     assert data_hash(tmp_path / "raw") is None
@@ -54,12 +58,24 @@ def test_a_lock_that_cannot_be_read_tells_nothing(tmp_path: Path, text: str) -> 
 
 def test_the_hash_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     (tmp_path / "abc").write_text("abc")
-    assert file_hash(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert (
+        file_hash(tmp_path / "abc")
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
 
 
 def test_the_revision_and_whether_files_differ_from_it(tmp_path: Path) -> None:
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        command = [
+            "git",
+            "-C",
+            str(tmp_path),
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@b",
+            *arguments,
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     assert git_revision(tmp_path) == (None, False)
@@ -101,7 +117,9 @@ class Shared:
         command = [sys.executable, "-m", "dvc"] if program == "dvc" else [program]
         if program == "git":
             command += ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run([*command, *arguments], cwd=self.folder, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [*command, *arguments], cwd=self.folder, capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     def commit(self, tag: str) -> str:
@@ -113,23 +131,36 @@ class Shared:
 
     def fetch(self, tracking_uri: str, raw: Path, **changes: str) -> dict[str, float]:
         """The step, from a clone: as a pod sees the repository."""
-        section = {"repository": f"file://{self.folder}", "path": "data/raw", "revision": "second"} | changes
+        section = {
+            "repository": f"file://{self.folder}",
+            "path": "data/raw",
+            "revision": "second",
+        } | changes
         try:
-            return steps.run("fetch", parse_section("fetch", section), tracking_uri=tracking_uri, raw=raw)
+            return steps.run(
+                "fetch", parse_section("fetch", section), tracking_uri=tracking_uri, raw=raw
+            )
         finally:
-            with warnings.catch_warnings(action="ignore"):  # the git library of DVC leaves its packs open
+            with warnings.catch_warnings(
+                action="ignore"
+            ):  # the git library of DVC leaves its packs open
                 gc.collect()
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
-    with pytest.MonkeyPatch.context() as patch, s3_server(tmp_path_factory.mktemp("s3"), "faces") as store:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        s3_server(tmp_path_factory.mktemp("s3"), "faces") as store,
+    ):
         for key, value in store.environment.items():
             patch.setenv(key, value)
         yield Shared(tmp_path_factory.mktemp("shared") / "repository", store.endpoint)
 
 
-def test_a_revision_brings_its_own_bytes_and_is_recorded(shared: Shared, tracking_uri: str, tmp_path: Path) -> None:
+def test_a_revision_brings_its_own_bytes_and_is_recorded(
+    shared: Shared, tracking_uri: str, tmp_path: Path
+) -> None:
     raw = tmp_path / "raw"
     assert shared.fetch(tracking_uri, raw) == {"files": 2.0, "bytes": 6.0}
     assert (raw / "train/a.txt").read_text() == "one"
@@ -173,5 +204,8 @@ def test_wrong_credentials_are_refused(
 
 def test_a_password_in_the_repository_is_refused() -> None:
     with pytest.raises(RefsrError, match=r"fetch\.repository: .*keep it in a Secret") as caught:
-        parse_section("fetch", {"repository": "https://me:hunter2@git.example/r", "path": "a", "revision": "b"})
+        parse_section(
+            "fetch",
+            {"repository": "https://me:hunter2@git.example/r", "path": "a", "revision": "b"},
+        )
     assert "hunter2" not in str(caught.value)

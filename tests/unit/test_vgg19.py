@@ -10,7 +10,28 @@ from torch import nn
 from refsr.errors import RefsrError
 from refsr.models.pretrained.vgg19 import Vgg19Features
 
-LAYOUT = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512, 512, 512, 512)
+LAYOUT = (
+    64,
+    64,
+    "pool",
+    128,
+    128,
+    "pool",
+    256,
+    256,
+    256,
+    256,
+    "pool",
+    512,
+    512,
+    512,
+    512,
+    "pool",
+    512,
+    512,
+    512,
+    512,
+)
 
 
 def _reference() -> nn.Sequential:
@@ -35,7 +56,11 @@ def reference() -> nn.Sequential:
 
 
 @pytest.fixture(scope="module", params=[".pth", ".safetensors"])
-def path(request: pytest.FixtureRequest, reference: nn.Sequential, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def path(
+    request: pytest.FixtureRequest,
+    reference: nn.Sequential,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     tensors = {f"features.{name}": tensor for name, tensor in reference.state_dict().items()}
     tensors["classifier.0.weight"] = torch.zeros(2, 2)
     file: Path = tmp_path_factory.mktemp("vgg") / f"vgg19{request.param}"
@@ -43,7 +68,9 @@ def path(request: pytest.FixtureRequest, reference: nn.Sequential, tmp_path_fact
     return file
 
 
-def test_the_deepest_map_is_conv5_4_before_its_relu_of_bgr_pixels(path: Path, reference: nn.Sequential) -> None:
+def test_the_deepest_map_is_conv5_4_before_its_relu_of_bgr_pixels(
+    path: Path, reference: nn.Sequential
+) -> None:
     network = Vgg19Features(path)
     images = torch.rand(2, 3, 32, 32)
     pixels = 255 * images.flip(1) - torch.tensor([103.939, 116.779, 123.68])[:, None, None]
@@ -51,14 +78,23 @@ def test_the_deepest_map_is_conv5_4_before_its_relu_of_bgr_pixels(path: Path, re
     assert expected.min() < 0
     torch.testing.assert_close(network.deepest(images), expected, rtol=1e-3, atol=1e-2)
     maps = network(images)
-    assert [tuple(m.shape[1:]) for m in maps] == [(64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2)]
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (64, 32, 32),
+        (128, 16, 16),
+        (256, 8, 8),
+        (512, 4, 4),
+        (512, 2, 2),
+    ]
     torch.testing.assert_close(maps[-1], expected.relu(), rtol=1e-3, atol=1e-2)
     assert not any(p.requires_grad for p in network.parameters())
 
 
 def test_what_is_not_vgg19_is_refused(tmp_path: Path) -> None:
     files = {name: tmp_path / f"{name}.pth" for name in ("other", "list", "noise", "code")}
-    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(7)}, files["other"])
+    torch.save(
+        {"features.0.weight": torch.zeros(64, 3, 3, 3), "features.0.bias": torch.zeros(7)},
+        files["other"],
+    )
     torch.save([1, 2], files["list"])
     files["noise"].write_bytes(b"no weights")
     torch.save(nn.Linear(1, 1), files["code"])

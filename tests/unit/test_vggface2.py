@@ -42,7 +42,9 @@ def read_sexes(path: Path) -> dict[str, str]:
         (("", ""), {""}),
     ],
 )
-def test_each_root_layout_is_found(tmp_path: Path, folders: tuple[str, str], roots: set[str]) -> None:
+def test_each_root_layout_is_found(
+    tmp_path: Path, folders: tuple[str, str], roots: set[str]
+) -> None:
     for number, folder in enumerate(folders, 2):
         (tmp_path / folder / person(number)).mkdir(parents=True)
         (tmp_path / folder / person(number) / "0001_01.jpg").write_bytes(b"")
@@ -50,7 +52,9 @@ def test_each_root_layout_is_found(tmp_path: Path, folders: tuple[str, str], roo
     images = tree.with_names(tree.images)
     assert list(images["identity"]) == ["n000002", "n000003"]
     assert set(images["root"]) == roots
-    assert [str((tmp_path / source).parent.name) for source in images["source"]] == list(images["identity"])
+    assert [str((tmp_path / source).parent.name) for source in images["source"]] == list(
+        images["identity"]
+    )
 
 
 def test_files_that_are_not_images_are_passed_over(tmp_path: Path) -> None:
@@ -59,7 +63,10 @@ def test_files_that_are_not_images_are_passed_over(tmp_path: Path) -> None:
     for name in ("0001_01.jpg", "0002_01.JPEG", "._0001_01.jpg", "Thumbs.db", "notes.txt"):
         (folder / name).write_bytes(b"")
     tree = Tree(tmp_path)
-    assert list(tree.with_names(tree.images)["source"]) == ["n000002/0001_01.jpg", "n000002/0002_01.JPEG"]
+    assert list(tree.with_names(tree.images)["source"]) == [
+        "n000002/0001_01.jpg",
+        "n000002/0002_01.JPEG",
+    ]
 
 
 def test_a_folder_without_identities_is_refused_by_name(tmp_path: Path) -> None:
@@ -103,13 +110,19 @@ def test_neither_boxes_nor_landmarks_are_needed(tmp_path: Path) -> None:
 
 
 def test_boxes_are_read_with_their_quirks(tmp_path: Path) -> None:
-    text = "\ufeff" + HEADER + '"n000001/0001_01",60,60,79,109\r\n\n n000001/0002_01.jpg, -3.5 ,0,1e2,9,\r\n'
+    text = (
+        "\ufeff"
+        + HEADER
+        + '"n000001/0001_01",60,60,79,109\r\n\n n000001/0002_01.jpg, -3.5 ,0,1e2,9,\r\n'
+    )
     boxes = read_numbers(write(tmp_path, text), BOX)
     assert boxes.loc["n000001/0001_01"].tolist() == [60, 60, 79, 109]
     assert boxes.loc["n000001/0002_01"].tolist() == [-3.5, 0, 100, 9]
 
 
-def test_of_some_identities_boxes_are_those_of_all_wherever_their_lines_stand(tmp_path: Path) -> None:
+def test_of_some_identities_boxes_are_those_of_all_wherever_their_lines_stand(
+    tmp_path: Path,
+) -> None:
     make_raw(tmp_path, train=4, test=2, views=3)
     path = tmp_path / "bb_landmark" / "loose_bb_train.csv"
     header, *lines = path.read_text().splitlines(keepends=True)
@@ -118,7 +131,9 @@ def test_of_some_identities_boxes_are_those_of_all_wherever_their_lines_stand(tm
     some = tree.metadata.boxes([person(2), person(4), person(5), person(99)])
     whole = tree.metadata.boxes()
     assert len(some) == 9
-    pd.testing.assert_frame_equal(some, whole[whole.index.str[:7].isin([person(2), person(4), person(5)])])
+    pd.testing.assert_frame_equal(
+        some, whole[whole.index.str[:7].isin([person(2), person(4), person(5)])]
+    )
 
 
 @pytest.mark.parametrize("apart", [0, 1])
@@ -128,7 +143,9 @@ def test_an_image_told_of_twice_is_named_where_some_are_read(tmp_path: Path, apa
     lines = path.read_text().splitlines(keepends=True)
     lines.insert(3 + apart, lines[1])
     path.write_text("".join(lines))
-    with pytest.raises(RefsrError, match=rf"loose_bb_train\.csv:{4 + apart}: .* stands in line 2 already"):
+    with pytest.raises(
+        RefsrError, match=rf"loose_bb_train\.csv:{4 + apart}: .* stands in line 2 already"
+    ):
         Tree(tmp_path).metadata.boxes([person(1)])
 
 
@@ -145,7 +162,9 @@ def test_an_image_told_of_twice_is_named_where_some_are_read(tmp_path: Path, apa
         (b"\xff\xfe,1,2,3,4", "not UTF-8"),
     ],
 )
-def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, line: str | bytes, fault: str) -> None:
+def test_a_bad_line_is_named_by_file_and_number(
+    tmp_path: Path, line: str | bytes, fault: str
+) -> None:
     raw = line if isinstance(line, bytes) else line.encode()
     path = write(tmp_path, HEADER.encode() + b'"n000009/0001_01",1,1,9,9\n\n' + raw + b"\n")
     with pytest.raises(RefsrError, match=fault) as caught:
@@ -158,7 +177,11 @@ NAMES = st.from_regex(r"n[0-9]{6}/[0-9]{4}_[0-9]{2}", fullmatch=True)
 
 
 @settings(deadline=None, max_examples=50)
-@given(rows=st.dictionaries(NAMES, st.tuples(*[NUMBERS] * 10), max_size=8), quoted=st.booleans(), comma=st.booleans())
+@given(
+    rows=st.dictionaries(NAMES, st.tuples(*[NUMBERS] * 10), max_size=8),
+    quoted=st.booleans(),
+    comma=st.booleans(),
+)
 def test_landmarks_are_read_back_as_written(
     tmp_path_factory: pytest.TempPathFactory,
     rows: dict[str, tuple[float, ...]],
@@ -176,7 +199,9 @@ def test_landmarks_are_read_back_as_written(
 
 @settings(deadline=None, max_examples=100)
 @given(text=st.text(alphabet='n0123456789,"/_. -emNaif\n', max_size=80))
-def test_any_text_is_read_or_refused_by_line(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+def test_any_text_is_read_or_refused_by_line(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = write(tmp_path_factory.mktemp("meta"), text)
     for reader in (lambda: read_numbers(path, BOX), lambda: read_sexes(path)):
         try:
@@ -200,14 +225,23 @@ def test_sexes_are_read_from_the_right(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(name=st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=30), comma=st.booleans())
-def test_no_name_hides_the_sex(tmp_path_factory: pytest.TempPathFactory, name: str, comma: bool) -> None:
+@given(
+    name=st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=30),
+    comma=st.booleans(),
+)
+def test_no_name_hides_the_sex(
+    tmp_path_factory: pytest.TempPathFactory, name: str, comma: bool
+) -> None:
     line = f'n000007, "{name}",12,1, f' + "," * comma
     assert read_sexes(write(tmp_path_factory.mktemp("meta"), line)) == {"n000007": "f"}
 
 
 def test_a_bad_identity_line_is_named(tmp_path: Path) -> None:
-    path = write(tmp_path, 'Class_ID, Name\nn000001, "x",1,0, m\nn000002, "y",many,0, m\n', "identity_meta.csv")
+    path = write(
+        tmp_path,
+        'Class_ID, Name\nn000001, "x",1,0, m\nn000002, "y",many,0, m\n',
+        "identity_meta.csv",
+    )
     with pytest.raises(RefsrError) as caught:
         read_sexes(path)
     assert str(caught.value).startswith(f"{path}:3: ")

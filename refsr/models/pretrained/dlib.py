@@ -27,7 +27,9 @@ def face_chips(images: torch.Tensor) -> torch.Tensor:
     around the face as the chips dlib was trained on. No landmarks are sought: they would be found better on some
     outputs than on others, and so favour them.
     """
-    chips = F.interpolate(images.float(), size=(CHIP_SIZE, CHIP_SIZE), mode="bicubic", antialias=True)
+    chips = F.interpolate(
+        images.float(), size=(CHIP_SIZE, CHIP_SIZE), mode="bicubic", antialias=True
+    )
     return chips.clamp(0, 1) * 255
 
 
@@ -51,7 +53,9 @@ def identity_network() -> "DlibResNet":
 
     Raises RefsrError where the weights are not installed or damaged.
     """
-    path = package_file("face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat")
+    path = package_file(
+        "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
+    )
     network = DlibResNet(*_read(path))
     network.requires_grad_(False)
     return network.eval()
@@ -67,7 +71,8 @@ class DlibResNet(nn.Module):
         super().__init__()
         self.stem = convolutions[0]
         self.blocks = nn.ModuleList(
-            _Residual(first, second) for first, second in zip(convolutions[1::2], convolutions[2::2], strict=True)
+            _Residual(first, second)
+            for first, second in zip(convolutions[1::2], convolutions[2::2], strict=True)
         )
         self.register_buffer("projection", projection)
         self.register_buffer("mean", torch.tensor(MEAN_RGB)[None, :, None, None])
@@ -114,7 +119,9 @@ def _read(path: Path) -> tuple[list[nn.Conv2d], torch.Tensor]:
     except (ValueError, IndexError):  # it ends in the middle of a layer
         convolutions, affine, projection = [], 0, None
     if projection is None or (len(convolutions), affine) != (CONVOLUTIONS, CONVOLUTIONS):
-        raise RefsrError(f"{path}: not dlib's face recognition network, version 1; run `make setup` again")
+        raise RefsrError(
+            f"{path}: not dlib's face recognition network, version 1; run `make setup` again"
+        )
     return convolutions, projection
 
 

