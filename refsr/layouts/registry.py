@@ -1,21 +1,25 @@
 """The layouts by name, and which of them a raw set has.
 
-A new layout is a line in LAYOUTS and a module beside this one with the functions of `base.Layout`.
+A new layout is a line in MODULES and a module with the functions of `base.Layout`.
 """
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import PurePosixPath
+from typing import cast
 
 from refsr.errors import RefsrError
 from refsr.io.archive import Selection
 from refsr.io.sources import Source
 from refsr.io.tar import MAX_FILE
-from refsr.layouts import people, vggface2
 from refsr.layouts.base import Layout
 
-LAYOUTS: dict[str, Layout] = {  # `auto` takes the first that knows an identity
-    "vggface2": vggface2,
-    "people": people,
+MODULES = {  # `auto` takes the first that knows an identity
+    "vggface2": "refsr.layouts.vggface2",
+    "people": "refsr.layouts.people",
+}
+LAYOUTS: dict[str, Layout] = {
+    name: cast(Layout, import_module(module)) for name, module in MODULES.items()
 }
 AUTO = "auto"
 _SHOWN = 3  # folders in a message

@@ -173,3 +173,15 @@ def test_the_tests_of_the_copy_agree(extended: Path) -> None:
     assert f"{len(tests)} passed" in run_in(
         extended, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests
     )
+
+
+def test_a_raw_layout_is_read(extended: Path) -> None:
+    for name in ("id00001/a.jpg", "id00001/b.jpg", "id00002/a.jpg", "notes/c.jpg"):
+        path = extended / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\xff\xd8")
+    commands = "".join(SHELL.findall((extended / PAGE).read_text())).splitlines()
+    (command,) = (line for line in commands if "--layout numbered" in line)
+    shown = run_in(extended, sys.executable, *shlex.split(command)[1:])
+    assert re.search(r"^identities +2$", shown, re.MULTILINE)
+    assert re.search(r"^images +3$", shown, re.MULTILINE)
