@@ -1,11 +1,12 @@
 """The compact variant with one thing changed at a time: trained alike, measured alike, one table.
 
-Every case is the demo's parameters at `--steps`, SISR and RefSR together, but for what CASES says. Cases whose SISR is
-the same share it. `none`, `wrong` and `right` are the references at hand; `over compact` is the paired difference of
-PSNR with the right reference, with its interval over identities. Of samples at temperature 1, `apart` is the mean
-difference of two in 8-bit levels, `error/spread` 1 where they are calibrated, above 1 where they are too sure, and
-`active` the share of latent units in use. The identity loss is dlib's, and so is the judge: that
-line is marked. There is one seed: a difference whose interval holds 0 means nothing, and another may not last.
+Every case is the demo's parameters at `--steps`, SISR and RefSR together, but for what CASES says.
+Cases whose SISR is the same share it. `none`, `wrong` and `right` are the references at hand; `over
+compact` is the paired difference of PSNR with the right reference, with its interval over
+identities. Of samples at temperature 1, `apart` is the mean difference of two in 8-bit levels,
+`error/spread` 1 where they are calibrated, above 1 where they are too sure, and `active` the share
+of latent units in use. dlib's network is the identity loss and also measures identity: that line is
+marked. There is one seed: a difference whose interval holds 0 means nothing, another may not last.
 
     python benchmarks/ablations.py --curated data/curated --steps 400 --output data/ablations
 
@@ -26,9 +27,10 @@ from refsr.dataset.curated import Curated
 from refsr.io.paths import path_option
 from refsr.reporting.summary import cell
 
-ARMS = ("none", "wrong", "right")
+REFERENCES = ("none", "wrong", "right")
 SAMPLES = {"distance": "apart", "ratio": "error/spread", "active": "active"}
-# title -> (the units of the latent variable, which are SISR's and RefSR's; what else of RefSR's parameters is changed)
+# title -> (the units of the latent variable, which are SISR's and RefSR's; what else of RefSR's
+# parameters is changed)
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "compact": (16, {}),
     "no latent variable": (0, {}),
@@ -41,6 +43,23 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
 
 def main() -> None:
     """Train, measure, print the table and one JSON line."""
+    options = parse_options()
+    torch.set_num_threads(1)
+    faces, folder = Curated(options.curated), options.output / str(options.steps)
+    results = {
+        title: run(number, title, faces, folder, options.steps)
+        for number, title in enumerate(CASES)
+    }
+    print(table(results))
+    line = {
+        title: {key: arena.means(values) for key, values in scores.items()}
+        for title, scores in results.items()
+    }
+    print(json.dumps(line))
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,19 +71,7 @@ def main() -> None:
         help="checkpoints and results, kept",
     )
     parser.add_argument("--steps", type=int, required=True, help="SISR and RefSR together")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    faces, folder = Curated(options.curated), options.output / str(options.steps)
-    results = {
-        title: run(number, title, faces, folder, options.steps)
-        for number, title in enumerate(CASES)
-    }
-    print(table(results))
-    line = {
-        title: {arm: arena.means(scores[arm]) for arm in scores}
-        for title, scores in results.items()
-    }
-    print(json.dumps(line))
+    return parser.parse_args()
 
 
 def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> dict[str, Any]:
@@ -76,32 +83,36 @@ def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> di
         sisr = sisr.model_copy(update={"model": sisr.model | {"latent": units}})
         first = arena.fit(sisr, faces, folder / f"sisr-{units}")
         second = arena.fit(refsr.model_copy(update=changes), faces, folder / str(number), first)
-        scores = arena.measure(faces, second, ARMS)
+        scores = arena.measure(faces, second, REFERENCES)
         done.write_text(json.dumps(scores | {"samples": arena.measure_samples(faces, second)}))
-    found: dict[str, Any] = json.loads(done.read_text())
-    return found
+    result: dict[str, Any] = json.loads(done.read_text())
+    return result
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """A line per case."""
-    arms = "".join(f"{arm:>8}" for arm in ARMS)
+    titles = "".join(f"{reference:>8}" for reference in REFERENCES)
     of_samples = "".join(f"{title:>14}" for title in SAMPLES.values())
     lines = [
         f"{'':26}{'PSNR dB':>24}{'identity':>24}{'of samples':>42}  over compact, PSNR dB",
-        f"{'':26}{arms}{arms}{of_samples}",
+        f"{'':26}{titles}{titles}{of_samples}",
     ]
     base = np.array(results["compact"]["right"]["psnr"])
     for title, scores in results.items():
-        psnr = "".join(f"{np.mean(scores[arm]['psnr']):8.2f}" for arm in ARMS)
-        identity = "".join(f"{np.mean(scores[arm]['identity']):8.4f}" for arm in ARMS)
         gain = np.array(scores["right"]["psnr"]) - base
         over = "" if title == "compact" else cell(arena.interval(gain.tolist()), 2, "+")
-        drawn = "".join(
-            f"{scores['samples'][key]:14.2f}" if scores["samples"] else f"{'':14}"
-            for key in SAMPLES
-        )
-        lines.append(f"{title:26}{psnr}{identity}{drawn}  {over}".rstrip())
+        lines.append(f"{title:26}{_columns(scores)}  {over}".rstrip())
     return "\n".join([*lines, "(*) trained by the network that judges identity here"])
+
+
+def _columns(scores: dict[str, Any]) -> str:
+    rows = [scores[reference] for reference in REFERENCES]
+    psnr = "".join(f"{np.mean(row['psnr']):8.2f}" for row in rows)
+    identity = "".join(f"{np.mean(row['identity']):8.4f}" for row in rows)
+    drawn = "".join(
+        f"{scores['samples'][key]:14.2f}" if scores["samples"] else f"{'':14}" for key in SAMPLES
+    )
+    return f"{psnr}{identity}{drawn}"
 
 
 if __name__ == "__main__":

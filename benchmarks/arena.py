@@ -1,4 +1,7 @@
-"""What peers.py and ablations.py share: models trained by the project's own loop, measured by its own protocol."""
+"""What peers.py and ablations.py share.
+
+The project's own loop trains the models, its own protocol measures them.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -14,15 +17,17 @@ from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
 from refsr.evaluation import image_quality, samples
+from refsr.evaluation.networks import load_models
 from refsr.evaluation.pairing import pairs
-from refsr.evaluation.protocol import images, load_models, to_8_bits
+from refsr.evaluation.protocol import images, to_8_bits
 from refsr.evaluation.statistics import bootstrap
 from refsr.models import SuperResolver, build, reference_config
 from refsr.models.checkpoint import load_matching, load_model, read_checkpoint
 from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
 from refsr.params import load_section
 from refsr.tracker import NullTracker
-from refsr.training.loop import Learner, train
+from refsr.training.learner import Learner
+from refsr.training.loop import train
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 
@@ -35,7 +40,8 @@ Scores = dict[str, list[float]]  # metric -> a value per person
 def demo_sections(steps: int, **common: object) -> tuple[TrainSisr, TrainRefsr]:
     """The demo's parameters of a pair of networks, at a length of `steps` in all.
 
-    SISR is only what RefSR starts from: its rate does not fall. Float32, so that machines agree on what is compared.
+    SISR is only what RefSR starts from: its rate does not fall. Float32, so that machines agree on
+    what is compared.
     """
     sisr, refsr = (load_section(PARAMS, stage) for stage in ("train_sisr", "train_refsr"))
     first = max(1, round(SHARE_OF_SISR * steps))
@@ -48,7 +54,7 @@ def demo_sections(steps: int, **common: object) -> tuple[TrainSisr, TrainRefsr]:
 
 
 def fit(params: Training, faces: Curated, folder: Path, before: Path | None = None) -> Path:
-    """Train SISR, or RefSR started from the checkpoint `before`, unless that is done; gives the checkpoint."""
+    """The checkpoint of SISR, or of RefSR started from `before`; trains it unless that is done."""
     if not (folder / "model.safetensors").exists():
         objective = Objective(params.loss, params.steps)
         train(
@@ -103,43 +109,43 @@ def _timed(learner: Learner, drawn: Pairs, step: int) -> float:
 
 @torch.inference_mode()
 def measure(
-    faces: Curated, checkpoint: Path | None, arms: Sequence[str] = ("right",)
+    faces: Curated, checkpoint: Path | None, references: Sequence[str] = ("right",)
 ) -> dict[str, Scores]:
-    """arm ("right", "wrong" or "none") -> PSNR, SSIM and identity of each person, as refsr.evaluation takes them.
+    """Reference ("right", "wrong" or "none") -> PSNR, SSIM and identity of each person.
 
-    Without a checkpoint of the bicubic enlargement.
+    They are as refsr.evaluation takes them; without a checkpoint of the bicubic enlargement.
     """
     model = cast(SuperResolver, load_model(checkpoint)) if checkpoint else None
-    judge, tables = identity_network(), []
+    embedder, tables = identity_network(), []
     test = pairs(faces.table, seed=0)
     for start in range(0, len(test), 32):
         batch = test.iloc[start : start + 32]
         hr = images(faces, batch["row"].to_numpy(), "cpu")
-        lr, embedding = (
-            reduce(hr, hr.shape[-1] // _lr_size(faces, model)),
-            identity_embeddings(judge, hr),
-        )
-        for arm in arms:
-            ref = None if arm == "none" else images(faces, batch[arm].to_numpy(), "cpu")
-            sr = to_8_bits(
-                enlarge(lr, (hr.shape[-2], hr.shape[-1]))
-                if model is None
-                else model.upscale(lr, ref)
-            )
+        lr = reduce(hr, hr.shape[-1] // _lr_size(faces, model))
+        embedding = identity_embeddings(embedder, hr)
+        for name in references:
+            ref = None if name == "none" else images(faces, batch[name].to_numpy(), "cpu")
+            sr = _restored(model, lr, ref, (hr.shape[-2], hr.shape[-1]))
             values = {"psnr": image_quality.psnr(sr, hr), "ssim": image_quality.ssim(sr, hr)}
-            values["identity"] = identity_similarity(identity_embeddings(judge, sr), embedding)
+            values["identity"] = identity_similarity(identity_embeddings(embedder, sr), embedding)
             columns = {key: value.double().numpy() for key, value in values.items()}
-            tables.append(
-                pd.DataFrame({"arm": arm, "person": batch["person"].to_numpy(), **columns})
-            )
-    people = pd.concat(tables).groupby(["arm", "person"]).mean()
-    return {arm: {key: people.loc[arm][key].tolist() for key in people} for arm in arms}
+            columns |= {"reference": name, "person": batch["person"].to_numpy()}
+            tables.append(pd.DataFrame(columns))
+    people = pd.concat(tables).groupby(["reference", "person"]).mean()
+    return {name: {key: people.loc[name][key].tolist() for key in people} for name in references}
+
+
+def _restored(
+    model: SuperResolver | None, lr: torch.Tensor, ref: torch.Tensor | None, size: tuple[int, int]
+) -> torch.Tensor:
+    """SR of the model, or without one the bicubic enlargement, as 8-bit values."""
+    return to_8_bits(enlarge(lr, size) if model is None else model.upscale(lr, ref))
 
 
 def measure_samples(faces: Curated, checkpoint: Path) -> dict[str, float]:
-    """{distance, ratio, active}: what the samples of a reference network are worth, as refsr.evaluation.samples has it.
+    """{distance, ratio, active}: how good the samples of a reference network are.
 
-    Empty where it draws none.
+    The measures are those of refsr.evaluation.samples. Empty where it draws none.
     """
     models, test = load_models({"refsr": checkpoint}, faces.hr_size), pairs(faces.table, seed=0)
     torch.manual_seed(0)

@@ -1,23 +1,25 @@
 """The cost of curation per image, compared with decoding alone and with the usual way in Pillow.
 
-Rendered JPEGs: some of about 0.13 megapixels, which have targets, and some (`_small`) of VGGFace2's usual size,
-where decoding is a small part of the work. One core, processor time; all contestants run in turns, and the median of
-the rounds counts. No image is rejected, so that all contestants do all of the work.
+Rendered JPEGs: some of about 0.13 megapixels, which have targets, and some (`_small`) of VGGFace2's
+usual size, where decoding is a small part of the work. One core, processor time; all contestants
+run in turns, and the median of the rounds counts. No image is rejected, so that all contestants do
+all of the work.
 
 - `decode`: cv2.imdecode of the whole image, nothing else. The ceiling.
-- `measure`: `refsr.curation.extraction.features_and_crops`: the file read, every check, the crop, sharpness, hash,
-  thumbnail. `share_of_decode` is about it.
-- `ours`: the same, and all later work on images that are kept: crops and features are written to the disk, and read
-  from there into shards. Without filters.
-- `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG. `speedup_over_naive` is
-  its time over that of `ours`.
+- `measure`: `refsr.curation.extraction.features_and_crops`: the file read, every check, the crop,
+  sharpness, hash, thumbnail. `share_of_decode` is about it.
+- `ours`: the same, and all later work on images that are kept: crops and features are written to
+  the disk, and read from there into shards. Without filters.
+- `naive`: Pillow and imagehash: decode, crop, resize, Laplacian, difference hash, and a PNG.
+  `speedup_over_naive` is its time over that of `ours`.
 
-The identity filter, which `naive` lacks, is timed separately: `chip_ms` is the time to cut the face chips for its
-networks, `identity_ms_per_image` the time of these networks. `speedup_with_chips` includes the former.
+The identity filter, which `naive` lacks, is timed separately: `chip_ms` is the time to cut the face
+chips for its networks, `identity_ms_per_image` the time of these networks. `speedup_with_chips`
+includes the former.
 
-`two_workers` is the wall time of extraction, crops written to the disk, with one process over that with two, once both
-run; `two_decoders`, in turns with it, the same of decoding alone. If that is not about 2, two cores were not free, and
-neither number is valid.
+`two_workers` is the wall time of extraction, crops written to the disk, with one process over that
+with two, once both run; `two_decoders`, in turns with it, the same of decoding alone. If that is
+not about 2, two cores were not free, and neither number is valid.
 
     python benchmarks/curation.py
 """
@@ -65,12 +67,12 @@ PARAMS = Curate(min_box=1, max_yaw=90, min_sharpness=0, train_images={"min": 2, 
 IDENTITY = 362  # images measured as those of one identity: as many as one of VGGFace2 has
 SOME = 724  # images, about, that are measured in a round
 AGAIN = 4  # times that all are decoded in a round
-CHUNK = 2048  # images, about, that `ours` keeps and writes in a round: twice what the store writes at a time
-STEADY, FEW = (
-    9000,
-    181,
-)  # images, about, of identities of so many; the second half is timed for `two_workers`
-NAMES = 16  # after so many identities a name comes again, and with it the file its crops are written into
+# Images, about, that `ours` keeps and writes in a round: twice what the store writes at a time.
+CHUNK = 2048
+# Images, about, of identities of so many; the second half is timed for `two_workers`.
+STEADY, FEW = 9000, 181
+# After so many identities a name comes again, and with it the file its crops are written into.
+NAMES = 16
 CHIPS = 16  # of which the identity network is timed
 
 
@@ -132,7 +134,7 @@ def load(raw: Path) -> Faces:
 
 
 def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
-    """Milliseconds of processor time an image of each contestant, and the ratios that are promised."""
+    """Milliseconds of processor time an image of each contestant, and the ratios promised."""
     chips, jobs, many = _chips(faces), faces.jobs(SOME), faces.jobs(CHUNK)
     few = list(zip(faces.files, faces.boxes, strict=True))
     contestants: dict[str, tuple[int, Callable[[], object]]] = {
@@ -159,7 +161,7 @@ def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
 
 
 def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
-    """How much quicker two processes are than one, in wall time, at measuring and at decoding alone."""
+    """How much quicker two processes are than one, in wall time, at measuring and at decoding."""
     jobs, files = faces.jobs(STEADY, FEW), [faces.files] * (STEADY // len(faces.files))
     seconds: dict[tuple[str, int], list[float]] = {}
     journal = Journal(scratch)
@@ -189,7 +191,7 @@ def _rounds(
 
 
 def _steady(results: Iterator[object]) -> float:
-    """Wall seconds a result takes in the second half of them, where all workers have long been started."""
+    """Wall seconds a result takes in their second half, where all workers have long started."""
     times = [time.perf_counter() for _ in results]
     half = len(times) // 2
     return (times[-1] - times[half]) / (len(times) - 1 - half)

@@ -1,8 +1,9 @@
 """EDSR-baseline at 8x, the peer of benchmarks/peers.py: single images, no latent variable.
 
-Source: B. Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR Workshops 2017: 16
-residual blocks of 64 features without normalisation on the LR grid, three pixel shuffles that double the size, and no
-bicubic path. The mean is taken off the colours as there, but the mean of [0, 1], since these are faces.
+Source: B. Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR
+Workshops 2017: 16 residual blocks of 64 features without normalisation on the LR grid, three pixel
+shuffles that double the size, and no bicubic path. The mean is taken off the colours as there, but
+the mean of [0, 1], since these are faces.
 """
 
 from typing import Any
@@ -29,7 +30,10 @@ class Block(nn.Module):
 
 
 class EdsrBaseline(nn.Module):
-    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 8h, 8w). As a network of this project: it sees no reference."""
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 8h, 8w).
+
+    It has the interface of this project's networks, but sees no reference.
+    """
 
     draws_samples = False
 

@@ -2,9 +2,10 @@
 
     python benchmarks/nonfaces.py --images 2000
 
-Prints one JSON object. For the limits of every image (`curate.min_face_probability`) and of a reference
-(`curate.min_reference_probability`): the share of rendered faces that pass (recall), the share of
-non-faces that pass, by kind, and the precision of "is a face" if faces and non-faces were as many.
+Prints one JSON object. For the limits of every image (`curate.min_face_probability`) and of a
+reference (`curate.min_reference_probability`): the share of rendered faces that pass (recall), the
+share of non-faces that pass, by kind, and the precision of "is a face" if faces and non-faces were
+as many.
 """
 
 import argparse
@@ -27,7 +28,10 @@ Draw = Callable[[np.random.Generator], np.ndarray]  # -> (150, 150, 3) uint8 RGB
 
 
 def coloured_noise(rng: np.random.Generator) -> np.ndarray:
-    """Noise whose amplitude falls with frequency to a power of 0 (white) to 2 (clouds), by colours that correlate."""
+    """Noise whose amplitude falls with frequency, in colours that correlate.
+
+    It falls to a power of 0 (white) to 2 (clouds).
+    """
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(CHIP), np.fft.fftfreq(CHIP)))
     frequency[0, 0] = 1
     spectrum = np.fft.fft2(rng.normal(size=(3, CHIP, CHIP))) / frequency ** rng.uniform(0, 2)
@@ -46,16 +50,8 @@ def rainy_window(rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(10, 120)):
         x, y = (int(value) for value in rng.integers(0, CHIP, 2))
         colour = image[y, x] * rng.uniform(0.5, 1.6)
-        cv2.ellipse(
-            image,
-            (x, y),
-            (int(rng.integers(1, 6)), int(rng.integers(1, 9))),
-            0,
-            0,
-            360,
-            colour.tolist(),
-            -1,
-        )
+        axes = (int(rng.integers(1, 6)), int(rng.integers(1, 9)))
+        cv2.ellipse(image, (x, y), axes, 0, 0, 360, colour.tolist(), -1)
     return _to_image(image)
 
 
@@ -87,16 +83,8 @@ def objects(rng: np.random.Generator) -> np.ndarray:
             case 0:
                 cv2.rectangle(image, a, b, colour, -1)
             case 1:
-                cv2.ellipse(
-                    image,
-                    a,
-                    [max(2, side // 2) for side in b],
-                    float(rng.uniform(0, 180)),
-                    0,
-                    360,
-                    colour,
-                    -1,
-                )
+                axes, angle = [max(2, side // 2) for side in b], float(rng.uniform(0, 180))
+                cv2.ellipse(image, a, axes, angle, 0, 360, colour, -1)
             case 2:
                 cv2.line(image, a, b, colour, int(rng.integers(1, 20)))
     return _to_image(cv2.GaussianBlur(image, None, rng.uniform(0.3, 3)))
@@ -129,30 +117,16 @@ def face_probabilities(identities: int) -> np.ndarray:
     params = Synthesize(train_identities=identities, test_identities=2, views=6, defects=0)
     limits = Curate(hr_size=32, train_identities=identities, test_identities=2)
     with tempfile.TemporaryDirectory() as folder:
-        write_raw(params, Path(folder) / "raw")
+        raw, curated = Path(folder) / "raw", Path(folder) / "curated"
+        write_raw(params, raw)
         detector = Detector(find_face, ask)
-        write_curated(
-            limits,
-            Path(folder) / "raw",
-            Path(folder) / "curated",
-            embed_faces,
-            1,
-            detector=detector,
-        )
+        write_curated(limits, raw, curated, embed_faces, 1, detector=detector)
     return np.concatenate(asked)
 
 
 def main() -> None:
     """Draw, ask, and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--images", type=int, default=2000, help="non-faces of each kind (default: 2000)"
-    )
-    parser.add_argument("--identities", type=int, default=40, help="rendered people (default: 40)")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parse_options()
     faces = face_probabilities(options.identities)
     others = {
         kind: probabilities(draw, options.images, options.seed) for kind, draw in KINDS.items()
@@ -170,6 +144,19 @@ def main() -> None:
             "precision": recall / (recall + wrong),
         }
     print(json.dumps(report))
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--images", type=int, default=2000, help="non-faces of each kind (default: 2000)"
+    )
+    parser.add_argument("--identities", type=int, default=40, help="rendered people (default: 40)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The variants and a peer on the same data, loss, batch and steps, or for the same processor time; one table.
+"""The variants and a peer on the same data and loss, for the same steps or time; one table.
+
+Batches are of one size; time is the processor's.
 
 | model | what it is |
 |---|---|
@@ -6,17 +8,18 @@
 | release, figure | the paper's networks, SISR first and RefSR started from it |
 | compact | our networks, the same way |
 
-All go through the training loop of the project with the demo's parameters: data, batches, loss, optimiser, averaging.
-What differs is RATES and the size of the compact network, which is the demo's. Of a pair of networks SISR has the first
-5/11 of the steps and RefSR the rest, as in the demo. Every model is then measured as the protocol does: on 8-bit
-outputs of the held-out people, with the right reference, intervals over identities. `s/step` is the time of one
-processor. With `--seconds` every model trains for as many steps as take it that long, by its first steps.
+All go through the training loop of the project with the demo's parameters: data, batches, loss,
+optimiser, averaging. What differs is RATES and the size of the compact network, which is the
+demo's. Of a pair of networks SISR has the first 5/11 of the steps and RefSR the rest, as in the
+demo. Every model is then measured as the protocol does: on 8-bit outputs of the held-out people,
+with the right reference, intervals over identities. `s/step` is the time of one processor. With
+`--seconds` every model trains for as many steps as take it that long, by its first steps.
 
     python benchmarks/peers.py --curated data/curated --steps 200 --output data/peers
     python benchmarks/peers.py --curated data/curated --seconds 300 --output data/peers-seconds
 
-A model whose training was killed goes on, one that is done is not trained again as long as `--output` is kept. The last
-line is one JSON object.
+A model whose training was killed goes on, one that is done is not trained again as long as
+`--output` is kept. The last line is one JSON object.
 """
 
 import argparse
@@ -36,14 +39,29 @@ from refsr.models import NETWORKS, build, reference_config
 from refsr.reporting.summary import cell
 
 VARIANTS = ("edsr", "release", "figure", "compact")
-# The others have the demo's, at which release diverges; of 1e-4 (the paper's, for far longer), 3e-4 and 1e-3 this was
-# the best for release over its first steps.
+# The others have the demo's, at which release diverges; of 1e-4 (the paper's, for far longer), 3e-4
+# and 1e-3 this was the best for release over its first steps.
 RATES = {"release": 3e-4, "figure": 3e-4}
 COLUMNS = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "identity": ("identity", 4)}
 
 
 def main() -> None:
     """Train, measure, print the table and one JSON line."""
+    options = parse_options()
+    NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
+    torch.set_num_threads(1)
+    faces = Curated(options.curated)
+    results: dict[str, dict[str, Any]] = {
+        "bicubic": {"scores": arena.measure(faces, None)["right"]}
+    }
+    for name in options.models:
+        results[name] = run(name, faces, options)
+    print(table(results))
+    print(json.dumps({name: summary(result) for name, result in results.items()}))
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -60,17 +78,7 @@ def main() -> None:
     length.add_argument(
         "--seconds", type=float, help="processor seconds of each model, SISR and RefSR together"
     )
-    options = parser.parse_args()
-    NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
-    torch.set_num_threads(1)
-    faces = Curated(options.curated)
-    results: dict[str, dict[str, Any]] = {
-        "bicubic": {"scores": arena.measure(faces, None)["right"]}
-    }
-    for name in options.models:
-        results[name] = run(name, faces, options)
-    print(table(results))
-    print(json.dumps({name: summary(result) for name, result in results.items()}))
+    return parser.parse_args()
 
 
 def run(name: str, faces: Curated, options: argparse.Namespace) -> dict[str, Any]:
@@ -88,10 +96,10 @@ def run(name: str, faces: Curated, options: argparse.Namespace) -> dict[str, Any
         facts |= {"parameters": sum(p.numel() for p in networks(name, faces)[-1].parameters())}
         scores = arena.measure(faces, checkpoint)["right"]
         done.write_text(json.dumps({"asked": asked, **facts, "scores": scores}))
-    found: dict[str, Any] = json.loads(done.read_text())
-    if found.pop("asked") != asked:
+    result: dict[str, Any] = json.loads(done.read_text())
+    if result.pop("asked") != asked:
         raise SystemExit(f"{done}: of another length; name another --output")
-    return found
+    return result
 
 
 def stages(name: str, steps: int) -> list[Training]:

@@ -1,18 +1,21 @@
-"""Throughput and memory of curation for raw sets of several sizes, and an extrapolation to VGGFace2.
+"""Throughput and memory of curation for raw sets of several sizes, extrapolated to VGGFace2.
 
-Rendered faces are repeated under many identities in a tar.gz, each with its own light and noise, so that no two are
-copies. Each size is curated in its own process, on one core, as `curate --raw X.tar.gz` does: read into shards,
-extract features, filter, select, write. All identities are extracted. Only the identity network is replaced, by the
-colour of a spot on the nose that differs between identities; its cost is timed separately.
+Rendered faces are repeated under many identities in a tar.gz, each with its own light and noise, so
+that no two are copies. Each size is curated in its own process, on one core, as `curate --raw
+X.tar.gz` does: read into shards, extract features, filter, select, write. All identities are
+extracted. Only the identity network is replaced, by the colour of a spot on the nose that differs
+between identities; its cost is timed separately.
 
-Throughput is images per second of processor time, which depends little on other work on the machine. Memory is the
-peak of resident memory, mapped files included. The smaller sets are curated before and after the largest, and their
-means count, so that slow periods of the machine affect all sizes.
+Throughput is images per second of processor time, which depends little on other work on the
+machine. Memory is the peak of resident memory, mapped files included. The smaller sets are curated
+before and after the largest, and their means count, so that slow periods of the machine affect all
+sizes.
 
     python benchmarks/scale.py --most 100000
 
-The last line is one JSON object; `flat_throughput` and `flat_memory` are the largest size over the smallest, and
-`flat_memory_measuring` is that of reading and extraction alone, before any filter runs.
+The last line is one JSON object; `flat_throughput` and `flat_memory` are the largest size over the
+smallest, and `flat_memory_measuring` is that of reading and extraction alone, before any filter
+runs.
 """
 
 import argparse
@@ -51,34 +54,28 @@ PARAMS = Curate(
     train_images={"min": 2, "max": 30},
     min_sharpness=0.05,
 )
-FRONTAL = 15.0  # degrees; of heads turned further the nose, and the spot on it, is not where it is looked for
+# Degrees: of heads turned further the nose, and the spot on it, is not where it is looked for.
+FRONTAL = 15.0
 SPOT = 0.14  # radius over the distance of the eyes
 NETWORK_CHIPS, NETWORK_ROUNDS = 32, 5
 
 VGGFACE2_IMAGES, VGGFACE2_BYTES = 3_310_000, 37.9e9 + 2.03e9
-PROFILE_IMAGES = round(
-    2 * 428 * 1.15 * 362.6
-)  # of as many people as RefSR-Face needs, and 15% more
+# Of as many people as RefSR-Face needs, and 15% more.
+PROFILE_IMAGES = round(2 * 428 * 1.15 * 362.6)
 MACHINES = {"1 core": (1, 1), "16 cores": (1, 16), "8 pods x 4 cores": (8, 4)}
 ASSUMED = (
-    "every core works as this machine's one does; reading the archive is one core's work, done by each pod; judging, "
-    "selecting and writing is one core's work too, done once, by `merge`; it costs an image the same in any set, "
-    "though finding copies costs more in a larger one; every image is shown to the networks; storage is no slower than "
-    "one core's unpacking; the largest part of 8 is 1.15 of the mean"
+    "every core works as this machine's one does; reading the archive is one core's work, done by "
+    "each pod; judging, selecting and writing is one core's work too, done once, by `merge`; it "
+    "costs an image the same in any set, though finding copies costs more in a larger one; every "
+    "image is shown to the networks; storage is no slower than one core's unpacking; the largest "
+    "part of 8 is 1.15 of the mean"
 )
 LARGEST_PART = 1.15
 
 
 def main() -> None:
     """Measure each size in its own process, extrapolate, and print one JSON object."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)"
-    )
-    parser.add_argument("--one", type=path_option, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parse_options()
     if options.one:
         print(json.dumps(curate_once(options.one)))
         return
@@ -92,12 +89,24 @@ def main() -> None:
     print(json.dumps(summary(_mean(runs[sizes[0]]), _mean(runs[sizes[-1]]), network_ms())))
 
 
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--most", type=int, default=SIZES[-1], help="images of the largest set (default: 100000)"
+    )
+    parser.add_argument("--one", type=path_option, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
 def run(
     raw: Path,
     faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]],
     size: int,
 ) -> dict[str, float]:
-    """The result of `curate_once` on a set of `size` images, in its own process; the set is removed."""
+    """The result of `curate_once` on `size` images, in its own process; the set is removed."""
     pack(raw, faces, size)
     command = [sys.executable, __file__, "--one", raw]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
@@ -131,12 +140,8 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 
 def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: int) -> None:
     """A tar.gz with `size` images and their metadata, half of the identities in each split."""
-    lines: dict[str, list[str]] = {
-        "bb_train": [],
-        "bb_test": [],
-        "landmark_train": [],
-        "landmark_test": [],
-    }
+    kinds = ("bb_train", "bb_test", "landmark_train", "landmark_test")
+    lines: dict[str, list[str]] = {kind: [] for kind in kinds}
     with (
         igzip.open(path, "wb", compresslevel=0) as packed,
         tarfile.open(fileobj=packed, mode="w|") as archive,
@@ -147,16 +152,15 @@ def pack(path: Path, faces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], siz
             identity, split = f"n{number // VIEWS + 1:06d}", ("train", "test")[number // VIEWS % 2]
             name = f"{identity}/{number % VIEWS + 1:04d}_01"
             _add(archive, f"{split}/{name}.jpg", _own(image, points, _colour(number // VIEWS), rng))
-            lines[f"bb_{split}"].append(f'"{name}",' + ",".join(f"{value:g}" for value in box))
-            lines[f"landmark_{split}"].append(
-                f'"{name}",' + ",".join(f"{value:g}" for value in points.ravel())
-            )
+            lines[f"bb_{split}"].append(_csv_line(name, box))
+            lines[f"landmark_{split}"].append(_csv_line(name, points.ravel()))
         for kind, rows in lines.items():
-            _add(
-                archive,
-                f"bb_landmark/loose_{kind}.csv",
-                "\n".join(["NAME_ID,X", *rows, ""]).encode(),
-            )
+            text = "\n".join(["NAME_ID,X", *rows, ""])
+            _add(archive, f"bb_landmark/loose_{kind}.csv", text.encode())
+
+
+def _csv_line(name: str, values: np.ndarray) -> str:
+    return f'"{name}",' + ",".join(f"{value:g}" for value in values)
 
 
 def _own(
@@ -190,7 +194,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def embed_spot(chips: np.ndarray) -> np.ndarray:
-    """Stands where the identity network does: (N, 150, 150, 3) -> (N, 128) by the colour of the nose."""
+    """Stands for the identity network: (N, 150, 150, 3) -> (N, 128) by the colour of the nose."""
     nose = np.median(chips[:, 75:80, 72:77].reshape(len(chips), -1, 3), axis=1) / 255
     rng = np.random.default_rng(0)
     return (np.cos(nose @ rng.normal(0, 6, (3, 128)) + rng.uniform(0, 6.3, 128)) / 10).astype(
@@ -205,9 +209,8 @@ def curate_once(raw: Path) -> dict[str, float]:
     out = raw.with_suffix(".out")
     images = measure_all(raw, out, marks)
     measured_mb = _peak_mb()
-    metrics = write_curated(
-        PARAMS, raw, out, embed_spot, workers=1
-    )  # all features are extracted by now
+    # All features are extracted by now.
+    metrics = write_curated(PARAMS, raw, out, embed_spot, workers=1)
     marks.append(time.process_time())
     read, measure, rest = np.diff(marks).tolist()
     return {
@@ -225,7 +228,7 @@ def curate_once(raw: Path) -> dict[str, float]:
 
 
 def measure_all(raw: Path, out: Path, marks: list[float]) -> int:
-    """The number of images; `marks` receives the time after reading the set, and after extraction."""
+    """The number of images; `marks` receives the time after reading and after extraction."""
     collector = FeatureCollector(raw, out, PARAMS, embed_spot, workers=1)
     marks.append(time.process_time())
     order = draw(collector.tree.images, PARAMS)
@@ -245,7 +248,10 @@ def _peak_mb() -> float:
 
 
 def network_ms() -> float:
-    """Milliseconds of processor time that both networks, the detector's and dlib's, take for a chip, on one core."""
+    """Milliseconds of processor time that both networks take for a chip, on one core.
+
+    They are the detector's and dlib's.
+    """
     torch.set_num_threads(1)
     chips = np.random.default_rng(0).integers(0, 256, (NETWORK_CHIPS, 150, 150, 3), np.uint8)
     face_probability(chips), embed_faces(chips)
@@ -258,7 +264,7 @@ def network_ms() -> float:
 
 
 def summary(least: dict[str, float], most: dict[str, float], network: float) -> dict[str, object]:
-    """The ratios that are promised, and hours for VGGFace2 by machine; prints the extrapolation."""
+    """The ratios that are promised, hours for VGGFace2 by machine; prints the extrapolation."""
     growth = (most["peak_mb"] - least["peak_mb"]) * 2**20 / max(1, most["images"] - least["images"])
     print(f"assumed: {ASSUMED}")
     hours: dict[str, float] = {}
@@ -267,10 +273,9 @@ def summary(least: dict[str, float], most: dict[str, float], network: float) -> 
         ("RefSR-Face's people", PROFILE_IMAGES),
     ):
         for machine, (pods, cores) in MACHINES.items():
-            hours[f"{set_name}, {machine}"] = round(_hours(most, network, images, pods, cores), 2)
-            print(
-                f"{set_name}, {images:,} images measured, {machine}: {hours[f'{set_name}, {machine}']} h"
-            )
+            needed = round(_hours(most, network, images, pods, cores), 2)
+            hours[f"{set_name}, {machine}"] = needed
+            print(f"{set_name}, {images:,} images measured, {machine}: {needed} h")
     return {
         "images": int(most["images"]),
         "images_per_second": round(most["images_per_second"], 1),

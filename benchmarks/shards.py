@@ -1,7 +1,7 @@
-"""How much disk JPEG shards save: rendered faces of 128x128 pixels, written as both kinds of shards.
+"""How much disk JPEG shards save: rendered 128x128 faces, written as both kinds of shards.
 
-Each of PEOPLE people is rendered VIEWS times, saved as a JPEG of the raw set, and cropped as `curate`
-does. `jpeg_share` is the bytes of JPEG shards over those of raw shards.
+Each of PEOPLE people is rendered VIEWS times, saved as a JPEG of the raw set, and cropped as
+`curate` does. `jpeg_share` is the bytes of JPEG shards over those of raw shards.
 
     python benchmarks/shards.py
 """

@@ -1,9 +1,10 @@
-"""What the rendered faces are worth: how fast they are drawn, and whether a real recognition network tells them apart.
+"""How fast faces are rendered, and whether a real recognition network tells them apart.
 
-Each of PEOPLE people is rendered twice: a near-frontal view for the gallery and another view as the probe. Rank-1 is
-the share of probes whose nearest gallery image, by dlib's network, is of the same person; chance is 1 / PEOPLE. The
-last two figures are of probes reduced from 64 px to 8 and to 16 px and enlarged again: what a reference has to supply.
-Speed is processor time of one core, the building of the people included as in a set with VIEWS views each.
+Each of PEOPLE people is rendered twice: a near-frontal view for the gallery and another view as the
+probe. Rank-1 is the share of probes whose nearest gallery image, by dlib's network, is of the same
+person; chance is 1 / PEOPLE. The last two figures are of probes reduced from 64 px to 8 and to 16
+px and enlarged again: what a reference has to supply. Speed is processor time of one core, the
+building of the people included as in a set with VIEWS views each.
 
     python benchmarks/synthetic.py
 """
@@ -43,24 +44,25 @@ def main() -> None:
         gallery.append(_crop(first))
         probes.append(_crop(second))
         seconds.append(cost)
-    known, asked = torch.stack(gallery), torch.stack(probes)
-    network = identity_network()
-    with torch.inference_mode():
-        gallery_embeddings = identity_embeddings(network, known)
-        result = {"images_per_second_per_core": 1 / float(np.median(seconds))}
-        for name, images in {
-            "": asked,
-            "_from_16px": _through(asked, 4),
-            "_from_8px": _through(asked, 8),
-        }.items():
-            distance = torch.cdist(identity_embeddings(network, images), gallery_embeddings)
-            result[f"rank1{name}"] = float(
-                (distance.argmin(1) == torch.arange(PEOPLE)).float().mean()
-            )
-            result[f"same_distance{name}"] = float(distance.diagonal().mean())
-            off = distance[~torch.eye(PEOPLE, dtype=torch.bool)]
-            result[f"other_distance{name}"] = float(off.mean())
+    result = {"images_per_second_per_core": 1 / float(np.median(seconds))}
+    result |= recognition(torch.stack(gallery), torch.stack(probes))
     print(json.dumps({key: round(value, 3) for key, value in result.items()}))
+
+
+@torch.inference_mode()
+def recognition(gallery: torch.Tensor, probes: torch.Tensor) -> dict[str, float]:
+    """Rank-1 and mean distances of the probes, and of the probes reduced and enlarged again."""
+    network, result = identity_network(), {}
+    known = identity_embeddings(network, gallery)
+    reduced = {"_from_16px": _through(probes, 4), "_from_8px": _through(probes, 8)}
+    for name, images in {"": probes, **reduced}.items():
+        distance = torch.cdist(identity_embeddings(network, images), known)
+        is_nearest = distance.argmin(1) == torch.arange(PEOPLE)
+        result[f"rank1{name}"] = float(is_nearest.float().mean())
+        result[f"same_distance{name}"] = float(distance.diagonal().mean())
+        off = distance[~torch.eye(PEOPLE, dtype=torch.bool)]
+        result[f"other_distance{name}"] = float(off.mean())
+    return result
 
 
 def _parse_options() -> None:
@@ -81,7 +83,10 @@ def _timed(person: int, shots: list[Shot]) -> tuple[list[Picture], float]:
 
 
 def _crop(picture: Picture, size: int = 64) -> torch.Tensor:
-    """The face as the curation crops it: a square 1.3 times the box's longer side, (3, size, size) in [0, 1]."""
+    """The face as curation crops it, (3, size, size) in [0, 1].
+
+    That is a square 1.3 times the box's longer side.
+    """
     x, y, w, h = picture.box
     side = round(1.3 * max(w, h))
     left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)

@@ -1,12 +1,13 @@
-"""How quick a training step is on this machine, by network, precision and where the images come from.
+"""How quick a training step is here, by network, precision and where the images come from.
 
-The networks, their batch and their loss are those of the params file; the images are coloured clouds in the size it
-names, drawn from shards as a training draws them. What counts are ratios, measured side by side:
+The networks, their batch and their loss are those of the params file; the images are coloured
+clouds in the size it names, drawn from shards as a training draws them. What counts are ratios,
+measured side by side:
 
 | ratio | what it is |
 |---|---|
 | bfloat16_speedup | steps per second in bfloat16 over float32, by network |
-| share_of_reading | of a step, what is lost because its images are drawn, rather than the last ones taken again |
+| share_of_reading | of a step, what is lost by drawing images, not taking the last ones again |
 | jpeg_share_of_reading | the same where they lie on disk as JPEGs |
 
     python benchmarks/training.py --params params/vggface2.yaml
@@ -35,7 +36,7 @@ from refsr.dataset.pixel_shards import place, write_shards
 from refsr.io.paths import path_option
 from refsr.models import build, reference_config
 from refsr.params import load_section
-from refsr.training.loop import Learner
+from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs
 
@@ -46,15 +47,7 @@ Row = dict[str, float]
 
 def main() -> None:
     """Measure each network, print a line for each, then one JSON object."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--params", type=path_option, default=Path("params.yaml"))
-    parser.add_argument(
-        "--seconds", type=float, default=4.0, help="of each measurement (default: 4)"
-    )
-    parser.add_argument("--batch-size", type=int, help="another than the params file names")
-    options = parser.parse_args()
+    options = parse_options()
     size = cast(Curate, load_section(options.params, "curate")).hr_size
     with tempfile.TemporaryDirectory(prefix="refsr-training-") as folder:
         faces = {kind: clouds(Path(folder) / kind, size, kind) for kind in ("raw", "jpeg")}
@@ -64,6 +57,19 @@ def main() -> None:
             for precision in ("float32", "bfloat16")
         }
     print(json.dumps({"device": _device(), "hr_size": size} | ratios(results)))
+
+
+def parse_options() -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--params", type=path_option, default=Path("params.yaml"))
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="of each measurement (default: 4)"
+    )
+    parser.add_argument("--batch-size", type=int, help="another than the params file names")
+    return parser.parse_args()
 
 
 def clouds(folder: Path, size: int, kind: str) -> Curated:
@@ -84,17 +90,10 @@ def clouds(folder: Path, size: int, kind: str) -> Curated:
 def measure(
     options: argparse.Namespace, stage: str, precision: str, faces: dict[str, Curated]
 ) -> Row:
-    """Milliseconds of a step with the same images again, with images drawn, and the memory it takes; printed too."""
-    params = cast(Training, load_section(options.params, stage)).model_copy(
-        update={"precision": precision}
-    )
-    if options.batch_size:
-        params = params.model_copy(update={"batch_size": options.batch_size})
-    learner = Learner(
-        build(_network(options.params, faces["raw"].hr_size, stage)),
-        params,
-        Objective(params.loss, 1),
-    )
+    """Milliseconds of a step, with the same images or drawn ones, and its memory; printed too."""
+    params = _training(options, stage, precision)
+    network = build(_network(options.params, faces["raw"].hr_size, stage))
+    learner = Learner(network, params, Objective(params.loss, 1))
     drawn = {kind: batches(params, curated) for kind, curated in faces.items()}
     again = drawn["raw"].batch(0, learner.device)
     sources: dict[str, Callable[[int], Batch]] = {
@@ -104,14 +103,17 @@ def measure(
     }
     row = {f"{name}_ms": step_ms(learner, draw, options.seconds) for name, draw in sources.items()}
     row |= {"images_per_second": params.batch_size * 1000 / row["raw_ms"], "memory_gb": _peak_gb()}
-    print(
-        stage,
-        precision,
-        params.batch_size,
-        {key: round(value, 2) for key, value in row.items()},
-        flush=True,
-    )
+    rounded = {key: round(value, 2) for key, value in row.items()}
+    print(stage, precision, params.batch_size, rounded, flush=True)
     return row
+
+
+def _training(options: argparse.Namespace, stage: str, precision: str) -> Training:
+    params = cast(Training, load_section(options.params, stage))
+    changes: dict[str, object] = {"precision": precision}
+    if options.batch_size:
+        changes["batch_size"] = options.batch_size
+    return params.model_copy(update=changes)
 
 
 def _network(path: Path, size: int, stage: str) -> dict[str, object]:
@@ -174,15 +176,15 @@ def _device() -> str:
 
 def ratios(results: dict[str, Row]) -> dict[str, float]:
     """What the steps are beside one another."""
-    told: dict[str, float] = {}
+    values: dict[str, float] = {}
     for stage in ("train_sisr", "train_refsr"):
         exact, fast = results[f"{stage}_float32"], results[f"{stage}_bfloat16"]
-        told[f"bfloat16_speedup_{stage}"] = exact["same_ms"] / fast["same_ms"]
-        told[f"share_of_reading_{stage}"] = 1 - fast["same_ms"] / fast["raw_ms"]
-        told[f"jpeg_share_of_reading_{stage}"] = 1 - fast["same_ms"] / fast["jpeg_ms"]
-        told[f"images_per_second_{stage}"] = fast["images_per_second"]
-        told[f"memory_gb_{stage}"] = fast["memory_gb"]
-    return {key: round(value, 3) for key, value in told.items()}
+        values[f"bfloat16_speedup_{stage}"] = exact["same_ms"] / fast["same_ms"]
+        values[f"share_of_reading_{stage}"] = 1 - fast["same_ms"] / fast["raw_ms"]
+        values[f"jpeg_share_of_reading_{stage}"] = 1 - fast["same_ms"] / fast["jpeg_ms"]
+        values[f"images_per_second_{stage}"] = fast["images_per_second"]
+        values[f"memory_gb_{stage}"] = fast["memory_gb"]
+    return {key: round(value, 3) for key, value in values.items()}
 
 
 if __name__ == "__main__":

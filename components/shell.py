@@ -68,18 +68,27 @@ def run(
     Raises:
         SystemExit: with the message of a RefsrError and without a traceback.
     """
+    paths = _paths(uri, ports)
+    with exit_with_message(), log.stage(stage):
+        values = _run_stage(stage, params, tracking_uri, paths)
+    # JSON has no NaN and no infinity: Kubeflow's launcher rejects a document with them.
+    finite = {key: value for key, value in values.items() if math.isfinite(value)}
+    metrics.metadata.update(finite)
+    _copy_pages(show or {}, paths)
+
+
+def _paths(uri: str, ports: Mapping[str, Port]) -> dict[str, Any]:
     paths = {name: _path(value) for name, value in ports.items() if value is not None}
     if uri:
         paths["raw"] = uri
     if raw := cast(Artifact | None, ports.get("raw")):
         # Each pod has its own copy: only the URI is the same in every try.
         paths["named"] = {"raw": raw.uri}
-    with exit_with_message(), log.stage(stage):
-        values = _run_stage(stage, params, tracking_uri, paths)
-    # JSON has no NaN and no infinity: Kubeflow's launcher rejects a document with them.
-    finite = {key: value for key, value in values.items() if math.isfinite(value)}
-    metrics.metadata.update(finite)
-    for name, page in (show or {}).items():
+    return paths
+
+
+def _copy_pages(show: Mapping[str, Artifact], paths: Mapping[str, Any]) -> None:
+    for name, page in show.items():
         port, _, file = name.partition("/")
         shutil.copyfile(paths[port] / file, page.path)
 

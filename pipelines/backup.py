@@ -80,7 +80,8 @@ def get(folder: Path, uri: str, name: str = "") -> Path:
             return path
         if path.exists():
             raise RefsrError(
-                f"{path}: exists and differs from the dump of this name at {uri}; move it, or pass a new folder"
+                f"{path}: exists and differs from the dump of this name at {uri}; "
+                "move it, or pass a new folder"
             )
         key = prefix + name
         write_file(path, lambda partial: client.download_file(bucket, key, str(partial)))

@@ -155,7 +155,8 @@ def _message(fault: Any) -> str:
     """The message of a pydantic error; those of `Cluster` itself name their keys."""
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {shown(fault['input'], *fault['loc'])}"
+    keys = ".".join(map(str, fault["loc"]))
+    return f"{keys}: {fault['msg']}, not {shown(fault['input'], *fault['loc'])}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pipelines.cluster import TRAININGS, Cluster, Task
 from pipelines.graphs.inference import inference
 from pipelines.graphs.reevaluation import reevaluation
 from pipelines.graphs.training import Source, training
-from refsr.config import KNOWN, Fetch, Training
+from refsr.config import Training
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import git_revision
 from refsr.io.atomic import write_file
@@ -23,6 +23,7 @@ from refsr.io.paths import file_errors_as_messages
 from refsr.layouts.registry import check
 from refsr.params import load_data, load_section, section_names
 from refsr.redaction import holds_secret
+from refsr.side_config import KNOWN, Fetch
 
 GRAPHS = ("training", "reevaluation", "inference")
 SCHEMES = {  # of URIs that pods can read, by option
@@ -177,7 +178,8 @@ def source_of(params: Path, raw: str | None) -> Source:
     if "synthesize" in sections:
         return "rendered"
     raise RefsrError(
-        f"{params}: no section `synthesize` or `fetch`: add one, or pass the URI of the raw set with --raw"
+        f"{params}: no section `synthesize` or `fetch`: "
+        "add one, or pass the URI of the raw set with --raw"
     )
 
 
@@ -193,16 +195,20 @@ def immutable_image(name: str) -> str:
         raise RefsrError(
             f"--image {name}: `latest` moves to other images; pass a tag that does not, or no tag"
         )
-    if tag:
-        return name
+    return name if tag else f"{name}:{_committed_revision(name)}"
+
+
+def _committed_revision(name: str) -> str:
+    """The git revision of this checkout. Raises RefsrError if files differ from it."""
     commit, dirty = git_revision()
     if commit is None:
         raise RefsrError(f"--image {name}: no git checkout with a commit; pass a tag: {name}:TAG")
     if dirty:
         raise RefsrError(
-            f"--image {name}: files differ from the last commit; commit them, or pass a tag: {name}:TAG"
+            f"--image {name}: files differ from the last commit; "
+            f"commit them, or pass a tag: {name}:TAG"
         )
-    return f"{name}:{commit}"
+    return commit
 
 
 def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
@@ -216,11 +222,13 @@ def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
     store = urlsplit(tracking_uri)
     if store.scheme not in ("http", "https"):
         raise RefsrError(
-            f"--tracking-uri {tracking_uri}: not an http(s):// URL; pods need the URL of an MLflow server"
+            f"--tracking-uri {tracking_uri}: not an http(s):// URL; "
+            "pods need the URL of an MLflow server"
         )
     if store.username or store.password or holds_secret(tracking_uri):
         raise RefsrError(
-            "--tracking-uri: holds a user or a password; store them in a Secret (docs/how-to/kubeflow.md)"
+            "--tracking-uri: holds a user or a password; "
+            "store them in a Secret (docs/how-to/kubeflow.md)"
         )
     for name, uri in uris.items():
         _check_uri(name, uri)

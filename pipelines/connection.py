@@ -64,7 +64,8 @@ def require(target: Target, field: str) -> str:
     if not value:
         option = f"--{field.replace('_', '-')}"
         raise RefsrError(
-            f"{option} is required: pass it, set {VARIABLES[field]}, or set target.{field} in the cluster file"
+            f"{option} is required: pass it, set {VARIABLES[field]}, "
+            f"or set target.{field} in the cluster file"
         )
     return value
 
@@ -109,5 +110,6 @@ def _require_response(endpoint: str) -> None:
         return  # an error status is a response
     except (OSError, HTTPException) as error:
         raise RefsrError(
-            f"--endpoint {endpoint}: no response ({error}); check the address and that the port is forwarded"
+            f"--endpoint {endpoint}: no response ({error}); "
+            "check the address and that the port is forwarded"
         ) from error

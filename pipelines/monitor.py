@@ -114,7 +114,8 @@ def _last_version(submission: Submission) -> Any:
             versions = page.pipeline_versions or []
     if not versions:
         raise RefsrError(
-            f"{submission.target.endpoint}: no version of {name}; upload one with `python -m pipelines upload`"
+            f"{submission.target.endpoint}: no version of {name}; "
+            "upload one with `python -m pipelines upload`"
         )
     return versions[0]
 

@@ -1,4 +1,7 @@
-"""Reference-based face super-resolution: a small photo of a face and a good photo of the person give a sharp face."""
+"""Reference-based face super-resolution.
+
+A small photo of a face and a good photo of the person give a sharp face.
+"""
 
 import os
 from typing import TYPE_CHECKING
@@ -11,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["__version__", "load"]
 
-# Arrow's own allocator keeps some 30 MB of what is freed, many times what curation holds in it; the system's gives it
-# back. Arrow looks at this once, when it is first used.
+# Arrow's own allocator keeps some 30 MB of what is freed, many times what curation holds in it;
+# the system's gives it back. Arrow looks at this once, when it is first used.
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 # OpenCV looks at this once, when it is loaded: its decoders refuse what refsr refuses.

@@ -28,24 +28,19 @@ from refsr.parameter_types import (
     HrSize,
     Identity,
     ModelName,
-    ModelUri,
     Options,
     OtherModel,
     People,
     Positive,
     Real,
-    Repository,
-    Revision,
     Seed,
     Share,
-    Text,
     Weight,
     Whole,
     exact_number,
     optional_path,
     words_of,
 )
-from refsr.redaction import holds_secret
 from refsr.variants import DEFAULT, VARIANTS
 
 
@@ -270,40 +265,11 @@ class Register(Section):
     gate: Gate = Gate()
 
 
-class Fetch(Section):
-    """Fetch the raw set that DVC tracks at `path` in a revision of a git repository."""
-
-    repository: Repository  # URL or path
-    path: Repository
-    revision: Revision  # branch, tag or commit
-    remote: Text | None = None  # name of the DVC remote; None: the default of the repository
-    endpoint: Text | None = None  # URL of the S3 service; None: the one in the repository
-
-    @field_validator("repository", "endpoint")
-    @classmethod
-    def _no_password(cls, url: str | None) -> str | None:
-        if url and holds_secret(url):
-            reason = "holds a password or token, and everyone who sees a run can read it"
-            raise ValueError(f"{reason}; keep it in a Secret")
-        return url
-
-
-class Checkpoint(Section):
-    """Copy a checkpoint out of the registry."""
-
-    model: ModelUri = "models:/refsr@champion"
-
-
-class UpscaleFolder(Section):
-    """Upscale all images of a folder."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-
-
 class Data(Section):
     """The raw set that `curate` reads: `raw` is a folder, an archive or an s3:// URI.
 
-    `layout` is how it is laid out: a name in refsr.layouts.registry, or `auto`: what its folders say.
+    `layout` is how it is laid out: a name in refsr.layouts.registry, or `auto`: what its folders
+    say.
     """
 
     raw: Annotated[str, Field(min_length=1), AfterValidator(optional_path)] = "data/rendered"
@@ -320,9 +286,3 @@ SECTIONS: dict[str, type[Section]] = {
     "evaluate": Evaluate,
     "register": Register,
 }
-SIDE_SECTIONS: dict[str, type[Section]] = {  # of steps that are not stages of dvc.yaml
-    "fetch": Fetch,
-    "checkpoint": Checkpoint,
-    "upscale_folder": UpscaleFolder,
-}
-KNOWN = SECTIONS | SIDE_SECTIONS

@@ -7,10 +7,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from refsr.config import KNOWN, Data, Section
+from refsr.config import Data, Section
 from refsr.consistency import faults
 from refsr.errors import RefsrError
 from refsr.redaction import shown
+from refsr.side_config import KNOWN
 from refsr.strict_yaml import read_yaml
 
 _SHOWN = 120  # characters of a value in a message

@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 IMAGE = "registry.example:5000/refsr:0123abc"
 CLUSTER = """
 everywhere: {node_selector: {pool: batch}}
-gpu: {node_selector: {gpu: a100}, tolerations: [{key: dedicated, operator: Equal, value: gpu, effect: NoSchedule}]}
+gpu:
+  node_selector: {gpu: a100}
+  tolerations: [{key: dedicated, operator: Equal, value: gpu, effect: NoSchedule}]
 secrets: [{name: mlflow, env: {user: MLFLOW_TRACKING_USERNAME, password: MLFLOW_TRACKING_PASSWORD}}]
 state: {claim: trainings}
 tasks: {train_sisr: {gpus: 2, memory: 64Gi}}

@@ -1,4 +1,6 @@
-"""Fixtures that several tests share; modules beside this one, as `helpers`, can be imported from every test."""
+"""Fixtures that several tests share; modules beside this one, as `helpers`,
+can be imported from every test.
+"""
 
 import os
 import shutil
@@ -7,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-# Numbers are compared to the last digit, and no two runs on a GPU agree there; CUDA_VISIBLE_DEVICES=0 tests on one.
+# Numbers are compared to the last digit, and no two runs on a GPU agree there;
+# CUDA_VISIBLE_DEVICES=0 tests on one.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Iterator[None]:
-    """MLflow writes the store it was pointed at into the environment, where commands of later tests would find it."""
+    """MLflow writes the store it was pointed at into the environment,
+    where commands of later tests would find it.
+    """
     before = os.environ.get("MLFLOW_TRACKING_URI")
     outcome = yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
@@ -34,7 +39,9 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tracking_uri(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A fresh MLflow store of the test's own; the test runs in its own folder, where artifacts go too."""
+    """A fresh MLflow store of the test's own; the test runs in its own folder,
+    where artifacts go too.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     shutil.copy(empty_store, tmp_path / "mlflow.db")

@@ -2,14 +2,19 @@
 
 from typing import Any
 
-ARMS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
+CONDITIONS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
 OTHERS = ("bicubic", "sisr", "none", "wrong")
 
 
 def evaluation(psnr: float = 26.0, identity: float = 0.8) -> dict[str, Any]:
-    """A model 2 dB and 0.25 above everything else, with an interval of 0.5 dB and 0.05 to either side."""
+    """A model 2 dB and 0.25 above everything else,
+    with an interval of 0.5 dB and 0.05 to either side.
+    """
     metrics: dict[str, Any] = {
-        measure: {arm: _interval(mean + (rise if arm == "ref_right" else 0), half) for arm in ARMS}
+        measure: {
+            condition: _interval(mean + (rise if condition == "ref_right" else 0), half)
+            for condition in CONDITIONS
+        }
         for measure, mean, rise, half in (
             ("psnr", psnr - 2, 2.0, 0.5),
             ("identity", identity - 0.25, 0.25, 0.05),

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 
 class FaultyProxy(socketserver.ThreadingTCPServer):
-    """Hands requests on to `port`; every so many connections one is met with the next of `faults`, in turn.
-    It listens on the port `at`, or on a free one.
+    """Hands requests on to `port`, and listens on the port `at`, or on a free one.
 
-    "500" answers with an error, "stall" says nothing until the client gives up, "break" ends amid the body.
+    Every so many connections one is met with the next of `faults`, in turn: "500" answers with an
+    error, "stall" says nothing until the client gives up, "break" ends amid the body.
     """
 
     allow_reuse_address = True
@@ -48,7 +48,9 @@ class _Handler(socketserver.BaseRequestHandler):
     server: FaultyProxy
 
     def handle(self) -> None:
-        """One request of one connection: the reply says it is the last, so that each meets its own fate."""
+        """One request of one connection: the reply says it is the last,
+        so that each meets its own fate.
+        """
         request = self._request()
         fault = self.server.next_fault() if request else ""
         if not request:
@@ -59,7 +61,8 @@ class _Handler(socketserver.BaseRequestHandler):
                 self.request.recv(1)  # until the client closes
         elif fault == "500":
             self.request.sendall(
-                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                b"HTTP/1.1 500 Internal Server Error\r\n"
+                b"Content-Length: 0\r\nConnection: close\r\n\r\n"
             )
         else:
             self._relay(request, fault)

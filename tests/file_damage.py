@@ -1,4 +1,6 @@
-"""Ways to damage a file that the pipeline wrote; each changes the file at a path, whatever its kind."""
+"""Ways to damage a file that the pipeline wrote;
+each changes the file at a path, whatever its kind.
+"""
 
 import io
 import json
@@ -73,11 +75,11 @@ WAYS: dict[str, Callable[[Path], None]] = {
 
 def kinds(root: Path) -> dict[str, Path]:
     """One file of each kind below a folder, by its name with all numbers and hashes replaced."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(each for each in root.rglob("*") if each.is_file()):
         name = re.sub(r"[0-9a-f]{8,}|\d+", "#", str(path.relative_to(root)))
-        found.setdefault(name, path)
-    return found
+        files.setdefault(name, path)
+    return files
 
 
 def damaged(path: Path) -> Iterator[str]:

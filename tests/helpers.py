@@ -18,10 +18,11 @@ def make_curated(
     train: int = 0,
     pixels: np.ndarray | None = None,
 ) -> Path:
-    """A curated folder: each identity has one reference and `images` images, the first `train` identities for training.
+    """A curated folder: each identity has one reference and `images` images.
 
-    Pixels are smooth blobs, a pattern per identity with a little change per image, unless `pixels`
-    (identities, images + 1, size, size, 3) uint8 are given.
+    The first `train` identities are for training. Pixels are smooth blobs, a pattern per identity
+    with a little change per image, unless `pixels` (identities, images + 1, size, size, 3) uint8
+    are given.
     """
     folder.mkdir(parents=True, exist_ok=True)
     views = images + 1
@@ -46,7 +47,9 @@ def make_curated(
 
 
 def _views(identity: int, views: int, size: int) -> np.ndarray:
-    """(views, size, size, 3) uint8: waves whose directions and colours belong to the identity, shifted per view."""
+    """(views, size, size, 3) uint8: waves whose directions and colours belong to the identity,
+    shifted per view.
+    """
     rng = np.random.default_rng(identity)
     y, x = np.mgrid[:size, :size] / size
     directions, phases = rng.normal(0, 6, (2, 5)), rng.uniform(0, 6, 5)
@@ -60,7 +63,9 @@ def _views(identity: int, views: int, size: int) -> np.ndarray:
 
 
 def let_others_in(folder: Path) -> None:
-    """PostgreSQL runs as a user of its own where the tests are root: it has to reach what lies in a test's folder."""
+    """PostgreSQL runs as a user of its own where the tests are root:
+    it has to reach what lies in a test's folder.
+    """
     temporary = Path(tempfile.gettempdir())
     for path in (folder, *folder.parents):
         if path.is_relative_to(temporary) and path != temporary:

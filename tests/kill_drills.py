@@ -2,14 +2,14 @@
 
     PYTHONPATH=tests:. python tests/kill_drills.py --kills 1000 --seed 0
 
-After each kill the stage is run again until it ends; then its output, the store (PRAGMA integrity_check)
-and the state of its runs are checked. One process imports everything and forks a child for each try, so
-that a try takes no longer than the stage itself. Prints one line of JSON; the exit status is 1 after a fault.
+After each kill the stage is run again until it ends; then its output, the store
+(PRAGMA integrity_check) and the state of its runs are checked. One process imports everything and
+forks a child for each try, so that a try takes no longer than the stage itself. Prints one line of
+JSON; the exit status is 1 after a fault.
 """
 
 import argparse
 import contextlib
-import hashlib
 import importlib
 import json
 import os
@@ -24,132 +24,24 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import mlflow.pyfunc  # noqa: F401 - imported here once, not in each child
-import pandas as pd
 import torch  # noqa: F401
+from drilled_stages import PATHS, Drill, drill, section, uri
 
 from refsr import steps
-from refsr.config import SECTIONS, Section
 from refsr.integrations.mlflow_store import open_store
-from refsr.integrations.registry import Registry
 from refsr.io.marker import MARKER
-from refsr.steps.register import promote
-
-PARAMS: dict[str, Any] = {
-    "synthesize": {
-        "train_identities": 4,
-        "test_identities": 3,
-        "views": 3,
-        "max_size": 100,
-        "defects": 0,
-    },
-    "curate": {"hr_size": 32, "train_identities": 4, "test_identities": 3},
-    "validate": {"sample": 4},
-    "train_sisr": {
-        "steps": 6,
-        "warm_start_step": 3,
-        "batch_size": 2,
-        "model": {"width": 16, "blocks": 1},
-    },
-    "train_refsr": {"steps": 4, "batch_size": 2},
-    "evaluate": {"bootstrap": 100, "strips": 1, "grid": 2, "samples": 2, "kid_images": 4},
-    "register": {
-        "gate": {
-            f"{measure}_over_{other}": -99
-            for measure in ("psnr", "identity")
-            for other in ("bicubic", "wrong", "none", "sisr", "champion")
-        }
-    },
-}
-TRAINING = {
-    "precision": "float32",
-    "device": "cpu",
-    "warmup_steps": 1,
-    "log_every": 1,
-    "image_every": 3,
-    "save_every": 1,
-}
-PATHS = {  # of each stage: its inputs and its output, which comes last
-    "synthesize": ("raw",),
-    "curate": ("raw", "curated"),
-    "merge": ("raw", "parts", "merged"),
-    "validate": ("curated", "validation"),
-    "train_sisr": ("curated", "validation", "sisr"),
-    "train_refsr": ("curated", "sisr", "refsr"),
-    "evaluate": ("curated", "sisr", "refsr", "evaluation"),
-    "register": ("curated", "sisr", "refsr", "evaluation", "registration"),
-    "promote": (),
-}
-TIMED = ("images_per_second",)  # columns that tell of the clock
-
-
-class Drill(NamedTuple):
-    """A stage with a fresh copy of the store as it was before it: `run` runs it into `folder`."""
-
-    name: str
-    run: Callable[[Path], None]
-    result: Callable[[Path], str]
-
-
-def section(name: str) -> Section:
-    """The parameters of a stage or side step."""
-    key = steps.SIDE_STEPS.get(name, name)
-    more = TRAINING if key.startswith("train_") else {}
-    return SECTIONS[key].model_validate(PARAMS[key] | more)
-
-
-def uri(folder: Path) -> str:
-    """The store of a folder."""
-    return f"sqlite:///{folder}/mlflow.db"
-
-
-def drill(name: str, whole: Path) -> Drill:
-    """The drill of a stage, which reads what the whole run left."""
-    if name == "promote":
-        return Drill(name, lambda folder: _promote(folder), _champions)
-    *inputs, output = PATHS[name]
-    paths: dict[str, Any] = {port: whole / port for port in inputs}
-    if name == "merge":
-        paths["parts"] = [whole / "parts"]
-
-    def run(folder: Path) -> None:
-        port = "curated" if name == "merge" else output
-        steps.run(name, section(name), tracking_uri=uri(folder), **paths, **{port: folder / output})
-
-    return Drill(name, run, lambda folder: digest(folder / output))
-
-
-def _promote(folder: Path) -> None:
-    promote(uri(folder), section("register"), "2")  # type: ignore[arg-type]
-
-
-def _champions(folder: Path) -> str:
-    registry = Registry(uri(folder), "refsr")
-    return f"{registry.aliases()} {registry._former()}"
-
-
-def digest(output: Path) -> str:
-    """A line per file, its name and a hash of its bytes, without clocks, dated pages and the marker counting them."""
-    lines = []
-    for path in sorted(
-        p
-        for p in output.rglob("*")
-        if p.is_file() and "data_docs" not in p.parts and p.name != MARKER
-    ):
-        data = path.read_bytes()
-        if path.name == "history.csv":
-            data = pd.read_csv(path).drop(columns=list(TIMED)).to_csv().encode()
-        lines.append(f"{path.relative_to(output)} {hashlib.sha256(data).hexdigest()}")
-    return "\n".join(lines)
 
 
 def attempt(
     work: Callable[[Path], None], folder: Path, kill_after: float | None = None
 ) -> tuple[int, float]:
-    """(exit status, seconds) of a forked try; its whole process group is killed after so many seconds."""
+    """(exit status, seconds) of a forked try; its whole process group is killed after so many
+    seconds.
+    """
     started = time.monotonic()
     pid = os.fork()
     if not pid:
@@ -279,35 +171,50 @@ def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str,
     while counts["kills"] < kills and sum(counts.values()) < 4 * kills:
         name = names[number % len(names)]
         store, _, expected = before[name]
-        folder = root / "drill"
-        folder.mkdir()
-        shutil.copyfile(store, folder / "mlflow.db")
-        if (
-            root / "whole/mlruns"
-        ).is_dir():  # a store that is copied looks for its artifacts beside it
-            shutil.copytree(root / "whole/mlruns", folder / "mlruns")
+        folder = _drill_folder(root, store)
         one = drill(name, root / "whole")
-        moments = []
+        moments: list[float] = []
         for _ in range(draw.choice((1, 4, 8))):
-            late = draw.random() < 0.3
-            moments.append(lasts[name] * draw.uniform(0.85 if late else 0, 1.05 if late else 1))
+            moments.append(lasts[name] * _moment(draw))
             status, seconds = attempt(one.run, folder, moments[-1])
             if not status:  # it may go on from what it has, and the first run was slow
                 lasts[name] = min(lasts[name], seconds)
             counts["kills" if status == -signal.SIGKILL else "ended_before"] += 1
             if status not in (0, -signal.SIGKILL):
-                faults.append(f"{name} {moments}: {(folder / 'log.txt').read_text()[-1500:]}")
-        status, _ = attempt(one.run, folder)
-        found = (
-            check(one, folder, expected)
-            if not status
-            else [(folder / "log.txt").read_text()[-1500:]]
-        )
-        faults += [f"{name} killed at {moments} of {lasts[name]:.2f} s: {fault}" for fault in found]
+                faults.append(f"{name} {moments}: {_log(folder)}")
+        killed = f"{name} killed at {moments} of {lasts[name]:.2f} s"
+        faults += [f"{killed}: {fault}" for fault in _run_again(one, folder, expected)]
         shutil.rmtree(folder)
         number += 1
     times = {name: round(seconds, 2) for name, seconds in lasts.items()}
     return counts | {"seed": seed, "seconds": times, "faults": faults}
+
+
+def _drill_folder(root: Path, store: Path) -> Path:
+    """A new folder with a copy of the store."""
+    folder = root / "drill"
+    folder.mkdir()
+    shutil.copyfile(store, folder / "mlflow.db")
+    # A store that is copied looks for its artifacts beside it.
+    if (root / "whole/mlruns").is_dir():
+        shutil.copytree(root / "whole/mlruns", folder / "mlruns")
+    return folder
+
+
+def _moment(draw: random.Random) -> float:
+    """When to kill, as a share of the time that the stage takes."""
+    is_late = draw.random() < 0.3
+    return draw.uniform(0.85 if is_late else 0, 1.05 if is_late else 1)
+
+
+def _run_again(one: Drill, folder: Path, expected: str) -> list[str]:
+    """The faults of a stage that is now left alone."""
+    status, _ = attempt(one.run, folder)
+    return [_log(folder)] if status else check(one, folder, expected)
+
+
+def _log(folder: Path) -> str:
+    return (folder / "log.txt").read_text()[-1500:]
 
 
 def main() -> int:

@@ -11,11 +11,11 @@ class _Addresses(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.addresses: list[str] = []
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found += [value or "" for key, value in attrs if key in ("src", "href")]
+        self.addresses += [value or "" for key, value in attrs if key in ("src", "href")]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -24,10 +24,12 @@ class _Addresses(HTMLParser):
 
 
 def pictures(text: str) -> list[str]:
-    """The pictures of a page, as `data:` addresses; the page is well-formed and loads nothing from elsewhere."""
+    """The pictures of a page, as `data:` addresses;
+    the page is well-formed and loads nothing from elsewhere.
+    """
     page = _Addresses()
     page.feed(text)
     assert page.open == []
-    assert all(address.startswith("data:image/") for address in page.found)
+    assert all(address.startswith("data:image/") for address in page.addresses)
     assert not re.search(r"<script|<link|@import|url\(", text)
-    return page.found
+    return page.addresses

@@ -1,4 +1,4 @@
-"""Measure the code of each top-level folder: line length, function length, modules, cycles, words."""
+"""Measure the code of each top-level folder: lines, functions, modules, cycles, words."""
 
 import argparse
 import ast

@@ -1,7 +1,7 @@
 """Compare two checkouts byte for byte: `python -m tools.compare_checkouts OLD NEW`.
 
-Each checkout runs every stage in a folder of its own, as its own dvc.yaml says. Then all files of the
-outputs are compared, except for IGNORED and the speed of the trainings.
+Each checkout runs every stage in a folder of its own, as its own dvc.yaml says. Then all files of
+the outputs are compared, except for IGNORED and the speed of the trainings.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def run_stages(checkout: Path, folder: Path, params: Path) -> None:
 
 
 def _with_fixed_precision(params: Path) -> str:
-    """The params file with float32 trainings: `auto` may choose another precision on a busy machine."""
+    """The params file with float32 trainings: `auto` may choose otherwise on a busy machine."""
     document = yaml.safe_load(params.read_text())
     for section, fixed in FLOAT_32.items():
         document[section] = (document.get(section) or {}) | fixed

@@ -81,7 +81,8 @@ def build(target: str, tag: str | None = None, base: str | None = None) -> str:
     # Runs are recorded under this revision.
     if f"REFSR_REVISION={revision}" not in _inspect(image)["Config"]["Env"]:
         raise RefsrError(
-            f"{image}: REFSR_REVISION in the image is another revision; build it without the engine's cache"
+            f"{image}: REFSR_REVISION in the image is another revision; "
+            "build it without the engine's cache"
         )
     return image
 
@@ -172,7 +173,8 @@ def engine() -> str:
     program = next(filter(None, map(shutil.which, names)), None)
     if program is None:
         raise RefsrError(
-            f"{' and '.join(names)}: not on the PATH; install podman or docker, or set CONTAINER_ENGINE"
+            f"{' and '.join(names)}: not on the PATH; "
+            "install podman or docker, or set CONTAINER_ENGINE"
         )
     return program
 

@@ -74,7 +74,7 @@ def _has_buckets(s3: S3, buckets: Sequence[str]) -> bool:
 
 @contextlib.contextmanager
 def postgres(folder: Path, database: str = "mlflow") -> Iterator[str]:
-    """PostgreSQL of the system's package; yields the URI of the database, postgresql+psycopg://..."""
+    """PostgreSQL of the system's package; yields the database's URI, postgresql+psycopg://..."""
     password, port = secrets.token_urlsafe(24), free_port()
     data = folder / "data"
     folder.mkdir(parents=True)
@@ -110,7 +110,7 @@ def postgres_program(name: str) -> Path:
 
 
 def _postgres_owner(folder: Path) -> list[str]:
-    """The command that runs PostgreSQL as its own user if this process is root, which it refuses."""
+    """The command that runs PostgreSQL, as its own user if this process is root."""
     if os.geteuid() != 0:
         return []
     shutil.chown(folder, "postgres", "postgres")
@@ -251,7 +251,8 @@ def _start(
             )
         except FileNotFoundError as error:
             raise RefsrError(
-                f"{command[0]} is not on the PATH; run `make setup`, or install it (docs/how-to/cluster.md)"
+                f"{command[0]} is not on the PATH; "
+                "run `make setup`, or install it (docs/how-to/cluster.md)"
             ) from error
 
 

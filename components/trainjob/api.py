@@ -17,7 +17,10 @@ TIMEOUT = 30.0  # seconds
 WAYS_OUT = {  # by HTTP status
     400: "the cluster's Trainer has other fields; install 2.2 or later (docs/how-to/kubeflow.md)",
     401: "the cluster does not know the task's service account",
-    403: "allow the task's service account to create, get and delete TrainJobs, as k8s/base/accounts.yaml does",
+    403: (
+        "allow the task's service account to create, get and delete TrainJobs, "
+        "as k8s/base/accounts.yaml does"
+    ),
     404: "install Kubeflow Trainer, or check the namespace",
 }
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from components.trainjob.api import TrainJobApi
+from components.trainjob.request import REQUEST, new_request
 from refsr import steps
 from refsr.config import Section
 from refsr.errors import RefsrError
@@ -29,15 +30,6 @@ from refsr.io.own_files import damaged, read_json
 
 TRAINJOB = "REFSR_TRAINJOB"  # variable: the job as JSON
 NAMESPACE = "REFSR_NAMESPACE"  # variable: the job's namespace
-REQUEST = "request.json"  # file the nodes read: stage, parameters, paths
-REQUEST_TYPES = {
-    "stage": str,
-    "params": dict,
-    "tracking_uri": str,
-    "state": str,
-    "pipeline": str,
-    "paths": dict,
-}
 RESULT = "metrics.json"  # file the nodes write last
 ERROR = "error.txt"  # file the nodes write on failure
 POLL = 10.0  # seconds between two requests for the job's status
@@ -75,32 +67,35 @@ def run(
             f"{name}: a training on several nodes needs a volume and the run's id; "
             "set `state` in the cluster file and submit with `python -m pipelines submit`"
         )
-    job = Job(job_name(name, pipeline))
-    folder = state / job.name
-    request = {
-        "stage": name,
-        "params": params.model_dump(mode="json"),
-        "tracking_uri": tracking_uri,
-        "state": str(state),
-        "pipeline": pipeline,
-        "paths": {key: str(folder / key) for key in paths},
-    }
-    ports = steps.ports(steps.load(name))
+    folder = state / job_name(name, pipeline)
+    request = new_request(folder, name, params, tracking_uri, pipeline, paths)
+    return _run_request(request, folder, paths)
+
+
+def _run_request(
+    request: dict[str, Any], folder: Path, paths: Mapping[str, Path]
+) -> dict[str, float]:
+    job = Job(folder.name)
+    ports = steps.ports(steps.load(request["stage"]))
     outputs = {key: path for key, path in paths.items() if ports.get(key, "").endswith("output")}
-    inputs = {key: path for key, path in paths.items() if key not in outputs}
     if not _read_result(folder):  # else an earlier attempt has waited for the end
-        if os.path.lexists(folder / RESULT):  # damaged: train again
-            remove(folder / RESULT)
-            job.delete()
-        _copy_inputs(folder, inputs)
+        _discard_damaged(job, folder)
+        _copy_inputs(folder, {key: path for key, path in paths.items() if key not in outputs})
         (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
         _train(job, folder)
     metrics = _read_result(folder)
     if not metrics:
-        raise damaged(folder / RESULT, name, "no metrics in it")
+        raise damaged(folder / RESULT, request["stage"], "no metrics in it")
     job.delete()
     _collect(folder, outputs)
     return metrics
+
+
+def _discard_damaged(job: "Job", folder: Path) -> None:
+    """Remove a damaged result and its job, so that the training runs again."""
+    if os.path.lexists(folder / RESULT):
+        remove(folder / RESULT)
+        job.delete()
 
 
 def _collect(folder: Path, outputs: Mapping[str, Path]) -> None:
@@ -120,23 +115,6 @@ def _read_result(folder: Path) -> dict[str, float]:
     values = metrics.values()
     is_sound = all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
     return metrics if is_sound else {}
-
-
-def read_request(folder: Path) -> dict[str, Any]:
-    """The request of the task. Raises RefsrError if it is missing or damaged."""
-    path = folder / REQUEST
-    way_out = "the task writes it again when it is retried"
-    try:
-        request: dict[str, Any] = read_json(path, "")
-    except RefsrError as error:
-        raise RefsrError(f"{path}: missing or damaged; {way_out}") from error
-    for key, kind in REQUEST_TYPES.items():
-        if not isinstance(request.get(key), kind):
-            raise RefsrError(f"{path}: damaged: {key} is missing or of another type; {way_out}")
-    are_texts = all(isinstance(each, str) for each in request["paths"].values())
-    if request["stage"] not in steps.STEPS or not are_texts:
-        raise RefsrError(f"{path}: damaged: no stage or paths; {way_out}")
-    return request
 
 
 def job_name(stage: str, pipeline: str) -> str:
@@ -167,13 +145,19 @@ def _train(job: "Job", folder: Path) -> None:
         raise
     if state == "Failed":
         raise RefsrError(
-            f"{job} failed: {message}; its pods are kept until the next attempt{_training_error(folder)}"
+            f"{job} failed: {message}; its pods are kept until the next attempt"
+            f"{_training_error(folder)}"
         )
+    _await_result(job, folder)
+
+
+def _await_result(job: "Job", folder: Path) -> None:
     end = time.monotonic() + VOLUME_DELAY
     while not (folder / RESULT).exists():
         if time.monotonic() > end:
             raise RefsrError(
-                f"{job} is complete, but {folder / RESULT} does not exist; check that the volume is ReadWriteMany"
+                f"{job} is complete, but {folder / RESULT} does not exist; "
+                "check that the volume is ReadWriteMany"
             )
         time.sleep(1)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components.shell import exit_with_message
-from components.trainjob.controller import ERROR, RESULT, read_request
+from components.trainjob.controller import ERROR, RESULT
+from components.trainjob.request import read_request
 from refsr import steps
 from refsr.errors import RefsrError
 from refsr.params import parse_section

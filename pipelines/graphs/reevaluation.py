@@ -1,4 +1,7 @@
-"""Evaluate a registered model on a revision: registry -> checkpoint, fetch -> curate -> evaluate."""
+"""Evaluate a registered model on a revision of a set.
+
+registry -> checkpoint, fetch -> curate -> evaluate.
+"""
 
 from typing import Any
 
@@ -12,10 +15,11 @@ NAME = "refsr-reevaluation"
 
 
 def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
-    """The pipeline. Its inputs: MLflow store, sections of parameters, `layout`, URI of a SISR model.
+    """The pipeline.
 
-    The registry stores RefSR models only. `with_sisr` also evaluates the SISR model at the URI
-    `sisr`, an output of a training run.
+    Its inputs: MLflow store, sections of parameters, `layout`, URI of a SISR model. The registry
+    stores RefSR models only. `with_sisr` also evaluates the SISR model at the URI `sisr`, an output
+    of a training run.
     """
 
     @dsl.pipeline(name=NAME, description="Evaluate a registered model on a revision.")

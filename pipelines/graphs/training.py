@@ -13,7 +13,9 @@ Source = Literal["rendered", "named", "fetched"]
 
 
 def training(image: str, cluster: Cluster, source: Source) -> Any:
-    """The pipeline. Its inputs: MLflow store, `raw`, its `layout`, a section of parameters per stage.
+    """The pipeline.
+
+    Its inputs: MLflow store, `raw`, its `layout`, a section of parameters per stage.
 
     Args:
         image: image of every task.

@@ -56,7 +56,10 @@ _HELP = {
     ),
     ("evaluate", "sisr"): "checkpoint or its folder; without it there is no SISR arm",
 }
-_RAW_SET = "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key (default: data.raw of params)"
+_RAW_SET = (
+    "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key "
+    "(default: data.raw of params)"
+)
 
 
 def step_command(step: str, text: str, example: str) -> Command:

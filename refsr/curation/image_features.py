@@ -235,10 +235,8 @@ def _extract_pixels(
     decoded = dict(_decode(features, files, dict(zip(rows, shrink, strict=True)), begin))
     if not decoded:
         return
-    rows, crops = (
-        [*decoded],
-        _crop([*decoded.values()], params.crop, params.crop_factor, params.hr_size),
-    )
+    rows = [*decoded]
+    crops = _crop([*decoded.values()], params.crop, params.crop_factor, params.hr_size)
     features.crops |= zip(rows, crops, strict=True)
     _measure_crops(features, rows, crops, params.min_sharpness)
     sharp = [row for row in decoded if row in features.crops]

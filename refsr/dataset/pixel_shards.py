@@ -1,4 +1,6 @@
-"""HR pixels on disk, some images per shard: raw and memory-mapped, or as JPEGs (benchmarks/shards.py).
+"""HR pixels on disk, some images per shard.
+
+Shards are raw and memory-mapped, or JPEGs (benchmarks/shards.py).
 
 raw   hr-00000.npy   (N, H, H, 3) uint8 RGB
 jpeg  hr-00000.jpgs  JPEGs one after another, quality 95 without chroma subsampling

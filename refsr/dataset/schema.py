@@ -85,7 +85,10 @@ REASONS: dict[str, str] = {
     "duplicate_name": "an earlier member of the archive has this name",
     "oversized_file": "the file has more bytes than are read",
     "zero_byte": "the file is empty",
-    "not_jpeg": "the content is not a JPEG, whatever the name says; in a set without box files, nor a PNG, WebP or BMP",
+    "not_jpeg": (
+        "the content is not a JPEG, whatever the name says; "
+        "in a set without box files, nor a PNG, WebP or BMP"
+    ),
     "truncated": "the JPEG ends too early or is damaged: the decoder fails or warns",
     "tiny": "a side of the image is under 32 px",
     "oversized": "the image has more pixels than are decoded",

@@ -25,13 +25,15 @@ def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     persons = np.random.default_rng(seed).permutation(sorted(right.index))
     if len(persons) < 2:
         raise RefsrError(
-            f"the test split has {len(persons)} identities with a reference; two are needed: curate more",
+            f"the test split has {len(persons)} identities with a reference; "
+            "two are needed: curate more"
         )
     following = pd.Series(np.roll(persons, -1), index=persons)
     images = test[(test["role"] == "image") & test["identity"].isin(right.index)]
     if images.empty:
         raise RefsrError(
-            "the test split has no image beside the references; set curate.test_images.min and curate again"
+            "the test split has no image beside the references; set curate.test_images.min and "
+            "curate again"
         )
     person = images["identity"].to_numpy()
     wrong_person = following[person].to_numpy()

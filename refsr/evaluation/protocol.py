@@ -5,10 +5,7 @@ references. Outputs are clamped and rounded to 8 bits before they are measured, 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -17,41 +14,15 @@ import torch.nn.functional as F
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
-from refsr.errors import RefsrError
-from refsr.evaluation.conditions import MAIN, Condition, conditions_of
+from refsr.evaluation.conditions import MAIN, Condition
 from refsr.evaluation.ensemble import self_ensemble
+from refsr.evaluation.networks import Models, draws_by_mode
 from refsr.evaluation.outputs import Truth, texture
 from refsr.evaluation.pairing import MISSING, add_lookalikes
 from refsr.evaluation.scoring import Scorer, Scores
-from refsr.models import SuperResolver
-from refsr.models.checkpoint import load_model
-from refsr.parameter_types import MIN_MEASURED
 from refsr.progress import track
 
 CHUNK = 32  # references embedded at a time
-
-
-@dataclass(frozen=True)
-class Models:
-    """The networks under test by name, "refsr" among them.
-
-    The scale they share, and the device they are on.
-    """
-
-    networks: dict[str, SuperResolver]
-    scale: int
-    device: str
-
-    @property
-    def refsr(self) -> SuperResolver:
-        """The reference model the evaluation is about."""
-        return self.networks["refsr"]
-
-    @property
-    def conditions(self) -> dict[str, Condition]:
-        """The conditions that these networks can fill."""
-        fixed = {name for name, each in self.networks.items() if not can_draw(each)}
-        return conditions_of(self.networks, fixed)
 
 
 @dataclass(frozen=True)
@@ -65,47 +36,6 @@ class Measured:
     table: pd.DataFrame
     identity: dict[str, np.ndarray]  # (N, 128)
     texture: dict[str, np.ndarray]  # (N, 512)
-
-
-def load_models(paths: Mapping[str, Path], hr_size: int) -> Models:
-    """These checkpoints by name.
-
-    Raises RefsrError where one is missing, or does not fit the others or the images.
-    """
-    if hr_size < MIN_MEASURED:
-        raise RefsrError(
-            f"HR images of {hr_size} pixels cannot be measured; curate with hr_size {MIN_MEASURED} or more",
-        )
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    networks = {name: cast(SuperResolver, load_model(path, device)) for name, path in paths.items()}
-    _check_kinds(networks, paths)
-    scale = int(networks["refsr"].config["scale"])
-    _check_sizes(networks, paths, {"scale": scale, "hr_size": hr_size})
-    return Models(networks, scale, device)
-
-
-def _check_kinds(networks: Mapping[str, SuperResolver], paths: Mapping[str, Path]) -> None:
-    for name, network in networks.items():
-        model = network.config["model"]
-        expected = "sisr" if name == "sisr" else "refsr"
-        if model != expected:
-            raise RefsrError(
-                f"{paths[name]}: a {model} network; `{name}` is to be a {expected} one",
-            )
-
-
-def _check_sizes(
-    networks: Mapping[str, SuperResolver],
-    paths: Mapping[str, Path],
-    sizes: Mapping[str, int],
-) -> None:
-    for key, expected in sizes.items():
-        for name, network in networks.items():
-            value = network.config[key]
-            if value != expected:
-                raise RefsrError(
-                    f"{paths[name]}: trained for {key} {value}, not {expected} as the rest; train it again"
-                )
 
 
 def images(curated: Curated, rows: np.ndarray, device: str) -> torch.Tensor:
@@ -150,18 +80,9 @@ def restore(
     model = models.networks[condition.model]
     if not condition.drawn:
         return model.upscale(lr, ref)
-    if _draws_by_mode(model):
+    if draws_by_mode(model):
         return model.upscale(lr, ref, mode="gaussian")  # type: ignore[call-arg]
     return model.upscale(lr, ref, temperature=1.0)
-
-
-def can_draw(network: SuperResolver) -> bool:
-    """Whether a network can draw its code from the prior, by a temperature or by a mode."""
-    return network.draws_samples or _draws_by_mode(network)
-
-
-def _draws_by_mode(network: SuperResolver) -> bool:
-    return "mode" in network.config  # the published networks, which have no temperature
 
 
 def to_8_bits(image: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,8 @@ import torch
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.evaluation import image_quality
-from refsr.evaluation.protocol import Models, images, to_8_bits
+from refsr.evaluation.networks import Models
+from refsr.evaluation.protocol import images, to_8_bits
 
 MOST_PEOPLE = 64  # whose first image is sampled
 BINS = 10

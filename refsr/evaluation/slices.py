@@ -72,7 +72,8 @@ SLICES = {
     "sharpness": Slice("sharpness of the HR image", "sharpness", _numbers),
     "skin_tone": Slice("skin tone, as given in the metadata", "skin_tone", _texts),
     "ita": Slice(
-        "ITA of the reference crop, a pixel measure (light and make-up move it; it is not skin tone)",
+        "ITA of the reference crop, a pixel measure "
+        "(light and make-up move it; it is not skin tone)",
         "",
         _numbers,
     ),

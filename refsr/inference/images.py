@@ -1,7 +1,7 @@
 """Photos in and out: JPEG, PNG and WebP. Sizes are bounded before a pixel is decoded.
 
-Metadata never decides about pixels: of it only the EXIF orientation and the ICC profile are read, and
-where they cannot be read the image is taken as it is.
+Metadata never decides about pixels: of it only the EXIF orientation and the ICC profile are read,
+and where they cannot be read the image is taken as it is.
 """
 
 import warnings
@@ -39,8 +39,8 @@ _SOFTWARE = 0x0131  # the EXIF tag of that name
 def read_image(path: Path) -> np.ndarray:
     """A photo as (H, W, 3) uint8 sRGB: upright by its EXIF, transparency on white, 16 bits made 8.
 
-    Raises RefsrError where the file is missing, no JPEG, PNG or WebP, damaged, larger than MAX_PIXELS
-    or MAX_BYTES, or takes more than `limits.SECONDS` of processor time.
+    Raises RefsrError where the file is missing, no JPEG, PNG or WebP, damaged, larger than
+    MAX_PIXELS or MAX_BYTES, or takes more than `limits.SECONDS` of processor time.
     """
     data = _read(path)
     try:
@@ -120,7 +120,10 @@ def _upright(image: Image.Image, metadata: Image.Image | None) -> Image.Image:
 
 
 def output_format(path: Path) -> str:
-    """The format of an image to be written. Raises RefsrError for an unknown one, and where there is no folder."""
+    """The format of an image to be written.
+
+    Raises RefsrError for an unknown one, and where there is no folder.
+    """
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise RefsrError(f"{path}: the output is to end in one of {', '.join(FORMATS)}")
@@ -130,7 +133,9 @@ def output_format(path: Path) -> str:
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write (H, W, 3) uint8 RGB beside `path`, then rename; the file says that refsr wrote it (see `is_own_image`).
+    """Write (H, W, 3) uint8 RGB beside `path`, then rename.
+
+    The file says that refsr wrote it (see `is_own_image`).
 
     Raises:
         RefsrError: It cannot be written.

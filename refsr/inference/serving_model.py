@@ -1,7 +1,9 @@
-"""What MLflow loads for a registered version: the version carries this package, the weights, and this module's name.
+"""What MLflow loads for a registered version.
 
-`mlflow.pyfunc.load_model("models:/refsr@champion").predict({"lr": lr, "ref": ref})` takes uint8 RGB batches
-(B, h, w, 3) and (B, H, W, 3) and returns SR, uint8 RGB. A `ref` of no images, (0, 1, 1, 3), means no reference.
+The version carries this package, the weights, and this module's name.
+`mlflow.pyfunc.load_model("models:/refsr@champion").predict({"lr": lr, "ref": ref})` takes uint8 RGB
+batches (B, h, w, 3) and (B, H, W, 3) and returns SR, uint8 RGB. A `ref` of no images, (0, 1, 1, 3),
+means no reference.
 """
 
 from collections.abc import Mapping
@@ -17,7 +19,10 @@ from refsr.models.checkpoint import load_model
 
 
 class ServingModel:
-    """The upscaler in the form MLflow calls it; the signature it was registered with has checked what comes in."""
+    """The upscaler in the form MLflow calls it.
+
+    The signature it was registered with has checked what comes in.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -32,7 +37,10 @@ class ServingModel:
 
 
 def _load_pyfunc(folder: str) -> ServingModel:
-    """MLflow's entry point: the model of the checkpoint in a version's data folder, on the GPU where there is one."""
+    """MLflow's entry point: the model of the checkpoint in a version's data folder.
+
+    It runs on the GPU where there is one.
+    """
     return ServingModel(
         load_model(
             Path(folder) / "model.safetensors", "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,9 +12,10 @@ from refsr.models import SuperResolver
 
 
 def upscale(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
-    """LR (h, w, 3) and reference (H, W, 3) or None, uint8 RGB -> SR, uint8 RGB, its longer side the model's hr_size.
+    """LR (h, w, 3) and reference (H, W, 3) or None -> SR, all uint8 RGB.
 
-    Both are to be crops of the face, as loose as those the model was trained on.
+    The longer side of SR is the model's hr_size. Both are to be crops of the face, as loose as
+    those the model was trained on.
     """
     sr: np.ndarray = upscale_batch(model, lr[None], None if ref is None else ref[None])[0]
     return sr
@@ -22,11 +23,12 @@ def upscale(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> 
 
 @torch.inference_mode()
 def upscale_batch(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
-    """LR (B, h, w, 3) and references (B, H, W, 3) or None, uint8 RGB -> SR (B, h', w', 3), uint8 RGB.
+    """LR (B, h, w, 3) and references (B, H, W, 3) or None -> SR (B, h', w', 3), all uint8 RGB.
 
-    An image is fitted to the square the model takes: resized so that its longer side fits, antialiased, and the rest
-    filled with its own edge. What was filled in is cut off again, so that SR has the proportions of LR. An LR image
-    that is larger than the model's is reduced, and loses what it had more: see `sizes`.
+    An image is fitted to the square the model takes: resized so that its longer side fits,
+    antialiased, and the rest filled with its own edge. What was filled in is cut off again, so that
+    SR has the proportions of LR. An LR image that is larger than the model's is reduced, and loses
+    what it had more: see `sizes`.
     """
     device = next(model.parameters()).device
     _, hr_size = sizes(model)
@@ -49,7 +51,7 @@ def upscale_by(model: nn.Module, lr: np.ndarray, references: Sequence[np.ndarray
 
 
 def _upscaled(model: nn.Module, lr: np.ndarray, references: torch.Tensor | None) -> np.ndarray:
-    """LR (B, h, w, 3) and fitted references, (B, 3, H, W) or (B, R, 3, H, W) -> SR (B, h', w', 3)."""
+    """LR (B, h, w, 3), fitted references (B, 3, H, W) or (B, R, 3, H, W) -> SR (B, h', w', 3)."""
     device = next(model.parameters()).device
     size, hr_size = sizes(model)
     sr = cast(SuperResolver, model).upscale(_fit(_to_tensor(lr, device), size), references)
@@ -66,11 +68,14 @@ def sizes(model: nn.Module) -> tuple[int, int]:
 
 
 def fitting_note(model: nn.Module, lr: np.ndarray) -> str:
-    """What the user should know of an LR image (h, w, 3) that is not of the model's own size; else nothing."""
+    """What the user should know of an LR image (h, w, 3) that is not of the model's size; or ""."""
     size, _ = sizes(model)
     height, width = lr.shape[:2]
     if max(height, width) > size:
-        return f" (the model takes {size}x{size}: {width}x{height} was reduced to that first, and detail was lost)"
+        return (
+            f" (the model takes {size}x{size}: {width}x{height} was reduced to that first, "
+            "and detail was lost)"
+        )
     return (
         ""
         if (height, width) == (size, size)
@@ -86,7 +91,10 @@ def _to_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
-    """(B, 3, h, w) -> (B, 3, side, side): the longer side fits, the other is filled with the edge on both sides."""
+    """(B, 3, h, w) -> (B, 3, side, side).
+
+    The longer side fits, the other is filled with the edge on both sides.
+    """
     rows, columns = _content(images.shape[-2], images.shape[-1], side)
     images = _resize(images, rows.stop - rows.start, columns.stop - columns.start)
     images = (images.clamp(0, 1) * 255).round() / 255
@@ -96,7 +104,7 @@ def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _content(height: int, width: int, side: int, scale: int = 1) -> tuple[slice, slice]:
-    """Where `_fit` puts an image of height x width in a square of `side`, in pixels `scale` times smaller."""
+    """Where `_fit` puts an image in a square of `side`, in pixels `scale` times smaller."""
     inner = _scaled(height, width, side)
     starts = [(side - length) // 2 for length in inner]
     rows, columns = (
@@ -107,7 +115,7 @@ def _content(height: int, width: int, side: int, scale: int = 1) -> tuple[slice,
 
 
 def _scaled(height: int, width: int, side: int) -> tuple[int, int]:
-    """The size of an image whose longer side is made `side`: (height, width), at least one pixel each."""
+    """(height, width) of an image whose longer side is made `side`, at least one pixel each."""
     longer = max(height, width)
     return max(1, round(height * side / longer)), max(1, round(width * side / longer))
 

@@ -14,7 +14,10 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 
 
 def model_card(facts: Mapping[str, Any]) -> str:
-    """Markdown. `facts` are the names the template uses; one that is missing is an error, not a gap."""
+    """The model card as Markdown.
+
+    `facts` are the names the template uses; one that is missing is an error, not a gap.
+    """
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)  # noqa: S701 - Markdown, not HTML
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     metrics = facts["metrics"]

@@ -14,7 +14,7 @@ from refsr.integrations.dvc_lock import busy
 from refsr.redaction import remember
 
 if TYPE_CHECKING:
-    from refsr.config import Fetch
+    from refsr.side_config import Fetch
 
 _STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
 _PACKAGE = Path(__file__).parent

@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from refsr.errors import RefsrError
 from refsr.io.exhausted import lacks_memory_for
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _PIECE = 2**20  # bytes read at a time
 _SHOWN = 200  # characters of a reason in a message
@@ -80,7 +81,7 @@ def _code(document: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(document, sort_keys=True).encode())
 
 
-def read_table(path: Path, needed: Columns, stage: str) -> pd.DataFrame:
+def read_table(path: Path, needed: Columns, stage: str) -> "pd.DataFrame":
     """A Parquet table that `stage` wrote.
 
     Args:
@@ -91,6 +92,8 @@ def read_table(path: Path, needed: Columns, stage: str) -> pd.DataFrame:
     Raises:
         RefsrError: It is missing or damaged, or lacks a column.
     """
+    import pandas as pd
+
     with reading(path, stage):
         table = pd.read_parquet(path)
         for name, is_right in needed.items():

@@ -1,6 +1,7 @@
-"""PNG, WebP and BMP: the size is read before a pixel is decoded, and metadata never decides about pixels.
+"""PNG, WebP and BMP.
 
-Of the metadata only the ICC profile is used here; where it cannot be read the image is taken as it is.
+The size is read before a pixel is decoded, and metadata never decides about pixels. Of the metadata
+only the ICC profile is used here; where it cannot be read the image is taken as it is.
 """
 
 import io
@@ -16,7 +17,8 @@ from refsr.io.limits import MAX_PIXELS
 
 FORMATS = ("PNG", "WEBP", "BMP")
 PNG = b"\x89PNG\r\n\x1a\n"
-# Chunks that pixels, transparency, colours and orientation need; texts and all else are left unread.
+# Chunks that pixels, transparency, colours and orientation need; texts and all else are left
+# unread.
 _CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf"}
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
@@ -60,7 +62,10 @@ def decode(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
 
 
 def open_for_metadata(data: bytes) -> Image.Image:
-    """The file opened by Pillow without its texts; nothing is decoded. Raises what Pillow raises."""
+    """The file as Pillow opens it, without its texts; nothing is decoded.
+
+    Raises what Pillow raises.
+    """
     return Image.open(io.BytesIO(_without_texts(data)), formats=("JPEG", *FORMATS))
 
 
@@ -86,9 +91,10 @@ def _without_texts(data: bytes) -> bytes:
 
 
 def _needed_chunks(data: bytes) -> Iterator[bytes]:
-    """The chunks of a PNG that matter; a damaged one that only tells of colours or turns is left out.
+    """The chunks of a PNG that matter.
 
-    Raises ValueError where one that holds pixels is damaged, or the end is missing.
+    A damaged one that only tells of colours or turns is left out. Raises ValueError where one that
+    holds pixels is damaged, or the end is missing.
     """
     at, kind = len(PNG), b""
     while kind != b"IEND":

@@ -26,7 +26,10 @@ _SHOWN = 3  # folders in a message
 
 def expected() -> str:
     """What a set has."""
-    return "a folder per person, PERSON/photo.jpg, in the set, in train/ and test/, or in other folders"
+    return (
+        "a folder per person, PERSON/photo.jpg, in the set, in train/ and test/, "
+        "or in other folders"
+    )
 
 
 def identity_of(name: str) -> str:
@@ -76,8 +79,9 @@ def identity_folders(uri: str, folders: set[str]) -> set[str]:
     if nested:
         inside = sorted(folder for folder in folders if folder.startswith(f"{nested[0]}/"))
         raise RefsrError(
-            f"{uri}: {nested[0]} holds images, and so do folders in it ({', '.join(inside[:_SHOWN])}); images of a "
-            "person stand directly in one folder: move them there, or take the inner folders out"
+            f"{uri}: {nested[0]} holds images, and so do folders in it "
+            f"({', '.join(inside[:_SHOWN])}); images of a person stand directly in one "
+            "folder: move them there, or take the inner folders out"
         )
     return folders - roots
 

@@ -91,8 +91,9 @@ class Tree:
         for folder, identity in named.items():
             if folder in own and homes.setdefault(identity, folder) != folder:
                 raise RefsrError(
-                    f"{uri}: identity {identity} stands in {homes[identity]} and in {folder} as well; an "
-                    "identity belongs to one folder of one split: remove or rename one of them"
+                    f"{uri}: identity {identity} stands in {homes[identity]} and in {folder} "
+                    "as well; an identity belongs to one folder of one split: "
+                    "remove or rename one of them"
                 )
         top = stem(uri.rpartition("/")[2])
         roots = [rules.split_of(f"{top}/{folder}") for folder in folders]

@@ -1,6 +1,7 @@
-"""VGGFace2 as distributed (Cao et al. 2018): the layouts of its folders and the quirks of its metadata files.
+"""VGGFace2 as distributed (Cao et al. 2018): its folders, and the quirks of its metadata files.
 
-Whatever the mirror, an image is known by `<identity>/<stem>`, e.g. `n000002/0032_01`, the name the metadata files use.
+Whatever the mirror, an image is known by `<identity>/<stem>`, e.g. `n000002/0032_01`, the name the
+metadata files use.
 """
 
 import re
@@ -30,7 +31,8 @@ _BOX_FILES, _LANDMARK_FILES, _SEX_FILES = _FILES = (
     "loose_landmark_*.csv",
     "identity_meta.csv",
 )
-# At most three folders above that of the identity: vggface2/vggface2_train/train/n000002/0001_01.jpg.
+# At most three folders above that of the identity:
+# vggface2/vggface2_train/train/n000002/0001_01.jpg.
 _IN_FOLDER = re.compile(r"(?:[^/]+/){0,3}(n\d{6})/[^/]*", re.ASCII)
 _SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -40,7 +42,7 @@ class CsvFiles:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._found: dict[str, dict[int, dict[str, list[Lines]]]] = {}
+        self._line_index: dict[str, dict[int, dict[str, list[Lines]]]] = {}
 
     @property
     def files(self) -> list[str]:
@@ -49,7 +51,10 @@ class CsvFiles:
         return [names.iloc[row] for pattern in _FILES for row in self.find(pattern)]
 
     def find(self, pattern: str) -> list[int]:
-        """The rows in `source.files` of the metadata files of this name, anywhere beside or above the identities."""
+        """The rows in `source.files` of the metadata files of this name.
+
+        They lie anywhere beside or above the identities.
+        """
         names = self.source.files["name"]
         likely = names[names.str.endswith(pattern.rpartition("*")[2])]
         return [
@@ -64,7 +69,10 @@ class CsvFiles:
         return bool(self.find(_BOX_FILES))
 
     def boxes(self, identities: Collection[str] | None = None) -> pd.DataFrame:
-        """x, y, w, h of the face in source pixels, by image name, of these identities or of all; none without files."""
+        """x, y, w, h of the face in source pixels, by image name; none without files.
+
+        They are those of these identities, or of all.
+        """
         return self._numbers(_BOX_FILES, BOX, identities)
 
     def landmarks(self, identities: Collection[str] | None = None) -> pd.DataFrame:
@@ -90,12 +98,12 @@ class CsvFiles:
         return joined[~joined.index.duplicated()]
 
     def _lines(self, pattern: str, columns: tuple[str, ...]) -> dict[int, dict[str, list[Lines]]]:
-        """Of each of these files where the lines of each identity are; it is read through for them once."""
-        if pattern not in self._found:
-            self._found[pattern] = {
+        """Of each of these files, where the lines of each identity are; a file is read once."""
+        if pattern not in self._line_index:
+            self._line_index[pattern] = {
                 row: find_lines(*self.open(row), columns) for row in self.find(pattern)
             }
-        return self._found[pattern]
+        return self._line_index[pattern]
 
     def sexes(self) -> dict[str, str]:
         """identity -> "m" or "f", of those that identity_meta.csv tells."""
@@ -108,7 +116,7 @@ class CsvFiles:
     def open(
         self, row: int, end: int = MAX_METADATA, most: int = MAX_METADATA
     ) -> tuple[BinaryIO, str]:
-        """A metadata file of `source.files`, opened up to byte `end`, and what it is called in messages.
+        """A metadata file of `source.files`, opened up to byte `end`, and its title in messages.
 
         Raises RefsrError where it has more than `most` bytes.
         """
@@ -116,7 +124,8 @@ class CsvFiles:
         title = f"{self.source.uri}/{self.source.files['name'].iloc[row]}"
         if extent.length > most:
             raise RefsrError(
-                f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; take it away"
+                f"{title}: {extent.length} bytes are more than any metadata of VGGFace2; "
+                "take it away"
             )
         return open_extent(extent._replace(length=min(extent.length, end))), title
 
@@ -162,6 +171,6 @@ def metadata(source: Source) -> CsvFiles:
 def expected() -> str:
     """What a set has."""
     return (
-        "identity folders (nXXXXXX): nXXXXXX/, train/nXXXXXX/, test/nXXXXXX/ or these under vggface2/, "
-        "vggface2_train/ or vggface2_test/"
+        "identity folders (nXXXXXX): nXXXXXX/, train/nXXXXXX/, test/nXXXXXX/ "
+        "or these under vggface2/, vggface2_train/ or vggface2_test/"
     )

@@ -1,4 +1,4 @@
-"""The metadata files of VGGFace2, read line by line: boxes, landmarks, and which identities are women and men."""
+"""The metadata files of VGGFace2, read line by line: boxes, landmarks, who is female or male."""
 
 import math
 import re
@@ -39,9 +39,10 @@ class _Line(NamedTuple):
 def read_numbers(
     file: BinaryIO, title: str, columns: tuple[str, ...], parts: Sequence[Lines] = (_ALL,)
 ) -> pd.DataFrame:
-    """A box or landmark file, `"n000001/0001_01",60,60,79,109`, or parts of it, by image name; closes the file.
+    """A box or landmark file, or parts of it, by image name; closes the file.
 
-    Raises RefsrError naming the file and the line that cannot be read, or that tells of an image a second time.
+    A line of it is `"n000001/0001_01",60,60,79,109`. Raises RefsrError naming the file and the line
+    that cannot be read, or that tells of an image a second time.
     """
     values = array("d")
     lines: dict[str, int] = {}
@@ -59,22 +60,23 @@ def read_numbers(
 
 
 def find_lines(file: BinaryIO, title: str, columns: tuple[str, ...]) -> dict[str, list[Lines]]:
-    """Where in a box or landmark file the lines of each identity are, together as a rule; closes the file.
+    """Where in a box or landmark file the lines of each identity are; closes the file.
 
-    Raises RefsrError as `read_numbers` does, of an image told of twice where its identity's lines stand together.
+    They stand together as a rule. Raises RefsrError as `read_numbers` does, of an image told of
+    twice where its identity's lines stand together.
     """
-    found: dict[str, list[Lines]] = {}
+    index: dict[str, list[Lines]] = {}
     with file:
-        told = _numbers(file, title, columns, _ALL)
-        for identity, group in groupby(told, key=lambda one: one[1][: len("n000001")]):
+        rows = _numbers(file, title, columns, _ALL)
+        for identity, group in groupby(rows, key=lambda row: row[1][: len("n000001")]):
             together: list[_Line] = []
             lines: dict[str, int] = {}
             for line, name, _ in group:
                 _remember(lines, name, line.number, title)
                 together.append(line)
             part = Lines(together[0].start, together[-1].end, together[0].number - 1)
-            found.setdefault(identity, []).append(part)
-    return found
+            index.setdefault(identity, []).append(part)
+    return index
 
 
 def lines_of(lines: dict[str, list[Lines]], identities: Collection[str]) -> list[Lines]:
@@ -103,7 +105,8 @@ def _numbers(
         if not _NAME.fullmatch(name) or numbers is None or len(numbers) != len(columns):
             expected = f'"n000001/0001_01" and {len(columns)} numbers ({", ".join(columns)})'
             raise RefsrError(
-                f"{title}:{line.number}: {line.text[:120]!r} is not {expected}; mend the line or take it out"
+                f"{title}:{line.number}: {line.text[:120]!r} is not {expected}; "
+                "mend the line or take it out"
             )
         yield line, name, numbers
 
@@ -118,22 +121,24 @@ def read_sexes(file: BinaryIO, title: str) -> dict[str, str]:
         for number, line, _, _ in _lines(file, title, _ALL):
             if number == 1 and line.strip().lower().startswith("class_id"):
                 continue
-            found = _sex(line)
-            if found is None:
+            entry = _sex(line)
+            if entry is None:
                 raise RefsrError(
-                    f"{title}:{number}: {line[:120]!r} is not `Class_ID, Name, Sample_Num, Flag, Gender` "
+                    f"{title}:{number}: {line[:120]!r} is not "
+                    "`Class_ID, Name, Sample_Num, Flag, Gender` "
                     '(e.g. n000001, "14th_Dalai_Lama",424,0, m); mend the line or take it out'
                 )
-            identity, sex = found
+            identity, sex = entry
             if sex:
                 sexes[identity] = sex
     return sexes
 
 
 def _sex(line: str) -> tuple[str, str] | None:
-    """(identity, "m", "f" or "") of `n000001, "14th_Dalai_Lama",424,0, m,`; None where it is no such line.
+    """(identity, "m", "f" or "") of `n000001, "14th_Dalai_Lama",424,0, m,`; else None.
 
-    Read from the right, since the name may hold commas, and its quotes, which come after a space, do not quote.
+    Read from the right, since the name may hold commas, and its quotes, which come after a space,
+    do not quote.
     """
     text = line.strip()
     body = text.rstrip(",").rstrip()
@@ -158,7 +163,8 @@ def _lines(file: BinaryIO, title: str, part: Lines) -> Iterator[_Line]:
         number, start, end = number + 1, end, end + len(raw)
         if len(raw) == _MAX_LINE:
             raise RefsrError(
-                f"{title}:{number}: a line of {_MAX_LINE} bytes and more; this is no file of VGGFace2"
+                f"{title}:{number}: a line of {_MAX_LINE} bytes and more; "
+                "this is no file of VGGFace2"
             )
         try:
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()

@@ -55,7 +55,7 @@ class ReferenceAttention(nn.Module):
 
 @cache
 def _fourier_places(height: int, width: int, device: torch.device) -> torch.Tensor:
-    """The place of each cell in [-1, 1]^2, its sines and cosines at four frequencies: (1, 18, h, w)."""
+    """Each cell's place in [-1, 1]^2, as sines and cosines at four frequencies: (1, 18, h, w)."""
     with torch.inference_mode(
         False,
     ):  # what is kept may be asked for by an evaluation first, then by a training

@@ -51,8 +51,10 @@ def _modules() -> dict[str, str]:
     }
     modules |= {"relu_decoder1": "activation", "SR_res": "output"}
     block = {
-        "conv1": "up.0", "relu1": "up.1", "conv2": "down.0", "relu2": "down.1", "local_output": "project",
-        "conv3": "up_error.0", "relu3": "up_error.1", "local_conv1": "refine", "relu_output": "activation",
+        "conv1": "up.0", "relu1": "up.1",
+        "conv2": "down.0", "relu2": "down.1", "local_output": "project",
+        "conv3": "up_error.0", "relu3": "up_error.1",
+        "local_conv1": "refine", "relu_output": "activation",
     }  # fmt: skip
     for stage in (1, 2, 3):
         modules |= {
@@ -123,7 +125,7 @@ def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int 
 
 
 def _with_blobs(source: Path, layers: list[Layer]) -> dict[str, Layer]:
-    """The layers that hold blobs, by name: all that the network needs, and none that is not known."""
+    """The layers with blobs, by name: all that the network needs, and none that is not known."""
     by_name: dict[str, Layer] = {}
     for layer in layers:
         if layer.name in by_name and (layer.blobs or layer.name in MODULES):
@@ -139,8 +141,8 @@ def _with_blobs(source: Path, layers: list[Layer]) -> dict[str, Layer]:
     for name, module in MODULES.items():
         if name not in by_name:
             raise RefsrError(
-                f"{source}: no layer {name!r}, so nothing for {module}; give the file that training wrote (one saved "
-                "from the deployed SISR network has no encoder)"
+                f"{source}: no layer {name!r}, so nothing for {module}; give the file that "
+                "training wrote (one saved from the deployed SISR network has no encoder)"
             )
     return by_name
 

@@ -1,9 +1,9 @@
 """What a .caffemodel holds: the names and types of its layers, and their blobs.
 
-The file is one protobuf message, the NetParameter of Caffe's src/caffe/proto/caffe.proto. Only the fields named below
-are read, straight off the wire format; all others are skipped by their length. The file is mapped into memory and the
-blobs are views of it: nothing is allocated on the word of a length in the file, and every length is held against what
-is there.
+The file is one protobuf message, the NetParameter of Caffe's src/caffe/proto/caffe.proto. Only the
+fields named below are read, straight off the wire format; all others are skipped by their length.
+The file is mapped into memory and the blobs are views of it: nothing is allocated on the word of a
+length in the file, and every length is held against what is there.
 """
 
 import math
@@ -32,7 +32,8 @@ class Blob(NamedTuple):
     """One parameter of a layer, and where in the file it stands."""
 
     shape: tuple[int, ...]
-    legacy: bool  # written before blobs had shapes: four axes, those that are missing are 1 and come first
+    # Written before blobs had shapes: four axes, those that are missing are 1 and come first.
+    legacy: bool
     values: np.ndarray  # flat view of the file, float32 or float64
     offset: int  # bytes
 
@@ -55,7 +56,10 @@ class _Field(NamedTuple):
 
 
 class _File:
-    """The mapped file; counts the fields looked at, for whoever made the file may have wanted them to be many."""
+    """The mapped file.
+
+    It counts the fields looked at: whoever made the file may have wanted them to be many.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,7 +74,8 @@ class _File:
 
     def error(self, offset: int, fault: str) -> RefsrError:
         return RefsrError(
-            f"{self.path}: byte {offset}: {fault}; the file is damaged or no .caffemodel: fetch it anew"
+            f"{self.path}: byte {offset}: {fault}; "
+            "the file is damaged or no .caffemodel: fetch it anew"
         )
 
 
@@ -154,9 +159,10 @@ class _Message:
 
 
 def read_layers(path: Path) -> list[Layer]:
-    """The layers of a .caffemodel, in its order; their blobs can be read as long as the file is left as it is.
+    """The layers of a .caffemodel, in its order.
 
-    Raises RefsrError where there is no such file, where it is damaged or in Caffe's old format (V1).
+    Their blobs can be read as long as the file is left as it is. Raises RefsrError where there is
+    no such file, where it is damaged or in Caffe's old format (V1).
     """
     try:
         file = _File(path)

@@ -1,4 +1,7 @@
-"""A model in one file: safetensors (data, never code) whose header carries the configuration it is rebuilt from."""
+"""A model in one file: safetensors (data, never code).
+
+Its header carries the configuration that the model is rebuilt from.
+"""
 
 import json
 from collections.abc import Mapping
@@ -19,8 +22,9 @@ _SHOWN = 500  # characters of an error in a message
 
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None) -> None:
-    """Write weights, configuration and free JSON-able `facts` (step, scores, ...) beside `path`, then rename."""
-    # one key: safetensors writes several in an order of its own, and the same model is to be the same bytes
+    """Write weights, configuration and JSON-able `facts` (step, scores, ...), then rename."""
+    # one key: safetensors writes several in an order of its own, and the same model is to be the
+    # same bytes
     header = {"refsr": json.dumps({"config": model.config, "facts": facts or {}})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
@@ -38,7 +42,8 @@ def is_checkpoint(path: Path) -> bool:
 def load_model(path: Path, device: str = "cpu") -> nn.Module:
     """The network of a checkpoint, in evaluation mode.
 
-    Raises RefsrError where the file is missing or damaged, or of a version whose networks had another shape.
+    Raises RefsrError where the file is missing or damaged, or of a version whose networks had
+    another shape.
     """
     config, _, tensors = read_checkpoint(path)
     try:
@@ -65,7 +70,10 @@ def _require_numbers(tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _require_same_shapes(config: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raises RefsrError where a network of this configuration has other tensors; no memory is taken for them."""
+    """Raise RefsrError where a network of this configuration has other tensors.
+
+    No memory is taken for them.
+    """
     with torch.device("meta"):
         shapes = {key: tensor.shape for key, tensor in build(config).state_dict().items()}
     for name in sorted(shapes.keys() | tensors.keys()):
@@ -76,7 +84,10 @@ def _require_same_shapes(config: dict[str, Any], tensors: Mapping[str, torch.Ten
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, torch.Tensor]]:
-    """(config, facts, tensors by name) of a checkpoint. Raises RefsrError where it is missing or damaged."""
+    """(config, facts, tensors by name) of a checkpoint.
+
+    Raises RefsrError where it is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["refsr"])
@@ -106,7 +117,7 @@ def _require_facts(facts: Mapping[str, Any]) -> None:
 def load_matching(
     target: nn.Module, tensors: Mapping[str, torch.Tensor]
 ) -> tuple[list[str], dict[str, str]]:
-    """Start `target` from another network's tensors: each is copied that has its name and its shape.
+    """Start `target` from another network: copy each tensor that has its name and its shape.
 
     Returns (the names loaded, why each of the target's other tensors was left as it was, by name).
     """

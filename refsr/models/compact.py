@@ -21,7 +21,8 @@ from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
 from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
 from refsr.parameter_types import MATCH_CHANNELS, heads_fault
 
-SHARE = 4  # one in so many images of a training batch teaches the modes too: all would make a step much longer
+# One in so many images of a training batch teaches the modes too: all would make a step far longer.
+SHARE = 4
 Fine = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -200,8 +201,8 @@ class CompactRefsr(CompactSisr):
     ) -> None:
         super().__init__(hr_size, scale, width, blocks, latent)
         self.config |= {"model": "refsr", "heads": heads, "attention": attention}
-        if attention and (told := heads_fault(width, heads)):
-            raise ValueError(told)
+        if attention and (fault := heads_fault(width, heads)):
+            raise ValueError(fault)
         half = width * 3 // 4
         self.see = nn.Sequential(
             nn.Conv2d(6 * 4, half, 3, padding=1),
@@ -238,18 +239,16 @@ class CompactRefsr(CompactSisr):
         ref = ref.flatten(0, 1)
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
         missed = ref - _resize(reduced, self.scale)
-        seen = self.see(
-            F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2),
-        )  # (B R, C', H'/2, W'/2)
+        # (B R, C', H'/2, W'/2)
+        seen = self.see(F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2))
         cells = F.pixel_unshuffle(seen, 2)
         values = torch.cat([self.see_coarse(cells), cells], 1)
         if self.attention is None:
             in_place = F.interpolate(values, size=x.shape[-2:], mode="bilinear")
             carried = in_place.reshape(len(x), -1, *in_place.shape[1:]).mean(1)
         else:
-            with (
-                torch.no_grad()
-            ):  # the trunk learns from LR; the reference is only matched by what it has learned
+            # The trunk learns from LR; the reference is only matched by what it has learned.
+            with torch.no_grad():
                 keys = self.encode(reduced)
             carried = self.attention(x, keys, values)
         width = x.shape[1]

@@ -26,7 +26,8 @@ def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
         raise RefsrError(f"no variant {variant!r}; known are: {', '.join(VARIANTS)}")
     if scale < 1 or hr_size < 1 or hr_size % 8 or hr_size % scale:
         raise RefsrError(
-            f"HR of {hr_size} pixels at {scale}x: the size must be a multiple of 8 and of the scale",
+            f"HR of {hr_size} pixels at {scale}x: "
+            "the size must be a multiple of 8 and of the scale",
         )
     networks = {
         model: _describe_network(model, known, hr_size, scale) for model in ("sisr", "refsr")

@@ -90,7 +90,7 @@ def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
 
 @cache
 def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
-    """The projection (long, long) of a line onto what its reduction to `short` pixels determines."""
+    """The projection (long, long) of a line onto what its reduction to `short` pixels fixes."""
     with torch.inference_mode(
         False,
     ):  # what is kept may be asked for by an evaluation first, then by a training

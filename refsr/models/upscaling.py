@@ -14,7 +14,8 @@ def as_set(ref: torch.Tensor) -> torch.Tensor:
     several = ref[:, None] if ref.dim() == 4 else ref
     if several.dim() != 5 or several.shape[1] < 1 or several.shape[2] != 3:
         raise RefsrError(
-            f"references are (B, 3, H, W) or (B, R, 3, H, W) with R of 1 or more, not {tuple(ref.shape)}",
+            "references are (B, 3, H, W) or (B, R, 3, H, W) with R of 1 or more, "
+            f"not {tuple(ref.shape)}",
         )
     return several
 
@@ -37,7 +38,8 @@ def hold_to_lr(sr: torch.Tensor, lr: torch.Tensor, fidelity: float) -> torch.Ten
     """
     if not 0 <= fidelity <= 1:
         raise RefsrError(
-            f"fidelity {fidelity} is not in [0, 1]: the share of what SR misses of LR that is put back",
+            f"fidelity {fidelity} is not in [0, 1]: "
+            "the share of what SR misses of LR that is put back",
         )
     if fidelity == 0:
         return sr

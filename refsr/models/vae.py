@@ -53,7 +53,7 @@ class ConditionalVae(nn.Module, ABC):
         x: torch.Tensor,
         guide: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(skip, mu, log sd) of the enlarged LR and its guide: HR in SISR, the reference in RefSR."""
+        """(skip, mu, log sd) of the enlarged LR and its guide: HR in SISR, else the reference."""
 
     @abstractmethod
     def merge(self, skip: torch.Tensor, latent: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from refsr.curation import decoding
 from refsr.dataset.curated import Curated
-from refsr.dataset.schema import NO_VALUE, REASONS, REJECTS, VALUES
+from refsr.dataset.schema import REASONS, REJECTS
 from refsr.errors import RefsrError
 from refsr.io import marker, own_files, sources
 from refsr.io.atomic import write_file
@@ -20,7 +20,7 @@ from refsr.io.output import check_file
 from refsr.layouts.base import BOX
 from refsr.layouts.registry import needed
 from refsr.layouts.tree import Tree
-from refsr.reporting.charts import histogram
+from refsr.reporting.inspection_tables import counts, histograms, reasons
 from refsr.reporting.page import render
 
 IDENTITIES = 12  # of each split on its contact sheet
@@ -99,10 +99,10 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
         left_out=len(rejects),
         identities=manifest["identity"].nunique(),
         rendered=summary.get("rendered"),
-        splits={name: _counts(rows) for name, rows in splits.items()},
+        splits={name: counts(rows) for name, rows in splits.items()},
         people={name: list(_people(curated, rows)) for name, rows in splits.items()},
-        histograms=_histograms(splits),
-        reasons=_reasons(rejects, summary),
+        histograms=histograms(splits),
+        reasons=reasons(rejects, summary),
         examples=_examples(curated, rejects, raw, layout) if raw else {},
         layout=layout,
         outside=summary.get("images_outside"),
@@ -118,20 +118,6 @@ def _rejects(folder: Path) -> pd.DataFrame:
 
 def _summary(folder: Path) -> dict[str, Any]:
     return own_files.read_json(folder / "summary.json", "curate")
-
-
-def _counts(rows: pd.DataFrame) -> dict[str, Any]:
-    """What the table of splits says of one of them."""
-    sizes = rows.groupby("identity").size()
-    sexes = rows.drop_duplicates("identity")["sex"].value_counts()
-    return {
-        "identities": len(sizes),
-        "images": len(rows),
-        "least": int(sizes.min()) if len(sizes) else 0,
-        "most": int(sizes.max()) if len(sizes) else 0,
-        "female": int(sexes.get("f", 0)),
-        "male": int(sexes.get("m", 0)),
-    }
 
 
 def _people(curated: Curated, rows: pd.DataFrame) -> Iterator[Person]:
@@ -168,60 +154,6 @@ def _facts(row: dict[Hashable, Any]) -> str:
 def _evenly(total: int, count: int) -> np.ndarray:
     """At most `count` positions among `total` at equal distances."""
     return np.linspace(0, total - 1, min(count, total)).round().astype(int)
-
-
-def _histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | None]:
-    """Title -> chart, of what was kept."""
-
-    def of(column: str) -> dict[str, Any] | None:
-        return histogram({name: rows[column].to_numpy(float) for name, rows in splits.items()})
-
-    def shorter(*columns: str) -> dict[str, Any] | None:
-        return histogram(
-            {name: rows[[*columns]].min(axis=1).to_numpy(float) for name, rows in splits.items()}
-        )
-
-    images = {
-        name: rows.groupby("identity").size().to_numpy(float) for name, rows in splits.items()
-    }
-    return {
-        "image, shorter side, px": shorter("width", "height"),
-        "face box, shorter side, px": shorter("w", "h"),
-        "images of an identity": histogram(images),
-        "sharpness": of("sharpness"),
-        "yaw, degrees": of("yaw"),
-        "identity distance": of("identity_distance"),
-        "appearance: how unlike the reference, 0 to 1": histogram(
-            {
-                name: rows.loc[rows["role"] == "image", "appearance"].to_numpy(float)
-                for name, rows in splits.items()
-            }
-        ),
-    }
-
-
-def _reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row per reason that occurs, in the order in which curation checks.
-
-    NaN where nothing is measured or known.
-    """
-    groups = dict(list(rejects.groupby("reason")))
-    return [
-        {
-            "name": reason,
-            "meaning": meaning,
-            "count": len(groups[reason]),
-            "measure": VALUES.get(reason, NO_VALUE).name,
-            "unit": VALUES.get(reason, NO_VALUE).unit,
-            "threshold": VALUES.get(reason, NO_VALUE).threshold,
-            "low": float(groups[reason]["value"].min()),
-            "high": float(groups[reason]["value"].max()),
-            "precision": float(summary.get(f"precision.{reason}", np.nan)),
-            "recall": float(summary.get(f"recall.{reason}", np.nan)),
-        }
-        for reason, meaning in REASONS.items()
-        if reason in groups
-    ]
 
 
 class _Raw:

@@ -13,8 +13,8 @@ def table_text(metrics: Mapping[str, Any]) -> str:
     """The conditions and the paired differences of a metrics.json, as lines of ASCII."""
     lines = [about(metrics), "", *_conditions(metrics), "", *_differences(metrics)]
     scale = metrics["identity_scale"]
-    same, strangers = scale["same_person"], scale["strangers"]
-    truth = f"identity of true images: same person {same:.4f}, strangers {strangers:.4f}"
+    same, others = scale["same_person"], scale["strangers"]
+    truth = f"identity of true images: same person {same:.4f}, strangers {others:.4f}"
     return "\n".join(line.rstrip() for line in [*lines, "", truth]) + "\n"
 
 

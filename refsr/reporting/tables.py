@@ -48,9 +48,15 @@ KID = (
     "conv5_3, averaged over places and brought to one length, not Inception's: comparable within "
     "this table only. Mean and standard deviation over 100 subsets of at most 100 images."
 )
-SAMPLES = "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} images, one of a person. "
+SAMPLES = (
+    "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} "
+    "images, one of a person. "
+)
 NO_SAMPLES = "This network draws no samples: its output is a function of its input. "
-ACTIVE = "A unit is active where its posterior mean, less the prior's, varies by more than 0.01 over the images."
+ACTIVE = (
+    "A unit is active where its posterior mean, less the prior's, varies by more than 0.01 over "
+    "the images."
+)
 SLICE = (
     "RefSR with the right reference; gain is its identity minus that with a wrong one. The last "
     "line is the gap between two groups, with its interval. Groups of fewer than three people are"

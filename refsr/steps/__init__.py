@@ -1,16 +1,15 @@
 """The step runner: DVC, Kubeflow, the command line and tests run every stage by `run`.
 
-A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named paths) -> metrics`. Its paths are marked
-`Raw`, `Input`, `Inputs` or `Output`; the runner checks the inputs, gives the step a scratch path for each output
-(`NAME.partial`, beside the real one) and renames it into place when the step has ended well. A stage that dies leaves
-nothing that looks whole. An output replaces only what the same stage wrote; see refsr.io.output.
+A step is one function, `refsr.steps.<stage>.<stage>(params, tracker, *, named paths) -> metrics`.
+Its paths are marked `Raw`, `Input`, `Inputs` or `Output`; the runner checks the inputs, gives the
+step a scratch path for each output (`NAME.partial`, beside the real one) and renames it into place
+when the step has ended well. A stage that dies leaves nothing that looks whole. An output replaces
+only what the same stage wrote; see refsr.io.output.
 """
 
 import functools
-import hashlib
 import importlib
 import inspect
-import json
 import logging
 import tempfile
 import time
@@ -18,39 +17,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 from refsr import log
-from refsr.config import SECTIONS, SIDE_SECTIONS, Section
+from refsr.config import SECTIONS, Section
 from refsr.errors import RefsrError
-from refsr.integrations.versioning import file_hash
-from refsr.io import atomic, marker
+from refsr.io import atomic
 from refsr.io import output as io_output
 from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
 from refsr.io.paths import file_errors_as_messages, path_text, require_folder, require_writable
+from refsr.side_config import SIDE_SECTIONS
+from refsr.steps.inputs import READ, checked_inputs, fingerprint_of, option_name, require_whole
 from refsr.steps.shortage import disk_message, memory_message
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
-if TYPE_CHECKING:
-    from refsr.config import Section
-
-Raw = Annotated[
-    str, "raw set"
-]  # a folder or an archive, or the s3:// URI of one; see refsr.io.sources
+Raw = Annotated[str, "raw set"]  # folder, archive or the s3:// URI of one; see refsr.io.sources
 Input = Annotated[Path, "input"]
 OptionalInput = Annotated[Path | None, "input"]  # with the default None: what may be left out
 Inputs = Annotated[Sequence[Path], "inputs"]
 Output = Annotated[Path, "output"]
-# Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are the same.
+# Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are
+# the same.
 ResumableOutput = Annotated[Path, "resumable output"]
 
 STEPS = tuple(SECTIONS)
 # Steps that are no stage of the flow, and the section whose parameters they take.
 SIDE_STEPS = {"merge": "curate"} | {name: name for name in SIDE_SECTIONS}
-_READ = ("raw set", "input", "inputs")
 
 Step = Callable[..., dict[str, float]]
 _Run = TypeVar("_Run", bound=Step)
@@ -64,7 +59,10 @@ def load(name: str) -> Step:
 
 
 def ports(step: Step) -> dict[str, str]:
-    """The paths a step takes: name -> "raw set", "input", "inputs", "output" or "resumable output"."""
+    """The paths a step takes, by name.
+
+    Each is "raw set", "input", "inputs", "output" or "resumable output".
+    """
     hints = get_type_hints(step, include_extras=True)
     return {
         key: get_args(hints[key])[1]
@@ -87,7 +85,7 @@ def _logged(run: _Run) -> _Run:
 @_logged
 def run(
     name: str,
-    params: "Section",
+    params: Section,
     *,
     tracking_uri: str,
     state: Path | None = None,
@@ -97,11 +95,12 @@ def run(
 ) -> dict[str, float]:
     """Run one stage as a tracked run and return its metrics.
 
-    `paths` are the step's own, and what options it has beside them. `state` is a folder that outlives the present one:
-    what a killed run has saved is kept and found there. With `pipeline`, the name of a whole run on a cluster, the
-    tracked run becomes a child of that one's. `named` gives the permanent name of a raw set that was copied here:
-    then another copy of it is the same, whatever the times of its files.
-    Raises RefsrError where an input is missing, the disk is full, or the step refuses what it is given.
+    `paths` are the step's own, and what options it has beside them. `state` is a folder that
+    outlives the present one: what a killed run has saved is kept and found there. With `pipeline`,
+    the name of a whole run on a cluster, the tracked run becomes a child of that one's. `named`
+    gives the permanent name of a raw set that was copied here: then another copy of it is the same,
+    whatever the times of its files. Raises RefsrError where an input is missing, the disk is full,
+    or the step refuses what it is given.
     """
     from refsr.integrations.dead_runs import task_key
     from refsr.integrations.mlflow_store import require_store
@@ -119,12 +118,12 @@ def run(
                 require_writable(state)
             require_store(tracking_uri)
     with file_errors_as_messages(f"{name}: "):
-        inputs = _checked_inputs(name, kinds, paths)
+        inputs = checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
         return _help(name, step, params, kinds, inputs)
     with file_errors_as_messages(f"{name}: "):
-        _require_whole(kinds, inputs)
-    fingerprint = _fingerprint(name, params, kinds, inputs, options, named or {})
+        require_whole(kinds, inputs)
+    fingerprint = fingerprint_of(name, params, kinds, inputs, options, named or {})
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
     vouched = {key: fingerprint if resumed[key] and not kept else "" for key in outputs}
@@ -160,26 +159,12 @@ def run(
     return metrics
 
 
-def _fingerprint(
-    name: str,
-    params: "Section",
-    kinds: Mapping[str, str],
-    inputs: Mapping[str, Any],
-    options: Mapping[str, Any],
-    named: Mapping[str, str],
-) -> str:
-    """A hash of what a step would do, by which it finds what a killed run of it left; "" where none is kept."""
-    if "resumable output" not in kinds.values():
-        return ""
-    known = {key: [uri] for key, uri in named.items()}
-    facts: list[Any] = [name, params.model_dump(mode="json"), dict(options)]
-    facts += [known.get(key) or _facts(kinds[key], inputs[key]) for key in inputs]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
 @contextmanager
 def _state_held(kept: Path | None, name: str) -> Iterator[None]:
-    """Hold the folder of unfinished work on a volume, where there is one, against a second run of the same work."""
+    """Hold the folder of unfinished work on a volume, where there is one.
+
+    A second run of the same work is refused meanwhile.
+    """
     if kept is None:
         yield
         return
@@ -197,7 +182,10 @@ def _state_held(kept: Path | None, name: str) -> Iterator[None]:
 
 @contextmanager
 def _as_messages(name: str, params: Section, scratch: Mapping[str, Path]) -> Iterator[None]:
-    """A want of memory or disk, other errors of a disk, and a worker process that was killed, as one message each."""
+    """Turn errors of the machine into one message each.
+
+    These are: a want of memory or disk, other errors of a disk, a worker process that was killed.
+    """
     try:
         with file_errors_as_messages(f"{name}: "):
             try:
@@ -212,15 +200,18 @@ def _as_messages(name: str, params: Section, scratch: Mapping[str, Path]) -> Ite
                 raise
     except BrokenExecutor as error:
         raise RefsrError(
-            f"{name}: a worker process was killed, most likely for want of memory; run the stage again with fewer "
-            "cores (taskset) or more memory"
+            f"{name}: a worker process was killed, most likely for want of memory; "
+            "run the stage again with fewer cores (taskset) or more memory"
         ) from error
 
 
 def _help(
     name: str, step: Step, params: Section, kinds: Mapping[str, str], inputs: Mapping[str, Any]
 ) -> dict[str, float]:
-    """What a process beside the first of a distributed training does: the same, and nothing of it is kept."""
+    """What a process beside the first of a distributed training does.
+
+    It does the same, and nothing of it is kept.
+    """
     with tempfile.TemporaryDirectory() as folder:
         outputs = {
             key: Path(folder) / key for key, kind in kinds.items() if kind.endswith("output")
@@ -235,7 +226,8 @@ def checked_outputs(
     """The outputs of a step, by port. Nothing is read of an input and nothing is changed.
 
     Raises:
-        RefsrError: One of them is not this stage's to replace, or overlaps an input or another output.
+        RefsrError: One of them is not this stage's to replace, or overlaps an input or another
+            output.
     """
     inputs: dict[str, Path] = {}
     for key, kind in kinds.items():
@@ -245,78 +237,21 @@ def checked_outputs(
             else paths.get(key) or []
         )
         texts = [path_text(str(value)) for value in given]
-        if kind in _READ:
+        if kind in READ:
             inputs |= {
-                f"{_option(key)}{f' #{i}' * (i > 1)}": Path(text)
+                f"{option_name(key)}{f' #{i}' * (i > 1)}": Path(text)
                 for i, text in enumerate(texts, 1)
                 if not text.startswith("s3://")
             }
     outputs = {}
     for key, kind in kinds.items():
-        if kind not in _READ:
+        if kind not in READ:
             outputs[key] = io_output.Output(
-                SIDE_STEPS.get(name, name), _option(key), Path(paths[key])
+                SIDE_STEPS.get(name, name), option_name(key), Path(paths[key])
             )
-    check_apart({_option(key): each for key, each in outputs.items()}, inputs)
+    check_apart({option_name(key): each for key, each in outputs.items()}, inputs)
     for each in outputs.values():
         each.check()
     for path in inputs.values():
         recover(path)
     return outputs
-
-
-def _option(key: str) -> str:
-    return f"--{key.replace('_', '-')}"
-
-
-def _checked_inputs(
-    name: str, kinds: Mapping[str, str], paths: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What the step reads, all of it there; a raw set as text, since a Path would spoil its URI."""
-    read = {key: paths[key] for key, kind in kinds.items() if kind in _READ and key in paths}
-    inputs = {key: str(value) if kinds[key] == "raw set" else value for key, value in read.items()}
-    for key, value in inputs.items():
-        _require(name, key, kinds[key], value)
-    return inputs
-
-
-def _require_whole(kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> None:
-    """Raises RefsrError where a file of an input is not as its stage left it; a raw set is the user's to change."""
-    for key, value in inputs.items():
-        if kinds[key] == "raw set":
-            continue
-        for path in value if kinds[key] == "inputs" else [value]:
-            marker.require_whole(Path(path))
-
-
-def _require(name: str, key: str, kind: str, value: Any) -> None:
-    option = f"{name}: input {_option(key)}"
-    if kind == "raw set":
-        from refsr.io import sources
-
-        try:
-            sources.check(value)
-        except RefsrError as error:
-            raise RefsrError(f"{option} {error}") from error
-        return
-    for path in value if kind == "inputs" else [value]:
-        if not path.exists():
-            raise RefsrError(
-                f"{option} {path}: no such file or folder; run the stage that makes it (`dvc repro` runs all that are "
-                "needed), or name another path"
-            )
-
-
-def _facts(kind: str, value: Any) -> list[Any]:
-    """What changes with an input: names and contents of its files, without times, so that another pod that is handed
-    the same artifacts comes to the same. Of a raw set, which may be huge, sizes and times or ETags instead of contents.
-    """
-    if kind == "raw set":
-        from refsr.io import sources
-
-        return [sources.fingerprint(value)]
-    facts = []
-    for path in value if kind == "inputs" else [value]:
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        facts += [(str(p.relative_to(path)), file_hash(p)) for p in files]
-    return facts

@@ -1,11 +1,14 @@
-"""Step `checkpoint`: a registered version -> the folder of its checkpoint, as a training leaves it."""
+"""Step `checkpoint`: a registered version -> the folder of its checkpoint.
+
+The folder is as a training leaves it.
+"""
 
 import shutil
 
-from refsr.config import Checkpoint
 from refsr.integrations.registry import CHECKPOINT, checkpoint_of
 from refsr.integrations.tracking import MlflowTracker
 from refsr.integrations.versioning import file_hash
+from refsr.side_config import Checkpoint
 from refsr.steps import Output
 from refsr.tracker import Tracker
 
@@ -17,7 +20,8 @@ def checkpoint(params: Checkpoint, tracker: Tracker, *, refsr: Output) -> dict[s
     """
     if not isinstance(tracker, MlflowTracker):
         raise TypeError(
-            "the registry belongs to a store: checkpoint needs the tracker of refsr.integrations.tracking",
+            "the registry belongs to a store: checkpoint needs the tracker of "
+            "refsr.integrations.tracking"
         )
     refsr.mkdir()
     with checkpoint_of(tracker.uri, params.model) as path:

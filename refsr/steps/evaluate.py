@@ -57,8 +57,9 @@ def evaluate(
 def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench":
     """The test split of `curated`, and these models, ready to be measured."""
     from refsr.dataset.curated import Curated
+    from refsr.evaluation.networks import load_models
     from refsr.evaluation.pairing import pairs
-    from refsr.evaluation.protocol import Bench, load_models
+    from refsr.evaluation.protocol import Bench
     from refsr.evaluation.scoring import Scorer
 
     faces = Curated(curated)

@@ -3,8 +3,8 @@
 No stage of dvc.yaml, where DVC itself brings the data.
 """
 
-from refsr.config import Fetch
 from refsr.integrations.versioning import fetch_data
+from refsr.side_config import Fetch
 from refsr.steps import Output
 from refsr.tracker import Tracker
 

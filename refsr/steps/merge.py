@@ -1,4 +1,7 @@
-"""Parts of a curation -> identity groups, the same to the byte as if `curate` had done all of it."""
+"""Parts of a curation -> identity groups.
+
+They are the same to the byte as if `curate` had done all of it.
+"""
 
 from refsr.config import Curate
 from refsr.curation.curated_writer import write_curated

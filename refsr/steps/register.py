@@ -1,4 +1,7 @@
-"""Stage `register`: the quality gate, then a version in the registry. And `promote`, which checks the gate again."""
+"""Stage `register`: the quality gate, then a version in the registry.
+
+And `promote`, which checks the gate again.
+"""
 
 import contextlib
 import hashlib
@@ -46,14 +49,16 @@ def register(
     evaluation: Input,
     registration: Output,
 ) -> dict[str, float]:
-    """Register the RefSR checkpoint as `candidate` if its evaluation passes the gate; the first is champion too.
+    """Register the RefSR checkpoint as `candidate` if its evaluation passes the gate.
 
-    The same checkpoint with the same evaluation is one version, however often it is registered. Leaves in
-    `registration`: registered.json and model_card.md. Raises RefsrError saying which threshold was missed by how much.
+    The first version is champion too. The same checkpoint with the same evaluation is one version,
+    however often it is registered. Leaves in `registration`: registered.json and model_card.md.
+    Raises RefsrError saying which threshold was missed by how much.
     """
     if not isinstance(tracker, MlflowTracker):
         raise TypeError(
-            "a version belongs to a tracked run: register needs the tracker of refsr.integrations.tracking"
+            "a version belongs to a tracked run: register needs the tracker of "
+            "refsr.integrations.tracking"
         )
     registry = Registry(tracker.uri, params.name)
     config, _, tensors = read_checkpoint(refsr / CHECKPOINT)
@@ -71,9 +76,8 @@ def register(
 
     version, verdict = _version(registry, tracker, metrics, params.gate, facts, log)
     if registry.champion() == version and registry.tags(version).get(COMPARED) == FIRST:
-        verdict = replace(
-            verdict, champion=FIRST
-        )  # a registration that was killed, or is repeated, ends the same
+        # A registration that was killed, or is repeated, ends the same.
+        verdict = replace(verdict, champion=FIRST)
     parameters = sum(tensor.numel() for tensor in tensors.values())
     card = model_card(
         {
@@ -104,7 +108,9 @@ def _version(
     facts: Mapping[str, str],
     log: Callable[[], Any],
 ) -> tuple[str, Verdict]:
-    """The version that these facts have, or a new one of what `log` logs; it is the candidate, and passed the gate.
+    """The version that these facts have, or a new one of what `log` logs.
+
+    It is the candidate, and passed the gate.
 
     Raises:
         RefsrError: It does not pass.
@@ -128,10 +134,11 @@ def _version(
 
 
 def promote(tracking_uri: str, params: Register, version: str) -> str:
-    """Make a version, a number or an alias, champion if its stored evaluation passes the gate of `params`; its number.
+    """Make a version champion if its stored evaluation passes the gate of `params`.
 
-    Raises RefsrError where there is no such version, where it fails, saying by how much, and where another version
-    becomes champion meanwhile.
+    `version` is a number or an alias; returns the number. Raises RefsrError where there is no such
+    version, where it fails, saying by how much, and where another version becomes champion
+    meanwhile.
     """
     registry = Registry(tracking_uri, params.name)
     version = registry.resolve(version)
@@ -156,7 +163,10 @@ def against_champion(
     version: str | None,
     champion: str | None,
 ) -> Verdict:
-    """The gate's verdict; the champion counts too, if it is another version and saw the same test images."""
+    """The gate's verdict.
+
+    The champion counts too, if it is another version and saw the same test images.
+    """
     if champion is None:
         return check_gate(metrics, gate, champion_note=FIRST)
     if champion == version:
@@ -173,10 +183,11 @@ def against_champion(
 
 
 def held_out_hash(faces: Curated, scale: int) -> str:
-    """A sha256 of all that a score depends on beside the model: the test images and references, whose, and the scale.
+    """A sha256 of all that a score depends on beside the model.
 
-    It is made from pixels, so it also holds where DVC keeps no hash (on a cluster), and two sets that differ in
-    training images only are still comparable.
+    That is: the test images and references, whose they are, and the scale. It is made from pixels,
+    so it also holds where DVC keeps no hash (on a cluster), and two sets that differ in training
+    images only are still comparable.
     """
     rows = faces.split("test")
     digest = hashlib.sha256(f"{scale}\n".encode())
@@ -187,7 +198,10 @@ def held_out_hash(faces: Curated, scale: int) -> str:
 
 
 def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """An input of the right form that shows nobody: colour gradients, {"lr", "ref"} of (1, h, h, 3) uint8."""
+    """An input of the right form that shows nobody: colour gradients.
+
+    {"lr", "ref"} of (1, h, h, 3) uint8.
+    """
     hr_size = int(config["hr_size"])
     ramp = np.linspace(0, 255, hr_size).astype(np.uint8)
     grid = np.stack([*np.meshgrid(ramp, ramp), np.full((hr_size, hr_size), 128, np.uint8)], -1)[

@@ -7,15 +7,16 @@ from pathlib import Path
 from refsr.config import Section
 from refsr.io.exhausted import asked_bytes
 
-# The settings that decide about memory, most effective first; the first that can still be halved is named.
+# The settings that decide about memory, most effective first.
+# The first that can still be halved is named.
 _SETTINGS = {"batch_size": 1, "sample": 1, "max_size": 32, "hr_size": 16}
 
 
 def memory_message(name: str, params: Section, error: BaseException) -> str:
     """One line: how much could not be had, and what to set."""
     asked = asked_bytes(error)
-    told = f" ({asked / 2**20:,.0f} MiB could not be had)" if asked else ""
-    return f"{name}: there is not enough memory{told}; {_way_out(params, name)}"
+    missing = f" ({asked / 2**20:,.0f} MiB could not be had)" if asked else ""
+    return f"{name}: there is not enough memory{missing}; {_way_out(params, name)}"
 
 
 def _way_out(params: Section, name: str) -> str:
@@ -31,7 +32,8 @@ def _way_out(params: Section, name: str) -> str:
             )
             return f"set {place} to {value // 2} (now {value}){cores}, or run with more memory"
     if hasattr(params, "batch_size"):
-        return f"{_section_name(section)}.batch_size is 1 already: use a smaller `model`, or run with more memory"
+        place = f"{_section_name(section)}.batch_size"
+        return f"{place} is 1 already: use a smaller `model`, or run with more memory"
     return "run with more memory, or end other programs"
 
 
@@ -49,8 +51,8 @@ def disk_message(name: str, error: BaseException, scratch: Mapping[str, Path]) -
     folder = next(iter(scratch.values())).parent
     free = shutil.disk_usage(folder).free / 2**20
     return (
-        f"{name}: {where}: {reason} ({free:.0f} MiB free in {folder}); make room and run the stage again: "
-        "the unfinished output stands under *.partial and no later stage reads it"
+        f"{name}: {where}: {reason} ({free:.0f} MiB free in {folder}); make room and run the stage "
+        "again: the unfinished output stands under *.partial and no later stage reads it"
     )
 
 

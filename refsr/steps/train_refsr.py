@@ -35,8 +35,8 @@ def train_refsr(
     config = cast(SuperResolver, before).config
     if config["hr_size"] != faces.hr_size:
         raise RefsrError(
-            f"{sisr / 'warm.safetensors'}: trained for HR images of {config['hr_size']} pixels, and {curated} has "
-            f"{faces.hr_size} (curate.hr_size); run the stage `train_sisr` again"
+            f"{sisr / 'warm.safetensors'}: trained for HR images of {config['hr_size']} pixels, "
+            f"and {curated} has {faces.hr_size} (curate.hr_size); run the stage `train_sisr` again"
         )
     torch.manual_seed(params.seed)  # the first weights
     model = build(reference_config(config) | params.model)

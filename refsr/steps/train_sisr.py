@@ -30,8 +30,9 @@ def train_sisr(
     faces = Curated(curated)
     if faces.hr_size % params.scale:
         raise RefsrError(
-            f"{curated}: its HR images of {faces.hr_size} pixels (curate.hr_size) are no multiple of train_sisr.scale: "
-            f"{params.scale}; set train_sisr.scale to another, or curate.hr_size to a multiple and curate again"
+            f"{curated}: its HR images of {faces.hr_size} pixels (curate.hr_size) are no multiple "
+            f"of train_sisr.scale: {params.scale}; set train_sisr.scale to another, or "
+            "curate.hr_size to a multiple and curate again"
         )
     torch.manual_seed(params.seed)  # the first weights
     config = {

@@ -48,7 +48,8 @@ def transfer(
     if is_same_store(source, target):
         raise RefsrError(f"--to {hide(target)}: the same store as --from; name another")
     with tempfile.TemporaryDirectory() as folder:
-        # MLflow has one store at a time in a process: the first is done with before the second is opened.
+        # MLflow has one store at a time in a process:
+        # the first is done with before the second is opened.
         number, package = _take(Registry(source, params.name), version, Path(folder))
         there = Registry(target, name or params.name)
         _require_of_this_project(there)
@@ -80,7 +81,8 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
     tags = registry.tags(number)
     if missing := [key for key in MADE_OF if key not in tags]:
         raise RefsrError(
-            f"version {number} of {registry.name!r} has no tag {missing[0]!r}: `register` did not make it",
+            f"version {number} of {registry.name!r} has no tag {missing[0]!r}: "
+            "`register` did not make it"
         )
     run, model, registration = registry.download(number, folder)
     origin = f"{hide(registry.uri)} models:/{registry.name}/{number}"
@@ -99,7 +101,10 @@ def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion:
     tags = package.tags | {ORIGIN: package.origin}
     version = registry.adopt(tracker, package.model, tags, champion)
     card = package.registration / CARD
-    note = f"\n\nTransferred from {package.origin}; version {version} here. Runs it names are those of that store.\n\n"
+    note = (
+        f"\n\nTransferred from {package.origin}; version {version} here. "
+        "Runs it names are those of that store.\n\n"
+    )
     title, _, rest = read_text(card, "register").partition("\n")
     card.write_text(title + note + rest.lstrip("\n"), encoding="utf-8")
     tracker.artifact(package.registration, package.registration.name)
@@ -110,6 +115,6 @@ def _require_of_this_project(registry: Registry) -> None:
     for version in registry.versions():
         if "checkpoint" not in registry.tags(version):
             raise RefsrError(
-                f"model {registry.name!r} in {hide(registry.uri)}: its version {version} is not of this project; "
-                "name another with --as NAME"
+                f"model {registry.name!r} in {hide(registry.uri)}: its version {version} is not of "
+                "this project; name another with --as NAME"
             )

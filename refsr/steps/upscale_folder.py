@@ -3,12 +3,12 @@
 import csv
 from pathlib import Path
 
-from refsr.config import UpscaleFolder
 from refsr.errors import RefsrError
 from refsr.inference.images import FORMATS, read_image, write_image
 from refsr.inference.upscaler import upscale
 from refsr.models.checkpoint import load_model
 from refsr.progress import track
+from refsr.side_config import UpscaleFolder
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 from refsr.training.precision import choose_device
@@ -17,16 +17,18 @@ from refsr.training.precision import choose_device
 def upscale_folder(
     params: UpscaleFolder, tracker: Tracker, *, refsr: Input, pairs: Input, upscaled: Output
 ) -> dict[str, float]:
-    """Write NAME.png for each pairs/small/NAME.*, by the reference pairs/ref/NAME.* where there is one.
+    """Write NAME.png for each pairs/small/NAME.*.
 
-    Whatever one image does, the others are upscaled; rejects.csv has a row for each that failed, written as it fails.
-    Raises RefsrError where none is left.
+    The reference is pairs/ref/NAME.*, where there is one. Whatever one image does, the others are
+    upscaled; rejects.csv has a row for each that failed, written as it fails. Raises RefsrError
+    where none is left.
     """
     model = load_model(refsr / "model.safetensors").to(choose_device(params.device))
     small, references = _images(pairs / "small"), _images(pairs / "ref")
     if not small:
         raise RefsrError(
-            f"{pairs / 'small'}: no JPEG, PNG or WebP image here; small faces belong there as NAME.png"
+            f"{pairs / 'small'}: no JPEG, PNG or WebP image here; "
+            "small faces belong there as NAME.png"
         )
     upscaled.mkdir()
     reasons = []
@@ -61,7 +63,10 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    """The images of a folder by their name without ending; a name that two files share is refused."""
+    """The images of a folder by their name without ending.
+
+    A name that two files share is refused.
+    """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix.lower() not in FORMATS:

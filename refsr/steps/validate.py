@@ -37,7 +37,8 @@ def validate(
         breaches = "\n".join(f"- {_describe(outcome, frames[outcome.table])}" for outcome in broken)
         raise RefsrError(
             f"{curated}: {len(broken)} of {len(outcomes)} expectations do not hold:\n{breaches}\n"
-            f"all results: {validation / 'result.json'} and {validation / 'data_docs' / 'index.html'}; "
+            f"all results: {validation / 'result.json'} and "
+            f"{validation / 'data_docs' / 'index.html'}; "
             "correct the raw set or the parameters and curate again"
         )
     return {

@@ -48,7 +48,8 @@ class Pairs:
         names, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
         if references is not None and counts.min() < 2:
             raise RefsrError(
-                f"{curated.folder}: {names[counts.argmin()]} has 1 training image, and its reference must be another; "
+                f"{curated.folder}: {names[counts.argmin()]} has 1 training image, and its "
+                "reference must be another; "
                 "set curate.train_images: {min: 2, max: 30} and run the stage `curate` again"
             )
         self._curated = curated

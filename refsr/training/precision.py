@@ -1,4 +1,7 @@
-"""Where and how precisely to compute: a rule of the device, so that the same machine always chooses the same."""
+"""Where and how precisely to compute.
+
+It is a rule of the device, so that the same machine always chooses the same.
+"""
 
 import torch
 
@@ -22,8 +25,9 @@ def choose_device(requested: str) -> str:
 
 
 def choose_precision(requested: str, device: str) -> str:
-    """ "float32" or "bfloat16"; "auto" is bfloat16 on a GPU or CPU that has instructions for it, else float32.
+    """ "float32" or "bfloat16".
 
+    "auto" is bfloat16 on a GPU or CPU that has instructions for it, else float32.
     Nothing is timed: a busy machine must not train other weights than an idle one
     (docs/decisions/0009-precision-by-rule.md).
     """

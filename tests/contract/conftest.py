@@ -1,9 +1,12 @@
-"""Fixtures of the compiled pipelines."""
+"""Fixtures of the compiled pipelines and of a simulated Kubeflow API."""
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from compiled import GRAPHS, Spec, compiled_of
+from kubeflow_api import Api
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +30,25 @@ def graph(
 ) -> tuple[Spec, Spec]:
     """Every graph in turn."""
     return compiled_of(tmp_path_factory.mktemp("graph") / "package.yaml", graph=request.param)
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the user's own settings; the tracking URI is that of a server."""
+    for variable in (
+        "KFP_ENDPOINT",
+        "KFP_NAMESPACE",
+        "KFP_TOKEN",
+        "REFSR_IMAGE",
+        "KF_PIPELINES_SA_TOKEN_PATH",
+    ):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")

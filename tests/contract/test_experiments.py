@@ -1,4 +1,6 @@
-"""The experiments the how-to page tells a reader to run change the parameters as DVC would, and are accepted."""
+"""The experiments the how-to page tells a reader to run change the parameters as DVC would,
+and are accepted.
+"""
 
 import re
 import shutil

@@ -138,7 +138,9 @@ PROJECT = "/opt/project/"  # on the path of the image's Python, by project.pth
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packages of /opt/project: those of the distribution, and those the Containerfile copies."""
+    """The packages of /opt/project: those of the distribution,
+    and those the Containerfile copies.
+    """
     folder = tmp_path_factory.mktemp("project")
     include = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     for name in find_packages(str(ROOT), include=include["find"]["include"]):

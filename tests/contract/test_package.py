@@ -48,7 +48,8 @@ def test_the_package_as_kubernetes_objects(package: Path, pipeline: Spec, tmp_pa
 def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.compile import compile_package\n"
-        "from pipelines.cluster import load_cluster; from pipelines.graphs.training import training\n"
+        "from pipelines.cluster import load_cluster\n"
+        "from pipelines.graphs.training import training\n"
         f"compile_package(Path(sys.argv[1]), training({IMAGE!r}, load_cluster(), 'rendered'))"
     )
     again = tmp_path / "again.yaml"

@@ -1,4 +1,6 @@
-"""No value that a user sets is run by a shell: not by the manifests, nor by the pipeline that Kubeflow compiles.
+"""No value that a user sets is run by a shell.
+
+Neither the manifests do so nor the pipeline that Kubeflow compiles.
 
 The Makefile is in test_makefile.py, DVC in tests/e2e/test_raw_path.py.
 """
@@ -35,15 +37,15 @@ def _containers(node: Any) -> Iterator[dict[str, Any]]:
 
 def _scripts() -> list[tuple[str, str, tuple[str, ...]]]:
     """(file, script, names of its variables) of every shell in a manifest."""
-    found = []
+    scripts = []
     for path in sorted((ROOT / "k8s").rglob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text()):
             for container in _containers(document):
                 command = container["command"]
                 if Path(command[0]).name in ("sh", "bash"):
                     names = tuple(each["name"] for each in container.get("env", []))
-                    found.append((str(path.relative_to(ROOT)), command[2], names))
-    return found
+                    scripts.append((str(path.relative_to(ROOT)), command[2], names))
+    return scripts
 
 
 SCRIPTS = _scripts()
@@ -82,7 +84,9 @@ def test_there_are_shells_in_the_manifests() -> None:
 
 
 def test_commands_of_a_compiled_pipeline_hold_no_parameter(tmp_path: Path) -> None:
-    """Parameters travel as one JSON argument; the command of a task is the same whatever they are."""
+    """Parameters travel as one JSON argument;
+    the command of a task is the same whatever they are.
+    """
     commands_of: list[Any] = []
     for number, raw in enumerate(("s3://bucket/faces", "s3://bucket/$(touch X);touch X")):
         params = tmp_path / "params.yaml"

@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kubeflow_api import CLOSED, Api
 
 from pipelines import submit
 from pipelines.cli import main
@@ -20,77 +18,7 @@ from pipelines.compile import immutable_image
 from refsr.errors import RefsrError
 
 ROOT = Path(__file__).parents[2]
-CLOSED = "http://127.0.0.1:9"  # the discard port; nothing listens on it
-
-
-class Api(ThreadingHTTPServer):
-    """The part of the Kubeflow Pipelines API in use: it records requests and returns `responses`."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Responses)
-        self.requests: list[tuple[str, str, Any, str | None]] = []
-        self.responses: dict[str, list[Any]] = {
-            "POST experiments": [{"experiment_id": "e1"}],
-            "POST runs": [{"run_id": "r1"}],
-            "POST recurringruns": [{"recurring_run_id": "s1"}],
-        }
-
-    @property
-    def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def sent(self, what: str) -> Any:
-        """The body of the one request of this method and path."""
-        (body,) = [body for method, path, body, _ in self.requests if f"{method} {path}" == what]
-        return body
-
-
-class Responses(BaseHTTPRequestHandler):
-    server: Api
-
-    def _respond(self, method: str) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        path = self.path.partition("?")[0].removeprefix("/apis/v2beta1/")
-        document = json.loads(body) if body.startswith(b"{") else body.decode()
-        self.server.requests.append((method, path, document, self.headers.get("authorization")))
-        responses = self.server.responses.get(f"{method} {path}", [{}])
-        response = responses.pop(0) if len(responses) > 1 else responses[0]
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.end_headers()
-        self.wfile.write(json.dumps(response).encode())
-
-    def do_GET(self) -> None:
-        self._respond("GET")
-
-    def do_POST(self) -> None:
-        self._respond("POST")
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-
-@pytest.fixture
-def api() -> Iterator[Api]:
-    with Api() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in (
-        "KFP_ENDPOINT",
-        "KFP_NAMESPACE",
-        "KFP_TOKEN",
-        "REFSR_IMAGE",
-        "KF_PIPELINES_SA_TOKEN_PATH",
-    ):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
 def _submit(
@@ -231,98 +159,6 @@ def test_a_pod_uses_the_token_of_its_service_account(
     assert {sender for method, _, _, sender in api.requests if method == "POST"} == {
         "Bearer projected"
     }
-
-
-def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "--params",
-        str(ROOT / "params/tiny.yaml"),
-        "--endpoint",
-        api.endpoint,
-        "--image",
-        "refsr:1",
-    ]
-    assert main(["schedule", *arguments, "--cron", "0 0 3 * * 0"]) == 0
-    assert "#/recurringrun/details/s1: 0 0 3 * * 0" in capsys.readouterr().out
-    body = api.sent("POST recurringruns")
-    assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 0"
-    assert body["no_catchup"] is True
-    assert body["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
-
-
-def _api_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
-    """A run as the API returns it; each task is (name, state, minutes)."""
-    started = "2026-01-01T10:00:00Z"
-    details = [
-        {
-            "display_name": name,
-            "state": state,
-            "start_time": started,
-            "end_time": f"2026-01-01T10:{minutes:02}:00Z",
-        }
-        for name, state, minutes in tasks
-    ]
-    return {
-        "run_id": "r1",
-        "display_name": "tiny",
-        "state": state,
-        "run_details": {"task_details": details},
-    }
-
-
-@pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
-def test_watch_exits_with_the_state_of_the_run(
-    api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    running = _api_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
-    ended = _api_run(end, ("curate", end, 7)) | {
-        "error": {"message": "curate: no faces"} if status else None
-    }
-    api.responses["GET runs/r1"] = [running, running, ended]
-    assert main(["watch", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == status
-    printed = capsys.readouterr()
-    assert printed.out.count("RUNNING") == 2, "the same table twice"
-    assert f"{end:<10}  0:07:00  curate" in printed.out
-    assert "driver" not in printed.out
-    assert ("curate: no faces" in printed.err) is bool(status)
-
-
-def test_cancel_terminates_a_run(api: Api) -> None:
-    assert main(["cancel", "r1", "--endpoint", api.endpoint]) == 0
-    assert api.sent("POST runs/r1:terminate") is not None
-
-
-def test_diff_compares_with_the_uploaded_version(
-    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = [
-        "--params",
-        str(ROOT / "params/tiny.yaml"),
-        "--endpoint",
-        api.endpoint,
-        "--image",
-        "refsr:1",
-    ]
-    package = tmp_path / "p.yaml"
-    assert main(["diff", *arguments]) == 1
-    assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
-    assert main(["upload", *arguments, "--output", str(package)]) == 0
-    assert "pipelineInfo" in api.sent("POST pipelines/upload")
-    pipeline, platform = yaml.safe_load_all(package.read_text())
-    version = {
-        "display_name": "1",
-        "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform},
-    }
-    api.responses["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
-    api.responses["GET pipelines/p1/versions"] = [{"pipeline_versions": [version]}]
-    capsys.readouterr()
-    assert main(["diff", *arguments]) == 0
-    assert "no change" in capsys.readouterr().out
-    (tmp_path / "cluster.yaml").write_text("tasks: {curate: {memory: 99Gi}}\n")
-    assert main(["diff", *arguments, "--cluster", str(tmp_path / "cluster.yaml")]) == 1
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("+ ", "- "))]
-    assert {line.split()[-1] for line in lines} >= {"16Gi", "99Gi"}
-    assert all("emory" in line for line in lines)
 
 
 def test_the_revision_tags_an_image(monkeypatch: pytest.MonkeyPatch) -> None:

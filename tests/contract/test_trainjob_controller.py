@@ -39,7 +39,8 @@ from components.trainjob import controller
 
 controller.POLL = 0.05
 folder = Path(sys.argv[1])
-paths = {name: SimpleNamespace(path=str(folder / name)) for name in ("curated", "validation", "sisr")}
+names = ("curated", "validation", "sisr")
+paths = {name: SimpleNamespace(path=str(folder / name)) for name in names}
 shell.run("train_sisr", {}, "http://mlflow:5000", SimpleNamespace(metadata={}), **paths)
 """
 

@@ -60,10 +60,10 @@ def _imported(graph: grimp.ImportGraph, name: str) -> set[str]:
 def _data_beside(files: set[str]) -> set[str]:
     """Templates beside these files: any of them may be read by a module of the same folder."""
     folders = {Path(file).parent for file in files}
-    found = (
+    paths = (
         path for folder in folders for path in (ROOT / folder).iterdir() if path.suffix in TEMPLATES
     )
-    return {str(path.relative_to(ROOT)) for path in found}
+    return {str(path.relative_to(ROOT)) for path in paths}
 
 
 def _covers(watched: str, file: str) -> bool:
@@ -102,8 +102,8 @@ def test_locked_versions_are_watched_and_weights_where_they_are_read(
     name: str, graph: grimp.ImportGraph
 ) -> None:
     pretrained = any("/pretrained/" in file for file in _imported(graph, name))
-    wanted = LOCKS if pretrained else {"constraints.txt"}
-    assert LOCKS & {*_stages()[name]["deps"]} == wanted
+    expected = LOCKS if pretrained else {"constraints.txt"}
+    assert LOCKS & {*_stages()[name]["deps"]} == expected
 
 
 def test_the_graph_sees_imports_inside_functions(graph: grimp.ImportGraph) -> None:

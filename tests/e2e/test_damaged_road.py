@@ -1,4 +1,6 @@
-"""Every file that the whole road wrote, damaged in each way: one message names it and the stage to run again."""
+"""Every file that the whole road wrote, damaged in each way:
+one message names it and the stage to run again.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -19,7 +21,9 @@ READERS = [name for name in steps.STEPS if "input" in steps.ports(steps.load(nam
 
 @pytest.fixture
 def road(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, Path]]:
-    """Port -> (the stage that writes it, its folder), from dvc.yaml; the test runs where they lie."""
+    """Port -> (the stage that writes it, its folder), from dvc.yaml;
+    the test runs where they lie.
+    """
     monkeypatch.chdir(scratch)
     stages = yaml.safe_load((scratch / "dvc.yaml").read_text())["stages"]
     outputs = {stage: Path(stages[stage]["outs"][0]) for stage in steps.STEPS}
@@ -58,8 +62,8 @@ def _faults(
             faults.append(f"{command[0]}: {path}, {way}: {type(error).__name__}: {error}")
             continue
         said = capsys.readouterr().err
-        is_told = said.count("refsr: error:") == 1 and all(word in said for word in named)
-        if status not in (0, 1) or (status == 1 and not is_told) or (strict and status != 1):
+        is_reported = said.count("refsr: error:") == 1 and all(word in said for word in named)
+        if status not in (0, 1) or (status == 1 and not is_reported) or (strict and status != 1):
             faults.append(f"{command[0]}: {path}, {way}: {status}: {said}")
     return faults
 

@@ -1,4 +1,6 @@
-"""What happens when a pod is killed in training, and when the tracking server goes away under it."""
+"""What happens when a pod is killed in training,
+and when the tracking server goes away under it.
+"""
 
 import os
 import shutil
@@ -15,8 +17,9 @@ from refsr.integrations.mlflow_store import open_store
 from tools.local_services import mlflow_server
 
 ROOT = Path(__file__).parents[2]
-# The body of the component, as the launcher calls it: artifacts are paths in the pod, and each pod has its own. Numbers
-# are held back for seconds, pictures are not: with one every ten steps a lost server is noticed long before the end.
+# The body of the component, as the launcher calls it: artifacts are paths in the pod, and each pod
+# has its own. Numbers are held back for seconds, pictures are not: with one every ten steps a lost
+# server is noticed long before the end.
 POD = """
 import sys
 from pathlib import Path
@@ -24,16 +27,20 @@ from types import SimpleNamespace
 from components.shell import run
 
 folder, shared, tracking_uri = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-params = {"steps": 90, "warm_start_step": 5, "batch_size": 2, "warmup_steps": 2, "save_every": 1, "log_every": 1}
-params |= {"image_every": 10, "precision": "float32", "model": {"width": 16, "blocks": 1}}
-paths = {"curated": shared / "curated", "validation": shared / "validation", "sisr": folder / "sisr"}
+params = {"steps": 90, "warm_start_step": 5, "batch_size": 2, "warmup_steps": 2}
+params |= {"save_every": 1, "log_every": 1, "image_every": 10, "precision": "float32"}
+params |= {"model": {"width": 16, "blocks": 1}}
+paths = {"curated": shared / "curated", "validation": shared / "validation"}
+paths["sisr"] = folder / "sisr"
 artifacts = {name: SimpleNamespace(path=str(path), metadata={}) for name, path in paths.items()}
 run("train_sisr", params, tracking_uri, SimpleNamespace(path="", metadata={}), **artifacts)
 """
 
 
 class Node:
-    """Where pods of one pipeline run are started: what they share, and a folder of each pod's own."""
+    """Where pods of one pipeline run are started:
+    what they share, and a folder of each pod's own.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -88,7 +95,10 @@ def _finish(pod: "subprocess.Popen[str]") -> str:
 def test_a_training_outlives_its_tracking_server_and_its_pod(
     empty_store: Path, tmp_path: Path
 ) -> None:
-    """The server goes: it ends with one message. The next pod is killed. The third ends as if nothing had been."""
+    """The server goes: it ends with one message.
+
+    The next pod is killed. The third ends as if nothing had been.
+    """
     node, store = Node(tmp_path / "node"), f"sqlite:///{tmp_path}/mlflow.db"
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     undisturbed = node.start("undisturbed", store)

@@ -102,7 +102,9 @@ def test_every_task_ran_and_the_end_is_recorded(tasks: Path) -> None:
 
 
 def test_tasks_and_dvc_stages_have_the_same_outputs(tasks: Path, scratch: Path) -> None:
-    """The same params give the same identity groups, merged from two parts, and the same metrics."""
+    """The same params give the same identity groups, merged from two parts,
+    and the same metrics.
+    """
     files = _hashes(tasks / "merge/curated")
     assert files == _hashes(scratch / "data/curated")
     assert "manifest.parquet" in files

@@ -1,4 +1,6 @@
-"""A curation that is killed while it measures goes on where it was, and ends in the bytes of one left alone."""
+"""A curation that is killed while it measures goes on where it was,
+and ends in the bytes of one left alone.
+"""
 
 import os
 import re
@@ -34,8 +36,11 @@ from components.shell import run
 feature_store.FLUSH = 1
 pod, store_uri = Path(sys.argv[1]), sys.argv[2]
 params = yaml.safe_load((pod.parent / "params.yaml").read_text())["curate"]
-raw, curated = (SimpleNamespace(path=str(pod / name), uri=f"s3://bucket/{name}") for name in ("raw", "curated"))
-run("curate", params, store_uri, SimpleNamespace(path="", metadata={}), raw=raw, curated=curated, shard="")
+artifacts = {
+    name: SimpleNamespace(path=str(pod / name), uri=f"s3://bucket/{name}")
+    for name in ("raw", "curated")
+}
+run("curate", params, store_uri, SimpleNamespace(path="", metadata={}), **artifacts, shard="")
 """
 PARAMS = "curate: {hr_size: 32, train_identities: 10, test_identities: 4, shard_images: 16}\n"
 

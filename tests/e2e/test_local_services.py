@@ -153,6 +153,7 @@ def _run(container: Manifest, configured: dict[str, str], cluster: Services) -> 
     """Run a container as a process with the local database, bucket and folder."""
     backups, database = str(cluster.folder / "backup"), urlsplit(cluster.database)
     given = {each["name"]: each.get("value", "") for each in container["env"]}
+    programs = local_services.postgres_program("pg_dump").parent
     environment = (
         configured
         | given
@@ -161,7 +162,7 @@ def _run(container: Manifest, configured: dict[str, str], cluster: Services) -> 
             "PGHOST": str(database.hostname),
             "PGPORT": str(database.port),
             "PGPASSWORD": str(database.password),
-            "PATH": f"{local_services.postgres_program('pg_dump').parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
     )

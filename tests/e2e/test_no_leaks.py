@@ -1,4 +1,6 @@
-"""A password in a URI reaches no terminal, log, page, file or store, whatever command runs and however it ends."""
+"""A password in a URI reaches no terminal, log, page, file or store,
+whatever command runs and however it ends.
+"""
 
 import os
 import shutil
@@ -31,7 +33,8 @@ PROJECT += (
     "evaluate: {bootstrap: 100, strips: 1, grid: 2, batch_size: 8, samples: 2, kid_images: 4}\n"
 )
 SHORT = "steps: 1, batch_size: 2, warmup_steps: 1, log_every: 1, image_every: 1"
-PROJECT += f"train_sisr: {{{SHORT}, warm_start_step: 1, model: {{width: 16, blocks: 1}}}}\ntrain_refsr: {{{SHORT}}}\n"
+PROJECT += f"train_sisr: {{{SHORT}, warm_start_step: 1, model: {{width: 16, blocks: 1}}}}\n"
+PROJECT += f"train_refsr: {{{SHORT}}}\n"
 PROJECT += "fetch: {repository: /nowhere, path: data/raw, revision: main, endpoint: 'http://127.0.0.1:9'}\n"
 MODELS = ["--curated", "curated", "--sisr", "sisr", "--refsr", "refsr"]
 TARGET = [
@@ -91,7 +94,9 @@ class Echo(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def uris(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Addresses with a password: `store` is a real MLflow server, `api` answers that it refuses, `database` is none."""
+    """Addresses with a password: `store` is a real MLflow server, `api` answers that it refuses,
+    `database` is none.
+    """
     folder = tmp_path_factory.mktemp("server")
     shutil.copy(empty_store, folder / "mlflow.db")
     with (
@@ -113,7 +118,9 @@ def uris(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def project(uris: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a registered model, a pair of faces and an evaluation, that uses the store by its password."""
+    """A project with a registered model, a pair of faces and an evaluation,
+    that uses the store by its password.
+    """
     folder = tmp_path_factory.mktemp("leaks") / "project"
     folder.mkdir()
     pipeline = Pipeline(uris["plain"], folder)

@@ -1,4 +1,6 @@
-"""The whole road in a scratch copy of the repository, in a folder with a space in its name, under a tight umask."""
+"""The whole road in a scratch copy of the repository, in a folder with a space in its name,
+under a tight umask.
+"""
 
 import json
 import sys
@@ -9,7 +11,7 @@ import numpy as np
 import yaml
 from helpers import run_in
 
-ARMS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
+CONDITIONS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
 STAGES = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
 
 
@@ -42,9 +44,9 @@ def test_no_champion_yet_is_a_clear_message(tmp_path: Path) -> None:
 def test_metrics_have_the_agreed_keys_and_ordered_intervals(scratch: Path) -> None:
     metrics = json.loads((scratch / "reports/evaluation/metrics.json").read_text())
     rows = [
-        metrics[metric][arm]
+        metrics[metric][condition]
         for metric in ("psnr", "ssim", "identity", "perceptual")
-        for arm in ARMS
+        for condition in CONDITIONS
     ]
     rows += [
         metrics["difference"][f"right_minus_{other}"][metric]

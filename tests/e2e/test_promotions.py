@@ -45,7 +45,8 @@ except RefsrError as error:
     sys.exit(str(error))
 """
 
-# One registers, another registers or promotes; each waits where the gate has passed and nothing is written yet.
+# One registers, another registers or promotes;
+# each waits where the gate has passed and nothing is written yet.
 REGISTRATION = """
 import sys
 from pathlib import Path
@@ -60,7 +61,8 @@ def paused(self, *given):
     print("ready", flush=True); sys.stdin.readline()
     return model
 Registry.log = paused
-paths = {name: Path(folder) / name for name in ("curated", "sisr", "refsr", "evaluation", "registration")}
+names = ("curated", "sisr", "refsr", "evaluation", "registration")
+paths = {name: Path(folder) / name for name in names}
 try:
     steps.run("register", Register(), tracking_uri=uri, **paths)
 except RefsrError as error:
@@ -193,7 +195,9 @@ def register_first(uri: str, folder: Path) -> None:
 
 
 def register_the_same(uri: str, folder: Path) -> None:
-    """Two register the same files while another is promoted: one version, and the promotion is complete."""
+    """Two register the same files while another is promoted:
+    one version, and the promotion is complete.
+    """
     registry = Registry(uri, "refsr")
     champion, history = registry.champion(), former(registry)
     assert champion

@@ -1,4 +1,6 @@
-"""A version moves from the store of a laptop to a server, by the words of the page, and on to another store."""
+"""A version moves from the store of a laptop to a server, by the words of the page,
+and on to another store.
+"""
 
 import re
 import shutil

@@ -1,4 +1,6 @@
-"""The commands of docs/how-to/vggface2.md, as they stand there, on a real S3 server and rendered faces."""
+"""The commands of docs/how-to/vggface2.md, as they stand there,
+on a real S3 server and rendered faces.
+"""
 
 import os
 import re

@@ -1,9 +1,11 @@
 """Fuzz all readers for some seconds, and print one line of JSON.
 
-    PYTHONPATH=tests python -m fuzzing --seconds 60 --seed 1 [--examples N] [--only csv] [--keep FOLDER]
+    PYTHONPATH=tests python -m fuzzing --seconds 60 --seed 1
+        [--examples N] [--only csv] [--keep FOLDER]
 
-`tried`, `read` and `refused` count examples; `crashes` and `hangs` (over 5 s) have their bytes kept in a
-folder; `peak_mb` is the largest peak of memory of a worker. The exit status is 1 after a crash or a hang.
+`tried`, `read` and `refused` count examples; `crashes` and `hangs` (over 5 s) have their bytes kept
+in a folder; `peak_mb` is the largest peak of memory of a worker. The exit status is 1 after a crash
+or a hang.
 """
 
 import argparse

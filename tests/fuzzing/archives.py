@@ -56,7 +56,9 @@ def _tar(form: int) -> bytes:
 
 
 def _mend_checksums(data: bytes) -> bytes:
-    """Give each block that may be a header its right checksum, so that its other fields are looked at."""
+    """Give each block that may be a header its right checksum,
+    so that its other fields are looked at.
+    """
     mended = bytearray(data)
     for at in range(0, len(data) - 511, 512):
         if data[at + 257 : at + 262] == b"ustar":

@@ -17,7 +17,7 @@ from refsr.dataset.curated import Curated
 from refsr.models import build
 from refsr.models.checkpoint import load_model, save_model
 from refsr.steps.register import _read_metrics
-from refsr.training.loop import Learner
+from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 
 CONFIG = {

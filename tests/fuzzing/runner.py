@@ -1,7 +1,7 @@
 """Runs examples in forked workers, each under a limit of time and of memory.
 
-Example `n` of a target depends on the seed, the target and `n` alone. A worker announces each example
-before it reads it, so that the parent knows which one crashed it, or takes too long.
+Example `n` of a target depends on the seed, the target and `n` alone. A worker announces each
+example before it reads it, so that the parent knows which one crashed it, or takes too long.
 """
 
 import multiprocessing
@@ -38,10 +38,10 @@ def fuzz(
     ends = time.monotonic() + seconds
     for left, (name, target) in zip(range(len(targets), 0, -1), targets.items(), strict=True):
         share = max(0.0, ends - time.monotonic()) / left
-        counts, found, most = _fuzz_one(name, target, share, examples, seed, keep)
+        counts, new_faults, most = _fuzz_one(name, target, share, examples, seed, keep)
         outcomes += counts
         by_target[name] = dict(counts)
-        faults += found
+        faults += new_faults
         peak = max(peak, most)
     keys = ("crashes", "hangs", "read", "refused")
     numbers = {"tried": outcomes.total()} | {key: outcomes[key] for key in keys}

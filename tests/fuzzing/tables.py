@@ -13,7 +13,10 @@ from refsr.io.sources import open_source
 from refsr.layouts.registry import needed
 from refsr.layouts.tree import Tree
 
-CSV = b'NAME_ID,X,Y,W,H\n"n000001/0001_01",60,60,79,109\n"n000002/0001_01",-3.5,0,1e2,9,\n"n000002/0002_01",1,1,9,9\n'
+CSV = (
+    b'NAME_ID,X,Y,W,H\n"n000001/0001_01",60,60,79,109\n'
+    b'"n000002/0001_01",-3.5,0,1e2,9,\n"n000002/0002_01",1,1,9,9\n'
+)
 META = b'Class_ID, Name, Sample_Num, Flag, Gender\nn000001, "A,_B",424,0, m,\nn000002, "C",1,1, f\n'
 CSVS = {"loose_bb_train.csv": CSV, "identity_meta.csv": META}
 

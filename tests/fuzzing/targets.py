@@ -15,7 +15,10 @@ Mutate = Callable[[np.random.Generator], tuple[str, bytes]]
 
 
 class Target(NamedTuple):
-    """`mutate` makes (suffix, or "/" and the name of the file; its bytes), `read` reads that file."""
+    """`mutate` makes (suffix, or "/" and the name of the file; its bytes).
+
+    `read` reads that file.
+    """
 
     mutate: Mutate
     read: Callable[[Path], None]

@@ -1,4 +1,6 @@
-"""What a killed curation goes on from, and the outputs that a marker vouches for: any file of them is damaged."""
+"""What a killed curation goes on from, and the outputs that a marker vouches for:
+any file of them is damaged.
+"""
 
 import io
 import json
@@ -63,7 +65,7 @@ def mutate_output(rng: np.random.Generator) -> tuple[str, bytes]:
 
 
 def read_output(path: Path) -> None:
-    """The door of a later stage: nothing but what was written passes."""
+    """The input check of a later stage: nothing but what was written passes."""
     folder = _placed(_output(), path)
     marker.require_whole(folder)
     if path.name != marker.MARKER and path.read_bytes() != _output()[_name(path)]:

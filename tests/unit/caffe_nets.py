@@ -1,22 +1,21 @@
-"""The authors' networks as their prototxt files define them, a writer of .caffemodel files and Caffe in numpy.
+"""The authors' networks as their prototxt files define them, and Caffe in numpy.
 
-Nothing here comes from refsr: the layers are copied from SISR_VAE.prototxt and RefSR_VAE.prototxt, the file is written
-by Google's protobuf from the field numbers of Caffe's caffe.proto, and the layers compute what Caffe documents.
+Nothing here comes from refsr: the layers are copied from SISR_VAE.prototxt and
+RefSR_VAE.prototxt, and they compute what Caffe documents.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 Blobs = dict[str, list[np.ndarray]]  # of each layer that has any
-Kind = descriptor_pb2.FieldDescriptorProto
 
 
 class Spec(NamedTuple):
-    """A layer; `weights` is the shape of its first blob, of which the last dimensions are the kernel."""
+    """A layer; `weights` is the shape of its first blob,
+    of which the last dimensions are the kernel.
+    """
 
     name: str
     type: str
@@ -30,8 +29,11 @@ class Spec(NamedTuple):
 
 
 def network(model: str, size: int, deployed: bool = False) -> list[Spec]:
-    """The layers that make SR. RefSR: of `data` and `label2`. SISR: of `data` and `label`; deployed, of `data` alone,
-    with what the file fills with constants, `mu` and `sd`."""
+    """The layers that make SR.
+
+    RefSR: of `data` and `label2`. SISR: of `data` and `label`; deployed, of `data` alone, with what
+    the file fills with constants, `mu` and `sd`.
+    """
     if model == "refsr":
         joined = Spec("concat_data", "Eltwise", ("data", "label2"), "concat_data")
     else:
@@ -167,7 +169,9 @@ def _reconstruction(model: str) -> Iterator[Spec]:
 
 
 def draw(specs: Iterable[Spec], seed: int = 0) -> Blobs:
-    """Weights for each layer that has any: such that a signal neither dies nor explodes, and no two are alike."""
+    """Weights for each layer that has any: such that a signal neither dies nor explodes,
+    and no two are alike.
+    """
     rng = np.random.default_rng(seed)
     blobs: Blobs = {}
     for spec in specs:
@@ -238,7 +242,9 @@ def convolution(
 def deconvolution(
     x: np.ndarray, weights: np.ndarray, bias: np.ndarray, stride: int, pad: int
 ) -> np.ndarray:
-    """(B, C, H, W) and (C, O, k, k) -> (B, O, H', W'): every pixel stamps its kernel on the output."""
+    """(B, C, H, W) and (C, O, k, k) -> (B, O, H', W'):
+    every pixel stamps its kernel on the output.
+    """
     (batch, _, height, width), (_, outputs, kernel, _) = x.shape, weights.shape
     y = np.zeros((batch, outputs, stride * (height - 1) + kernel, stride * (width - 1) + kernel))
     for row in range(height):
@@ -251,91 +257,3 @@ def deconvolution(
                 column * stride : column * stride + kernel,
             ] += stamp
     return y[:, :, pad : y.shape[2] - pad, pad : y.shape[3] - pad] + bias[:, None, None]
-
-
-FIELDS: dict[str, list[tuple[str, int, Any, bool]]] = {  # message -> (name, number, type or message, repeated)
-    "BlobShape": [("dim", 1, Kind.TYPE_INT64, True)],
-    "BlobProto": [
-        ("num", 1, Kind.TYPE_INT64, False), ("channels", 2, Kind.TYPE_INT64, False),
-        ("height", 3, Kind.TYPE_INT64, False), ("width", 4, Kind.TYPE_INT64, False),
-        ("data", 5, Kind.TYPE_FLOAT, True), ("diff", 6, Kind.TYPE_FLOAT, True),
-        ("shape", 7, "BlobShape", False), ("double_data", 8, Kind.TYPE_DOUBLE, True),
-    ],
-    "ParamSpec": [("name", 1, Kind.TYPE_STRING, False), ("lr_mult", 3, Kind.TYPE_FLOAT, False)],
-    "LayerParameter": [
-        ("name", 1, Kind.TYPE_STRING, False), ("type", 2, Kind.TYPE_STRING, False),
-        ("bottom", 3, Kind.TYPE_STRING, True), ("top", 4, Kind.TYPE_STRING, True),
-        ("loss_weight", 5, Kind.TYPE_FLOAT, True), ("param", 6, "ParamSpec", True),
-        ("blobs", 7, "BlobProto", True), ("phase", 10, Kind.TYPE_INT32, False),
-    ],
-    "NetParameter": [
-        ("name", 1, Kind.TYPE_STRING, False), ("layers", 2, "LayerParameter", True),
-        ("input", 3, Kind.TYPE_STRING, True), ("input_dim", 4, Kind.TYPE_INT32, True),
-        ("force_backward", 5, Kind.TYPE_BOOL, False), ("layer", 100, "LayerParameter", True),
-    ],
-}  # fmt: skip
-PACKED = ("dim", "data", "diff", "double_data")
-
-
-@cache
-def messages(data_as_bytes: bool = False) -> dict[str, Any]:
-    """Classes of Caffe's messages. A packed float is on the wire as bytes are, and those can be written in one go."""
-    file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
-    for name, fields in FIELDS.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, repeated in fields:
-            one = data_as_bytes and field in ("data", "double_data")
-            label = Kind.LABEL_REPEATED if repeated and not one else Kind.LABEL_OPTIONAL
-            added = message.field.add(name=field, number=number, label=label)
-            added.type = (
-                Kind.TYPE_MESSAGE if isinstance(kind, str) else Kind.TYPE_BYTES if one else kind
-            )
-            if isinstance(kind, str):
-                added.type_name = f".caffe.{kind}"
-            if field in PACKED and not one:
-                added.options.packed = True
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"caffe.{name}"))
-        for name in FIELDS
-    }
-
-
-def encode(
-    layers: Iterable[tuple[str, str, list[np.ndarray]]], legacy: bool = False, quick: bool = False
-) -> bytes:
-    """(name, type, blobs) of each layer -> a NetParameter, blobs of float64 as double_data; `legacy` for 4-D blobs."""
-    net = messages(quick)["NetParameter"](
-        name="STSR", input=["data"], input_dim=[1, 3, 16, 16], force_backward=True
-    )
-    for name, kind, blobs in layers:
-        layer = net.layer.add(
-            name=name, type=kind, bottom=["in"], top=[name], phase=0, loss_weight=[1.0]
-        )
-        for array in blobs:
-            layer.param.add(name=f"{name}_w", lr_mult=1)
-            blob = layer.blobs.add()
-            if legacy:
-                shape = (1,) * (4 - array.ndim) + array.shape
-                blob.num, blob.channels, blob.height, blob.width = shape
-            elif array.ndim:
-                blob.shape.dim.extend(array.shape)
-            field = "double_data" if array.dtype == np.float64 else "data"
-            setattr(blob, field, array.tobytes()) if quick else getattr(blob, field).extend(
-                array.ravel().tolist()
-            )
-    data: bytes = net.SerializeToString(deterministic=True)
-    return data
-
-
-def released(specs: list[Spec], blobs: Blobs) -> list[tuple[str, str, list[np.ndarray]]]:
-    """The layers as training saves them: with its data, its splits, its constants and VGG-19's first layer."""
-    layers = [("data", "HDF5Data", []), ("data_data_0_split", "Split", [])]
-    layers += [(spec.name, spec.type, blobs.get(spec.name, [])) for spec in specs]
-    layers += [
-        ("sd_scale", "Scale", [np.full(1024, 10, np.float32)]),
-        ("bias_R", "Bias", [np.full(1, -123.68, "f4")]),
-    ]
-    vgg = [np.ones((64, 3, 3, 3), np.float32), np.zeros(64, np.float32)]
-    return [*layers, ("conv1_1", "Convolution", vgg), ("relu1_1", "ReLU", [])]

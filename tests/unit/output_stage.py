@@ -17,9 +17,9 @@ Run = Callable[..., dict[str, float]]
 
 def tree(folder: Path) -> dict[str, bytes | None]:
     """All that a folder holds, by name."""
-    found = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
+    paths = {str(path.relative_to(folder)): path for path in folder.rglob("*")}
     return {
-        name: path.read_bytes() if path.is_file() else None for name, path in sorted(found.items())
+        name: path.read_bytes() if path.is_file() else None for name, path in sorted(paths.items())
     }
 
 

@@ -1,4 +1,6 @@
-"""Small sets of a folder per person, drawn with cv2, and a detector that knows where the drawn faces are."""
+"""Small sets of a folder per person, drawn with cv2,
+and a detector that knows where the drawn faces are.
+"""
 
 import tarfile
 from pathlib import Path
@@ -9,7 +11,8 @@ from raw_trees import BOX, LANDMARKS, draw, jpeg
 from refsr.config import Curate
 from refsr.curation.extraction import Detector
 
-# Spaces, dots, scripts, names that differ in case alone, one as long as a folder's name can be, one like an option.
+# Spaces, dots, scripts, names that differ in case alone, one as long as a folder's name can be,
+# one like an option.
 NAMES = (
     "Zoë Müller",
     "J. R. R. Tolkien",
@@ -55,3 +58,11 @@ def packed(raw: Path, suffix: str) -> Path:
     with tarfile.open(path, "w:gz" if suffix.endswith("gz") else "w") as archive:
         archive.add(raw, ".")
     return path
+
+
+def put_empty(raw: Path, *names: str) -> Path:
+    """Write empty files below `raw`."""
+    for name in names:
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_bytes(b"")
+    return raw

@@ -1,4 +1,6 @@
-"""Small raw trees drawn with cv2, an embedding that tells drawn people apart by their colour, and their curation."""
+"""Small raw trees drawn with cv2, an embedding that tells drawn people apart by their colour,
+and their curation.
+"""
 
 from pathlib import Path
 
@@ -54,7 +56,9 @@ def write_metadata(
     boxes: dict[str, tuple[float, ...]] | None = None,
     landmarks: dict[str, tuple[float, ...]] | None = None,
 ) -> None:
-    """Boxes and landmarks of all images in raw/split, the usual ones but for those named `nXXXXXX/name`."""
+    """Boxes and landmarks of all images in raw/split,
+    the usual ones but for those named `nXXXXXX/name`.
+    """
     folder = raw / "bb_landmark"
     folder.mkdir(exist_ok=True)
     names = sorted(f"{path.parent.name}/{path.stem}" for path in (raw / split).glob("n*/*.jpg"))
@@ -84,9 +88,10 @@ def make_raw(raw: Path, train: int = 4, test: int = 3, views: int = 5) -> Path:
 
 
 def embed_colour(chips: np.ndarray) -> np.ndarray:
-    """(N, 150, 150, 3) uint8 -> (N, 64) float32 from the median colour of the face, the same in all views of a person.
+    """(N, 150, 150, 3) uint8 -> (N, 64) float32 from the median colour of the face.
 
-    Random Fourier features: two colours lie about 1 apart as soon as they differ clearly.
+    It is the same in all views of a person. Random Fourier features: two colours lie about 1 apart
+    as soon as they differ clearly.
     """
     colours = np.median(chips[:, 40:110, 40:110].reshape(len(chips), -1, 3), axis=1) / 255
     rng = np.random.default_rng(0)
@@ -101,3 +106,8 @@ def curate_tree(
     folder = raw.parent / f"curated-{workers}"
     summary = write_curated(params, raw, folder, embed_colour, workers)
     return Curated(folder), pd.read_parquet(folder / "rejects.parquet"), summary
+
+
+def reasons(rejects: pd.DataFrame) -> dict[str, str]:
+    """Source -> reason."""
+    return dict(zip(rejects["source"], rejects["reason"], strict=True))

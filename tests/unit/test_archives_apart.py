@@ -1,4 +1,6 @@
-"""Archives of one name in several folders of a raw set, or of one name but for their suffix, are kept apart."""
+"""Archives of one name in several folders of a raw set, or of one name but for their suffix,
+are kept apart.
+"""
 
 import io
 import tarfile
@@ -53,7 +55,9 @@ def test_what_was_not_kept_is_read_again_from_the_archive_it_is_in(tmp_path: Pat
 
 
 def test_a_tar_beside_a_tar_gz_of_its_name(tmp_path: Path) -> None:
-    """Both unpack to one folder: all of both is there, and of a name that both hold the first counts."""
+    """Both unpack to one folder: all of both is there,
+    and of a name that both hold the first counts.
+    """
     make_tar(tmp_path / "raw/x.tar", {"n000001/0.jpg": b"plain", "n000001/both.jpg": b"first"})
     make_tar(tmp_path / "raw/x.tar.gz", {"n000001/1.jpg": b"packed", "n000001/both.jpg": b"second"})
     make_tar(tmp_path / "raw/x.tgz", {"n000001/2.jpg": b"packed too"})

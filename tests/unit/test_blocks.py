@@ -46,7 +46,8 @@ def test_an_up_and_back_projection_by_hand() -> None:
     }.items():
         nn.init.constant_(block.get_submodule(name).weight, weight)
     x = torch.tensor([1.0, -3.0]).reshape(1, 2, 1, 1)
-    # a = PReLU(-2) = -0.5; b = PReLU(0.5 * 4 * -0.5) = -0.25; e = 3 * -2 + 0.25 = -5.75; d = 5.75; y = 2 * -0.5 + d
+    # a = PReLU(-2) = -0.5; b = PReLU(0.5 * 4 * -0.5) = -0.25; e = 3 * -2 + 0.25 = -5.75; d = 5.75;
+    # y = 2 * -0.5 + d
     assert block(x).tolist() == [[[[4.75, 4.75], [4.75, 4.75]]]]
 
 

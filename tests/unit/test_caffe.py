@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from caffe_nets import Blobs, draw, encode, forward, network, released
+from caffe_nets import Blobs, draw, forward, network
+from caffe_writer import encode, released
 
 from refsr.__main__ import main
 from refsr.errors import RefsrError
@@ -90,10 +91,12 @@ def test_every_blob_is_in_the_network_to_the_bit_or_left_out_and_said(case: Case
 def test_weights_lie_where_the_names_say(case: Case) -> None:
     _, _, tensors = read_checkpoint(case.checkpoint)
     places = {
-        "trunk.0": "feat1_1", "trunk.14": "feat4_2", "skip.2": "input2", "latent.0": "encoder1", "latent.11": "ip3",
+        "trunk.0": "feat1_1", "trunk.14": "feat4_2", "skip.2": "input2",
+        "latent.0": "encoder1", "latent.11": "ip3",
         "generator.3": "generator2", "decoder.7": "decoder1", "activation": "relu_decoder1",
-        "ubp.0.up.0": "conv1_SR_s1", "ubp.1.down.1": "relu2_SR_s2", "ubp.2.project": "local_output_SR_s3",
-        "ubp.2.up_error.0": "conv3_SR_s3", "ubp.1.refine": "local_conv1_SR_s2", "ubp.2.activation": "relu_output_SR_s3",
+        "ubp.0.up.0": "conv1_SR_s1", "ubp.1.down.1": "relu2_SR_s2",
+        "ubp.2.project": "local_output_SR_s3", "ubp.2.up_error.0": "conv3_SR_s3",
+        "ubp.1.refine": "local_conv1_SR_s2", "ubp.2.activation": "relu_output_SR_s3",
         "output": "SR_res",
     }  # fmt: skip
     for module, layer in places.items():
@@ -162,7 +165,9 @@ def test_the_table_holds_the_layers_of_the_released_files(model: str, total: int
 
 
 def skeleton() -> Layers:
-    """RefSR's layers in the order of the file; a blob is one value unless the import looks at it early."""
+    """RefSR's layers in the order of the file;
+    a blob is one value unless the import looks at it early.
+    """
     blobs: Blobs = {
         spec.name: [np.zeros(1, np.float32)]
         for spec in network("refsr", SIZE)
@@ -252,7 +257,7 @@ def test_a_network_that_is_not_the_authors_is_refused_by_name(fault: str, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a.caffemodel"]
 
 
-def test_a_checkpoint_that_cannot_be_written_is_told(case: Case, tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_reported(case: Case, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RefsrError, match="file: not a folder"):
         import_caffe(case.file, tmp_path / "file" / "m.safetensors", SIZE, SCALE)

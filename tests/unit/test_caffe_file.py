@@ -1,4 +1,6 @@
-"""The reader of .caffemodel files, on a small file that Google's protobuf wrote, and on hostile ones."""
+"""The reader of .caffemodel files, on a small file that Google's protobuf wrote,
+and on hostile ones.
+"""
 
 import tracemalloc
 from collections.abc import Callable
@@ -6,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from caffe_nets import encode, messages
+from caffe_writer import encode, messages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -144,18 +146,36 @@ HOSTILE = {
     "too many fields": (b"\x28\x01" * 100_001, "more than 100000 fields"),
     "a long name": (b"\xa2\x06\xb0\x02" + b"\x0a\xad\x02" + b"x" * 301, "a name of 301 bytes"),
     "an endless blob": (layer(b"\x3a\xff\xff\xff\x7f"), "layer 'ip1': field 7 goes on for"),
-    "endless values": (layer(blob(7, b"\x2a\xff\xff\xff\x7f")), "layer 'ip1', blob 0: field 5 goes on for"),
-    "a shape without values": (layer(blob(7, blob(7, blob(1, b"\xff\xff\xff\x7f" * 2)))), "but it holds 0 values"),
+    "endless values": (
+        layer(blob(7, b"\x2a\xff\xff\xff\x7f")),
+        "layer 'ip1', blob 0: field 5 goes on for",
+    ),
+    "a shape without values": (
+        layer(blob(7, blob(7, blob(1, b"\xff\xff\xff\x7f" * 2)))),
+        "but it holds 0 values",
+    ),
     "a large shape": (
         layer(blob(7, blob(7, blob(1, b"\xff\xff\xff\x7f" * 2)) + blob(5, bytes(8)))),
         "layer 'ip1', blob 0: its shape is (268435455, 268435455), but it holds 2 values",
     ),
-    "a negative axis": (layer(blob(7, blob(7, blob(1, LONG + b"\x01")) + blob(5, bytes(4)))), "(18446744073709551615,"),
-    "an axis cut short": (layer(blob(7, blob(7, blob(1, b"\x80")))), "blob 0, its shape: ends within a number"),
+    "a negative axis": (
+        layer(blob(7, blob(7, blob(1, LONG + b"\x01")) + blob(5, bytes(4)))),
+        "(18446744073709551615,",
+    ),
+    "an axis cut short": (
+        layer(blob(7, blob(7, blob(1, b"\x80")))),
+        "blob 0, its shape: ends within a number",
+    ),
     "many axes": (layer(blob(7, blob(7, blob(1, b"\x01" * 33)))), "more than 32 axes"),
     "half a value": (layer(blob(7, blob(5, bytes(7)))), "7 bytes of values are no whole number"),
-    "values twice": (layer(blob(7, blob(5, bytes(4)) + blob(8, bytes(8)))), "its values stand there twice"),
-    "two shapes": (layer(blob(7, b"\x08\x01" + blob(7, blob(1, b"\x01")) + blob(5, bytes(4)))), "of the old kind"),
+    "values twice": (
+        layer(blob(7, blob(5, bytes(4)) + blob(8, bytes(8)))),
+        "its values stand there twice",
+    ),
+    "two shapes": (
+        layer(blob(7, b"\x08\x01" + blob(7, blob(1, b"\x01")) + blob(5, bytes(4)))),
+        "of the old kind",
+    ),
     "axes as bytes": (layer(blob(7, blob(1, b"\x01"))), "field 1 has wire type 2, not 0"),
     "values one by one": (layer(blob(7, b"\x2d" + bytes(4))), "field 5 has wire type 5, not 2"),
 }  # fmt: skip

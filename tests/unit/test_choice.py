@@ -1,4 +1,6 @@
-"""Of images that could all be kept: whose are taken, how many, and which of them is the reference."""
+"""Of images that could all be kept: whose are taken, how many,
+and which of them is the reference.
+"""
 
 import shutil
 from pathlib import Path

@@ -40,7 +40,8 @@ GREY = profile_of(b"GRAY", b"XYZ ", {b"wtpt": WHITE, b"kTRC": LINEAR})
 LIGHTNESS = b"".join(bytes((0 if corner & 1 else 255, 128, 128)) for corner in range(16))
 STEPS = bytes(range(256))
 BLACK = (
-    b"mft1" + b"\0" * 4 + b"\4\3\2\0" + struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
+    b"mft1" + b"\0" * 4 + b"\4\3\2\0"
+    + struct.pack(">9i", *(65536 * (n % 4 == 0) for n in range(9)))
     + STEPS * 4 + LIGHTNESS + STEPS * 3
 )  # fmt: skip
 PRESS = profile_of(b"CMYK", b"Lab ", {b"wtpt": WHITE, b"A2B0": BLACK})

@@ -121,7 +121,9 @@ def test_a_reference_of_another_size_is_taken(refsr: CompactRefsr) -> None:
 
 
 def test_attention_brings_each_cell_from_where_it_lies_in_either_reference() -> None:
-    """The references are the two halves of the image itself, upside down: matched, and put together again."""
+    """The references are the two halves of the image itself, upside down:
+    matched, and put together again.
+    """
     torch.manual_seed(0)
     attention = ReferenceAttention(16, 48, heads=1)
     torch.nn.init.zeros_(attention.place.weight)

@@ -1,4 +1,6 @@
-"""What sections ask of each other is one message when the file is read, with both keys, values and a way out."""
+"""What sections ask of each other is one message when the file is read, with both keys,
+values and a way out.
+"""
 
 import importlib
 import inspect
@@ -22,7 +24,10 @@ STAGES = ("synthesize", "curate", "validate", "train_sisr", "register")
 FAULTS = [
     (
         "curate: {hr_size: 100}\ntrain_sisr: {scale: 8}",
-        "curate.hr_size: 100 is not a multiple of train_sisr.scale: 8; set .* to 96 or 104, or .*scale to 4$",
+        (
+            "curate.hr_size: 100 is not a multiple of train_sisr.scale: 8; "
+            "set .* to 96 or 104, or .*scale to 4$"
+        ),
     ),
     (
         "curate: {hr_size: 33}\ntrain_sisr: {scale: 16}",
@@ -62,7 +67,10 @@ FAULTS = [
     ),
     (
         "curate: {train_identities: 3}\nvalidate: {min_train_identities: 4}",
-        "curate.train_identities: 3 is less than validate.min_train_identities: 4; set curate.train_identities to 4",
+        (
+            "curate.train_identities: 3 is less than validate.min_train_identities: 4; "
+            "set curate.train_identities to 4"
+        ),
     ),
     ("curate: {test_identities: 1}\nevaluate: {}", "curate.test_identities: 1 .*`evaluate` needs"),
     ("curate: {identities: [n000001]}", "curate.identities: names 1, but both splits need [23] "),

@@ -1,4 +1,6 @@
-"""The step as it is run: rendered faces, the real identity network, and what the tracker is given."""
+"""The step as it is run: rendered faces, the real identity network,
+and what the tracker is given.
+"""
 
 import json
 from pathlib import Path
@@ -41,7 +43,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rendered_faces_are_curated_and_pass_validation(raw: Path, tmp_path: Path) -> None:
     recorder = Recorder()
     metrics = curate(Curate(hr_size=64), recorder, raw=raw, curated=tmp_path / "curated")
-    # The folder of two people may pass: of so few groups it is not known how much one person varies.
+    # The folder of two people may pass:
+    # of so few groups it is not known how much one person varies.
     assert metrics["identities.train"] in (5, 6)
     assert metrics["identities.test"] == 3
     for kind in ("zero_byte", "not_jpeg", "truncated", "tiny", "box_outside", "blurred"):

@@ -1,4 +1,6 @@
-"""Every file that a stage leaves for another, damaged: its reader goes on, or one message names the file."""
+"""Every file that a stage leaves for another, damaged:
+its reader goes on, or one message names the file.
+"""
 
 import json
 import shutil
@@ -24,7 +26,7 @@ from refsr.reporting.charts import curves
 from refsr.reporting.inspection import _rejects, _summary
 from refsr.reporting.report import _rendered
 from refsr.steps.register import _read_metrics
-from refsr.training.loop import Learner
+from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 
 CONFIG = {

@@ -1,4 +1,6 @@
-"""What a killed run goes on from, damaged: it is made again to the same bytes, or one message names the file."""
+"""What a killed run goes on from, damaged: it is made again to the same bytes,
+or one message names the file.
+"""
 
 import json
 import re
@@ -138,8 +140,8 @@ def test_a_curation_goes_on_from_damaged_work_to_the_same_bytes(
     with monkeypatch.context() as killed:
         killed.setattr(FeatureCollector, "close", _interrupt)
         assert main(command) == 130
-    found = kinds(folder / "curated.partial")
-    suffixes = {Path(name).suffix for name in found}
+    files = kinds(folder / "curated.partial")
+    suffixes = {Path(name).suffix for name in files}
     assert {".parquet", ".npy", ".json", ".bin", ".crops"} <= suffixes
     expected = contents(folder / "whole")
     faults = _every_damage(

@@ -8,7 +8,9 @@ from refsr.dataset.degradation import reduce
 
 
 def weights(size: int, scale: int) -> np.ndarray:
-    """(size / scale, size): Keys's cubic with a = -0.5, widened by the scale, cut off at the border and normalised."""
+    """(size / scale, size): Keys's cubic with a = -0.5, widened by the scale,
+    cut off at the border and normalised.
+    """
     centres = (np.arange(size // scale) + 0.5) * scale - 0.5
     x = np.abs(np.arange(size) - centres[:, None]) / scale
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2

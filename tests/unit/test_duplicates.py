@@ -86,9 +86,9 @@ def test_pictures_are_copies_only_where_the_faces_are_near() -> None:
         < 0.85
     )
     hashes = np.zeros(2, np.uint64)
-    for apart, found in ((0.1, [[0, 1]]), (0.6, [])):
+    for apart, expected in ((0.1, [[0, 1]]), (0.6, [])):
         pairs, _ = find_copies(hashes, np.stack([a, b]), np.array([[0.0], [apart]]), 12)
-        assert pairs.tolist() == found
+        assert pairs.tolist() == expected
 
 
 def test_the_projection_misses_no_copy() -> None:

@@ -18,7 +18,10 @@ STAGE = (
     "stages:\n  one:\n    cmd: while [ ! -f go ]; do sleep 0.1; done; echo a > a\n    outs: [a]\n"
 )
 # Holds the lock of the repository, as DVC does while it reads it.
-LOCKED = "import sys; from dvc.repo import Repo\nwith Repo().lock: print('ready', flush=True); sys.stdin.readline()"
+LOCKED = (
+    "import sys; from dvc.repo import Repo\n"
+    "with Repo().lock: print('ready', flush=True); sys.stdin.readline()"
+)
 
 
 @pytest.fixture
@@ -48,10 +51,11 @@ def test_a_running_repro_is_named_with_its_process(
         assert message.startswith(
             f"refsr: error: another DVC command is running in {project} and holds DVC's lock: "
         )
-        assert (
-            f"process {running.pid} (`dvc repro`); wait for its end, or stop it with `kill {running.pid}`"
-            in message
+        advice = (
+            f"process {running.pid} (`dvc repro`); wait for its end, "
+            f"or stop it with `kill {running.pid}`"
         )
+        assert advice in message
         (finding,) = doctor.dvc(project)
         assert finding.state == "warn"
         assert str(running.pid) in run_in(

@@ -21,7 +21,9 @@ PARAMS = (
 
 @pytest.fixture
 def registered(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store with one version, champion, and a curated set that it never saw; the present folder holds both."""
+    """A store with one version, champion, and a curated set that it never saw;
+    the present folder holds both.
+    """
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
     folder = Path.cwd()
     (folder / "params.yaml").write_text(PARAMS)
@@ -52,12 +54,12 @@ def test_any_registered_model_on_any_curated_set(
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [("models:/refsr@nobody", "has no version 'nobody'"), ("nowhere.safetensors", "no such file")],
 )
 def test_a_model_that_is_not_there_is_one_message(
-    model: str, told: str, registered: Path, capsys: pytest.CaptureFixture[str]
+    model: str, message: str, registered: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", "--model", model, "--data", "other set"]) == 1
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (registered / "reports").exists() or not list((registered / "reports").iterdir())

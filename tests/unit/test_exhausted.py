@@ -1,6 +1,7 @@
-"""No memory, or no room on the disk: one message with the setting that helps, whichever library finds it out.
+"""No memory, or no room on the disk: one message with the setting that helps.
 
-Each case runs in a process of its own whose memory (RLIMIT_AS) or files (RLIMIT_FSIZE) are limited.
+It is the same whichever library reports it. Each case runs in a process of its own whose memory
+(RLIMIT_AS) or files (RLIMIT_FSIZE) are limited.
 """
 
 import re
@@ -12,19 +13,11 @@ import pytest
 import torch
 from helpers import make_curated
 
-from refsr.config import (
-    Curate,
-    Evaluate,
-    Register,
-    Section,
-    Synthesize,
-    TrainSisr,
-    UpscaleFolder,
-    Validate,
-)
+from refsr.config import Curate, Evaluate, Register, Section, Synthesize, TrainSisr, Validate
 from refsr.io.exhausted import asked_bytes, disk_full, lacks_memory_for, out_of_memory
 from refsr.models import build
 from refsr.models.checkpoint import save_model
+from refsr.side_config import UpscaleFolder
 from refsr.steps.shortage import memory_message
 
 LIMITS = """
@@ -36,7 +29,8 @@ def limit_memory(more):
 def limit_files(most):
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 """
-# A stage through the command line; the limit falls where the stage itself begins, so that imports are done.
+# A stage through the command line; the limit falls where the stage itself begins,
+# so that imports are done.
 STAGE = """
 from refsr import steps
 from refsr.__main__ import main
@@ -81,7 +75,10 @@ def project(tmp_path: Path) -> Path:
     save_model(
         tmp_path / "sisr" / "warm.safetensors", build({"model": "sisr"} | sizes), {"step": 1}
     )
-    training = "steps: 1, batch_size: {batch}, precision: float32, device: cpu, model: {{width: 128, blocks: 8}}"
+    training = (
+        "steps: 1, batch_size: {batch}, precision: float32, device: cpu, "
+        "model: {{width: 128, blocks: 8}}"
+    )
     for name, batch in (("large", 2000), ("small", 1)):
         (tmp_path / f"{name}.yaml").write_text(
             f"train_sisr: {{{training.format(batch=batch)}, warm_start_step: 1}}\n"
@@ -118,9 +115,11 @@ def test_a_training_without_room_names_the_output(project: Path) -> None:
 
 RAISED = {
     "torch": "import torch; limit_memory(2**27); torch.zeros(10**9)",
-    "a convolution": "import torch; limit_memory(2**27); torch.nn.Conv2d(3, 512, 3)(torch.zeros(1, 3, 1000, 1000))",
+    "a convolution": "import torch; limit_memory(2**27); "
+    "torch.nn.Conv2d(3, 512, 3)(torch.zeros(1, 3, 1000, 1000))",
     "NumPy": "import numpy; limit_memory(2**27); numpy.ones(10**9)",
-    "OpenCV": "import cv2, numpy; limit_memory(2**27); cv2.resize(numpy.zeros((9, 9, 3), 'u1'), (20000, 20000))",
+    "OpenCV": "import cv2, numpy; limit_memory(2**27); "
+    "cv2.resize(numpy.zeros((9, 9, 3), 'u1'), (20000, 20000))",
     "Python": "limit_memory(2**27); bytearray(10**10)",
     "mmap": "import mmap; limit_memory(2**27); mmap.mmap(-1, 10**10)",
 }
@@ -135,7 +134,8 @@ FULL = {
     "pandas.DataFrame({'a': numpy.random.rand(10**6)}).to_parquet('x')",
     "Pillow": "import numpy; from PIL import Image; limit_files(10**4); "
     "Image.fromarray(numpy.random.randint(0, 255, (300, 300, 3), 'u1')).save('x.png')",
-    "SQLite": "import sqlite3, os; limit_files(10**5); c = sqlite3.connect('x'); c.execute('create table a (b)'); "
+    "SQLite": "import sqlite3, os; limit_files(10**5); c = sqlite3.connect('x'); "
+    "c.execute('create table a (b)'); "
     "c.execute('insert into a values (?)', (os.urandom(10**6),)); c.commit()",
     "Python": "limit_files(10**5); open('x', 'wb').write(bytes(10**6))",
     "a full device": "open('/dev/full', 'wb', 0).write(b'x')",

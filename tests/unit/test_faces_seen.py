@@ -1,4 +1,6 @@
-"""Where a face is looked for, and what is left out because none is seen: no face at all, or a hidden one."""
+"""Where a face is looked for, and what is left out because none is seen:
+no face at all, or a hidden one.
+"""
 
 import os
 import shutil
@@ -124,8 +126,8 @@ def test_of_the_planted_truth_a_hidden_face_counts_as_none() -> None:
     planted = pd.DataFrame(
         {"path": ["a", "b", "c"], "kind": ["no_face", "occluded", "occluded"], "detail": ""}
     )
-    found = pd.DataFrame({"source": ["a", "b", "d"], "reason": "no_face"})
-    assert planted_defects.score(planted, found) == {
+    rejects = pd.DataFrame({"source": ["a", "b", "d"], "reason": "no_face"})
+    assert planted_defects.score(planted, rejects) == {
         "precision.no_face": 2 / 3,
         "recall.no_face": 2 / 3,
     }

@@ -1,4 +1,4 @@
-"""Strangers are told from the members of a group."""
+"""Outliers are separated from the members of a group."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,8 @@ def people() -> tuple[np.ndarray, np.ndarray]:
 def test_the_distance_is_to_the_centre_of_the_others() -> None:
     line = np.array([[0.0], [1.0], [2.0], [9.0]], np.float32)
     distance, z_score = outliers.fit(line, np.array(["a"] * 4))
-    # The others of 0 are 1, 2, 9: medoid 2 and the nearest to it 1, so that their centre is 1.5; and so on.
+    # The others of 0 are 1, 2, 9: medoid 2 and the nearest to it 1, so that their centre is 1.5;
+    # and so on.
     np.testing.assert_allclose(distance, [1.5, 0.0, 1.5, 8.5])
     assert np.isneginf(z_score).all()
 
@@ -118,10 +119,10 @@ def test_a_group_of_two_people_is_mixed_and_one_of_many_poses_is_not(
     )  # half of the first group is of another person
     embeddings[6] = embeddings[30]  # one stranger makes no second person
     embeddings[12:15] += np.float32(0.15)  # two poses of one
-    (found,) = outliers.mixed(embeddings, groups, 9.0)
-    assert found.rows.tolist() == [0, 1, 2, 3, 4, 5]
-    assert found.second.tolist() in ([0, 1, 2], [3, 4, 5])
-    assert 0.9 < found.apart < 2
+    (group,) = outliers.mixed(embeddings, groups, 9.0)
+    assert group.rows.tolist() == [0, 1, 2, 3, 4, 5]
+    assert group.second.tolist() in ([0, 1, 2], [3, 4, 5])
+    assert 0.9 < group.apart < 2
 
 
 def test_among_too_few_groups_only_the_distance_tells_two_people(
@@ -130,4 +131,4 @@ def test_among_too_few_groups_only_the_distance_tells_two_people(
     embeddings, groups = (part[:18] for part in people)
     embeddings[:3] = people[0][20:23]
     assert outliers.mixed(embeddings, groups, 9.0) == []
-    assert [found.rows[0] for found in outliers.mixed(embeddings, groups, 0.9)] == [0]
+    assert [group.rows[0] for group in outliers.mixed(embeddings, groups, 0.9)] == [0]

@@ -1,4 +1,6 @@
-"""The processor time of one image is bounded: whatever hangs in it, the next run leaves it out, and no other."""
+"""The processor time of one image is bounded:
+whatever hangs in it, the next run leaves it out, and no other.
+"""
 
 import itertools
 import multiprocessing
@@ -15,7 +17,7 @@ import pytest
 from raw_trees import BOX, LANDMARKS, draw, embed_colour, jpeg, make_raw, person, put
 
 import refsr.steps.upscale_folder as step
-from refsr.config import Curate, UpscaleFolder
+from refsr.config import Curate
 from refsr.curation import crash_journal
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.extraction import Detector, FindFace
@@ -25,6 +27,7 @@ from refsr.io import limits
 from refsr.io.timed import OvertimeError, within
 from refsr.models import build
 from refsr.models.checkpoint import save_model
+from refsr.side_config import UpscaleFolder
 from refsr.tracker import NullTracker
 
 PARAMS = Curate(hr_size=32, min_sharpness=0.2, shard_images=16)

@@ -112,7 +112,9 @@ def test_paper_metrics_agree_with_scikit_image() -> None:
 
 
 def test_lr_consistency_is_the_psnr_of_what_is_reduced() -> None:
-    """Of HR itself it is that of rounding, 10 log10(12 * 255^2); of another image what scikit-image says."""
+    """Of HR itself it is that of rounding, 10 log10(12 * 255^2);
+    of another image what scikit-image says.
+    """
     hr, sr = noisy_pair()
     lr = reduce(hr, 4)
     assert image_quality.lr_psnr(hr, lr, 4).tolist() == pytest.approx(
@@ -126,7 +128,9 @@ def test_lr_consistency_is_the_psnr_of_what_is_reduced() -> None:
 
 
 def test_self_ensemble_turns_everything_there_and_back() -> None:
-    """What commutes with turning comes out unchanged; what does not is seen from all eight sides."""
+    """What commutes with turning comes out unchanged;
+    what does not is seen from all eight sides.
+    """
     lr, refs = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 3, 8, 8)
 
     def enlarge(lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:

@@ -19,7 +19,7 @@ from refsr.curation.curated_writer import write_curated
 from refsr.dataset.curated import Curated
 from refsr.dataset.schema import REASONS, VALUES
 from refsr.errors import RefsrError
-from refsr.reporting import charts, inspection
+from refsr.reporting import charts, inspection, inspection_tables
 from refsr.reporting.page import jpeg_uri
 
 TOO_SMALL = 20
@@ -58,7 +58,9 @@ def _page(curated: Path, raw: Path | None = None) -> str:
 
 
 def test_every_reason_has_its_row_and_its_examples(curated: Path, raw: Path) -> None:
-    """The counts of rejects.parquet; thumbnails of what decodes, for the rest a place that says why not."""
+    """The counts of rejects.parquet; thumbnails of what decodes,
+    for the rest a place that says why not.
+    """
     rejects = pd.read_parquet(curated / "rejects.parquet")
     expected = {"zero_byte", "not_jpeg", "truncated", "tiny", "small_box", "near_duplicate"}
     assert expected <= set(rejects["reason"])
@@ -140,7 +142,9 @@ def test_large_images_are_reduced_and_their_boxes_too() -> None:
 
 
 def test_people_stand_under_their_reference(curated: Path) -> None:
-    """Every identity of so small a set, the reference first; its picture is the one of the shard."""
+    """Every identity of so small a set, the reference first;
+    its picture is the one of the shard.
+    """
     opened = Curated(curated)
     page = _page(curated)
     shown = pictures(page)
@@ -261,7 +265,7 @@ def test_the_command_writes_the_page(
 
 
 def test_a_value_has_the_name_and_the_limit_of_its_reason() -> None:
-    """A limit is a parameter of curation, and its own message names the same quantity as the page."""
+    """A limit is a parameter of curation; its message names the same quantity as the page."""
     assert set(VALUES) <= set(REASONS)
     assert {value.threshold for value in VALUES.values()} - {""} <= set(Curate.model_fields)
     limits = {
@@ -274,5 +278,5 @@ def test_a_value_has_the_name_and_the_limit_of_its_reason() -> None:
     }
     assert limits <= {value.threshold for value in VALUES.values()}
     rejects = pd.DataFrame({"reason": ["no_face"], "value": [0.25]})
-    (row,) = inspection._reasons(rejects, {})
+    (row,) = inspection_tables.reasons(rejects, {})
     assert (row["measure"], row["threshold"]) == ("probability of a face", "min_face_probability")

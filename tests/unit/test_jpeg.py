@@ -1,4 +1,6 @@
-"""JPEG in: the decoder's warnings count, its own header decides about size, and its time is bounded."""
+"""JPEG in: the decoder's warnings count, its own header decides about size,
+and its time is bounded.
+"""
 
 import cv2
 import numpy as np

@@ -19,10 +19,10 @@ def _modes_and_missed() -> tuple[torch.Tensor, torch.Tensor]:
 def test_modes_are_as_many_at_any_size_and_unseen_in_lr(rows: int, columns: int) -> None:
     torch.manual_seed(0)
     modes, lr = Modes(8, 6, 5), torch.rand(2, 3, rows // 2, columns // 2)
-    found = modes(torch.rand(2, 8, rows, columns), torch.rand(2, 6, 2 * rows, 2 * columns), lr)
-    assert found.shape == (2, 5, 3, 4 * rows, 4 * columns)
-    assert reduced(found.flatten(0, 1), (rows // 2, columns // 2)).abs().max() < 1e-5
-    assert found.abs().max() > 1e-4
+    result = modes(torch.rand(2, 8, rows, columns), torch.rand(2, 6, 2 * rows, 2 * columns), lr)
+    assert result.shape == (2, 5, 3, 4 * rows, 4 * columns)
+    assert reduced(result.flatten(0, 1), (rows // 2, columns // 2)).abs().max() < 1e-5
+    assert result.abs().max() > 1e-4
 
 
 def test_what_lr_leaves_open_is_what_holding_to_it_does_not_change() -> None:
@@ -44,9 +44,9 @@ def test_an_evaluation_before_a_training_leaves_nothing_in_its_way() -> None:
 
 
 def test_the_bound_is_the_likelihood_of_what_was_missed() -> None:
-    """KL and what stays unexplained together are minus the log-likelihood of a Gaussian of low rank."""
+    """KL plus what stays unexplained is minus the log-likelihood of a Gaussian of low rank."""
     modes, missed = _modes_and_missed()
-    found = infer(modes, missed)
+    result = infer(modes, missed)
     factors = modes.flatten(2).mT
     low_rank = LowRankMultivariateNormal(
         torch.zeros(2, len(missed[0].flatten())),
@@ -59,30 +59,30 @@ def test_the_bound_is_the_likelihood_of_what_was_missed() -> None:
     )
     expected = (noise - low_rank.log_prob(missed.flatten(1))).mean()
     torch.testing.assert_close(
-        found.kl_each.sum() + found.unexplained, expected, rtol=1e-4, atol=1e-3
+        result.kl_each.sum() + result.unexplained, expected, rtol=1e-4, atol=1e-3
     )
 
 
 def test_the_posterior_by_hand() -> None:
     modes, missed = _modes_and_missed()
-    found = infer(modes, missed)
+    result = infer(modes, missed)
     prior = MultivariateNormal(torch.zeros(3), torch.eye(3))
     kl = []
     for m, r, mean in zip(
-        modes.flatten(2) / NOISE, missed.flatten(1) / NOISE, found.mean, strict=True
+        modes.flatten(2) / NOISE, missed.flatten(1) / NOISE, result.mean, strict=True
     ):
         covariance = torch.linalg.inv(torch.eye(3) + m @ m.T)
         torch.testing.assert_close(mean, covariance @ m @ r, rtol=1e-4, atol=1e-4)
         kl.append(kl_divergence(MultivariateNormal(mean, covariance), prior))
-    torch.testing.assert_close(found.kl_each.sum(), torch.stack(kl).mean(), rtol=1e-4, atol=1e-4)
-    assert (found.kl_each >= 0).all()
+    torch.testing.assert_close(result.kl_each.sum(), torch.stack(kl).mean(), rtol=1e-4, atol=1e-4)
+    assert (result.kl_each >= 0).all()
 
 
 def test_modes_of_nothing_explain_nothing() -> None:
     modes, missed = _modes_and_missed()
-    found = infer(0 * modes, missed)
-    assert not found.mean.any()
-    assert found.kl_each.abs().max() < 1e-6
+    result = infer(0 * modes, missed)
+    assert not result.mean.any()
+    assert result.kl_each.abs().max() < 1e-6
     torch.testing.assert_close(
-        found.unexplained, 0.5 * (missed / NOISE).square().sum((1, 2, 3)).mean()
+        result.unexplained, 0.5 * (missed / NOISE).square().sum((1, 2, 3)).mean()
     )

@@ -14,7 +14,9 @@ def output_of(sr: torch.Tensor, kl: float) -> Output:
 
 
 def as_vgg(image: torch.Tensor) -> torch.Tensor:
-    """Features of the shape of VGG19's conv5_4, (B, 512, H/16, W/16), that are 3 times each patch's mean."""
+    """Features of the shape of VGG19's conv5_4, (B, 512, H/16, W/16),
+    that are 3 times each patch's mean.
+    """
     return 3 * F.avg_pool2d(image, 16).mean(1, keepdim=True).expand(-1, 512, -1, -1)
 
 

@@ -1,4 +1,6 @@
-"""LPIPS with weights that are not the real ones: the arithmetic, layer by layer, and what is refused."""
+"""LPIPS with weights that are not the real ones:
+the arithmetic, layer by layer, and what is refused.
+"""
 
 from pathlib import Path
 
@@ -14,13 +16,13 @@ def state() -> dict[str, torch.Tensor]:
     """A state with the names and shapes of lpips.LPIPS(net="vgg")."""
     draw, channels, weights = torch.Generator().manual_seed(0), 3, {}
     for number, layers in enumerate(SLICES, 1):
-        for index, wanted in layers:
+        for index, outputs in layers:
             scale = (2 / (9 * channels)) ** 0.5
             weights[f"net.slice{number}.{index}.weight"] = scale * torch.randn(
-                wanted, channels, 3, 3, generator=draw
+                outputs, channels, 3, 3, generator=draw
             )
-            weights[f"net.slice{number}.{index}.bias"] = 0.1 * torch.randn(wanted, generator=draw)
-            channels = wanted
+            weights[f"net.slice{number}.{index}.bias"] = 0.1 * torch.randn(outputs, generator=draw)
+            channels = outputs
         weights[f"lin{number - 1}.model.1.weight"] = torch.rand(1, channels, 1, 1, generator=draw)
     return weights
 
@@ -33,7 +35,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lpips_is_what_its_paper_says(file: Path) -> None:
-    """Written out in one go: scaled input, VGG16 in five slices, unit features, weighted squares, mean, sum."""
+    """Written out in one go: scaled input, VGG16 in five slices, unit features, weighted squares,
+    mean, sum.
+    """
     sr, hr = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     weights, expected = state(), torch.zeros(2)
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])

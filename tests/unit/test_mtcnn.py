@@ -1,4 +1,6 @@
-"""The face detector finds faces and their landmarks, on a photo and where the renderer knows them to be."""
+"""The face detector finds faces and their landmarks,
+on a photo and where the renderer knows them to be.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def test_a_photo_of_a_face(detect: Detect) -> None:
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_rendered_faces_are_found_where_they_are(detect: Detect, seed: int) -> None:
+def test_rendered_faces_are_detected_where_they_are(detect: Detect, seed: int) -> None:
     built = model(seed)
     picture = render(built, view(seed, built.who), Frame(160, 180, 105.0, 80.0, 92.0))
     faces = detect(picture.image, 40.0)

@@ -125,7 +125,10 @@ def test_a_model_that_a_killed_process_was_logging_is_failed(
         "2 models never finished: still PENDING",
     )
     if way == "doctor":
-        fixed = "1 left open by dead processes: closed as KILLED; 2 models never finished: closed as FAILED"
+        fixed = (
+            "1 left open by dead processes: closed as KILLED; "
+            "2 models never finished: closed as FAILED"
+        )
         assert doctor.runs(tracking_uri, fix=True).message == fixed
     else:
         with start_run(tracking_uri, "validate", Validate()):

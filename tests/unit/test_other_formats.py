@@ -1,4 +1,6 @@
-"""PNG, WebP and BMP in sets without box files: read by their content, bounded before anything is decoded."""
+"""PNG, WebP and BMP in sets without box files:
+read by their content, bounded before anything is decoded.
+"""
 
 import struct
 from pathlib import Path

@@ -68,7 +68,9 @@ MOMENTS = ["flush", "exchange", "rename", "second rename", "remove"]
 def test_a_kill_while_an_output_is_replaced_loses_neither(
     stage: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, can_exchange: bool
 ) -> None:
-    """Killed before each step of the replacement, on disks that can exchange two names in one call and on others."""
+    """Killed before each step of the replacement,
+    on disks that can exchange two names in one call and on others.
+    """
     stage(lambda path: fill(path, "old"))
     with monkeypatch.context() as patched:
         if not can_exchange:

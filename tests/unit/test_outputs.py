@@ -192,7 +192,7 @@ def test_a_read_only_place_is_refused_before_an_input_is_read(
     def read(*_: object) -> str:
         raise AssertionError("an input was read")
 
-    monkeypatch.setattr(steps, "_fingerprint", read)
+    monkeypatch.setattr(steps, "fingerprint_of", read)
     top = tmp_path / "top"
     place = top / "a" / "b" if what == "far above" else top / "out"
     top.mkdir()
@@ -255,7 +255,7 @@ def test_a_read_only_state_or_store_is_refused_before_an_input_is_read(
     def read(*_: object) -> str:
         raise AssertionError("an input was read")
 
-    monkeypatch.setattr(steps, "_fingerprint", read)
+    monkeypatch.setattr(steps, "fingerprint_of", read)
     place = tmp_path / "place"
     place.mkdir()
     uri = f"sqlite:///{place}/{'no/' if what.startswith('no ') else ''}mlflow.db"

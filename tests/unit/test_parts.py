@@ -1,4 +1,6 @@
-"""Curation in parts and after a kill: the bytes are those of one run; parts that do not belong together are refused."""
+"""Curation in parts and after a kill: the bytes are those of one run;
+parts that do not belong together are refused.
+"""
 
 import json
 import shutil
@@ -15,12 +17,13 @@ from raw_trees import embed_colour, make_raw, person, put
 
 from refsr import steps
 from refsr.__main__ import main
-from refsr.config import KNOWN, Curate
+from refsr.config import Curate
 from refsr.curation import feature_store
 from refsr.curation.curated_writer import write_curated, write_part
 from refsr.curation.partition import Share, parse_share
 from refsr.curation.preview import preview
 from refsr.errors import RefsrError
+from refsr.side_config import KNOWN
 
 PARAMS = Curate(
     hr_size=32, min_sharpness=0.2, shard_images=16, train_identities=5, test_identities=2

@@ -1,4 +1,6 @@
-"""Every path option of every command: a path that cannot be is one message, and files of a user stay."""
+"""Every path option of every command: a path that cannot be is one message,
+and files of a user stay.
+"""
 
 import argparse
 import re
@@ -13,7 +15,7 @@ from pipelines import backup, local
 from pipelines import cli as kubeflow
 from pipelines.compile import compile_package
 from refsr import __main__ as cli
-from refsr import steps
+from refsr import commands, steps
 from refsr.errors import RefsrError
 from refsr.inference.images import FORMATS, is_own_image, write_image
 from refsr.io.paths import path_option, path_text
@@ -23,7 +25,7 @@ from tools import docker, images
 
 STAGES = (*steps.STEPS, *steps.SIDE_STEPS)
 OTHERS = ("inspect", "show", "import-caffe", "promote", "rollback", "transfer", "upscale")
-TOLD = {"target": "sqlite:///other.db", "s3": None, "hr": None, "scale": None}
+REQUIRED = {"target": "sqlite:///other.db", "s3": None, "hr": None, "scale": None}
 
 
 def actions(command: str) -> list[argparse.Action]:
@@ -45,8 +47,8 @@ def arguments(command: str, folder: Path, bad: argparse.Action, text: str) -> li
         value = text if action.dest == bad.dest else str(folder / action.dest)
         if action.type in (path_option, path_text) and (action.required or action.dest == bad.dest):
             words += [*action.option_strings[:1], value]
-        elif action.required and action.dest in TOLD:
-            words += [*action.option_strings[:1], str(TOLD[action.dest])]
+        elif action.required and action.dest in REQUIRED:
+            words += [*action.option_strings[:1], str(REQUIRED[action.dest])]
     return words
 
 
@@ -179,7 +181,7 @@ def test_pages_packages_and_checkpoints_replace_only_their_like(
 
 # Options and arguments that take text and name no file of this machine.
 NO_PATHS = {
-    *("shard", "variant", "kfp", "s3", "version", "source", "target", "name"),
+    *("shard", "layout", "variant", "kfp", "s3", "version", "source", "target", "name"),
     *("endpoint", "namespace", "tracking_uri", "image", "experiment", "run_name", "cron", "run"),
     *("uri", "registry", "tag", "base"),
 }
@@ -211,13 +213,14 @@ def parsers(monkeypatch: pytest.MonkeyPatch) -> list[argparse.ArgumentParser]:
         del given
         raise _Made(parser)
 
-    found = [leaf for stage in STAGES for leaf in _leaves(cli._parser([stage]))]
+    names = [command.name for command in commands.every()]
+    leaves = [leaf for name in names for leaf in _leaves(cli._parser([name]))]
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
     for run in MAINS:
         with pytest.raises(_Made) as made:
             run([])
-        found += _leaves(made.value.parser)
-    return found
+        leaves += _leaves(made.value.parser)
+    return leaves
 
 
 def test_every_option_that_takes_a_path_refuses_a_tilde(

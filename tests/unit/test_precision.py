@@ -7,10 +7,10 @@ from refsr.training import precision
 from refsr.training.precision import NATIVE_BFLOAT16, choose_precision
 
 
-@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_a_named_precision_is_taken(wanted: str, device: str) -> None:
-    assert choose_precision(wanted, device) == wanted
+def test_a_named_precision_is_taken(name: str, device: str) -> None:
+    assert choose_precision(name, device) == name
 
 
 def test_this_cpu_chooses_by_its_instructions() -> None:
@@ -19,7 +19,7 @@ def test_this_cpu_chooses_by_its_instructions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "chosen"),
+    ("capabilities", "chosen"),
     [
         ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, "bfloat16"),
         ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, "bfloat16"),
@@ -28,9 +28,9 @@ def test_this_cpu_chooses_by_its_instructions() -> None:
     ],
 )
 def test_cpus_that_are_not_this_one(
-    monkeypatch: pytest.MonkeyPatch, found: dict[str, object], chosen: str
+    monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, object], chosen: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert choose_precision("auto", "cpu") == chosen
 
 

@@ -60,9 +60,9 @@ def test_feature_shapes(features: nn.Module) -> None:
 def test_feature_distance_grows_with_blur(features: nn.Module) -> None:
     """With misplaced weights the order or the size would be lost; zero for the image itself."""
     image = face()
-    wanted = features(image)
+    expected = features(image)
     distances = [
-        pretrained.feature_distance(features(blurred(image, s)), wanted).item()
+        pretrained.feature_distance(features(blurred(image, s)), expected).item()
         for s in (1, 2, 4, 8)
     ]
     assert distances[0] == 0
@@ -88,7 +88,9 @@ def test_features_are_the_same_every_time(features: nn.Module) -> None:
 
 
 def test_feature_distance_by_hand() -> None:
-    """Two layers: orthogonal features are 2 apart, opposite ones 4, whatever their length; the mean is 3."""
+    """Two layers: orthogonal features are 2 apart, opposite ones 4, whatever their length;
+    the mean is 3.
+    """
     a = [
         torch.tensor([3.0, 0.0])[None, :, None, None],
         torch.tensor([0.0, 5.0])[None, :, None, None],

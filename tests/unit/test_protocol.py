@@ -11,7 +11,7 @@ from helpers import make_curated
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge
 from refsr.errors import RefsrError
-from refsr.evaluation import protocol
+from refsr.evaluation import networks, protocol
 from refsr.evaluation.conditions import MAIN, OTHERS, Condition, conditions_of
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.pairing import pairs
@@ -24,7 +24,9 @@ CHEAP = [name for name, metric in METRICS.items() if metric.every_condition]
 
 
 class Copying:
-    """A reference model that hands out the mean of its references, and bicubic, darkened by a draw, without any."""
+    """A reference model that hands out the mean of its references, and bicubic, darkened by a draw,
+    without any.
+    """
 
     config: ClassVar[dict[str, Any]] = {"scale": 4, "hr_size": 32}
     draws_samples = True
@@ -37,7 +39,7 @@ class Copying:
         return (ref.mean(1) if ref.dim() == 5 else ref) + 0.001
 
 
-MODELS = protocol.Models({"sisr": Copying(), "refsr": Copying()}, 4, "cpu")  # type: ignore[dict-item]
+MODELS = networks.Models({"sisr": Copying(), "refsr": Copying()}, 4, "cpu")  # type: ignore[dict-item]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,9 @@ def test_only_images_of_the_test_split_are_paired(faces: Curated) -> None:
 
 
 def test_right_and_wrong_references(faces: Curated) -> None:
-    """The right one is the person's own; the wrong one is another's, and everybody's is used by one person."""
+    """The right one is the person's own; the wrong one is another's,
+    and everybody's is used by one person.
+    """
     test = pairs(faces.table, seed=0)
     table = faces.table
     assert (
@@ -105,7 +109,9 @@ def test_outputs_are_clamped_and_rounded_to_8_bits() -> None:
 
 
 def test_more_references_are_the_persons_own_and_never_the_image_itself(faces: Curated) -> None:
-    """Three images beside the reference: two are left beside the held-out one, and a fourth reference is missing."""
+    """Three images beside the reference: two are left beside the held-out one,
+    and a fourth reference is missing.
+    """
     test, table = pairs(faces.table, 0), faces.table
     for name in ("second", "third"):
         assert table["identity"].iloc[test[name]].tolist() == test["person"].tolist()
@@ -115,7 +121,7 @@ def test_more_references_are_the_persons_own_and_never_the_image_itself(faces: C
     assert (test["fourth"] == -1).all()
 
 
-def test_lookalikes_are_strangers_and_the_nearest_is_nearer(bench: protocol.Bench) -> None:
+def test_lookalikes_are_other_people_and_the_nearest_is_nearer(bench: protocol.Bench) -> None:
     test, table = bench.test, bench.curated.table
     unit = torch.nn.functional.normalize(bench.known)
     of_row = dict(zip(bench.references["right"], unit, strict=True))
@@ -159,7 +165,7 @@ def test_a_network_that_draws_by_a_mode_is_asked_for_it() -> None:
         ) -> torch.Tensor:  # type: ignore[override]
             return torch.full((1, 3, 32, 32), {"gaussian": 0.25, "": 0.5}[mode])
 
-    models = protocol.Models({"refsr": Published()}, 4, "cpu")  # type: ignore[dict-item]
+    models = networks.Models({"refsr": Published()}, 4, "cpu")  # type: ignore[dict-item]
     drawn = protocol.restore(models, OTHERS["ref_gaussian"], torch.rand(1, 3, 8, 8), None, 32)
     assert drawn.unique().tolist() == [0.25]
 
@@ -200,7 +206,9 @@ def test_batches_do_not_change_the_numbers(
 def test_psnr_of_a_condition_is_that_of_its_pixels(
     faces: Curated, measured: protocol.Measured
 ) -> None:
-    """The copying model's right condition is the reference itself, so that its PSNR follows from two stored images."""
+    """The copying model's right condition is the reference itself,
+    so that its PSNR follows from two stored images.
+    """
     test = pairs(faces.table, 0)
     hr, ref = (faces.pixels(test[key].to_numpy()) / 255.0 for key in ("row", "right"))
     expected = -10 * np.log10(((hr - ref) ** 2).mean((1, 2, 3)))
@@ -231,13 +239,13 @@ def test_models_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     save_model(tmp_path / "other", CompactRefsr(hr_size=32, scale=8, width=16, blocks=1))
     save_model(tmp_path / "refsr", CompactRefsr(hr_size=32, scale=4, width=16, blocks=1))
     paths = {name: tmp_path / name for name in ("sisr", "refsr")}
-    assert protocol.load_models(paths, 32).scale == 4
-    assert list(protocol.load_models({"refsr": paths["refsr"]}, 32).networks) == ["refsr"]
+    assert networks.load_models(paths, 32).scale == 4
+    assert list(networks.load_models({"refsr": paths["refsr"]}, 32).networks) == ["refsr"]
     with pytest.raises(RefsrError, match="other: trained for scale 8, not 4"):
-        protocol.load_models(paths | {"another": tmp_path / "other"}, 32)
+        networks.load_models(paths | {"another": tmp_path / "other"}, 32)
     with pytest.raises(RefsrError, match="refsr: trained for hr_size 32, not 64"):
-        protocol.load_models({"refsr": paths["refsr"]}, 64)
+        networks.load_models({"refsr": paths["refsr"]}, 64)
     with pytest.raises(RefsrError, match="HR images of 16 pixels cannot be measured"):
-        protocol.load_models(paths, 16)
+        networks.load_models(paths, 16)
     with pytest.raises(RefsrError, match="sisr: a sisr network; `refsr` is to be a refsr one"):
-        protocol.load_models({"refsr": paths["sisr"]}, 32)
+        networks.load_models({"refsr": paths["sisr"]}, 32)

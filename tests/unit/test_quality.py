@@ -83,7 +83,10 @@ def test_decoding_is_rgb_and_reduced_only_while_the_face_stays_large_enough() ->
 
 
 def test_exif_rotation_is_ignored_as_boxes_are_in_stored_pixels() -> None:
-    exif = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    exif = (
+        b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01"
+        b"\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+    )
     data = jpeg(np.zeros((64, 96, 3), np.uint8))
     rotated = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2) + exif + data[2:]
     assert cv2.imdecode(np.frombuffer(rotated, np.uint8), cv2.IMREAD_COLOR).shape == (96, 64, 3)
@@ -172,7 +175,8 @@ def test_without_landmarks_the_chip_is_the_square_about_the_box() -> None:
 @pytest.mark.parametrize("degrees", [-60, -30, 0, 15, 45])
 @pytest.mark.parametrize("roll", [0.0, 0.5])
 def test_yaw_is_that_of_a_turned_head(degrees: float, roll: float) -> None:
-    # Eyes 1 apart and the nose tip 0.6 before them, as the measure takes a head to be; mouth in the plane of the eyes.
+    # Eyes 1 apart and the nose tip 0.6 before them, as the measure takes a head to be;
+    # mouth in the plane of the eyes.
     head = np.array([[-0.5, 0, 0], [0.5, 0, 0], [0, 0.5, 0.6], [-0.4, 1, 0], [0.4, 1, 0]])
     x = head[:, 0] * np.cos(np.radians(degrees)) + head[:, 2] * np.sin(np.radians(degrees))
     flat = np.stack([x, head[:, 1]], 1) @ np.array(

@@ -1,4 +1,6 @@
-"""Photos in: metadata never decides about pixels, transparency goes on white, colours become sRGB."""
+"""Photos in: metadata never decides about pixels, transparency goes on white,
+colours become sRGB.
+"""
 
 import io
 import struct

@@ -39,7 +39,7 @@ def test_verification_agrees_with_scikit_learn() -> None:
 
 def test_a_picture_is_no_genuine_pair_of_its_own() -> None:
     """With its own picture in the gallery everybody would be recognised by it."""
-    probes, persons, _ = embeddings(noise=50.0)  # nobody can be told from anybody
+    probes, persons, _ = embeddings(noise=50.0)  # no person differs from another
     itself = np.eye(len(persons), dtype=bool)
     with_itself, _ = recognition.verification(probes, persons, probes, persons)
     without, _ = recognition.verification(probes, persons, probes, persons, itself)
@@ -47,16 +47,16 @@ def test_a_picture_is_no_genuine_pair_of_its_own() -> None:
     assert without.mean() == pytest.approx(0.5, abs=0.08)
 
 
-def test_verify_reports_each_arm_with_intervals() -> None:
+def test_verify_reports_each_condition_with_intervals() -> None:
     probes, persons, gallery = embeddings()
     owners = np.array([f"n{person}" for person in range(12)])
     noisy = probes + 3 * np.random.default_rng(1).normal(size=probes.shape)
-    found = recognition.verify({"hr": probes, "sisr": noisy}, persons, gallery, owners, 200, 0)
-    for numbers in found.values():
+    result = recognition.verify({"hr": probes, "sisr": noisy}, persons, gallery, owners, 200, 0)
+    for numbers in result.values():
         assert list(numbers) == ["auc", "tar", "auc_other_photos", "tar_other_photos"]
         assert all(each["low"] <= each["mean"] <= each["high"] for each in numbers.values())
-    assert found["hr"]["auc"]["mean"] > found["sisr"]["auc"]["mean"]
-    assert found["hr"]["auc_other_photos"]["mean"] > found["sisr"]["auc_other_photos"]["mean"]
+    assert result["hr"]["auc"]["mean"] > result["sisr"]["auc"]["mean"]
+    assert result["hr"]["auc_other_photos"]["mean"] > result["sisr"]["auc_other_photos"]["mean"]
     single = recognition.verify({"hr": gallery}, owners, gallery, owners, 200, 0)
     assert list(single["hr"]) == ["auc", "tar"]
 
@@ -92,5 +92,5 @@ def test_kernel_distance_tells_sets_apart_and_is_unbiased() -> None:
     )
     assert abs(kid.kernel_distance(a, same, 0)["mean"]) < 0.05
     assert kid.kernel_distance(a, other, 0)["mean"] > 0.3
-    found = kid.kernel_distances({"sisr": a}, same, "some images", 0)
-    assert found == {"reference_set": "some images", "sisr": kid.kernel_distance(a, same, 0)}
+    result = kid.kernel_distances({"sisr": a}, same, "some images", 0)
+    assert result == {"reference_set": "some images", "sisr": kid.kernel_distance(a, same, 0)}

@@ -9,11 +9,12 @@ import pytest
 from registering import Pipeline
 
 from pipelines.cluster import load_cluster
-from refsr.config import Fetch, Register, Validate
+from refsr.config import Register, Validate
 from refsr.errors import RefsrError
 from refsr.integrations.tracking import start_run
 from refsr.params import parse_section
 from refsr.redaction import hide, holds_secret
+from refsr.side_config import Fetch
 from refsr.steps.transfer import transfer
 
 ROOT = Path(__file__).parents[2]

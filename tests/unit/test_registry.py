@@ -115,7 +115,10 @@ def test_the_same_files_are_one_version(pipeline: Pipeline) -> None:
 
 def test_a_model_below_a_threshold_is_not_registered(pipeline: Pipeline) -> None:
     pipeline.train(1)
-    missed = r"not registered: .*\n  psnr_over_wrong: \+1\.5000 dB .* is 0\.2500 below the threshold, \+1\.7500$"
+    missed = (
+        r"not registered: .*\n"
+        r"  psnr_over_wrong: \+1\.5000 dB .* is 0\.2500 below the threshold, \+1\.7500$"
+    )
     with pytest.raises(RefsrError, match=missed):
         pipeline.register(Gate(psnr_over_wrong=1.75))
     assert Registry(pipeline.uri, "refsr").versions() == []
@@ -214,7 +217,8 @@ import mlflow, numpy as np
 mlflow.set_tracking_uri({pipeline.uri!r})
 model = mlflow.pyfunc.load_model("models:/refsr@champion")
 lr, ref = np.full((2, {LR}, {LR}, 3), 90, np.uint8), np.full((2, 50, 40, 3), 99, np.uint8)
-with_ref, without = model.predict({{"lr": lr, "ref": ref}}), model.predict({{"lr": lr, "ref": ref[:0]}})
+with_ref = model.predict({{"lr": lr, "ref": ref}})
+without = model.predict({{"lr": lr, "ref": ref[:0]}})
 import refsr
 print(with_ref.shape, with_ref.dtype, without.shape, (with_ref != without).any(), refsr.__file__)
 for wrong in ({{"lr": lr}}, {{"lr": lr / 255.0, "ref": ref}}, {{"lr": lr[..., :1], "ref": ref}}):

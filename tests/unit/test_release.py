@@ -1,4 +1,6 @@
-"""The paper's networks: counts and shapes at 128 pixels on tensors without data, values at 16 pixels."""
+"""The paper's networks: counts and shapes at 128 pixels on tensors without data,
+values at 16 pixels.
+"""
 
 import math
 
@@ -68,24 +70,14 @@ def test_parameters_are_those_of_the_released_files(
 
 def test_layer_shapes_are_those_of_the_released_files() -> None:
     shapes = [tuple(p.shape) for name, p in on_meta(ReleaseRefsr).named_parameters() if p.dim() > 1]
-    block = [
-        (32, 32, 6, 6),
-        (32, 32, 1, 1),
-        (32, 32, 6, 6),
-        (32, 32, 1, 1),
-    ]  # down, project, up_error, refine
+    # Of down, project, up_error and refine.
+    block = [(32, 32, 6, 6), (32, 32, 1, 1), (32, 32, 6, 6), (32, 32, 1, 1)]
     assert shapes == [
         *[(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 6, 6), (128, 128, 3, 3)],
         *[(256, 128, 6, 6), (256, 256, 3, 3), (512, 256, 6, 6), (512, 512, 3, 3)],
         *[(128, 512, 1, 1), (64, 128, 3, 3)],
-        *[
-            (256, 512, 3, 3),
-            (128, 256, 3, 3),
-            (128, 128, 3, 3),
-            (4096, 32768),
-            (2048, 4096),
-            (2048, 2048),
-        ],
+        *[(256, 512, 3, 3), (128, 256, 3, 3), (128, 128, 3, 3)],
+        *[(4096, 32768), (2048, 4096), (2048, 2048)],
         *[(512, 49152), (1024, 512)],
         *[(2048, 1024), (2048, 2048), (4096, 2048), (64, 16, 3, 3)],
         *[(64, 32, 6, 6), (32, 32, 6, 6), (32, 64, 1, 1), (32, 32, 6, 6), (32, 32, 1, 1)],
@@ -110,9 +102,10 @@ def test_sr_has_the_size_of_hr(kind: type[ConditionalVae], size: int, scale: int
 def test_weights_start_as_in_the_released_files(sisr: ReleaseSisr) -> None:
     """The deviations are copied from the weight fillers of the released files."""
     stds = {
-        "trunk.2": 0.0589, "trunk.4": 0.0208, "trunk.6": 0.0417, "trunk.10": 0.0295, "trunk.12": 0.0147,
-        "trunk.14": 0.0295, "skip.0": 0.125, "latent.0": 0.0208, "latent.2": 0.0208, "latent.4": 0.0295,
-        "latent.9": 0.01, "generator.3": 0.01, "decoder.4": 0.01, "ubp.1.up.0": 0.0417, "ubp.1.down.0": 0.0417,
+        "trunk.2": 0.0589, "trunk.4": 0.0208, "trunk.6": 0.0417, "trunk.10": 0.0295,
+        "trunk.12": 0.0147, "trunk.14": 0.0295, "skip.0": 0.125, "latent.0": 0.0208,
+        "latent.2": 0.0208, "latent.4": 0.0295, "latent.9": 0.01, "generator.3": 0.01,
+        "decoder.4": 0.01, "ubp.1.up.0": 0.0417, "ubp.1.down.0": 0.0417,
         "ubp.1.refine": 0.25, "output": 0.2722,
     }  # fmt: skip
     for name, std in stds.items():

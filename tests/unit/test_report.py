@@ -16,15 +16,15 @@ from pages import pictures
 from refsr.config import Evaluate
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
-from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, MAIN, OTHERS
+from refsr.evaluation.conditions import DIFFERENCES, MAIN, OTHERS
+from refsr.evaluation.networks import load_models
 from refsr.evaluation.pairing import pairs
-from refsr.evaluation.protocol import Bench, load_models
+from refsr.evaluation.protocol import Bench
 from refsr.evaluation.scoring import Scorer
 from refsr.evaluation.statistics import flatten
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
 from refsr.reporting import charts, figures, report, tables
-from refsr.reporting.page import png
 from refsr.reporting.summary import table_text
 from refsr.steps.evaluate import evaluate
 from refsr.tracker import NullTracker
@@ -50,7 +50,9 @@ class Recorder(NullTracker):
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A curated set that says it is rendered, and two untrained models; only RefSR has a history."""
+    """A curated set that says it is rendered, and two untrained models;
+    only RefSR has a history.
+    """
     folder = tmp_path_factory.mktemp("inputs")
     paths = {name: folder / name for name in ("curated", "sisr", "refsr")}
     make_curated(paths["curated"], identities=8, images=2, train=1)
@@ -116,9 +118,8 @@ def test_differences_agree_with_the_table_per_image(
     folder, returned, _ = done
     table = pd.read_parquet(folder / "images.parquet")
     assert len(table) == 14 * (len(MAIN) + len(OTHERS) - 2)
-    means = table.groupby("arm")[
-        "psnr"
-    ].mean()  # everybody has two images, so this is the mean over people too
+    # Everybody has two images, so this is the mean over people too.
+    means = table.groupby("arm")["psnr"].mean()
     assert returned["difference.right_minus_sisr.psnr.mean"] == pytest.approx(
         means["ref_right"] - means["sisr"]
     )
@@ -157,9 +158,8 @@ def test_samples_are_shown_beside_the_output_they_depart_from(
 ) -> None:
     faces = Curated(inputs["curated"])
     models = load_models({"refsr": inputs["refsr"] / "model.safetensors"}, faces.hr_size)
-    cast(
-        CompactRefsr, models.refsr
-    ).modes.output.weight.data *= 100  # large enough to be seen in 8 bits
+    modes = cast(CompactRefsr, models.refsr).modes
+    modes.output.weight.data *= 100  # large enough to be seen in 8 bits
     bench = Bench(faces, models, Scorer(models.device), pairs(faces.table, 0))
     person = str(bench.test["person"].iloc[0])
     (strip,) = figures.drawn(bench, [person], count=2)
@@ -176,17 +176,19 @@ def test_samples_are_shown_beside_the_output_they_depart_from(
 
 def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, returned, _ = done
-    arms = pd.read_csv(folder / "plots" / "arms.csv").set_index("arm")
-    assert list(arms.index) == list(MAIN)
-    assert arms.loc["sisr", "psnr"] == pytest.approx(returned["psnr.sisr.mean"], rel=1e-4)
+    conditions = pd.read_csv(folder / "plots" / "arms.csv").set_index("arm")
+    assert list(conditions.index) == list(MAIN)
+    assert conditions.loc["sisr", "psnr"] == pytest.approx(returned["psnr.sisr.mean"], rel=1e-4)
     assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 7 * len(MAIN)
 
 
 def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], Recorder]) -> None:
-    """Well-formed, every image inside, nothing from elsewhere; strips of 9, 9 and 9 (samples), a grid of 3 x 3 + 6."""
-    found = pictures((done[0] / "report.html").read_text())
-    assert len(found) == 3 * 9 + 9 + 9 + 9 + 6
-    assert all(address.startswith("data:image/png;base64,") for address in found)
+    """Well-formed, every image inside, nothing from elsewhere;
+    strips of 9, 9 and 9 (samples), a grid of 3 x 3 + 6.
+    """
+    addresses = pictures((done[0] / "report.html").read_text())
+    assert len(addresses) == 3 * 9 + 9 + 9 + 9 + 6
+    assert all(address.startswith("data:image/png;base64,") for address in addresses)
 
 
 def test_the_report_says_what_is_rendered(
@@ -232,7 +234,9 @@ def test_results_are_every_table_and_the_report_has_them_too(
 def test_docs_results_has_the_form_of_what_is_printed_now(
     done: tuple[Path, dict[str, float], Recorder],
 ) -> None:
-    """Every table of a run, under its title and with its columns; docs/results.md may have more slices."""
+    """Every table of a run, under its title and with its columns;
+    docs/results.md may have more slices.
+    """
     printed, written = (
         _headers(path.read_text()) for path in (done[0] / "results.md", ROOT / "docs/results.md")
     )
@@ -241,8 +245,8 @@ def test_docs_results_has_the_form_of_what_is_printed_now(
 
 def _headers(text: str) -> dict[str, str]:
     """Title of each table -> its header, without the marks that depend on the checkpoint."""
-    found = re.findall(r"^## (.*?)$.*?^(\|.*?\|)$", text, re.MULTILINE | re.DOTALL)
-    return {title: header.replace(", was the loss", "") for title, header in found}
+    matches = re.findall(r"^## (.*?)$.*?^(\|.*?\|)$", text, re.MULTILINE | re.DOTALL)
+    return {title: header.replace(", was the loss", "") for title, header in matches}
 
 
 def test_a_network_that_was_the_loss_is_marked(
@@ -282,74 +286,10 @@ def test_lpips_needs_its_weights(inputs: dict[str, Path], tmp_path: Path) -> Non
         evaluate(params, NullTracker(), evaluation=tmp_path / "out", **inputs)
 
 
-def test_strips_are_chosen_by_rank() -> None:
-    people = pd.Series(np.arange(7.0), index=list("abcdefg"))
-    assert report.ranked(people, 3) == {
-        "best": ["g", "f", "e"],
-        "median": ["c", "d", "e"],
-        "worst": ["a", "b", "c"],
-    }
-    assert report.ranked(people, 99)["worst"] == list("abcdefg")
-    assert report.grid_people(people, 4) == ["a", "c", "e", "g"]
-    assert report.grid_people(people, 99) == list("abcdefg")
-
-
-def test_the_reliability_curve_of_calibrated_samples_lies_on_the_grey_line() -> None:
-    spreads = [2.0, 5.0, 10.0]
-    calibrated = figures.reliability({str(x): {"predicted": x, "actual": x} for x in spreads})
-    too_sure = figures.reliability({str(x): {"predicted": x / 2, "actual": x} for x in spreads})
-    assert calibrated[160, 160].tolist() == list(figures.INK)  # the middle, where both are 5
-    assert too_sure[160, 160].tolist() == list(figures.GREY)
-    assert too_sure[160, 96].tolist() == list(figures.INK)  # 2.5 predicted, 5 seen
-
-
-def test_the_sheet_holds_every_picture_enlarged() -> None:
-    titles = [condition.short_title for condition in CONDITIONS.values()]
-    picture = {title: np.full((32, 32, 3), 10 * i, np.uint8) for i, title in enumerate(titles)}
-    sheet = figures.sheet([figures.Strip("a", "b", "a/1.jpg", picture, {})] * 2)
-    for i in range(len(titles)):
-        assert (sheet == 10 * i).all(2).sum() >= 2 * 64 * 64
-
-
-def test_png_round_trip() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    read = cv2.imdecode(np.frombuffer(png(picture), np.uint8), cv2.IMREAD_COLOR)
-    assert read is not None
-    assert np.array_equal(read[..., ::-1], picture)
-
-
-def test_forest_places_in_percent() -> None:
-    chart = charts.forest({"a": {"mean": 2.0, "low": 1.0, "high": 4.0}}, [0.0])
-    assert chart == {
-        "low": 0.0,
-        "high": 4.0,
-        "marks": [0.0],
-        "rows": {"a": {"left": 25.0, "width": 75.0, "dot": 50.0}},
-    }
-
-
-def test_wrong_share_is_a_line_from_right_to_wrong() -> None:
-    """Right 10, wrong 6, none 9: the line falls from top to bottom and meets none, a quarter down, at a quarter."""
-    means = {"ref_right": 10.0, "ref_wrong": 6.0, "ref_none": 9.0}
-    metrics = {
-        "psnr": {arm: {"mean": mean} for arm, mean in means.items()},
-        "break_even": {"psnr": {"mean": 0.25}},
-    }
-    expected = {"low": 6.0, "high": 10.0, "line": "0,0.0 100,100.0", "none": 25.0, "mark": 25.0}
-    assert charts.wrong_share(metrics, "psnr") == expected
-
-
-def test_calibration_is_drawn_on_equal_axes() -> None:
-    bins = {
-        "bin_01": {"predicted": 0.0, "actual": 5.0},
-        "bin_02": {"predicted": 10.0, "actual": 20.0},
-    }
-    chart = charts.calibration(bins)
-    assert chart == {"high": 20.0, "line": "0.0,75.0 50.0,0.0"}
-
-
 def test_curves_draw_what_there_is(inputs: dict[str, Path]) -> None:
-    """A falling line from upper left to lower right; a column without numbers is left out, a wide one is log."""
+    """A falling line from upper left to lower right;
+    a column without numbers is left out, a wide one is log.
+    """
     panels = charts.curves(
         {"RefSR": inputs["refsr"] / "history.csv", "SISR": inputs["sisr"] / "history.csv"}
     )

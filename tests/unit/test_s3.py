@@ -1,4 +1,6 @@
-"""Raw sets on a real S3 server: the same bytes as from a folder, whatever the network does; refusals told plainly."""
+"""Raw sets on a real S3 server: the same bytes as from a folder, whatever the network does;
+clear refusals.
+"""
 
 import tarfile
 import threading
@@ -165,9 +167,11 @@ def test_the_fingerprint_changes_with_an_object(store: S3) -> None:
 def test_refused_connections_in_mid_run_are_waited_for(
     returns: bool, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody listens for more than ATTEMPTS; the server then listens on the same port again, or never."""
-    door = FaultyProxy(port, (), every=10**9)
-    with door.serving() as open_port:
+    """Nobody listens for more than ATTEMPTS; the server then listens on the same port again,
+    or never.
+    """
+    proxy = FaultyProxy(port, (), every=10**9)
+    with proxy.serving() as open_port:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{open_port}")
         size = s3.head(f"s3://{BUCKET}/raw.tar").size
     pauses: list[float] = []

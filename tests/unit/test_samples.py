@@ -1,4 +1,6 @@
-"""Samples: how they differ, whether their spread knows the error, and which latent units are alive."""
+"""Samples: how they differ, whether their spread knows the error,
+and which latent units are alive.
+"""
 
 from typing import Any, ClassVar
 
@@ -8,7 +10,7 @@ import torch
 from helpers import make_curated
 
 from refsr.dataset.curated import Curated
-from refsr.evaluation import protocol, samples
+from refsr.evaluation import networks, samples
 from refsr.evaluation.pairing import pairs
 from refsr.models import Output
 
@@ -36,19 +38,19 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Curated:
     return Curated(make_curated(tmp_path_factory.mktemp("curated"), identities=5, images=2))
 
 
-def models(network: Any) -> protocol.Models:
-    return protocol.Models({"refsr": network}, 4, "cpu")
+def models(network: Any) -> networks.Models:
+    return networks.Models({"refsr": network}, 4, "cpu")
 
 
 def test_diversity_of_known_noise(faces: Curated) -> None:
     """Two Gaussians of 8 levels lie 8 * 2 / sqrt(pi) apart on average; their spread is 8."""
     torch.manual_seed(0)
-    found = samples.diversity(faces, models(Noisy()), pairs(faces.table, 0), count=6, batch_size=4)
-    assert (found["samples"], found["images"]) == (6, 5)
-    assert found["distance"] == pytest.approx(8 * 2 / np.sqrt(np.pi), rel=0.02)
-    predicted = np.mean([each["predicted"] ** 2 for each in found["calibration"].values()]) ** 0.5
+    result = samples.diversity(faces, models(Noisy()), pairs(faces.table, 0), count=6, batch_size=4)
+    assert (result["samples"], result["images"]) == (6, 5)
+    assert result["distance"] == pytest.approx(8 * 2 / np.sqrt(np.pi), rel=0.02)
+    predicted = np.mean([each["predicted"] ** 2 for each in result["calibration"].values()]) ** 0.5
     assert predicted == pytest.approx(8 * np.sqrt(1 + 1 / 6), rel=0.02)
-    assert found["calibration_ratio"] > 2  # grey is far from a face, and the spread does not know
+    assert result["calibration_ratio"] > 2  # grey is far from a face, and the spread does not know
 
 
 def test_a_network_without_samples_has_no_diversity(faces: Curated) -> None:
@@ -68,9 +70,9 @@ def test_calibration_of_a_spread_that_is_the_error() -> None:
     rng = np.random.default_rng(0)
     predicted = rng.uniform(0.001, 0.01, 200_000)
     errors = rng.normal(size=len(predicted)) * np.sqrt(predicted)
-    found = samples.calibration(predicted, errors**2)
-    assert found["calibration_ratio"] == pytest.approx(1.0, abs=0.02)
-    for each in found["calibration"].values():
+    result = samples.calibration(predicted, errors**2)
+    assert result["calibration_ratio"] == pytest.approx(1.0, abs=0.02)
+    for each in result["calibration"].values():
         assert each["actual"] == pytest.approx(each["predicted"], rel=0.05)
     assert samples.calibration(predicted, (2 * errors) ** 2)["calibration_ratio"] == pytest.approx(
         2.0, abs=0.04
@@ -78,6 +80,8 @@ def test_calibration_of_a_spread_that_is_the_error() -> None:
 
 
 def test_active_units_are_those_that_follow_the_image(faces: Curated) -> None:
-    """A unit moved by a constant tells nothing of the image, nor does one that stays with the prior."""
-    found = samples.active_units(faces, models(Noisy()), pairs(faces.table, 0), batch_size=4)
-    assert found == pytest.approx({"units": 4, "active": 2, "kl": 2.0})
+    """A unit moved by a constant tells nothing of the image,
+    nor does one that stays with the prior.
+    """
+    result = samples.active_units(faces, models(Noisy()), pairs(faces.table, 0), batch_size=4)
+    assert result == pytest.approx({"units": 4, "active": 2, "kl": 2.0})

@@ -1,4 +1,4 @@
-"""Which identities and images are taken, and how different from the reference an image is said to look."""
+"""Which identities and images are taken, and how far an image differs from the reference."""
 
 import numpy as np
 import pandas as pd
@@ -108,9 +108,7 @@ def test_training_images_are_taken_by_random_key_whatever_others_exist() -> None
     assert stay[fewer].tolist() == order[np.r_[0, 5:50]].tolist()
 
 
-def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_should_some_fall_out() -> (
-    None
-):
+def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_later() -> None:
     params = Curate.model_validate(
         {"train_images": {"min": 2, "max": 10}, "test_images": {"min": 1, "max": 4}}
     )

@@ -1,6 +1,7 @@
-"""No documented setting fails at the end of a training: each goes through both trainings and an evaluation.
+"""No documented setting fails at the end of a training.
 
-The runs below share settings, so that there are few of them; what has to occur in them is read off the parameters.
+Each goes through both trainings and an evaluation. The runs below share settings, so that there are
+few of them; what has to occur in them is read off the parameters.
 """
 
 import inspect
@@ -20,7 +21,7 @@ from helpers import make_curated
 from test_lpips import state as lpips_state
 
 from refsr.config import Evaluate, Loss, Section, TrainRefsr, TrainSisr
-from refsr.evaluation.protocol import can_draw
+from refsr.evaluation.networks import can_draw
 from refsr.models import NETWORKS, SuperResolver, _network, build
 from refsr.models.checkpoint import load_model, read_checkpoint, save_model
 from refsr.steps.evaluate import evaluate
@@ -41,40 +42,52 @@ FILES = ("vgg19", "lpips")  # settings whose weights are a file of the user's
 Settings = dict[str, Any]
 
 RUNS: dict[str, dict[str, Settings]] = {
-    "compact": {"train_sisr": {"device": "auto"}, "train_refsr": {"device": "auto"}, "evaluate": {"lpips": "lpips"}},
+    "compact": {
+        "train_sisr": {"device": "auto"}, "train_refsr": {"device": "auto"},
+        "evaluate": {"lpips": "lpips"},
+    },
     "compact without": {
         "train_sisr": {
-            "scale": 4, "model": {"latent": 0}, "optimizer": "adam", "schedule": "constant", "warmup_steps": 0,
-            "precision": "float32", "ema": 0, "clip_norm": 0, "weight_decay": 0,
+            "scale": 4, "model": {"latent": 0}, "optimizer": "adam", "schedule": "constant",
+            "warmup_steps": 0, "precision": "float32", "ema": 0, "clip_norm": 0, "weight_decay": 0,
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
         "train_refsr": {
-            "model": {"attention": False}, "optimizer": "adam", "schedule": "constant", "warmup_steps": 0,
-            "precision": "float32", "ema": 0, "clip_norm": 0, "weight_decay": 0, "wrong_reference": 0,
-            "no_reference": 0, "self_reference": 0,
+            "model": {"attention": False}, "optimizer": "adam", "schedule": "constant",
+            "warmup_steps": 0, "precision": "float32", "ema": 0, "clip_norm": 0, "weight_decay": 0,
+            "wrong_reference": 0, "no_reference": 0, "self_reference": 0,
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
     },
     "compact with all terms": {
         "train_sisr": {
             "scale": 16, "model": {"latent": 64}, "precision": "bfloat16",
-            "loss": {"perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5},
+            "loss": {
+                "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
+            },
         },
         "train_refsr": {
             "precision": "bfloat16",
-            "loss": {"perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5},
+            "loss": {
+                "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
+            },
         },
     },
     "release": {
-        "train_sisr": {"steps": 1, "variant": "release", "loss": {"kind": "released", "perceptual": "hed"}},
+        "train_sisr": {
+            "steps": 1, "variant": "release", "loss": {"kind": "released", "perceptual": "hed"},
+        },
         "train_refsr": {"steps": 1, "loss": {"kind": "released", "perceptual": "hed"}},
     },
     "figure": {
-        "train_sisr": {"steps": 1, "variant": "figure", "loss": {"kind": "means", "perceptual": "vgg19"}},
+        "train_sisr": {
+            "steps": 1, "variant": "figure", "loss": {"kind": "means", "perceptual": "vgg19"},
+        },
         "train_refsr": {"steps": 1, "loss": {"kind": "means", "perceptual": "vgg19"}},
     },
 }  # fmt: skip
-# What changes nothing of the training of the published variants: evaluated with the weights of the run above.
+# What changes nothing of the training of the published variants:
+# evaluated with the weights of the run above.
 DEPLOYED: Settings = {"deployed_sd": "normal"}
 COMPARED: dict[str, Settings] = {"gaussian": {"mode": "gaussian"}, "lr": {"mode": "lr"}}
 SECTIONS: dict[str, type[Section]] = {
@@ -159,7 +172,9 @@ def _changed(folder: Path, options: Settings, name: str) -> Path:
 
 
 def _choices(hint: Any, metadata: tuple[Any, ...] = ()) -> set[Any]:
-    """The values of a parameter that are named, and 0 where that is the least; empty for a free number or text."""
+    """The values of a parameter that are named, and 0 where that is the least;
+    empty for a free number or text.
+    """
     if get_origin(hint) in (Union, UnionType):
         return set().union(*(_choices(part) for part in get_args(hint)))
     if get_origin(hint) is Literal:
@@ -230,7 +245,9 @@ def _flat(prefix: str, values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def test_every_documented_value_is_in_a_run() -> None:
-    """A new option of a network, a new choice of a parameter or a new ablation of the page has to be put in a run."""
+    """A new option of a network, a new choice of a parameter or a new ablation of the page has to
+    be put in a run.
+    """
     needed = {*_of_variants(), *_of_the_page()}
     needed |= {pair for name, section in SECTIONS.items() for pair in _of_section(name, section)}
     assert len(needed) > 60

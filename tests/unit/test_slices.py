@@ -13,7 +13,9 @@ from refsr.evaluation.pairing import pairs
 
 
 def test_groups_come_from_the_manifest(tmp_path: Path) -> None:
-    """What the manifest does not have is no slice; an unknown sex is in no group; labels can be metric names."""
+    """What the manifest does not have is no slice; an unknown sex is in no group;
+    labels can be metric names.
+    """
     faces = Curated(make_curated(tmp_path, identities=6, images=3))
     test = pairs(faces.table, 0)
     assert list(slices.groups(faces, test)) == ["sex", "ita"]
@@ -22,19 +24,22 @@ def test_groups_come_from_the_manifest(tmp_path: Path) -> None:
     faces.table["sharpness"] = np.linspace(0, 1, count)
     faces.table["skin_tone"] = np.resize(["type I/II", "V"], count)
     faces.table.loc[faces.table["identity"] == "n000000", "sex"] = "?"
-    found = slices.groups(faces, test).set_index(test["row"])
-    assert list(found) == ["sex", "pose", "sharpness", "skin_tone", "ita"]
-    assert found.loc[test["person"].eq("n000000").to_numpy(), "sex"].eq("").all()
+    result = slices.groups(faces, test).set_index(test["row"])
+    assert list(result) == ["sex", "pose", "sharpness", "skin_tone", "ita"]
+    assert result.loc[test["person"].eq("n000000").to_numpy(), "sex"].eq("").all()
     yaw = faces.table["yaw"].iloc[test["row"]]
     expected = yaw.map({-40.0: "30 and more", 14.9: "under 15", 15.0: "15 to 30"}).fillna("")
-    assert found["pose"].tolist() == expected.tolist()
-    assert set(found["skin_tone"]) == {"type I_II", "V"}
-    assert found["sharpness"].value_counts().to_dict() == dict.fromkeys(slices.THIRDS, 6)
-    assert found["sharpness"].iloc[0] == "lowest third"
+    assert result["pose"].tolist() == expected.tolist()
+    assert set(result["skin_tone"]) == {"type I_II", "V"}
+    assert result["sharpness"].value_counts().to_dict() == dict.fromkeys(slices.THIRDS, 6)
+    assert result["sharpness"].iloc[0] == "lowest third"
 
 
 def test_ita_is_lightness_over_yellowness() -> None:
-    """White has L* 100 and b* 0: 90 degrees; black -90. Light skin lies above dark; the border does not count."""
+    """White has L* 100 and b* 0: 90 degrees; black -90.
+
+    Light skin lies above dark; the border does not count.
+    """
     picture = np.full((32, 32, 3), 255, np.uint8)
     picture[:8] = 0
     assert slices.ita(picture) == pytest.approx(90.0, abs=1.0)
@@ -52,40 +57,44 @@ def toy(values: dict[str, tuple[float, ...]]) -> pd.DataFrame:
         {
             "person": person,
             "source": f"{person}{place}",
-            "arm": arm,
+            "arm": condition,
             "psnr": value - low,
             "identity": value - low,
         }
         for person, each in values.items()
         for place, value in enumerate(each)
-        for arm, low in (("ref_right", 0), ("ref_wrong", 1))
+        for condition, low in (("ref_right", 0), ("ref_wrong", 1))
     ]
     return pd.DataFrame(rows)
 
 
 def test_gap_between_two_groups_with_its_interval() -> None:
-    """Women 10, men 13 with nothing else between them: a gap of 3, surely; the gain is 1 in both."""
+    """Women 10, men 13 with nothing else between them: a gap of 3, surely;
+    the gain is 1 in both.
+    """
     table = toy(dict.fromkeys("abc", (10.0, 10.0)) | dict.fromkeys("xyz", (13.0, 13.0)))
     labels = pd.DataFrame({"sex": ["female"] * 6 + ["male"] * 6})
-    found = slices.by_slice(table, labels, 500, 0)["sex"]
-    assert found["female"]["people"] == 3
-    assert found["male"]["images"] == 6
-    assert found["gap"]["between"] == "male minus female"
-    assert found["gap"]["psnr"] == {"mean": 3.0, "low": 3.0, "high": 3.0}
-    assert found["gap"]["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
-    assert found["male"]["gain"]["mean"] == 1.0
+    result = slices.by_slice(table, labels, 500, 0)["sex"]
+    assert result["female"]["people"] == 3
+    assert result["male"]["images"] == 6
+    assert result["gap"]["between"] == "male minus female"
+    assert result["gap"]["psnr"] == {"mean": 3.0, "low": 3.0, "high": 3.0}
+    assert result["gap"]["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert result["male"]["gain"]["mean"] == 1.0
 
 
 def test_a_person_in_two_groups_is_drawn_with_both() -> None:
-    """Each person's turned image is 1 worse, whatever the person: the gap has no spread though the people have."""
+    """Each person's turned image is 1 worse, whatever the person:
+    the gap has no spread though the people have.
+    """
     table = toy(
         {person: (base, base - 1) for person, base in zip("abcdef", range(10, 70, 10), strict=True)}
     )
     labels = pd.DataFrame({"pose": ["under 15", "30 and more"] * 6})
-    found = slices.by_slice(table, labels, 500, 0)["pose"]
-    assert found["gap"]["between"] == "30 and more minus under 15"
-    assert found["gap"]["psnr"] == pytest.approx({"mean": -1.0, "low": -1.0, "high": -1.0})
-    assert found["under 15"]["psnr"]["high"] - found["under 15"]["psnr"]["low"] > 10
+    result = slices.by_slice(table, labels, 500, 0)["pose"]
+    assert result["gap"]["between"] == "30 and more minus under 15"
+    assert result["gap"]["psnr"] == pytest.approx({"mean": -1.0, "low": -1.0, "high": -1.0})
+    assert result["under 15"]["psnr"]["high"] - result["under 15"]["psnr"]["low"] > 10
 
 
 def test_small_groups_and_unknown_labels_are_left_out() -> None:

@@ -13,17 +13,18 @@ CHEAP = [name for name, metric in METRICS.items() if metric.every_condition]
 
 
 def toy_table() -> pd.DataFrame:
-    """Two people with one and three images; the right reference is 1 better than all others for a, 3 for b.
+    """Two people with one and three images.
 
-    Of the other conditions there is `refs_2`, a copy of the right one plus 0.5, for b alone.
+    The right reference is 1 better than all others for a, 3 for b. Of the other conditions there
+    is `refs_2`, a copy of the right one plus 0.5, for b alone.
     """
     people = (("a", [10.0], 1.0), ("b", [1.0, 2.0, 6.0], 3.0))
     rows = [
-        {"person": person, "source": f"{person}{value}", "arm": arm}
-        | dict.fromkeys(METRICS, value + gain * (arm == "ref_right"))
+        {"person": person, "source": f"{person}{value}", "arm": condition}
+        | dict.fromkeys(METRICS, value + gain * (condition == "ref_right"))
         for person, values, gain in people
         for value in values
-        for arm in MAIN
+        for condition in MAIN
     ]
     rows += [
         {"person": "b", "source": f"b{value}", "arm": "refs_2"} | dict.fromkeys(CHEAP, value + 3.5)
@@ -41,7 +42,9 @@ def test_people_weigh_the_same_however_many_images_they_have() -> None:
 
 
 def test_differences_are_paired() -> None:
-    """Gains of 1 and 3: a mean of 2, though the people themselves lie 7 apart; and the ranking is by gain."""
+    """Gains of 1 and 3: a mean of 2, though the people themselves lie 7 apart;
+    and the ranking is by gain.
+    """
     summary = statistics.summarise(toy_table(), resamples=200, seed=0)
     for name in DIFFERENCES:
         assert summary["difference"][name]["identity"] == {"mean": 2.0, "low": 1.0, "high": 3.0}
@@ -60,10 +63,10 @@ def test_a_condition_that_is_absent_is_left_out() -> None:
 
 
 def test_other_conditions_are_compared_with_the_right_one_on_their_own_images() -> None:
-    found = statistics.other_conditions(toy_table(), resamples=200, seed=0)
-    assert found["other_arms"]["refs_2"]["images"] == 3
-    assert found["other_arms"]["refs_2"]["people"] == 1
-    assert found["other_difference"]["refs_2"]["psnr"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
+    result = statistics.other_conditions(toy_table(), resamples=200, seed=0)
+    assert result["other_arms"]["refs_2"]["images"] == 3
+    assert result["other_arms"]["refs_2"]["people"] == 1
+    assert result["other_difference"]["refs_2"]["psnr"] == {"mean": 0.5, "low": 0.5, "high": 0.5}
     table = toy_table()
     assert statistics.other_conditions(table[table["arm"].isin(MAIN)], 200, 0) == {}
 
@@ -109,15 +112,15 @@ def test_holm() -> None:
     [(3.0, 2.0, 1.0, 0.5), (3.0, 2.5, 1.0, 0.25), (1, 2, 0, 0), (3, 1, 2, 1)],
 )
 def test_break_even(right: float, none: float, wrong: float, share: float) -> None:
-    """The share of wrong references at which the mean of a mixture is that without any reference."""
+    """The share of wrong references where the mean of a mixture is that without any."""
     values = {"ref_right": right, "ref_none": none, "ref_wrong": wrong}
     rows = [
-        {"person": person, "arm": arm, "psnr": value, "identity": value}
+        {"person": person, "arm": condition, "psnr": value, "identity": value}
         for person in "abc"
-        for arm, value in values.items()
+        for condition, value in values.items()
     ]
-    found = statistics.break_even(pd.DataFrame(rows), 100, 0)["identity"]
-    assert found == pytest.approx({"mean": share, "low": share, "high": share})
+    result = statistics.break_even(pd.DataFrame(rows), 100, 0)["identity"]
+    assert result == pytest.approx({"mean": share, "low": share, "high": share})
 
 
 def test_flatten() -> None:

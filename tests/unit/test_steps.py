@@ -1,4 +1,4 @@
-"""The door: inputs are checked, outputs appear whole or not at all."""
+"""The steps: inputs are checked, outputs appear whole or not at all."""
 
 import resource
 from collections.abc import Callable
@@ -71,10 +71,12 @@ def test_an_output_replaces_the_old_one_only_when_whole(
     assert not list(tmp_path.glob("*.partial*"))
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_whole(
+def test_a_full_disk_is_reported_and_leaves_nothing_whole(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The file-size limit of the process stands in for the disk: the same write fails in the same way."""
+    """The file-size limit of the process stands in for the disk:
+    the same write fails in the same way.
+    """
     (tmp_path / "in").mkdir()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -115,10 +117,12 @@ def test_a_killed_stage_finds_its_scratch_again_unless_anything_changed(
     assert not list(tmp_path.glob("*.partial*"))
 
 
-def test_what_was_saved_is_found_by_content_from_another_folder(
+def test_what_was_saved_is_recognised_by_content_from_another_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tracking_uri: str
 ) -> None:
-    """As a pod has it that is tried again on another node: other paths, other times, the same bytes."""
+    """As a pod has it that is tried again on another node:
+    other paths, other times, the same bytes.
+    """
     seen: list[str] = []
 
     def step(

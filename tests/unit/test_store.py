@@ -51,11 +51,13 @@ def test_arrays_are_those_of_the_identities_in_the_order_asked_for(tmp_path: Pat
     for one in made.values():
         store.add(one)
     store.flush()
-    found = store.gather(["n000003", "n000001"])
-    np.testing.assert_array_equal(found.thumbs[:], np.concatenate([made[3].thumbs, made[1].thumbs]))
+    gathered = store.gather(["n000003", "n000001"])
+    np.testing.assert_array_equal(
+        gathered.thumbs[:], np.concatenate([made[3].thumbs, made[1].thumbs])
+    )
     for name in RANKED:
         expected = np.concatenate([made[3].columns[name], made[1].columns[name]])
-        np.testing.assert_array_equal(found.ranked[np.arange(2 * EACH)][name], expected)
+        np.testing.assert_array_equal(gathered.ranked[np.arange(2 * EACH)][name], expected)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +77,8 @@ def test_rows_on_the_disk_are_those_of_the_array(rows: slice | list[int], tmp_pa
 @pytest.mark.parametrize("sizes", [[], [0], [3], [4], [1, 0, 2, 9, 1], [12]])
 def test_rows_come_in_full_blocks_in_their_order(sizes: list[int]) -> None:
     whole = np.arange(2 * sum(sizes)).reshape(-1, 2)
-    found = list(in_blocks(np.split(whole, np.cumsum(sizes)[:-1]) if sizes else [], 4))
-    assert [len(block) for block in found] == [4] * (len(whole) // 4) + [len(whole) % 4] * (
+    blocks = list(in_blocks(np.split(whole, np.cumsum(sizes)[:-1]) if sizes else [], 4))
+    assert [len(block) for block in blocks] == [4] * (len(whole) // 4) + [len(whole) % 4] * (
         len(whole) % 4 > 0
     )
-    np.testing.assert_array_equal(np.concatenate([whole[:0], *found]), whole)
+    np.testing.assert_array_equal(np.concatenate([whole[:0], *blocks]), whole)

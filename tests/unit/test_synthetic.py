@@ -73,7 +73,9 @@ def test_a_picture_has_its_size_box_and_landmarks(built: Model) -> None:
 
 @pytest.mark.parametrize("yaw", [-0.35, 0.0, 0.35])
 def test_landmarks_lie_where_the_eyes_are_drawn(built: Model, yaw: float) -> None:
-    """What changes when the eyes close lies around their landmarks, whatever way the head is turned."""
+    """What changes when the eyes close lies around their landmarks,
+    whatever way the head is turned.
+    """
     frame = Frame(width=300, height=360, box_height=230, x=150, y=190)
     looks = [replace(view(1, built.who), yaw=yaw, blink=blink) for blink in (1.0, 0.1)]
     awake, asleep = (render(built, look, frame) for look in looks)

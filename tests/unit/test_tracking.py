@@ -172,7 +172,9 @@ def test_what_the_store_refuses_is_reported_with_its_name(
 
 
 def test_nothing_is_said_on_the_terminal(tmp_path: Path) -> None:
-    """A new store, a run, an end: MLflow speaks of its tables, its telemetry and its links, unless it is silenced."""
+    """A new store, a run, an end: MLflow speaks of its tables, its telemetry and its links,
+    unless it is silenced.
+    """
     code = (
         "from refsr.integrations.tracking import start_run; from refsr.config import Validate\n"
         "with start_run('sqlite:///mlflow.db', 'validate', Validate()): pass"

@@ -17,7 +17,7 @@ from refsr.params import load_section
 from refsr.steps.train_refsr import train_refsr
 from refsr.steps.train_sisr import train_sisr
 from refsr.tracker import NullTracker
-from refsr.training.loop import Learner
+from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs
 
@@ -124,27 +124,33 @@ def _snapshot(folder: Path, hr_size: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("hr_size", "images", "told"),
+    ("hr_size", "images", "message"),
     [
         (
             64,
             2,
-            "trained for HR images of 64 pixels, and .*curated has 32 .* run the stage `train_sisr` again",
+            (
+                "trained for HR images of 64 pixels, and .*curated has 32 .* "
+                "run the stage `train_sisr` again"
+            ),
         ),
         (
             32,
             0,
-            "n000000 has 1 training image, and its reference must be another; set curate.train_images",
+            (
+                "n000000 has 1 training image, and its reference must be another; "
+                "set curate.train_images"
+            ),
         ),
     ],
 )
 def test_what_refsr_cannot_train_on_ends_the_stage_at_once(
-    tmp_path: Path, hr_size: int, images: int, told: str
+    tmp_path: Path, hr_size: int, images: int, message: str
 ) -> None:
     curated = make_curated(tmp_path / "curated", identities=4, images=images, train=2)
     sisr = _snapshot(tmp_path / "sisr", hr_size)
     refsr = _section("tiny", "train_refsr")
-    with pytest.raises(RefsrError, match=told):
+    with pytest.raises(RefsrError, match=message):
         train_refsr(refsr, NullTracker(), curated=curated, sisr=sisr, refsr=tmp_path / "refsr")  # type: ignore[arg-type]
     assert not (tmp_path / "refsr").exists()
 

@@ -15,7 +15,8 @@ from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.checkpoint import load_model, read_checkpoint
 from refsr.tracker import NullTracker
-from refsr.training.loop import Learner, schedule, train
+from refsr.training.learner import Learner, schedule
+from refsr.training.loop import train
 from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs, warp
 from refsr.training.pictures import fixed_batch
@@ -154,7 +155,8 @@ class _Killed(NullTracker):
 def _train(faces: Curated, folder: Path, tracker: NullTracker) -> dict[str, float]:
     torch.manual_seed(7)  # the first weights
     params = TrainRefsr(
-        steps=12, batch_size=4, log_every=1, save_every=5, image_every=6, warmup_steps=2, precision="float32",
+        steps=12, batch_size=4, log_every=1, save_every=5, image_every=6, warmup_steps=2,
+        precision="float32",
         device="cpu",  # a GPU adds up in another order each time
     )  # fmt: skip
     model = build({"model": "refsr"} | SMALL)
@@ -262,7 +264,9 @@ def test_without_averaging_the_last_weights_are_kept() -> None:
     )
 
 
-def test_gradients_are_clipped_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_are_clipped_unless_a_parameter_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     limits: list[float] = []
     monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, limit: limits.append(limit))
     _after_steps(clip_norm=0.5)

@@ -8,10 +8,10 @@ import pytest
 from raw_trees import draw, jpeg
 
 import refsr.steps.upscale_folder as step
-from refsr.config import UpscaleFolder
 from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.checkpoint import save_model
+from refsr.side_config import UpscaleFolder
 from refsr.tracker import NullTracker
 
 WHOLE = jpeg(draw(1, 1))

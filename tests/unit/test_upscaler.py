@@ -102,7 +102,7 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     assert abs(batch - single).max() <= 1
 
 
-def test_the_user_is_told_what_was_lost() -> None:
+def test_the_user_learns_what_was_lost() -> None:
     assert fitting_note(Nearest(), _noise(8, 8, 3)) == ""
     assert "8x8: 30x20 was reduced" in fitting_note(Nearest(), _noise(20, 30, 3))
     assert "8x8: 6x8 was fitted" in fitting_note(Nearest(), _noise(8, 6, 3))

@@ -27,7 +27,9 @@ def test_fidelity_is_the_share_of_the_miss_that_is_put_back(fidelity: float) -> 
 
 
 def test_the_change_is_the_least_that_holds() -> None:
-    """Adding anything that the reduction does not see only makes it larger: the change has no such part."""
+    """Adding anything that the reduction does not see only makes it larger:
+    the change has no such part.
+    """
     sr, lr = _images()
     change = hold_to_lr(sr, lr, 1.0) - sr
     unseen = hold_to_lr(torch.rand_like(sr), torch.zeros_like(lr), 1.0)  # reduces to zero

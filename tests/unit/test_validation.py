@@ -1,4 +1,6 @@
-"""A sound curated set passes; each expectation is broken once by doctoring, and the breach is reported."""
+"""A sound curated set passes; each expectation is broken once by doctoring,
+and the breach is reported.
+"""
 
 import json
 import shutil
@@ -118,7 +120,8 @@ def test_another_schema_is_a_breach(
     assert message in breaches(curated)
 
 
-# Each doctored value and the expectation that tells of it; together in one set, since they do not touch each other.
+# Each doctored value and the expectation that tells of it;
+# together in one set, since they do not touch each other.
 VALUES = [
     (put("identity", None), "images: expect_column_values_to_not_be_null(identity)"),
     (put("source", None), "images: expect_column_values_to_not_be_null(source)"),
@@ -194,8 +197,8 @@ def test_groups_are_whole(curated: Path) -> None:
     )
     message = breaches(curated)
     assert (
-        "identities: expect_column_values_to_be_between(splits), i.e. an identity is in one split only: 1 rows"
-        in message
+        "identities: expect_column_values_to_be_between(splits), "
+        "i.e. an identity is in one split only: 1 rows" in message
     )
     assert "i.e. an identity has exactly one reference: 2 rows" in message
     assert "i.e. an identity has an image beside its reference: 1 rows" in message

@@ -1,4 +1,6 @@
-"""Hashes DVC keeps, git's revision, and data fetched by it: real files, a real repository, a real S3 remote."""
+"""Hashes DVC keeps, git's revision, and data fetched by it:
+real files, a real repository, a real S3 remote.
+"""
 
 import gc
 import subprocess
@@ -95,7 +97,9 @@ def test_without_git_there_is_no_revision(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 class Shared:
-    """A git repository with a raw set that DVC tracks, pushed to S3; its own copy of the data is gone."""
+    """A git repository with a raw set that DVC tracks, pushed to S3;
+    its own copy of the data is gone.
+    """
 
     def __init__(self, folder: Path, endpoint: str) -> None:
         self.folder, self.endpoint = folder, endpoint
@@ -104,7 +108,8 @@ class Shared:
         self.run("git", "init", "--quiet")
         (folder / ".dvc").mkdir()
         (folder / ".dvc/.gitignore").write_text("/cache\n/tmp\n")
-        remote = f"[core]\nremote = shared\n['remote \"shared\"']\nurl = s3://faces/dvc\nendpointurl = {endpoint}\n"
+        remote = "[core]\nremote = shared\n['remote \"shared\"']\nurl = s3://faces/dvc\n"
+        remote += f"endpointurl = {endpoint}\n"
         (folder / ".dvc/config").write_text(remote)
         self.commit("first")
         (folder / "data/raw/b.txt").write_text("two")

@@ -1,4 +1,6 @@
-"""The layouts and metadata of VGGFace2: every quirk is read, and what cannot be read is named by file and line."""
+"""The layouts and metadata of VGGFace2: every quirk is read,
+and what cannot be read is named by file and line.
+"""
 
 from pathlib import Path
 
@@ -42,7 +44,7 @@ def read_sexes(path: Path) -> dict[str, str]:
         (("", ""), {""}),
     ],
 )
-def test_each_root_layout_is_found(
+def test_each_root_layout_is_recognised(
     tmp_path: Path, folders: tuple[str, str], roots: set[str]
 ) -> None:
     for number, folder in enumerate(folders, 2):
@@ -90,7 +92,7 @@ def test_an_empty_identity_folder_is_known_but_has_no_images(tmp_path: Path) -> 
     assert person(900) not in set(tree.images["identity"])
 
 
-def test_metadata_is_found_beside_and_above_the_identities(tmp_path: Path) -> None:
+def test_metadata_is_read_beside_and_above_the_identities(tmp_path: Path) -> None:
     make_raw(tmp_path / "vggface2")
     tree = Tree(tmp_path)
     assert len(tree.metadata.boxes()) == len(tree.metadata.landmarks()) == len(tree.images)
@@ -137,7 +139,7 @@ def test_of_some_identities_boxes_are_those_of_all_wherever_their_lines_stand(
 
 
 @pytest.mark.parametrize("apart", [0, 1])
-def test_an_image_told_of_twice_is_named_where_some_are_read(tmp_path: Path, apart: int) -> None:
+def test_an_image_listed_twice_is_named_where_some_are_read(tmp_path: Path, apart: int) -> None:
     make_raw(tmp_path, train=2, test=1, views=2)
     path = tmp_path / "bb_landmark" / "loose_bb_train.csv"
     lines = path.read_text().splitlines(keepends=True)

@@ -1,16 +1,19 @@
-"""Pretrained networks. Weights come in installed packages (weights.txt), VGG19's from a file of the user's; nothing is
+"""Pretrained networks.
+
+Weights come in installed packages (weights.txt), VGG19's from a file of the user's; nothing is
 fetched when they are used.
 
 | network | trained for | used here as |
 |---|---|---|
-| dlib ResNet-29 (CC0) | telling people apart, on real photos | report: "identity"; loss, on request |
+| dlib ResNet-29 (CC0) | to tell people apart, on photos | report: "identity"; loss, on request |
 | EfficientNet-Lite0 (Apache-2.0) | ImageNet classes | loss |
 | VGG16 of HED (MIT) | edges, from ImageNet weights | report: "perceptual"; loss, on request |
 | VGG19 (not installed) | ImageNet classes | loss, on request |
 
-The network that trains a property is not the one that reports it: which took part in training is written into every
-checkpoint (`loss_networks`). All are frozen, in evaluation mode, and differentiable with respect to their input. Their
-files are read as data; the packages themselves are not imported.
+The network that trains a property is not the one that reports it: which took part in training is
+written into every checkpoint (`loss_networks`). All are frozen, in evaluation mode, and
+differentiable with respect to their input. Their files are read as data; the packages themselves
+are not imported.
 """
 
 from refsr.models.pretrained.dlib import (

@@ -1,7 +1,10 @@
-"""The face recognition network of dlib (ResNet-29, 5.6 million parameters), read from dlib's own file format.
+"""The face recognition network of dlib (ResNet-29, 5.6 million parameters).
 
-Source: D. King, "High Quality Face Recognition with Deep Metric Learning", 2017; weights are in the public domain
-(CC0). It was trained so that two photos of one person lie less than 0.6 apart in its 128 dimensions.
+It is read from dlib's own file format.
+
+Source: D. King, "High Quality Face Recognition with Deep Metric Learning", 2017; weights are in the
+public domain (CC0). It was trained so that two photos of one person lie less than 0.6 apart in its
+128 dimensions.
 """
 
 import re
@@ -21,11 +24,11 @@ MEAN_RGB = (122.782, 117.001, 104.298)
 
 
 def face_chips(images: torch.Tensor) -> torch.Tensor:
-    """Square crops (N, 3, H, H) in [0, 1] -> chips (N, 3, 150, 150) in [0, 255], by one rule for every image.
+    """Square crops (N, 3, H, H) in [0, 1] -> chips (N, 3, 150, 150) in [0, 255], all by one rule.
 
-    The whole crop is resampled (bicubic, antialiased): a curated crop, 1.3 times the face box, holds about as much
-    around the face as the chips dlib was trained on. No landmarks are sought: they would be found better on some
-    outputs than on others, and so favour them.
+    The whole crop is resampled (bicubic, antialiased): a curated crop, 1.3 times the face box,
+    holds about as much around the face as the chips dlib was trained on. No landmarks are sought:
+    they would be found better on some outputs than on others, and so favour them.
     """
     chips = F.interpolate(
         images.float(), size=(CHIP_SIZE, CHIP_SIZE), mode="bicubic", antialias=True
@@ -42,16 +45,17 @@ def identity_embeddings(network: nn.Module, images: torch.Tensor) -> torch.Tenso
 def identity_similarity(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Cosine of two sets of embeddings: (N, 128), (N, 128) -> (N,).
 
-    The embeddings all lie in one narrow cone, so that the cosine of two strangers is far above 0; only differences
-    between cosines on the same data mean anything.
+    The embeddings all lie in one narrow cone, so that the cosine of two strangers is far above 0;
+    only differences between cosines on the same data mean anything.
     """
     return F.cosine_similarity(a, b, dim=1)
 
 
 def identity_network() -> "DlibResNet":
-    """The network with its weights: RGB chips (N, 3, 150, 150) in [0, 255] -> (N, 128); frozen, in evaluation mode.
+    """The network with its weights: RGB chips (N, 3, 150, 150) in [0, 255] -> (N, 128).
 
-    Raises RefsrError where the weights are not installed or damaged.
+    It is frozen and in evaluation mode. Raises RefsrError where the weights are not installed or
+    damaged.
     """
     path = package_file(
         "face_recognition_models", "models/dlib_face_recognition_resnet_model_v1.dat"
@@ -62,7 +66,10 @@ def identity_network() -> "DlibResNet":
 
 
 class DlibResNet(nn.Module):
-    """dlib's anet: a stem and 14 residual blocks; each affine layer is folded into the convolution before it."""
+    """dlib's anet: a stem and 14 residual blocks.
+
+    Each affine layer is folded into the convolution before it.
+    """
 
     mean: torch.Tensor
     projection: torch.Tensor
@@ -87,7 +94,10 @@ class DlibResNet(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two convolutions and a way past them; a block that halves the size averages 2x2 pixels on that way."""
+    """Two convolutions and a way past them.
+
+    A block that halves the size averages 2x2 pixels on that way.
+    """
 
     def __init__(self, first: nn.Conv2d, second: nn.Conv2d) -> None:
         super().__init__()
@@ -100,7 +110,7 @@ class _Residual(nn.Module):
 
 
 def _add(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """The sum as dlib has it: the smaller one is filled up with zeros in channels, rows and columns."""
+    """The sum as dlib has it: zeros fill up the channels, rows and columns of the smaller one."""
     if a.shape == b.shape:
         return a + b
     size = [max(p, q) for p, q in zip(a.shape[1:], b.shape[1:], strict=True)]
@@ -126,7 +136,10 @@ def _read(path: Path) -> tuple[list[nn.Conv2d], torch.Tensor]:
 
 
 def _parse(data: bytes) -> tuple[list[nn.Conv2d], int, torch.Tensor | None]:
-    """(convolutions, number of affine layers, projection); layers stand in the file from input to output."""
+    """(convolutions, number of affine layers, projection).
+
+    Layers stand in the file from input to output.
+    """
     convolutions: list[nn.Conv2d] = []
     affine = 0
     projection = None
@@ -144,7 +157,10 @@ def _parse(data: bytes) -> tuple[list[nn.Conv2d], int, torch.Tensor | None]:
 
 
 class _Reader:
-    """dlib's serialisation: integers carry their length and sign in a first byte, tensors are little-endian floats."""
+    """dlib's serialisation.
+
+    Integers carry their length and sign in a first byte, tensors are little-endian floats.
+    """
 
     def __init__(self, data: bytes, position: int) -> None:
         self.data, self.position = data, position

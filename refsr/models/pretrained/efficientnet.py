@@ -1,7 +1,8 @@
 """Features of EfficientNet-Lite0, trained on ImageNet: the network of the training loss.
 
-Source: M. Tan and Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019;
-the Lite variant is Google's, without squeeze-and-excitation and with ReLU6. Weights: Apache-2.0.
+Source: M. Tan and Q. V. Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural
+Networks", ICML 2019; the Lite variant is Google's, without squeeze-and-excitation and with ReLU6.
+Weights: Apache-2.0.
 """
 
 from contextlib import nullcontext
@@ -12,7 +13,8 @@ from torch import nn
 
 from refsr.models.pretrained.files import package_file
 
-# repeats, kernel, stride, expansion, input and output channels of each stage up to the last one used here
+# repeats, kernel, stride, expansion, input and output channels of each stage up to the last one
+# used here
 STAGES = (
     (1, 3, 1, 1, 32, 16),
     (2, 3, 2, 6, 16, 24),
@@ -25,10 +27,11 @@ BATCH_NORM_EPS = 1.0e-3
 
 
 class EfficientNetLite0Features(nn.Module):
-    """RGB (N, 3, H, W) in [0, 1] -> six feature maps, at 1/2, 1/2, 1/4, 1/8, 1/16 and 1/16 of the size.
+    """RGB (N, 3, H, W) in [0, 1] -> six feature maps: 1/2, 1/2, 1/4, 1/8, 1/16, 1/16 of the size.
 
-    Batch normalisation is folded into the convolutions. On a CPU it leaves bfloat16 autocast, under which its depthwise
-    convolutions are slower, not faster. Raises RefsrError where the weights are not installed.
+    Batch normalisation is folded into the convolutions. On a CPU it leaves bfloat16 autocast, under
+    which its depthwise convolutions are slower, not faster. Raises RefsrError where the weights are
+    not installed.
     """
 
     def __init__(self) -> None:
@@ -74,7 +77,10 @@ class EfficientNetLite0Features(nn.Module):
 
 
 class _Block(nn.Module):
-    """An inverted bottleneck: widen, filter each channel, narrow; added to the input where the shapes agree."""
+    """An inverted bottleneck: widen, filter each channel, narrow.
+
+    It is added to the input where the shapes agree.
+    """
 
     def __init__(
         self, weights: dict[str, torch.Tensor], name: str, stride: int, expands: bool
@@ -91,7 +97,7 @@ class _Block(nn.Module):
 
 
 def _folded(weights: dict[str, torch.Tensor], conv: str, norm: str, stride: int = 1) -> nn.Module:
-    """A convolution and its batch normalisation as one convolution, padded as TensorFlow's "same"."""
+    """A convolution and its batch normalisation as one, padded as TensorFlow's "same"."""
     kernel = weights[f"{conv}.weight"]
     gain = weights[f"{norm}.weight"] / (weights[f"{norm}.running_var"] + BATCH_NORM_EPS).sqrt()
     channels, group_channels, size, _ = kernel.shape

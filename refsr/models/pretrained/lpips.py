@@ -1,6 +1,9 @@
-"""LPIPS (Zhang et al., CVPR 2018), version 0.1 with VGG16: only with its authors' weights, which no package ships here.
+"""LPIPS (Zhang et al., CVPR 2018), version 0.1 with VGG16.
 
-The weights file is the state of the authors' own network, saved where their package and torchvision are installed:
+It runs only with its authors' weights, which no package ships here.
+
+The weights file is the state of the authors' own network, saved where their package and torchvision
+are installed:
 
     torch.save(lpips.LPIPS(net="vgg").state_dict(), "lpips_vgg.pth")
 """
@@ -14,14 +17,18 @@ from torch import nn
 from refsr.errors import RefsrError
 from refsr.io.exhausted import lacks_memory_for
 
-# index of each convolution in torchvision's VGG16 and its channels, in the five slices after which LPIPS looks
+# index of each convolution in torchvision's VGG16 and its channels, in the five slices after which
+# LPIPS looks
 SLICES = (((0, 64), (2, 64)), ((5, 128), (7, 128)), ((10, 256), (12, 256), (14, 256)),
           ((17, 512), (19, 512), (21, 512)), ((24, 512), (26, 512), (28, 512)))  # fmt: skip
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
 class Lpips(nn.Module):
-    """(sr, hr), (N, 3, H, W) in [0, 1] each -> (N,). Frozen. Raises RefsrError where the file is not such a state."""
+    """(sr, hr), (N, 3, H, W) in [0, 1] each -> (N,); frozen.
+
+    Raises RefsrError where the file is not such a state.
+    """
 
     shift: torch.Tensor
     scale: torch.Tensor
@@ -75,7 +82,10 @@ def _slice(
 
 def _read(path: Path) -> dict[str, torch.Tensor]:
     """The state, read as data; every tensor that is needed is there."""
-    hint = 'save lpips.LPIPS(net="vgg").state_dict() with torch.save, or leave `lpips` out of the parameters'
+    hint = (
+        'save lpips.LPIPS(net="vgg").state_dict() with torch.save, '
+        "or leave `lpips` out of the parameters"
+    )
     try:
         weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -1,7 +1,10 @@
-"""MTCNN: finds faces with five landmarks, by three small networks of which each looks at what the one before left over.
+"""MTCNN: finds faces with five landmarks.
 
-Source: K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks", IEEE
-Signal Processing Letters, 2016. Weights: facenet-pytorch (MIT), whose thresholds and steps are kept.
+There are three small networks, each of which looks at what the one before left over.
+
+Source: K. Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional
+Networks", IEEE Signal Processing Letters, 2016. Weights: facenet-pytorch (MIT), whose thresholds
+and steps are kept.
 """
 
 from collections.abc import Callable
@@ -69,7 +72,10 @@ def face_detector() -> Detect:
 
 
 def face_certainty() -> Certainty:
-    """The last of the three networks alone: how probable it is that each picture is of a face. Raises as above."""
+    """The last of the three networks alone: how probable each picture is of a face.
+
+    Raises as above.
+    """
     output = _load(_Output, _NETWORKS[_Output])
 
     @torch.inference_mode()
@@ -93,7 +99,10 @@ class _Proposal(nn.Module):
         self.conv4_1, self.conv4_2 = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """(B, 3, H, W) in [-1, 1] -> logits (B, 2, h, w), shifts of the edges in box sides (B, 4, h, w)."""
+        """(B, 3, H, W) in [-1, 1] -> logits (B, 2, h, w), shifts (B, 4, h, w).
+
+        The shifts are those of the edges, in box sides.
+        """
         x = F.max_pool2d(self.prelu1(self.conv1(x)), 2, 2, ceil_mode=True)
         x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
         return self.conv4_1(x), self.conv4_2(x)
@@ -118,7 +127,10 @@ class _Refinement(nn.Module):
 
 
 class _Output(nn.Module):
-    """(B, 3, 48, 48) -> logits (B, 2), shifts (B, 4), landmarks (B, 10): five x, then five y, in box sides."""
+    """(B, 3, 48, 48) -> logits (B, 2), shifts (B, 4), landmarks (B, 10).
+
+    Landmarks are five x, then five y, in box sides.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +175,10 @@ def _face_probability(logits: np.ndarray) -> np.ndarray:
 def _propose(
     network: nn.Module, pixels: torch.Tensor, smallest: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4) left, top, right, bottom where the first network sees a face at any size, and their scores (N,)."""
+    """Where the first network sees a face at any size: boxes (N, 4), and their scores (N,).
+
+    A box is left, top, right, bottom.
+    """
     height, width = pixels.shape[2:]
     boxes, scores = [np.empty((0, 4))], [np.empty(0)]
     scale = CELL / smallest
@@ -195,7 +210,7 @@ def _squared(boxes: np.ndarray) -> np.ndarray:
 
 
 def _cut(pixels: torch.Tensor, boxes: np.ndarray, size: int) -> torch.Tensor:
-    """The parts of the image within the boxes, reduced to (N, 3, size, size); black beyond its border."""
+    """The image within the boxes, reduced to (N, 3, size, size); black beyond its border."""
     height, width = pixels.shape[2:]
     cuts = []
     for left, top, right, bottom in boxes.astype(int):
@@ -208,9 +223,10 @@ def _cut(pixels: torch.Tensor, boxes: np.ndarray, size: int) -> torch.Tensor:
 def _apart(
     boxes: np.ndarray, score: np.ndarray, most: float, of_smaller: bool = False
 ) -> np.ndarray:
-    """Positions of boxes, the best first, that overlap no better one by more than `most` of their union.
+    """Positions of boxes, the best first, that overlap no better one.
 
-    With `of_smaller` it is the share of the smaller of the two that counts.
+    To overlap is to share more than `most` of their union. With `of_smaller` it is the share of the
+    smaller of the two that counts.
     """
     area = (boxes[:, 2:] - boxes[:, :2] + 1).prod(axis=1)
     waiting, kept = np.argsort(-score, kind="stable"), []

@@ -1,6 +1,7 @@
 """Features of the VGG networks, whatever file their weights come from.
 
-Source: K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015.
+Source: K. Simonyan and A. Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+Recognition", ICLR 2015.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,10 +14,11 @@ from torch import nn
 
 
 class VggFeatures(nn.Module):
-    """RGB (N, 3, H, W) in [0, 1] -> five feature maps: the last of each block after its ReLU, at 1/1 to 1/16.
+    """RGB (N, 3, H, W) in [0, 1] -> five feature maps, at 1/1 to 1/16.
 
-    `blocks` are the convolutions of each block, `mean_rgb` is what they expect to be taken from pixels in [0, 255],
-    `pool` halves the size between two blocks. Frozen, in evaluation mode.
+    They are the last of each block, after its ReLU. `blocks` are the convolutions of each block,
+    `mean_rgb` is what they expect to be taken from pixels in [0, 255], `pool` halves the size
+    between two blocks. Frozen, in evaluation mode.
     """
 
     mean: torch.Tensor

@@ -1,8 +1,9 @@
 """Features of VGG19 as the paper's loss has them, from a file of weights that the user gives.
 
-The weights are those of the Caffe model of Simonyan and Zisserman, which takes BGR pixels in [0, 255] less their mean,
-under the names torchvision gives the layers ("features.0.weight" and so on). torchvision's own weights have the same
-names and shapes but were trained on inputs of another scale: here they would give features of another kind.
+The weights are those of the Caffe model of Simonyan and Zisserman, which takes BGR pixels in
+[0, 255] less their mean, under the names torchvision gives the layers ("features.0.weight" and so
+on). torchvision's own weights have the same names and shapes but were trained on inputs of another
+scale: here they would give features of another kind.
 """
 
 import pickle
@@ -27,8 +28,8 @@ MEAN_RGB = (123.68, 116.779, 103.939)
 class Vgg19Features(VggFeatures):
     """conv1_2 to conv5_4 with average pooling; `deepest` is conv5_4 before its ReLU, the paper's.
 
-    `path` is a state dict, .safetensors or .pth (read as data, never code). Raises RefsrError where it is missing,
-    damaged, or not of VGG19.
+    `path` is a state dict, .safetensors or .pth (read as data, never code). Raises RefsrError where
+    it is missing, damaged, or not of VGG19.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,8 +48,9 @@ def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
         return tensors
     except FileNotFoundError as error:
         raise RefsrError(
-            f"vgg19_weights: {path}: no such file; give VGG19's weights (.pth or .safetensors, layers named as in "
-            "torchvision), or choose perceptual: hed or efficientnet, whose weights are installed"
+            f"vgg19_weights: {path}: no such file; give VGG19's weights (.pth or .safetensors, "
+            "layers named as in torchvision), "
+            "or choose perceptual: hed or efficientnet, whose weights are installed"
         ) from error
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         if lacks_memory_for(error, path):
@@ -60,7 +62,7 @@ def _tensors(path: Path) -> Mapping[str, torch.Tensor]:
 
 
 def _blocks(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[list[nn.Conv2d]]:
-    """The convolutions, in torchvision's numbering: a ReLU after each, a pooling after each block."""
+    """The convolutions, in torchvision's numbers: a ReLU after each, a pooling after each block."""
     blocks, place, inputs = [], 0, 3
     for count, width in zip(CONVOLUTIONS, WIDTHS, strict=True):
         block = []
@@ -84,6 +86,7 @@ def _tensor(
     if not isinstance(value, torch.Tensor) or tuple(value.shape) != shape:
         actual = tuple(value.shape) if isinstance(value, torch.Tensor) else "missing"
         raise RefsrError(
-            f"vgg19_weights: {path}: {name} is {actual}; VGG19 has {shape} there: is it of another network?"
+            f"vgg19_weights: {path}: {name} is {actual}; "
+            f"VGG19 has {shape} there: is it of another network?"
         )
     return value

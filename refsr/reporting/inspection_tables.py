@@ -1,0 +1,77 @@
+"""The tables and charts of the page of a curated set."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from refsr.dataset.schema import NO_VALUE, REASONS, VALUES
+from refsr.reporting.charts import histogram
+
+
+def counts(rows: pd.DataFrame) -> dict[str, Any]:
+    """What the table of splits says of one of them."""
+    sizes = rows.groupby("identity").size()
+    sexes = rows.drop_duplicates("identity")["sex"].value_counts()
+    return {
+        "identities": len(sizes),
+        "images": len(rows),
+        "least": int(sizes.min()) if len(sizes) else 0,
+        "most": int(sizes.max()) if len(sizes) else 0,
+        "female": int(sexes.get("f", 0)),
+        "male": int(sexes.get("m", 0)),
+    }
+
+
+def histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | None]:
+    """Title -> chart, of what was kept."""
+
+    def of(column: str) -> dict[str, Any] | None:
+        return histogram({name: rows[column].to_numpy(float) for name, rows in splits.items()})
+
+    def shorter(*columns: str) -> dict[str, Any] | None:
+        return histogram(
+            {name: rows[[*columns]].min(axis=1).to_numpy(float) for name, rows in splits.items()}
+        )
+
+    images = {
+        name: rows.groupby("identity").size().to_numpy(float) for name, rows in splits.items()
+    }
+    return {
+        "image, shorter side, px": shorter("width", "height"),
+        "face box, shorter side, px": shorter("w", "h"),
+        "images of an identity": histogram(images),
+        "sharpness": of("sharpness"),
+        "yaw, degrees": of("yaw"),
+        "identity distance": of("identity_distance"),
+        "appearance: how unlike the reference, 0 to 1": histogram(
+            {
+                name: rows.loc[rows["role"] == "image", "appearance"].to_numpy(float)
+                for name, rows in splits.items()
+            }
+        ),
+    }
+
+
+def reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row per reason that occurs, in the order in which curation checks.
+
+    NaN where nothing is measured or known.
+    """
+    groups = dict(list(rejects.groupby("reason")))
+    return [
+        {
+            "name": reason,
+            "meaning": meaning,
+            "count": len(groups[reason]),
+            "measure": VALUES.get(reason, NO_VALUE).name,
+            "unit": VALUES.get(reason, NO_VALUE).unit,
+            "threshold": VALUES.get(reason, NO_VALUE).threshold,
+            "low": float(groups[reason]["value"].min()),
+            "high": float(groups[reason]["value"].max()),
+            "precision": float(summary.get(f"precision.{reason}", np.nan)),
+            "recall": float(summary.get(f"recall.{reason}", np.nan)),
+        }
+        for reason, meaning in REASONS.items()
+        if reason in groups
+    ]

@@ -1,0 +1,105 @@
+"""Schedule, watch, cancel, upload and diff, and the requests that a Kubeflow API receives."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kubeflow_api import Api
+
+from pipelines.cli import main
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--params",
+        str(ROOT / "params/tiny.yaml"),
+        "--endpoint",
+        api.endpoint,
+        "--image",
+        "refsr:1",
+    ]
+    assert main(["schedule", *arguments, "--cron", "0 0 3 * * 0"]) == 0
+    assert "#/recurringrun/details/s1: 0 0 3 * * 0" in capsys.readouterr().out
+    body = api.sent("POST recurringruns")
+    assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 0"
+    assert body["no_catchup"] is True
+    assert body["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
+
+
+def _api_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
+    """A run as the API returns it; each task is (name, state, minutes)."""
+    started = "2026-01-01T10:00:00Z"
+    details = [
+        {
+            "display_name": name,
+            "state": state,
+            "start_time": started,
+            "end_time": f"2026-01-01T10:{minutes:02}:00Z",
+        }
+        for name, state, minutes in tasks
+    ]
+    return {
+        "run_id": "r1",
+        "display_name": "tiny",
+        "state": state,
+        "run_details": {"task_details": details},
+    }
+
+
+@pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
+def test_watch_exits_with_the_state_of_the_run(
+    api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = _api_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
+    ended = _api_run(end, ("curate", end, 7)) | {
+        "error": {"message": "curate: no faces"} if status else None
+    }
+    api.responses["GET runs/r1"] = [running, running, ended]
+    assert main(["watch", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == status
+    printed = capsys.readouterr()
+    assert printed.out.count("RUNNING") == 2, "the same table twice"
+    assert f"{end:<10}  0:07:00  curate" in printed.out
+    assert "driver" not in printed.out
+    assert ("curate: no faces" in printed.err) is bool(status)
+
+
+def test_cancel_terminates_a_run(api: Api) -> None:
+    assert main(["cancel", "r1", "--endpoint", api.endpoint]) == 0
+    assert api.sent("POST runs/r1:terminate") is not None
+
+
+def test_diff_compares_with_the_uploaded_version(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--params",
+        str(ROOT / "params/tiny.yaml"),
+        "--endpoint",
+        api.endpoint,
+        "--image",
+        "refsr:1",
+    ]
+    package = tmp_path / "p.yaml"
+    assert main(["diff", *arguments]) == 1
+    assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
+    assert main(["upload", *arguments, "--output", str(package)]) == 0
+    assert "pipelineInfo" in api.sent("POST pipelines/upload")
+    pipeline, platform = yaml.safe_load_all(package.read_text())
+    version = {
+        "display_name": "1",
+        "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform},
+    }
+    api.responses["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
+    api.responses["GET pipelines/p1/versions"] = [{"pipeline_versions": [version]}]
+    capsys.readouterr()
+    assert main(["diff", *arguments]) == 0
+    assert "no change" in capsys.readouterr().out
+    (tmp_path / "cluster.yaml").write_text("tasks: {curate: {memory: 99Gi}}\n")
+    assert main(["diff", *arguments, "--cluster", str(tmp_path / "cluster.yaml")]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("+ ", "- "))]
+    assert {line.split()[-1] for line in lines} >= {"16Gi", "99Gi"}
+    assert all("emory" in line for line in lines)
