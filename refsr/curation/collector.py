@@ -1,5 +1,6 @@
 """Collect the features of a raw set; they stay in the output until that is complete."""
 
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,6 +21,8 @@ from refsr.io.sources import open_source
 from refsr.layouts.registry import AUTO, LAYOUTS, needed
 from refsr.layouts.tree import Tree
 from refsr.progress import Progress
+
+_logger = logging.getLogger(__name__)
 
 WORK = "work"  # folder in the output; a part of a curation keeps it, a curated set does not
 # Its name in a complete set that is not in place yet; refsr.steps removes it.
@@ -95,6 +98,7 @@ class FeatureCollector:
 
     def _extract_rows(self, rows: np.ndarray) -> None:
         """Extract the features of the identities whose images are these rows of the tree."""
+        _logger.info("extracts features of %d images", len(rows))
         files = self.tree.images["file"].to_numpy()[rows]
         self.tree.source.keep(files, self._work / _ARCHIVES)
         with Progress(total=len(rows), desc="measured", unit="image") as progress:

@@ -17,8 +17,8 @@ import yaml
 
 from pipelines.cluster import load_cluster
 from pipelines.compile import Work, build, compile_package
-from refsr import commands
 from refsr.__main__ import main
+from refsr.commands import checks
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = ["a b", 'it\'s "x"', "x;touch X", "$(touch X)", "`touch X`", "x\ntouch X"]
@@ -109,7 +109,7 @@ def test_the_command_that_show_prints_can_be_copied(
     (tmp_path / "evaluation").mkdir()
     (tmp_path / "evaluation/table.txt").write_text("table")
     uri = f"sqlite:///{value}/mlflow.db"
-    monkeypatch.setattr(commands, "tracking_uri", lambda: uri)
+    monkeypatch.setattr(checks, "tracking_uri", lambda: uri)
     assert main(["show", "--reports", str(tmp_path)]) == 0
     command = capsys.readouterr().out.partition("its UI")[2]
     assert shlex.split(command)[-2:] == ["--backend-store-uri", uri]

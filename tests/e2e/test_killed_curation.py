@@ -89,10 +89,11 @@ def _python(raw: Path, code: str, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def finished(run: "subprocess.Popen[str]") -> int:
-    """The images it had to measure."""
-    expected_text = run.communicate()[1]
-    assert run.returncode == 0, expected_text
-    return int(re.findall(r"curate: measure.*?(\d+)/(\d+)", expected_text)[-1][1])
+    """The images whose features it had to extract."""
+    log = run.communicate()[1]
+    assert run.returncode == 0, log
+    counts = re.findall(r"extracts features of (\d+) images", log)
+    return sum(map(int, counts))
 
 
 def kill_while_measuring(run: "subprocess.Popen[str]", folder: Path) -> None:

@@ -78,7 +78,7 @@ def mutate_part(rng: np.random.Generator) -> tuple[str, bytes]:
 
 def read_part(path: Path) -> None:
     """As `merge` does."""
-    partition.check([path.parent], "signature", Curate())
+    partition.check([path.parent], "signature", Curate(), "vggface2")
 
 
 def mutate_state(rng: np.random.Generator) -> tuple[str, bytes]:
@@ -114,7 +114,7 @@ def _state() -> bytes:
 @cache
 def _part() -> bytes:
     folder = Path(tempfile.mkdtemp())
-    partition.write(folder, "signature", Curate(), partition.WHOLE)
+    partition.write(folder, "signature", Curate(), partition.WHOLE, "vggface2")
     data = (folder / partition.PART).read_bytes()
     shutil.rmtree(folder)
     return data

@@ -17,7 +17,7 @@ def _raise(error: BaseException) -> None:
     [
         (RefsrError("a.csv, line 3: no box"), 1, "refsr: error: a.csv, line 3: no box\n"),
         (PermissionError(13, "Permission denied", "a.csv"), 1, "refsr: error: a.csv: "),
-        (MemoryError("3 GB"), 1, "refsr: error: not enough memory (3 GB); lower batch_size"),
+        (MemoryError("3 GB"), 1, "refsr: error: there is not enough memory (3 GB); "),
         (KeyboardInterrupt(), 130, "refsr: interrupted\n"),
     ],
 )
