@@ -63,6 +63,12 @@ def require_whole(path: Path) -> None:
             raise own_files.damaged(file, document["stage"], reason)
 
 
+def checksums(folder: Path) -> dict[str, own_files.Checksum]:
+    """The checksum of each file that the marker of a folder names; empty without a marker."""
+    known = (read(folder) or {}).get("checksums")
+    return known if isinstance(known, dict) else {}
+
+
 def require_own(path: Path, stage: str) -> None:
     """Check that `path` is missing, empty, or an output of `stage`, which may replace it.
 

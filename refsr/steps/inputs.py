@@ -91,5 +91,7 @@ def _facts(kind: str, value: Any) -> list[Any]:
     facts = []
     for path in value if kind == "inputs" else [value]:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        facts += [(str(p.relative_to(path)), file_hash(p)) for p in files]
+        known = marker.checksums(path)  # compared with the files by `require_whole`
+        names = {str(file.relative_to(path)): file for file in files}
+        facts += [(name, known.get(name) or file_hash(file)) for name, file in names.items()]
     return facts
