@@ -5,11 +5,8 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import kfp
 from kfp.client import (
@@ -22,6 +19,7 @@ from kfp_server_api import ApiException
 from pipelines.cluster import Target
 from refsr.errors import RefsrError
 from refsr.io.paths import path_option
+from refsr.io.servers import no_answer
 from refsr.redaction import without_userinfo
 
 TIMEOUT = 10.0  # seconds
@@ -104,11 +102,7 @@ def service_account() -> ServiceAccountTokenVolumeCredentials | None:
 def _require_response(endpoint: str) -> None:
     """Fail at once if no server responds: the client itself retries for minutes."""
     url = without_userinfo(endpoint) + "/apis/v2beta1/healthz"
-    try:
-        urlopen(url, timeout=TIMEOUT).close()  # noqa: S310 - endpoint_of has checked the scheme
-    except HTTPError:
-        return  # an error status is a response
-    except (OSError, HTTPException) as error:
+    if error := no_answer(url, TIMEOUT):
         raise RefsrError(
             f"--endpoint {endpoint}: no response ({error}); "
             "check the address and that the port is forwarded"

@@ -5,11 +5,8 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 from refsr import log
 from refsr.errors import RefsrError
@@ -23,6 +20,7 @@ from refsr.integrations.local_store import (
     way_out,
 )
 from refsr.io.paths import require_folder, require_writable
+from refsr.io.servers import no_answer
 from refsr.redaction import hide, remember, without_userinfo
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
@@ -156,11 +154,7 @@ def _require_answer(uri: str) -> None:
         _require_database(uri)
         return
     health = without_userinfo(uri).rstrip("/") + "/health"
-    try:
-        urlopen(health, timeout=TIMEOUT).close()  # noqa: S310 - http or https
-    except HTTPError:
-        return  # an error status is an answer
-    except (OSError, HTTPException) as error:
+    if error := no_answer(health, TIMEOUT):
         raise RefsrError(
             f"tracking server {hide(uri)}: no answer ({error}); start it, or set "
             "MLFLOW_TRACKING_URI to another store (sqlite:///mlflow.db needs no server)"
