@@ -72,6 +72,13 @@ def let_others_in(folder: Path) -> None:
             path.chmod(0o755)
 
 
+def commit_all(folder: Path, message: str) -> None:
+    """Commit all files of a git repository, as an author of no configuration."""
+    author = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    run_in(folder, "git", "add", "--all")
+    run_in(folder, "git", *author, "commit", "--quiet", "-m", message)
+
+
 def run_in(folder: Path, *command: str, status: int = 0) -> str:
     """Run a command there and return what it printed; its exit status must be `status`."""
     environment = os.environ | {

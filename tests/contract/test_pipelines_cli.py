@@ -13,15 +13,13 @@ ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
 
 
+def _arguments(api: Api) -> list[str]:
+    params = str(ROOT / "params/tiny.yaml")
+    return ["--params", params, "--endpoint", api.endpoint, "--image", "refsr:1"]
+
+
 def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        "--params",
-        str(ROOT / "params/tiny.yaml"),
-        "--endpoint",
-        api.endpoint,
-        "--image",
-        "refsr:1",
-    ]
+    arguments = _arguments(api)
     assert main(["schedule", *arguments, "--cron", "0 0 3 * * 0"]) == 0
     assert "#/recurringrun/details/s1: 0 0 3 * * 0" in capsys.readouterr().out
     body = api.sent("POST recurringruns")
@@ -75,14 +73,7 @@ def test_cancel_terminates_a_run(api: Api) -> None:
 def test_diff_compares_with_the_uploaded_version(
     api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [
-        "--params",
-        str(ROOT / "params/tiny.yaml"),
-        "--endpoint",
-        api.endpoint,
-        "--image",
-        "refsr:1",
-    ]
+    arguments = _arguments(api)
     package = tmp_path / "p.yaml"
     assert main(["diff", *arguments]) == 1
     assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err

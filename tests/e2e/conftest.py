@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import run_in
+from helpers import commit_all, run_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,18 +35,6 @@ def scratch(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(ROOT / name, folder / name)
     shutil.copy(tiny, folder / "params.yaml")
     run_in(folder, "git", "init", "--quiet")
-    run_in(folder, "git", "add", "--all")
-    run_in(
-        folder,
-        "git",
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@example.org",
-        "commit",
-        "--quiet",
-        "-m",
-        "start",
-    )
+    commit_all(folder, "start")
     run_in(folder, sys.executable, "-m", "dvc", "repro")
     return folder

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from helpers import run_in
+from helpers import commit_all, run_in
 
 from components import shell
 from components.shell import RUN
@@ -217,19 +217,7 @@ def test_reevaluation_on_the_same_revision_has_the_same_metrics(
     (tmp_path / ".dvc/.gitignore").write_text("/cache\n/tmp\n")
     run_in(tmp_path, "git", "init", "--quiet")
     run_in(tmp_path, sys.executable, "-m", "dvc", "add", "--quiet", "data/raw")
-    run_in(tmp_path, "git", "add", "--all")
-    run_in(
-        tmp_path,
-        "git",
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@example.org",
-        "commit",
-        "--quiet",
-        "-m",
-        "raw",
-    )
+    commit_all(tmp_path, "raw")
     document = yaml.safe_load(tiny.read_text())
     document["fetch"] = {"repository": str(tmp_path), "path": "data/raw", "revision": "HEAD"}
     params = tmp_path / "params.yaml"
