@@ -177,7 +177,7 @@ def test_in_a_folder_it_is_a_row_and_the_others_are_done(
     save_model(tmp_path / "model" / "model.safetensors", build(CONFIG))
     for name, data in {"a": jpeg(draw(1, 1)), "b": large(".jpg"), "c": jpeg(draw(1, 2))}.items():
         (small / f"{name}.jpg").write_bytes(data)
-    monkeypatch.setattr(limits, "SECONDS", 0.2)
+    monkeypatch.setattr(limits, "SECONDS", 0.04)
     paths = {"refsr": tmp_path / "model", "pairs": tmp_path / "pairs", "upscaled": tmp_path / "out"}
     step.upscale_folder(UpscaleFolder(device="cpu"), NullTracker(), **paths)
     rejects = pd.read_csv(tmp_path / "out" / "rejects.csv").set_index("name")["reason"]
