@@ -25,7 +25,7 @@ def evaluate(
     evaluation: Output,
     sisr: OptionalInput = None,
 ) -> dict[str, float]:
-    """Measure every condition of the protocol on the test split of `curated`.
+    """Measure every condition of the protocol on the split `params.split` of `curated`.
 
     `sisr` and `refsr` are checkpoints, or folders with a model.safetensors; without `sisr` its
     condition is absent. Writes into `evaluation`: metrics.json, images.parquet, table.txt,
@@ -55,7 +55,7 @@ def evaluate(
 
 
 def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench":
-    """The test split of `curated`, and these models, ready to be measured."""
+    """The split of `curated` that is evaluated, and these models, ready to be measured."""
     from refsr.dataset.curated import Curated
     from refsr.evaluation.networks import load_models
     from refsr.evaluation.pairing import pairs
@@ -65,7 +65,7 @@ def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench
     faces = Curated(curated)
     models = load_models(paths, faces.hr_size)
     scorer = Scorer(models.device, params.lpips)
-    return Bench(faces, models, scorer, pairs(faces.table, params.seed))
+    return Bench(faces, models, scorer, pairs(faces.table, params.seed, params.split))
 
 
 def _findings(
@@ -146,7 +146,7 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
     groups = slices.groups(faces, test)
     numbers["slices"] = slices.by_slice(table, groups, resamples, seed)
     numbers["identity_scale"] = bench.identity_scale(measured.identity["hr"])
-    numbers["data"] = _data(bench)
+    numbers["data"] = _data(params, bench)
     return numbers
 
 
@@ -170,9 +170,10 @@ def _verification(
     )
 
 
-def _data(bench: "Bench") -> dict[str, int]:
+def _data(params: Evaluate, bench: "Bench") -> dict[str, Any]:
     size = bench.curated.hr_size
     return {
+        "split": params.split,
         "identities": bench.test["person"].nunique(),
         "images": len(bench.test),
         "hr_size": size,

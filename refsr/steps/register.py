@@ -238,6 +238,7 @@ def _counts(curated: Path) -> dict[str, Any]:
     return {
         "rendered": summary.is_file() and bool(read_json(summary, "curate").get("rendered")),
         "train_identities": int(identities.get("train", 0)),
+        "validation_identities": int(identities.get("validation", 0)),
         "test_identities": int(identities.get("test", 0)),
         "test_images": int(tested.sum()),
     }
