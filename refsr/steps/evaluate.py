@@ -1,6 +1,7 @@
 """Stage `evaluate`: models on people none has seen, and the report of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from refsr.steps import Input, OptionalInput, Output
 from refsr.tracker import Tracker
 
 if TYPE_CHECKING:
+    from refsr.evaluation.openings import Openings
     from refsr.evaluation.protocol import Bench, Measured
     from refsr.reporting.report import Findings
 
@@ -44,14 +46,26 @@ def evaluate(
         paths["sisr"] = checkpoint(sisr)
     paths |= params.compare
     bench = _bench(params, curated, paths)
+    openings = _opened(params, tracker, bench, paths["refsr"])
     measured = measure(bench, params.batch_size)
     metrics = _numbers(params, bench, measured) | checkpoint_facts(paths)
-    findings = _findings(params, bench, measured, metrics, paths)
+    findings = replace(_findings(params, bench, measured, metrics, paths), openings=openings)
     for name, picture in write(findings, evaluation).items():
         tracker.image(picture, name)
     for name in FILES:
         tracker.artifact(evaluation / name)
     return flatten(metrics)
+
+
+def _opened(
+    params: Evaluate, tracker: Tracker, bench: "Bench", checkpoint: Path
+) -> "Openings | None":
+    """Record that the test people are looked at; None for validation people."""
+    from refsr.evaluation.openings import record
+
+    if params.split != "test":
+        return None
+    return record(tracker, bench.curated, bench.models.scale, checkpoint)
 
 
 def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench":
@@ -137,7 +151,7 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
         "break_even": statistics.break_even(table, resamples, seed),
         "verification": _verification(bench, measured, resamples, seed),
     }
-    if len(reference) > 1:
+    if min(len(reference), len(test)) > 1:
         numbers["kid"] = kid.kernel_distances(measured.texture, reference, title, seed)
     if drawn:
         numbers["samples"] = drawn
