@@ -3,10 +3,11 @@
 Every case is the demo's parameters at `--steps`, SISR and RefSR together, but for what CASES says.
 Cases whose SISR is the same share it. `none`, `wrong` and `right` are the references at hand; `over
 compact` is the paired difference of PSNR with the right reference, with its interval over
-identities. Of samples at temperature 1, `apart` is the mean difference of two in 8-bit levels,
-`error/spread` 1 where they are calibrated, above 1 where they are too sure, and `active` the share
-of latent units in use. dlib's network is the identity loss and also measures identity: that line is
-marked. There is one seed: a difference whose interval holds 0 means nothing, another may not last.
+validation identities. Of samples at temperature 1, `apart` is the mean difference of two in 8-bit
+levels, `error/spread` 1 where they are calibrated, above 1 where they are too sure, and `active`
+the share of latent units in use. dlib's network is the identity loss and also measures identity:
+that line is marked. There is one seed: a difference whose interval holds 0 means nothing, another
+may not last.
 
     python benchmarks/ablations.py --curated data/curated --steps 400 --output data/ablations
 

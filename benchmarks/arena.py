@@ -1,6 +1,7 @@
 """What peers.py and ablations.py share.
 
-The project's own loop trains the models, its own protocol measures them.
+The project's own loop trains the models, its own protocol measures them, on validation people:
+what is compared here is chosen by, and the test people are for the report.
 """
 
 import time
@@ -33,6 +34,7 @@ from refsr.training.pairs import Pairs
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"  # the demo's
 SHARE_OF_SISR = 5 / 11  # of the steps of a pair of networks, as in the demo
+SPLIT = "validation"
 PROBES = 3  # steps by which the processor time of one is known; the first is not counted
 Scores = dict[str, list[float]]  # metric -> a value per person
 
@@ -117,9 +119,9 @@ def measure(
     """
     model = cast(SuperResolver, load_model(checkpoint)) if checkpoint else None
     embedder, tables = identity_network(), []
-    test = pairs(faces.table, seed=0)
-    for start in range(0, len(test), 32):
-        batch = test.iloc[start : start + 32]
+    chosen = pairs(faces.table, seed=0, split=SPLIT)
+    for start in range(0, len(chosen), 32):
+        batch = chosen.iloc[start : start + 32]
         hr = images(faces, batch["row"].to_numpy(), "cpu")
         lr = reduce(hr, hr.shape[-1] // _lr_size(faces, model))
         embedding = identity_embeddings(embedder, hr)
@@ -147,12 +149,13 @@ def measure_samples(faces: Curated, checkpoint: Path) -> dict[str, float]:
 
     The measures are those of refsr.evaluation.samples. Empty where it draws none.
     """
-    models, test = load_models({"refsr": checkpoint}, faces.hr_size), pairs(faces.table, seed=0)
+    models = load_models({"refsr": checkpoint}, faces.hr_size)
+    chosen = pairs(faces.table, seed=0, split=SPLIT)
     torch.manual_seed(0)
-    drawn = samples.diversity(faces, models, test, count=8, batch_size=32)
+    drawn = samples.diversity(faces, models, chosen, count=8, batch_size=32)
     if not drawn:
         return {}
-    active = samples.active_units(faces, models, test, batch_size=32)
+    active = samples.active_units(faces, models, chosen, batch_size=32)
     share = active["active"] / active["units"]
     return {"distance": drawn["distance"], "ratio": drawn["calibration_ratio"], "active": share}
 

@@ -11,7 +11,7 @@ Batches are of one size; time is the processor's.
 All go through the training loop of the project with the demo's parameters: data, batches, loss,
 optimiser, averaging. What differs is RATES and the size of the compact network, which is the
 demo's. Of a pair of networks SISR has the first 5/11 of the steps and RefSR the rest, as in the
-demo. Every model is then measured as the protocol does: on 8-bit outputs of the held-out people,
+demo. Every model is then measured as the protocol does: on 8-bit outputs of validation people,
 with the right reference, intervals over identities. `s/step` is the time of one processor. With
 `--seconds` every model trains for as many steps as take it that long, by its first steps.
 
@@ -134,7 +134,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     people = len(results["bicubic"]["scores"]["psnr"])
     titles = "".join(f"{title:26}" for title, _ in COLUMNS.values()).rstrip()
     lines = [
-        f"{people} held-out identities; mean [95% interval over identities]",
+        f"{people} validation identities; mean [95% interval over identities]",
         f"{'':10}{'parameters':>12}{'steps':>8}{'s/step':>8}{'seconds':>9}  {titles}",
     ]
     for name, result in results.items():

@@ -215,7 +215,7 @@ def curate_once(raw: Path) -> dict[str, float]:
     read, measure, rest = np.diff(marks).tolist()
     return {
         "images": images,
-        "kept": metrics["images.train"] + metrics["images.test"],
+        "kept": sum(metrics[key] for key in metrics if key.startswith("images.")),
         "megabytes": raw.stat().st_size / 1e6,
         "read_s": read,
         "measure_s": measure,
@@ -232,7 +232,7 @@ def measure_all(raw: Path, out: Path, marks: list[float]) -> int:
     collector = FeatureCollector(raw, out, PARAMS, embed_spot, workers=1)
     marks.append(time.process_time())
     order = draw(collector.tree.images, PARAMS)
-    collector.collect(sorted(order["train"] + order["test"]))
+    collector.collect(sorted(key for keys in order.values() for key in keys))
     marks.append(time.process_time())
     return len(collector.tree.images)
 

@@ -69,6 +69,8 @@ class Synthesize(Section):
     seed: Seed = 0
     train_identities: People = 240
     test_identities: People = 60
+    # People beside them, also in train/, from whom `curate` takes as many for validation.
+    validation_identities: Count = 0
     views: Annotated[Whole, Field(ge=1, le=1000)] = 8  # sound images of an identity
     min_size: Annotated[Whole, Field(ge=32, le=1024)] = 80  # least side of an image, pixels
     max_size: Annotated[Whole, Field(ge=32, le=1024)] = 400  # greatest side of an image, pixels
@@ -91,8 +93,12 @@ class Curate(Section):
     sex: Literal["any", "balanced", "f", "m"] = "any"  # balanced: while there are both
     train_identities: People | Literal["all"] = 428
     test_identities: People | Literal["all"] = 428
+    # Taken from the raw set's training identities; auto: a tenth as many as train_identities.
+    validation_identities: Count | Literal["auto"] = "auto"
     train_images: Range = Range(min=2, max=30)  # per training identity, including its reference
-    test_images: Range = Range(min=1, max=4)  # per test identity, without its reference
+    test_images: Range = Range(
+        min=1, max=4
+    )  # per validation or test identity, without its reference
     hr_size: HrSize = 128  # side of the HR images, pixels
     crop: Literal["loose", "aligned"] = "loose"  # around the box, or rotated by the landmarks
     crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # crop side / longer side of the face box
@@ -125,6 +131,7 @@ class Validate(Section):
     sample: Annotated[Whole, Field(ge=1, le=10**6)] = 256  # images whose pixels are checked
     seed: Seed = 0
     min_train_identities: People = 2
+    min_validation_identities: Count = 0
     min_test_identities: People = 1
 
 
@@ -233,6 +240,7 @@ class Evaluate(Section):
     """How much is evaluated; the protocol itself is fixed in refsr.evaluation."""
 
     seed: Seed = 0
+    split: Literal["test", "validation"] = "test"  # validation: to choose between models
     batch_size: BatchSize = 32
     bootstrap: Annotated[Whole, Field(ge=100, le=100_000)] = 2000  # resamples of an interval
     strips: Annotated[Whole, Field(ge=1, le=100)] = 3  # identities shown as best, median and worst

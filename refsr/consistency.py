@@ -114,22 +114,25 @@ def people_are_enough(sections: Sections) -> Iterator[str]:
     named = total if curate.identities == "all" else len(set(curate.identities))
     if named < total:
         reasons = " and ".join(why for _, why in least.values())
-        fault = f"names {named}, but both splits need {total} ({reasons})"
+        fault = f"names {named}, but the splits need {total} ({reasons})"
         yield f"curate.identities: {fault}; name more, or write `all`"
 
 
 def _people_needed(sections: Sections) -> dict[str, tuple[int, str]]:
     """Split -> (the number of identities that later stages need, why)."""
     least = {split: (1, f"the 1 that {split} needs") for split in ("train", "test")}
+    least["validation"] = (0, "")
     validate = _get(sections, "validate", Validate)
     if validate:
         for split in least:
             count = getattr(validate, f"min_{split}_identities")
             least[split] = max(least[split], (count, f"validate.min_{split}_identities: {count}"))
-    if "evaluate" in sections:
+    evaluate = _get(sections, "evaluate", Evaluate)
+    if evaluate:
         why = f"the {_LEAST_PEOPLE} that `evaluate` needs for a wrong reference"
-        least["test"] = max(least["test"], (_LEAST_PEOPLE, why), key=lambda each: each[0])
-    return least
+        split = evaluate.split
+        least[split] = max(least[split], (_LEAST_PEOPLE, why), key=lambda each: each[0])
+    return {split: need for split, need in least.items() if need[0]}
 
 
 def training_has_references(sections: Sections) -> Iterator[str]:
@@ -176,6 +179,8 @@ def _views(synthesize: Synthesize, curate: Curate) -> Iterator[str]:
 
 def _rendered_people(sections: Sections, synthesize: Synthesize) -> Iterator[str]:
     for split, (count, why) in _people_needed(sections).items():
+        if split == "validation":  # taken from those for training
+            continue
         key = f"synthesize.{split}_identities"
         rendered = getattr(synthesize, f"{split}_identities")
         if rendered < count:

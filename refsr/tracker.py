@@ -31,6 +31,9 @@ class Tracker(Protocol):
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags, by which runs can be searched."""
 
+    def others(self, tags: Mapping[str, str]) -> list[dict[str, str]]:
+        """The tags of all other runs that have these, from first to last."""
+
 
 class NullTracker:
     """Drops everything: for tests, and for all but the first process of a distributed training."""
@@ -46,3 +49,7 @@ class NullTracker:
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Drop the tags."""
+
+    def others(self, tags: Mapping[str, str]) -> list[dict[str, str]]:
+        """None."""
+        return []

@@ -18,22 +18,24 @@ def make_curated(
     images: int = 2,
     size: int = 32,
     train: int = 0,
+    validation: int = 0,
     pixels: np.ndarray | None = None,
 ) -> Path:
     """A curated folder: each identity has one reference and `images` images.
 
-    The first `train` identities are for training. Pixels are smooth blobs, a pattern per identity
-    with a little change per image, unless `pixels` (identities, images + 1, size, size, 3) uint8
-    are given.
+    The first `train` identities are for training, the next `validation` for validation. Pixels
+    are smooth blobs, a pattern per identity with a little change per image, unless `pixels`
+    (identities, images + 1, size, size, 3) uint8 are given.
     """
     folder.mkdir(parents=True, exist_ok=True)
     views = images + 1
     if pixels is None:
         pixels = np.stack([_views(identity, views, size) for identity in range(identities)])
+    splits = ["train"] * train + ["validation"] * validation + ["test"] * identities
     rows = [
         {
             "identity": f"n{identity:06d}",
-            "split": "train" if identity < train else "test",
+            "split": splits[identity],
             "role": "reference" if view == 0 else "image",
             "source": f"n{identity:06d}/{view:04d}_01.jpg",
             "shard": 0,

@@ -85,6 +85,9 @@ def _add_options(command: Parser, name: str) -> None:
         text = "vggface2, people (a folder per person) or auto (default: data.layout of params)"
         command.add_argument("--layout", metavar="NAME", help=text)
         command.set_defaults(options=["layout"])
+    if name == "evaluate":
+        text = "test or validation (default: evaluate.split of params)"
+        command.add_argument("--split", choices=["test", "validation"], help=text)
     if name == "curate":
         command.add_argument(
             "--shard",
@@ -132,6 +135,8 @@ def _run(options: Options) -> None:
             options.layout = options.layout or data.layout
             if getattr(options, port) is None:
                 setattr(options, port, data.raw)
+    if getattr(options, "split", None):
+        section = section.model_copy(update={"split": options.split})
     if getattr(options, "dry_run", False):
         return _preview(options.raw, section, options.layout)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}

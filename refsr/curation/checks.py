@@ -8,7 +8,7 @@ import pandas as pd
 from refsr.curation import duplicates, image_stats
 from refsr.dataset.curated import Curated
 from refsr.dataset.pixel_shards import Shard
-from refsr.dataset.schema import columns_of
+from refsr.dataset.schema import SPLITS, columns_of
 from refsr.errors import RefsrError
 
 COPY_BITS = 8  # Hamming distance of difference hashes up to which thumbnails are compared
@@ -63,7 +63,7 @@ def _shard_rows(path: Path, size: int) -> int:
 
 
 def _copies_across_splits(curated: Curated, present: np.ndarray) -> list[str]:
-    """For each row of the table the source of a copy of it in the other split, or ""."""
+    """For each row of the table the source of a copy of it in another split, or ""."""
     table = curated.table
     copies = [""] * len(table)
     hashes = table["dhash"].to_numpy()[present]
@@ -98,7 +98,7 @@ def _identities(manifest: pd.DataFrame) -> pd.DataFrame:
 
 def _totals(manifest: pd.DataFrame) -> pd.DataFrame:
     counts = {}
-    for split in ("train", "test"):
+    for split in SPLITS:
         identities = manifest.loc[manifest["split"] == split, "identity"]
         counts[f"{split}_identities"] = identities.nunique()
     return pd.DataFrame([counts])

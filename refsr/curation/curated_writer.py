@@ -71,7 +71,7 @@ def write_curated(
     kept, rejected = _curate(collector, params)
     tree = collector.tree
     del tree.images  # as long as the raw set, and not needed any more
-    _require_both_splits(kept, rejected, tree.source.uri)
+    _require_splits(kept, rejected, tree.source.uri)
     splits = _write_kept(collector, kept, curated, params)
     rejects = sorted_rejects(rejected)
     rejects.to_parquet(curated / "rejects.parquet", index=False, row_group_size=_ROW_GROUP)
@@ -144,14 +144,14 @@ def _speed(collector: FeatureCollector, started: float) -> float:
 def _curate(collector: FeatureCollector, params: Curate) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(images kept, images left out); nothing else of them stays in memory.
 
-    Images kept are sorted: train before test, the reference of an identity before its images.
+    Images kept are sorted: by split as in SPLITS, the reference of an identity before its images.
     """
     tree = collector.tree
     table = curate_images(draw(tree.images, params), params, collector.collect)
     refused = tree.refused.rename(columns={"name": "source"})
     parts = [table.loc[table["reason"] != "", [*REJECTS]], unread(tree, table), refused]
     kept = table[table["reason"] == ""]
-    keys, ascending = ["split", "identity", "role", "source"], [False, True, False, True]
+    keys, ascending = ["split", "identity", "role", "source"], [True, True, False, True]
     kept = kept.sort_values(keys, ascending=ascending)
     shard, index = place(len(kept), params.shard_images)
     rejected = pd.concat([part[[*REJECTS]] for part in parts], ignore_index=True)
@@ -195,7 +195,8 @@ def _facts(tree: Tree) -> dict[str, Any]:
     return facts
 
 
-def _require_both_splits(kept: pd.DataFrame, rejected: pd.DataFrame, raw: str) -> None:
+def _require_splits(kept: pd.DataFrame, rejected: pd.DataFrame, raw: str) -> None:
+    """Check that there is somebody for training and testing; small sets validate on nobody."""
     for split in ("train", "test"):
         if (kept["split"] == split).any():
             continue

@@ -15,7 +15,8 @@ from refsr.curation.feature_store import Features
 from refsr.curation.filters import apply_filters
 from refsr.curation.selection import needed, select
 from refsr.curation.splits import Order
-from refsr.layouts.base import BOX, LANDMARKS, SPLITS
+from refsr.dataset.schema import SPLITS
+from refsr.layouts.base import BOX, LANDMARKS
 from refsr.layouts.tree import Tree
 
 _MARGIN = 1.15  # identities extracted for each one needed
@@ -76,7 +77,7 @@ def _next_round(queue: Order, missing: dict[str, float]) -> list[str]:
 
 def _splits(identities: "pd.Series[str]", order: Order) -> "pd.Categorical[str]":
     split_of = {key: split for split, keys in order.items() for key in keys}
-    return pd.Categorical(identities.map(split_of), sorted(SPLITS))
+    return pd.Categorical(identities.map(split_of), SPLITS)
 
 
 def _identities_kept(table: pd.DataFrame) -> dict[str, int]:

@@ -13,6 +13,8 @@ import pandas as pd
 
 from refsr.config import Curate
 from refsr.curation.image_features import COLOUR
+from refsr.curation.splits import validation_needed
+from refsr.dataset.schema import HELD_OUT
 from refsr.io.arrays import Rows
 from refsr.layouts.base import BOX
 
@@ -108,14 +110,11 @@ def _take_identities(
 def needed(params: Curate) -> dict[str, float]:
     """The number of identities requested for each split; infinity for "all"."""
     requested = {"train": params.train_identities, "test": params.test_identities}
-    return {
-        split: float("inf")
-        if count == "all"
-        else float(
-            count,
-        )
+    counts = {
+        split: float("inf") if count == "all" else float(count)
         for split, count in requested.items()
     }
+    return counts | {"validation": validation_needed(params)}
 
 
 def mark(
@@ -182,23 +181,25 @@ def _roles(codes: np.ndarray) -> "pd.Categorical[str]":
 
 def _fewest(params: Curate) -> dict[str, int]:
     """The least images of an identity of each split, including its reference."""
-    return {"train": max(2, params.train_images.min), "test": params.test_images.min + 1}
+    held_out = dict.fromkeys(HELD_OUT, params.test_images.min + 1)
+    return {"train": max(2, params.train_images.min)} | held_out
 
 
 def _most(params: Curate) -> dict[str, int]:
     """The most images of an identity of each split, including its reference."""
-    return {"train": params.train_images.max, "test": params.test_images.max + 1}
+    held_out = dict.fromkeys(HELD_OUT, params.test_images.max + 1)
+    return {"train": params.train_images.max} | held_out
 
 
 def candidates(group: Columns, embeddings: np.ndarray, params: Curate) -> np.ndarray:
     """Positions, ascending, of the images of an identity that may be taken.
 
-    They are those that would be taken for either split if twice as many were asked for, and a few
+    They are those that would be taken for any split if twice as many were asked for, and a few
     more that make good references. `embeddings` are (n, D).
     """
     certain = params.min_reference_probability
     chosen = [_by_reference_quality(group, certain)[:_BEST]]
-    for split, most in _most(params).items():
+    for split, most in _by_ranking(params).items():
         order, _ = ranked(group, embeddings, split, certain)
         chosen.append(order[: _SPARE * most])
     return np.unique(np.concatenate(chosen))
@@ -206,7 +207,13 @@ def candidates(group: Columns, embeddings: np.ndarray, params: Curate) -> np.nda
 
 def most_candidates(params: Curate) -> int:
     """The most candidates that an identity can have."""
-    return _SPARE * sum(_most(params).values()) + _BEST
+    return _SPARE * sum(_by_ranking(params).values()) + _BEST
+
+
+def _by_ranking(params: Curate) -> dict[str, int]:
+    """`_most`, of one split for each way in which images are ranked."""
+    most = _most(params)
+    return {split: most[split] for split in ("train", "test")}
 
 
 def ranked(
@@ -218,12 +225,12 @@ def ranked(
     """Rank the n images of an identity.
 
     The reference is first. Then follow, for training, images in the order of their random keys,
-    and for testing, those that look least like the reference.
+    and for validation and testing, those that look least like the reference.
 
     Args:
         group: Columns of the images.
         embeddings: (n, D).
-        split: "train" or "test".
+        split: One of schema.SPLITS.
         min_reference_probability: See `is_certain`.
 
     Returns:

@@ -117,5 +117,5 @@ class Curated:
         return shard
 
     def split(self, name: str) -> np.ndarray:
-        """The rows of `table` of one split, "train" or "test"."""
+        """The rows of `table` of one split, one of schema.SPLITS."""
         return np.flatnonzero((self.table["split"] == name).to_numpy())

@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+SPLITS = ("train", "validation", "test")
+HELD_OUT = SPLITS[1:]
+
 
 class Column(NamedTuple):
     """A column's type, as pandas names it, and its meaning."""
@@ -35,7 +38,7 @@ MANIFEST: dict[str, Column] = {
     "identity": Column(
         "str", "name of its folder: VGGFace2's class, nXXXXXX, or the person's name"
     ),
-    "split": Column("str", "train or test; an identity is in one of them only"),
+    "split": Column("str", "train, validation or test; an identity is in one of them only"),
     "role": Column("str", "reference or image; each identity has exactly one reference"),
     "source": Column("str", "the raw file, relative to the raw folder"),
     "shard": Column("int32", "number of the shard, hr-<shard>.npy"),

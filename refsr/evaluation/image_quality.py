@@ -17,8 +17,11 @@ LUMA = (65.481, 128.553, 24.966)  # BT.601, studio swing, of RGB in [0, 1]
 
 
 def psnr(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
-    """Peak signal-to-noise ratio, dB, over all channels; infinite where the images are equal."""
-    return -10 * (sr.double() - hr.double()).square().mean((1, 2, 3)).log10()
+    """Peak signal-to-noise ratio, dB, over all channels.
+
+    It ends at 58.9, that of rounding to 8 bits, which is also that of equal images.
+    """
+    return _decibels((sr.double() - hr.double()).square().mean((1, 2, 3)))
 
 
 def ssim(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
@@ -54,11 +57,11 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
 
 
 def lr_psnr(sr: torch.Tensor, lr: torch.Tensor, scale: int) -> torch.Tensor:
-    """LR consistency: PSNR of the reduced SR against LR, dB.
+    """LR consistency: PSNR of the reduced SR against LR, dB."""
+    return psnr(reduce(sr, scale), lr)
 
-    Both are 8-bit, so it ends at 58.9, that of rounding.
-    """
-    error = (reduce(sr, scale).double() - lr.double()).square().mean((1, 2, 3))
+
+def _decibels(error: torch.Tensor) -> torch.Tensor:
     return -10 * error.clamp_min(ROUNDING).log10()
 
 

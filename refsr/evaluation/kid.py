@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 SUBSETS = 100
+_TINY = 1e-12
 LARGEST = 100  # images in a subset
 
 
@@ -29,11 +30,11 @@ def kernel_distances(
 def kernel_distance(a: np.ndarray, b: np.ndarray, seed: int) -> dict[str, float]:
     """{mean, sd} of the unbiased squared MMD of features (N, D) and (M, D), over random subsets.
 
-    Features are first brought to the length sqrt(D). The mean may be negative where the sets do not
-    differ. The sd is that of the subsets, not a standard error.
+    Features are first brought to the length sqrt(D); those of length 0 stay. The mean may
+    be negative where the sets do not differ. The sd is that of the subsets, not a standard error.
     """
     rng = np.random.default_rng(seed)
-    a, b = (x / np.sqrt(np.square(x).mean(1, keepdims=True)) for x in (a, b))
+    a, b = (x / np.maximum(np.sqrt(np.square(x).mean(1, keepdims=True)), _TINY) for x in (a, b))
     size = min(len(a), len(b), LARGEST)
     values = [
         squared_mmd(*(x[rng.choice(len(x), size, replace=False)] for x in (a, b)))

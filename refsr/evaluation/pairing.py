@@ -9,8 +9,8 @@ MORE = ("second", "third", "fourth")  # references beside the first
 MISSING = -1
 
 
-def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """A row per held-out image: `row`, `person`, `source`, and the rows of its references.
+def pairs(table: pd.DataFrame, seed: int, split: str = "test") -> pd.DataFrame:
+    """A row per image of a held-out split: `row`, `person`, `source`, and rows of its references.
 
     Rows are positions in the manifest `table`. `right` is the person's own. `wrong` is another's:
     persons are put in a random order by `seed`, once, and each gets the reference of the next, so
@@ -19,21 +19,21 @@ def pairs(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     are too few. Raises RefsrError for fewer than two persons, or no
     image to restore.
     """
-    test = table.reset_index(drop=True).query("split == 'test'")
+    test = table.reset_index(drop=True).query("split == @split")
     references = test[test["role"] == "reference"]
     right = pd.Series(references.index, index=references["identity"])
     persons = np.random.default_rng(seed).permutation(sorted(right.index))
     if len(persons) < 2:
         raise RefsrError(
-            f"the test split has {len(persons)} identities with a reference; "
-            "two are needed: curate more"
+            f"the {split} split has {len(persons)} identities with a reference; "
+            f"two are needed: set curate.{split}_identities and curate again"
         )
     following = pd.Series(np.roll(persons, -1), index=persons)
     images = test[(test["role"] == "image") & test["identity"].isin(right.index)]
     if images.empty:
         raise RefsrError(
-            "the test split has no image beside the references; set curate.test_images.min and "
-            "curate again"
+            f"the {split} split has no image beside the references; set curate.test_images.min "
+            "and curate again"
         )
     person = images["identity"].to_numpy()
     wrong_person = following[person].to_numpy()

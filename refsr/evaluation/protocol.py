@@ -5,6 +5,7 @@ references. Outputs are clamped and rounded to 8 bits before they are measured, 
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
-from refsr.evaluation.conditions import MAIN, Condition
+from refsr.errors import RefsrError
+from refsr.evaluation.conditions import MAIN, Condition, title_of
 from refsr.evaluation.ensemble import self_ensemble
 from refsr.evaluation.networks import Models, draws_by_mode
 from refsr.evaluation.outputs import Truth, texture
@@ -85,6 +87,20 @@ def restore(
     return model.upscale(lr, ref, temperature=1.0)
 
 
+def require_numbers(values: torch.Tensor, name: str, sources: Iterable[str]) -> None:
+    """Check that the outputs of a condition, a row for each source, are finite.
+
+    A mean that skips them would be that of the other images.
+    """
+    finite = values.isfinite().flatten(1).all(1).tolist()
+    for source, good in zip(sources, finite, strict=True):
+        if not good:
+            raise RefsrError(
+                f"{source}: the output of {title_of(name)} holds NaN or infinity; "
+                "train the model again, with a lower learning rate or a clipped gradient"
+            )
+
+
 def to_8_bits(image: torch.Tensor) -> torch.Tensor:
     """Clamped and rounded to the 256 values that a saved file can hold, still in [0, 1]."""
     return (image.float().clamp(0, 1) * 255).round() / 255
@@ -137,7 +153,9 @@ class Bench:
         def upscale(lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
             return restore(self.models, condition, lr, ref, size)
 
-        sr = to_8_bits(upscale(truth.lr, ref))
+        sr = upscale(truth.lr, ref)
+        require_numbers(sr, name, batch["source"])
+        sr = to_8_bits(sr)
         if name not in MAIN:
             return self.scorer.score(sr, truth)
         ensemble = sr
@@ -236,6 +254,14 @@ def _table(batch: pd.DataFrame, name: str, scores: Scores) -> pd.DataFrame:
     columns = {key: value.double().cpu().numpy() for key, value in scores.values.items()}
     rows = batch[["person", "source", "row", "wrong_person"]].reset_index(drop=True)
     rows["arm"] = name
+    for key, values in columns.items():
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            source = rows["source"].iloc[bad[0]]
+            raise RefsrError(
+                f"{source}: {key} of {title_of(name)} is {values[bad[0]]}, which is no number; "
+                "the pixels or the network that measures them are damaged"
+            )
     return rows.assign(**columns)
 
 

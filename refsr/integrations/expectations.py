@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from refsr.config import Validate
+from refsr.dataset.schema import HELD_OUT, SPLITS, columns_of
 from refsr.dataset.schema import Column as ManifestColumn
-from refsr.dataset.schema import columns_of
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "False")  # read when the library is imported
 with warnings.catch_warnings():
@@ -196,7 +196,7 @@ def _values() -> Suite:
     return [
         _match("identity", "identities are names of folders", r"^[^/]+$"),
         _match("sha256", "sha256 is 64 hexadecimal digits", r"^[0-9a-f]{64}$"),
-        _within("split", "a split is train or test", "train", "test"),
+        _within("split", f"a split is {', '.join(SPLITS)}", *SPLITS),
         _within("role", "a role is reference or image", "reference", "image"),
         _within("sex", "sex is m, f or ?", "m", "f", "?"),
         _unique("source", "a source file is used once"),
@@ -244,20 +244,21 @@ def _identities() -> Suite:
         _between("splits", "an identity is in one split only", **one),
         _between("references", "an identity has exactly one reference", **one),
         _between("images", "an identity has an image beside its reference", min_value=1),
-        _between(
-            "references",
-            "each test identity has a reference",
-            min_value=1,
-            row_condition=Column("split") == "test",
+        *(
+            _between(
+                "references",
+                f"each {split} identity has a reference",
+                min_value=1,
+                row_condition=Column("split") == split,
+            )
+            for split in HELD_OUT
         ),
     ]
 
 
 def _totals(params: Validate) -> Suite:
-    least = {
-        "train_identities": params.min_train_identities,
-        "test_identities": params.min_test_identities,
-    }
+    keys = [f"{split}_identities" for split in SPLITS]
+    least = {key: getattr(params, f"min_{key}") for key in keys}
     expect = [(key, count, f"at least {count} {key}") for key, count in least.items()]
     return [_between(key, meaning, min_value=count) for key, count, meaning in expect]
 

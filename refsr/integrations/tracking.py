@@ -85,6 +85,20 @@ class MlflowTracker:
         tags = [RunTag(key, hide(value)) for key, value in values.items()]
         self._client.log_batch(self.run_id, tags=tags)
 
+    def others(self, tags: Mapping[str, str]) -> list[dict[str, str]]:
+        """The tags of all other runs of the experiment that have these, from first to last."""
+        experiment = self._client.get_run(self.run_id).info.experiment_id
+        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        runs: list[dict[str, str]] = []
+        page = None
+        while page != "":
+            answer = self._client.search_runs(
+                [experiment], query, order_by=["attributes.start_time ASC"], page_token=page
+            )
+            runs += [run.data.tags for run in answer if run.info.run_id != self.run_id]
+            page = answer.token or ""
+        return runs
+
     def params(self, values: Mapping[str, object]) -> None:
         """Record the parameters of the run. Passwords are masked."""
         from mlflow.entities import Param

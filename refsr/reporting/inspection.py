@@ -12,7 +12,7 @@ import pandas as pd
 
 from refsr.curation import decoding
 from refsr.dataset.curated import Curated
-from refsr.dataset.schema import REASONS, REJECTS
+from refsr.dataset.schema import REASONS, REJECTS, SPLITS
 from refsr.errors import RefsrError
 from refsr.io import marker, own_files, sources
 from refsr.io.atomic import write_file
@@ -27,7 +27,6 @@ IDENTITIES = 12  # of each split on its contact sheet
 IMAGES = 8  # of each identity
 EXAMPLES = 8  # of each reason
 THUMB = 160  # longer side of a thumbnail of a raw image, pixels
-SPLITS = ("train", "test")
 _COPY_OF = "copy of "
 _FRAME = (255, 176, 0)
 

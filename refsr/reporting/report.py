@@ -11,12 +11,13 @@ import pandas as pd
 
 from refsr.evaluation.conditions import DIFFERENCES, MAIN, OTHERS
 from refsr.evaluation.metrics import METRICS
+from refsr.evaluation.openings import Openings
 from refsr.evaluation.statistics import main_conditions, main_metrics
 from refsr.io import own_files
 from refsr.reporting import page, tables
 from refsr.reporting.charts import calibration, curves, forest, wrong_share
 from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
-from refsr.reporting.summary import compared_metrics, summary_metrics, table_text
+from refsr.reporting.summary import compared_metrics, people, summary_metrics, table_text
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Findings:
     grid: Grid
     histories: dict[str, Path]  # model -> history.csv, which may be missing
     summary: Path  # summary.json of the curated set, which may be missing
+    openings: Openings | None = None  # of the test people; None on other people
 
 
 def ranked(gains: pd.Series, count: int) -> dict[str, list[str]]:
@@ -102,6 +104,8 @@ def render(findings: Findings) -> str:
         "report.html",
         metrics=metrics,
         data=metrics["data"],
+        people=people(metrics),
+        openings=findings.openings,
         rendered=_rendered(findings.summary),
         conditions=list(metrics["psnr"]),
         names={name: each.title for name, each in MAIN.items()},

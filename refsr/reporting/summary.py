@@ -48,10 +48,15 @@ def _differences(metrics: Mapping[str, Any]) -> Iterator[str]:
 def about(metrics: Mapping[str, Any]) -> str:
     """What was measured, in one line."""
     return (
-        "{identities} held-out identities, {images} images, "
-        "{lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
-        "mean [95% interval over identities]".format(**metrics["data"])
+        "{identities} {people}, {images} images, {lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
+        "mean [95% interval over identities]".format(**metrics["data"], people=people(metrics))
     )
+
+
+def people(metrics: Mapping[str, Any]) -> str:
+    """Whose numbers these are, in words."""
+    of_test = metrics["data"].get("split", "test") == "test"
+    return "held-out identities" if of_test else "validation identities"
 
 
 def cell(interval: Mapping[str, float], digits: int, sign: str = "") -> str:

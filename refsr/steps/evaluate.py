@@ -1,6 +1,7 @@
 """Stage `evaluate`: models on people none has seen, and the report of it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from refsr.steps import Input, OptionalInput, Output
 from refsr.tracker import Tracker
 
 if TYPE_CHECKING:
+    from refsr.evaluation.openings import Openings
     from refsr.evaluation.protocol import Bench, Measured
     from refsr.reporting.report import Findings
 
@@ -25,7 +27,7 @@ def evaluate(
     evaluation: Output,
     sisr: OptionalInput = None,
 ) -> dict[str, float]:
-    """Measure every condition of the protocol on the test split of `curated`.
+    """Measure every condition of the protocol on the split `params.split` of `curated`.
 
     `sisr` and `refsr` are checkpoints, or folders with a model.safetensors; without `sisr` its
     condition is absent. Writes into `evaluation`: metrics.json, images.parquet, table.txt,
@@ -44,9 +46,10 @@ def evaluate(
         paths["sisr"] = checkpoint(sisr)
     paths |= params.compare
     bench = _bench(params, curated, paths)
+    openings = _opened(params, tracker, bench, paths["refsr"])
     measured = measure(bench, params.batch_size)
     metrics = _numbers(params, bench, measured) | checkpoint_facts(paths)
-    findings = _findings(params, bench, measured, metrics, paths)
+    findings = replace(_findings(params, bench, measured, metrics, paths), openings=openings)
     for name, picture in write(findings, evaluation).items():
         tracker.image(picture, name)
     for name in FILES:
@@ -54,8 +57,19 @@ def evaluate(
     return flatten(metrics)
 
 
+def _opened(
+    params: Evaluate, tracker: Tracker, bench: "Bench", checkpoint: Path
+) -> "Openings | None":
+    """Record that the test people are looked at; None for validation people."""
+    from refsr.evaluation.openings import record
+
+    if params.split != "test":
+        return None
+    return record(tracker, bench.curated, bench.models.scale, checkpoint)
+
+
 def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench":
-    """The test split of `curated`, and these models, ready to be measured."""
+    """The split of `curated` that is evaluated, and these models, ready to be measured."""
     from refsr.dataset.curated import Curated
     from refsr.evaluation.networks import load_models
     from refsr.evaluation.pairing import pairs
@@ -65,7 +79,7 @@ def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench
     faces = Curated(curated)
     models = load_models(paths, faces.hr_size)
     scorer = Scorer(models.device, params.lpips)
-    return Bench(faces, models, scorer, pairs(faces.table, params.seed))
+    return Bench(faces, models, scorer, pairs(faces.table, params.seed, params.split))
 
 
 def _findings(
@@ -137,7 +151,7 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
         "break_even": statistics.break_even(table, resamples, seed),
         "verification": _verification(bench, measured, resamples, seed),
     }
-    if len(reference) > 1:
+    if min(len(reference), len(test)) > 1:
         numbers["kid"] = kid.kernel_distances(measured.texture, reference, title, seed)
     if drawn:
         numbers["samples"] = drawn
@@ -146,7 +160,7 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
     groups = slices.groups(faces, test)
     numbers["slices"] = slices.by_slice(table, groups, resamples, seed)
     numbers["identity_scale"] = bench.identity_scale(measured.identity["hr"])
-    numbers["data"] = _data(bench)
+    numbers["data"] = _data(params, bench)
     return numbers
 
 
@@ -170,9 +184,10 @@ def _verification(
     )
 
 
-def _data(bench: "Bench") -> dict[str, int]:
+def _data(params: Evaluate, bench: "Bench") -> dict[str, Any]:
     size = bench.curated.hr_size
     return {
+        "split": params.split,
         "identities": bench.test["person"].nunique(),
         "images": len(bench.test),
         "hr_size": size,

@@ -4,7 +4,6 @@ And `promote`, which checks the gate again.
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from refsr.config import Gate, Register
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict, check_gate
+from refsr.evaluation.openings import held_out_hash
 from refsr.integrations.model_card import model_card
 from refsr.integrations.registry import (
     CARD,
@@ -35,7 +35,6 @@ from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 
 COMPARED, FIRST = "gate.champion", "none yet"  # a version's tag: the champion at its registration
-CHUNK = 1024  # images hashed at a time
 TRIES = 10  # of a registration while others change the champion
 
 
@@ -63,6 +62,7 @@ def register(
     registry = Registry(tracker.uri, params.name)
     config, _, tensors = read_checkpoint(refsr / CHECKPOINT)
     metrics = _read_metrics(evaluation / METRICS)
+    _require_test(metrics, evaluation / METRICS)
     made_of = {
         "checkpoint": file_hash(refsr / CHECKPOINT),
         "evaluation": file_hash(evaluation / METRICS),
@@ -182,21 +182,6 @@ def against_champion(
     )
 
 
-def held_out_hash(faces: Curated, scale: int) -> str:
-    """A sha256 of all that a score depends on beside the model.
-
-    That is: the test images and references, whose they are, and the scale. It is made from pixels,
-    so it also holds where DVC keeps no hash (on a cluster), and two sets that differ in training
-    images only are still comparable.
-    """
-    rows = faces.split("test")
-    digest = hashlib.sha256(f"{scale}\n".encode())
-    digest.update(faces.table.iloc[rows][["identity", "role"]].to_csv(index=False).encode())
-    for start in range(0, len(rows), CHUNK):
-        digest.update(faces.pixels(rows[start : start + CHUNK]).tobytes())
-    return digest.hexdigest()
-
-
 def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """An input of the right form that shows nobody: colour gradients.
 
@@ -225,6 +210,16 @@ def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> 
     return facts
 
 
+def _require_test(metrics: Mapping[str, Any], path: Path) -> None:
+    """Check that the evaluation is not one of validation people, on whom choices were made."""
+    split = metrics.get("data", {}).get("split", "test")
+    if split != "test":
+        raise RefsrError(
+            f"{path}: measured on the split {split}; a version is registered by the test split: "
+            "set evaluate.split: test and run `evaluate` again"
+        )
+
+
 def _read_metrics(path: Path) -> dict[str, Any]:
     return read_json(path, "evaluate")
 
@@ -238,6 +233,7 @@ def _counts(curated: Path) -> dict[str, Any]:
     return {
         "rendered": summary.is_file() and bool(read_json(summary, "curate").get("rendered")),
         "train_identities": int(identities.get("train", 0)),
+        "validation_identities": int(identities.get("validation", 0)),
         "test_identities": int(identities.get("test", 0)),
         "test_images": int(tested.sum()),
     }

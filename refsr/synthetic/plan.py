@@ -71,7 +71,16 @@ def plan(params: Synthesize) -> list[Folder]:
     spare = [sum(kind not in ADDED for kind in kinds) for kinds in hosts]
     ordinary = [_shots(params, folder, spare[i]) for i, folder in enumerate(folders)]
     complete = [_complete(params, i, folders, ordinary, hosts[i]) for i in range(total)]
-    return complete + [_mixed(params, i, int(number[-1])) for i in range(params.defects)]
+    last = int(number[-1])
+    mixed = [_mixed(params, i, last) for i in range(params.defects)]
+    more = range(params.validation_identities)
+    return complete + mixed + [_more(params, total + i, last + params.defects + i) for i in more]
+
+
+def _more(params: Synthesize, i: int, last: int) -> Folder:
+    """A sound folder for training, after all others, which are the same without it."""
+    folder = Folder("train", f"n{last + 1:06d}", params.seed * PEOPLE + i, ())
+    return replace(folder, shots=tuple(_shots(params, folder, 0)))
 
 
 def _mixed(params: Synthesize, i: int, last: int) -> Folder:

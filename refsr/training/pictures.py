@@ -1,4 +1,4 @@
-"""What a training shows of itself: the same few held-out faces, again and again."""
+"""What a training shows of itself: the same few validation faces, again and again."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,11 @@ from refsr.dataset.degradation import enlarge, reduce
 def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Module], np.ndarray]:
     """A function that draws model -> picture (H, W, 3) uint8, a row per face.
 
-    Columns: LR | bicubic | SR | HR | reference. The faces are the first of the test split; they are
-    looked at and decide nothing.
+    Columns: LR | bicubic | SR | HR | reference. The faces are the first for validation, or for
+    training where a small set has none. Test faces are never shown, since people choose by what
+    they see.
     """
-    rows = curated.table.iloc[curated.split("test")]
+    rows = curated.table.iloc[_watched(curated)]
     first = {
         role: rows[rows["role"] == role].groupby("identity").head(1)
         for role in ("image", "reference")
@@ -39,6 +40,11 @@ def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Mo
         return (sheet.clamp(0, 1) * 255).round().byte().numpy()
 
     return draw
+
+
+def _watched(curated: Curated) -> np.ndarray:
+    validation = curated.split("validation")
+    return validation if len(validation) else curated.split("train")
 
 
 def _images(curated: Curated, rows: np.ndarray) -> torch.Tensor:

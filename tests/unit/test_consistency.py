@@ -73,7 +73,7 @@ FAULTS = [
         ),
     ),
     ("curate: {test_identities: 1}\nevaluate: {}", "curate.test_identities: 1 .*`evaluate` needs"),
-    ("curate: {identities: [n000001]}", "curate.identities: names 1, but both splits need [23] "),
+    ("curate: {identities: [n000001]}", "curate.identities: names 1, but the splits need [23] "),
     (
         "curate: {identities: [n000001, n000001, n000002]}\nvalidate: {}\nevaluate: {}",
         "names 2, but .* need 4",

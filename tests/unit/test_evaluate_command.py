@@ -1,5 +1,6 @@
 """`python -m refsr evaluate` for a registered model on any curated set, and `show --markdown`."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def registered(tracking_uri: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
     folder = Path.cwd()
     (folder / "params.yaml").write_text(PARAMS)
-    make_curated(folder / "other set", identities=3, images=1)
+    make_curated(folder / "other set", identities=5, images=1, validation=2)
     torch.manual_seed(0)
     save_model(folder / CHECKPOINT, CompactRefsr(hr_size=32, scale=4, width=16, blocks=1))
     (folder / "metrics.json").write_text("{}")
@@ -48,9 +49,26 @@ def test_any_registered_model_on_any_curated_set(
     again = ["--refsr", CHECKPOINT, "--curated", "other set", "--evaluation", "reports/evaluation"]
     assert main(["evaluate", *again]) == 0
     assert (registered / "reports/evaluation/metrics.json").read_text() == by_registry
+    page = (registered / "reports/evaluation/report.html").read_text()
+    assert "opened 2 times, by this model only" in page
     capsys.readouterr()
     assert main(["show", "--markdown"]) == 0
     assert capsys.readouterr().out == (registered / "reports/evaluation/results.md").read_text()
+
+
+def test_validation_people_are_evaluated_without_opening_the_test(registered: Path) -> None:
+    command = ["evaluate", "--model", CHECKPOINT, "--data", "other set", "--split"]
+    reports = []
+    for split in ("validation", "test"):
+        assert main([*command, split]) == 0
+        document = json.loads((registered / "reports/model/metrics.json").read_text())
+        people = {"validation": 2, "test": 3}[split]
+        assert (document["data"]["split"], document["data"]["identities"]) == (split, people)
+        reports.append((registered / "reports/model/report.html").read_text())
+    assert "2 validation identities" in reports[0] and "were opened" not in reports[0]
+    assert "3 held-out identities" in reports[1] and "opened once" in reports[1]
+    table = (registered / "reports/model/table.txt").read_text()
+    assert table.startswith("3 held-out identities")
 
 
 @pytest.mark.parametrize(

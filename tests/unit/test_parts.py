@@ -2,6 +2,7 @@
 parts that do not belong together are refused.
 """
 
+import io
 import json
 import shutil
 import tarfile
@@ -22,11 +23,17 @@ from refsr.curation import feature_store
 from refsr.curation.curated_writer import write_curated, write_part
 from refsr.curation.partition import Share, parse_share
 from refsr.curation.preview import preview
+from refsr.dataset.schema import SPLITS
 from refsr.errors import RefsrError
 from refsr.side_config import KNOWN
 
 PARAMS = Curate(
-    hr_size=32, min_sharpness=0.2, shard_images=16, train_identities=5, test_identities=2
+    hr_size=32,
+    min_sharpness=0.2,
+    shard_images=16,
+    train_identities=5,
+    validation_identities=2,
+    test_identities=2,
 )
 
 
@@ -75,6 +82,10 @@ def test_merged_parts_are_the_whole_to_the_byte(
     source: Path, whole: dict[str, bytes], total: int, tmp_path: Path
 ) -> None:
     parts = make_parts(source, tmp_path, total)
+    table = pd.read_parquet(io.BytesIO(whole["manifest.parquet"]))
+    people = table.groupby("split", sort=False)["identity"].unique()
+    assert [len(people[split]) for split in SPLITS] == [5, 2, 2] and [*people.index] == [*SPLITS]
+    assert len(set().union(*people)) == 9  # nobody is in two
     metrics = write_curated(PARAMS, source, tmp_path / "merged", embed_colour, 1, parts[::-1])
     assert bytes_of(tmp_path / "merged") == whole
     assert metrics["images_per_second"] == 0  # nothing was measured again
@@ -123,7 +134,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(
         write_curated(PARAMS, source, tmp_path / "curated", killed_after(3), 1)
     assert len(calls) == 3
     write_curated(PARAMS, source, tmp_path / "curated", killed_after(99), 1)
-    assert len(calls) == 9  # an identity once, whichever run saw it: 6 of training and 3 of testing
+    assert len(calls) == 11  # an identity once, whichever run saw it: 6, 2 and 3 of the splits
     assert bytes_of(tmp_path / "curated") == whole
 
 
@@ -201,8 +212,8 @@ def test_a_preview_counts_and_reads_no_image(source: Path, monkeypatch: pytest.M
     read_first = preview(PARAMS, str(source))
     assert read_first["identities"] == 13
     assert read_first["images"] == 39
-    assert read_first["identities measured first"] == 9
-    assert read_first["images measured first"] == 27
+    assert read_first["identities measured first"] == 11
+    assert read_first["images measured first"] == 33
     assert str(read_first["metadata"]).startswith("bb_landmark/loose_bb_test.csv, ")
 
 

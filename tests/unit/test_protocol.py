@@ -1,5 +1,6 @@
 """The protocol: who is measured against whom, and how images become numbers with intervals."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from refsr.errors import RefsrError
 from refsr.evaluation import networks, protocol
 from refsr.evaluation.conditions import MAIN, OTHERS, Condition, conditions_of
 from refsr.evaluation.metrics import METRICS
+from refsr.evaluation.outputs import Outputs
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.scoring import Scorer
 from refsr.models.checkpoint import save_model
@@ -216,6 +218,55 @@ def test_psnr_of_a_condition_is_that_of_its_pixels(
     assert right["psnr"].to_numpy() == pytest.approx(expected, abs=1e-3)
     assert right["identity_ref"].to_numpy() == pytest.approx(np.ones(15), abs=1e-4)
     assert right["psnr_paper"].to_numpy() == pytest.approx(right["psnr_y"].to_numpy(), abs=1e-3)
+
+
+class Breaking(Copying):
+    """A model whose outputs from one image on are spoilt, with references only."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def upscale(
+        self, lr: torch.Tensor, ref: torch.Tensor | None = None, *, temperature: float = 0.0
+    ) -> torch.Tensor:
+        output = super().upscale(lr, ref, temperature=temperature)
+        if ref is not None:
+            output[1:, :, 3, 3] = self.value
+        return output
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_an_output_that_is_no_number_stops_the_evaluation(faces: Curated, value: float) -> None:
+    models = networks.Models({"refsr": Breaking(value)}, 4, "cpu")  # type: ignore[dict-item]
+    spoilt = protocol.Bench(faces, models, Scorer("cpu"), pairs(faces.table, 0)[:3])
+    source = spoilt.test["source"].iloc[1]
+    with pytest.raises(RefsrError, match=f"{source}: the output of RefSR, wrong reference holds"):
+        protocol.measure(spoilt, batch_size=4)
+
+
+def test_a_metric_that_is_no_number_stops_the_evaluation(
+    bench: protocol.Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(outputs: Outputs) -> torch.Tensor:
+        return METRICS["ssim"].measure(outputs) / torch.zeros(1)
+
+    spoilt = dataclasses.replace(METRICS["psnr"], measure=broken)
+    monkeypatch.setitem(METRICS, "psnr", spoilt)
+    with pytest.raises(RefsrError, match=r"n00.*: psnr of bicubic is inf, which is no number"):
+        protocol.measure(bench, batch_size=4)
+
+
+def test_equal_and_flat_images_have_numbers(tmp_path: Path) -> None:
+    """One image for all, of one colour: every output is the true image."""
+    pixels = np.full((3, 3, 32, 32, 3), 128, np.uint8)
+    flat = Curated(make_curated(tmp_path / "flat", identities=3, images=2, pixels=pixels))
+    same = protocol.measure(
+        protocol.Bench(flat, MODELS, Scorer("cpu"), pairs(flat.table, 0)), batch_size=6
+    )
+    bicubic = same.table[same.table["arm"] == "bicubic"]
+    assert bicubic["psnr"].tolist() == pytest.approx([58.92] * 6, abs=0.01)
+    for name, value in (("ssim", 1), ("identity", 1), ("perceptual", 0)):
+        assert bicubic[name].tolist() == pytest.approx([value] * 6, abs=1e-4)
 
 
 def test_the_scale_of_identity_is_that_of_the_copies(

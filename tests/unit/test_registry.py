@@ -17,12 +17,13 @@ import refsr
 from refsr.config import Gate, Register
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
+from refsr.evaluation.openings import held_out_hash
 from refsr.inference.upscaler import upscale
 from refsr.integrations.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
 from refsr.integrations.tracking import start_run
 from refsr.integrations.versioning import file_hash
 from refsr.models.checkpoint import load_model
-from refsr.steps.register import held_out_hash, promote, register
+from refsr.steps.register import promote, register
 from refsr.tracker import NullTracker
 
 
@@ -41,7 +42,10 @@ def test_the_first_version_that_passes_is_champion(pipeline: Pipeline) -> None:
     card = (pipeline.paths["registration"] / "model_card.md").read_text()
     assert card.startswith("# refsr, version 1\n")
     assert "| RefSR, right reference | 26.00 [25.50, 26.50] |" in card
-    assert "2 identities for training, 2 for test. The numbers\nbelow are means over the 4" in card
+    assert (
+        "2 for training, 0 for validation, 2 for test. The numbers\nbelow are means over the 4"
+        in card
+    )
     assert "{{" not in card
 
 
@@ -245,6 +249,16 @@ for wrong in ({{"lr": lr}}, {{"lr": lr / 255.0, "ref": ref}}, {{"lr": lr[..., :1
 def test_registration_needs_a_tracked_run(pipeline: Pipeline) -> None:
     with pytest.raises(TypeError, match="tracked run"):
         register(Register(), NullTracker(), **pipeline.paths)
+
+
+def test_an_evaluation_of_validation_people_is_not_registered(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.train(seed=0)
+    path = pipeline.paths["evaluation"] / METRICS
+    path.write_text(json.dumps(evaluation() | {"data": {"split": "validation"}}))
+    with pytest.raises(RefsrError, match=r"metrics.json: measured on the split validation"):
+        pipeline.register()
 
 
 def test_the_hash_of_the_test_set_is_of_test_images_and_scale(tmp_path: Path) -> None:

@@ -98,7 +98,8 @@ def test_metrics_json_has_every_number_in_its_place(
             assert interval["low"] <= interval["mean"] <= interval["high"]
     assert set(metrics["difference"]) == set(DIFFERENCES)
     assert all(set(pair) == {"psnr", "identity"} for pair in metrics["difference"].values())
-    assert metrics["data"] == {"identities": 7, "images": 14, "hr_size": 32, "lr_size": 8}
+    counts = {"identities": 7, "images": 14, "hr_size": 32, "lr_size": 8}
+    assert metrics["data"] == {"split": "test"} | counts
     assert list(metrics["other_arms"]) == [
         name for name in OTHERS if name not in ("refs_3", "refs_4")
     ]

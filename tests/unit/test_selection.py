@@ -125,12 +125,13 @@ def test_candidates_are_twice_as_many_as_are_taken_and_hold_what_is_taken_later(
 
 
 def test_splits_are_the_sets_own_or_drawn() -> None:
-    own = splits.draw(PEOPLE, Curate(train_identities=6, test_identities=3))
+    few = Curate(train_identities=6, test_identities=3, validation_identities=0)
+    own = splits.draw(PEOPLE, few)
     assert (set(own["train"]), set(own["test"])) == (
         set(PEOPLE["identity"][:8]),
         set(PEOPLE["identity"][8:]),
     )
-    drawn = splits.draw(PEOPLE, Curate(splits="drawn", train_identities=6, test_identities=3))
+    drawn = splits.draw(PEOPLE, few.model_copy(update={"splits": "drawn"}))
     assert len(drawn["test"]) == 3
     assert sorted(drawn["train"] + drawn["test"]) == PEOPLE["identity"].tolist()
     assert set(drawn["test"]) != set(own["test"])
@@ -140,12 +141,64 @@ def test_splits_are_the_sets_own_or_drawn() -> None:
         splits.draw(PEOPLE[:8], Curate(test_identities="all"))
 
 
+MANY = pd.DataFrame(
+    {
+        "identity": [f"n{number:06d}" for number in range(300)],
+        "root": ["train", "train", "test"] * 100,
+        "sex": ["f", "m", "m"] * 100,
+    }
+)
+
+
+@pytest.mark.parametrize("own", ["own", "drawn"])
+@pytest.mark.parametrize("sex", ["any", "balanced"])
+def test_validation_people_are_taken_from_those_for_training_and_change_nobody_else(
+    own: str, sex: str
+) -> None:
+    asked = {"splits": own, "sex": sex, "train_identities": 40, "test_identities": 50}
+    orders = [
+        splits.draw(MANY, Curate.model_validate(asked | {"validation_identities": count}))
+        for count in (0, 10)
+    ]
+    without, order = orders
+    assert sorted(key for keys in order.values() for key in keys) == MANY["identity"].tolist()
+    assert order["test"] == without["test"] if own == "own" else len(order["test"]) == 50
+    assert set(order["validation"]) < set(without["train"])
+    assert len(order["validation"]) >= 15  # more than are needed, as of each split
+    if own == "own":
+        assert order["train"][:50] == without["train"][:50]
+    if sex == "balanced":
+        sexes = MANY.set_index("identity")["sex"]
+        assert sexes[order["validation"][:10]].tolist() == ["f", "m"] * 5
+    assert set(splits.draw(MANY, Curate())["validation"]) == set(
+        splits.draw(MANY, Curate(validation_identities=43))["validation"]
+    )  # a tenth of 428
+
+
+def test_sets_too_small_for_all_splits_are_shared_out() -> None:
+    few, none = (
+        splits.draw(PEOPLE[:count], Curate(splits="drawn", validation_identities=60))
+        for count in (12, 2)
+    )
+    assert {split: len(keys) for split, keys in few.items()} == {
+        "train": 6,
+        "validation": 0,
+        "test": 6,
+    }
+    assert none["validation"] == [] and len(none["train"]) == len(none["test"]) == 1
+    crowded = splits.draw(PEOPLE, Curate(train_identities=1, validation_identities=99))
+    assert len(crowded["train"]) == 1
+
+
 def test_sexes_are_taken_as_asked_for() -> None:
     def sexes(**params: object) -> list[str]:
         order = splits.draw(
-            PEOPLE, Curate.model_validate({"splits": "drawn", "test_identities": 1} | params)
+            PEOPLE,
+            Curate.model_validate(
+                {"splits": "drawn", "test_identities": 1, "validation_identities": 0} | params
+            ),
         )
-        return PEOPLE.set_index("identity")["sex"][order["test"] + order["train"]].tolist()
+        return PEOPLE.set_index("identity")["sex"][[*order["test"], *order["train"]]].tolist()
 
     assert sexes(sex="f") == ["f"] * 3
     assert sexes(sex="m") == ["m"] * 7

@@ -159,6 +159,18 @@ def test_hidden_faces_are_added_to_a_set_that_is_as_it_would_be_without(
     assert [shot for shot in shots if shot.kind != "occluded"] == without
 
 
+def test_people_for_validation_come_after_all_others_who_stay_the_same() -> None:
+    params = Synthesize(train_identities=9, test_identities=4, views=5, defects=3)
+    folders = plan(params.model_copy(update={"validation_identities": 2}))
+    others, more = folders[:-2], folders[-2:]
+    assert others == plan(params)
+    assert all(folder.split == "train" and len(folder.shots) == 5 for folder in more)
+    assert not {folder.person for folder in more} & {
+        shot.person for folder in others for shot in folder.shots
+    }
+    assert len({folder.identity for folder in folders}) == len(folders)
+
+
 def _check_sizes(params: Synthesize, folders: list[Folder]) -> None:
     frames = [shot.frame for folder in folders for shot in folder.shots if shot.kind != "tiny"]
     sides = [side for frame in frames for side in (frame.width, frame.height)]

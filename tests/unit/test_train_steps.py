@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -21,6 +22,7 @@ from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs
 
+KINDS = ("sisr", "refsr")
 PROFILES = Path(__file__).parents[2] / "params"
 
 
@@ -45,6 +47,27 @@ def test_the_papers_variants_train_from_their_profiles(variant: str, tmp_path: P
         assert (config["model"], config["variant"], config["hr_size"]) == (model, variant, 32)
         assert facts == {"step": 1, "loss_networks": ["vgg16_hed"]}
         assert list(pd.read_csv(tmp_path / model / "history.csv")["active_units"] >= 0) == [True]
+
+
+@pytest.mark.parametrize(("validation", "seen"), [(2, {"train", "validation"}), (0, {"train"})])
+def test_training_looks_at_nobody_of_the_test_split(
+    validation: int, seen: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curated = make_curated(tmp_path / "curated", identities=6, train=2, validation=validation)
+    looked: set[str] = set()
+    read = Curated.pixels
+
+    def spied(self: Curated, rows: np.ndarray) -> np.ndarray:
+        looked.update(self.table["split"].to_numpy()[rows])
+        return read(self, rows)
+
+    monkeypatch.setattr(Curated, "pixels", spied)
+    sisr, refsr = (load_section(PROFILES / "tiny.yaml", f"train_{kind}") for kind in KINDS)
+    train_sisr(sisr, NullTracker(), curated=curated, validation=tmp_path, sisr=tmp_path / "sisr")  # type: ignore[arg-type]
+    train_refsr(
+        refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"
+    )  # type: ignore[arg-type]
+    assert looked == seen
 
 
 def test_a_snapshot_of_another_version_is_refused(tmp_path: Path) -> None:
