@@ -35,9 +35,10 @@ SAMPLES = {"distance": "apart", "ratio": "error/spread", "active": "active"}
 CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "compact": (16, {}),
     "no latent variable": (0, {}),
+    "align off": (16, {"model": {"align": False}}),
     "attention off": (16, {"model": {"attention": False}}),
     "no wrong, no missing": (16, {"wrong_reference": 0.0, "no_reference": 0.0}),
-    "5% wrong, 10% missing": (16, {"wrong_reference": 0.05}),
+    "20% wrong, 10% missing": (16, {"wrong_reference": 0.2}),
     "identity loss 0.1 (*)": (16, {"loss": Loss(identity_weight=0.1)}),
 }
 

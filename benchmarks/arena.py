@@ -27,6 +27,7 @@ from refsr.models.checkpoint import load_matching, load_model, read_checkpoint
 from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
 from refsr.params import load_section
 from refsr.tracker import NullTracker
+from refsr.training.fit import pairs_for
 from refsr.training.learner import Learner
 from refsr.training.loop import train
 from refsr.training.objective import Objective
@@ -59,9 +60,10 @@ def fit(params: Training, faces: Curated, folder: Path, before: Path | None = No
     """The checkpoint of SISR, or of RefSR started from `before`; trains it unless that is done."""
     if not (folder / "model.safetensors").exists():
         objective = Objective(params.loss, params.steps)
+        model = network(params, faces, before)
         train(
-            network(params, faces, before),
-            batches(params, faces),
+            model,
+            pairs_for(model, faces, params),
             params,
             objective,
             NullTracker(),
@@ -87,18 +89,11 @@ def network(params: Training, faces: Curated, before: Path | None) -> nn.Module:
     return model
 
 
-def batches(params: Training, faces: Curated) -> Pairs:
-    """Single images for SISR, pairs for RefSR."""
-    return Pairs(
-        faces, params.seed, params.batch_size, params if isinstance(params, TrainRefsr) else None
-    )
-
-
 def seconds_per_step(model: nn.Module, params: Training, faces: Curated) -> float:
     """The processor time of one training step."""
     learner, drawn = (
         Learner(model, params, Objective(params.loss, params.steps)),
-        batches(params, faces),
+        pairs_for(model, faces, params),
     )
     return float(np.median([_timed(learner, drawn, step) for step in range(PROBES)][1:]))
 

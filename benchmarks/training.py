@@ -29,13 +29,16 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from torch import nn
 
 from refsr.config import Curate, Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.dataset.pixel_shards import place, write_shards
 from refsr.io.paths import path_option
+from refsr.layouts.base import CROP_LANDMARKS
 from refsr.models import build, reference_config
 from refsr.params import load_section
+from refsr.training.fit import pairs_for
 from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 from refsr.training.pairs import Batch, Pairs
@@ -83,6 +86,7 @@ def clouds(folder: Path, size: int, kind: str) -> Curated:
     shard, index = place(total, 4096)
     identity = [f"n{row // VIEWS:06d}" for row in range(total)]
     table = pd.DataFrame({"identity": identity, "split": "train", "shard": shard, "index": index})
+    table[list(CROP_LANDMARKS)] = size * rng.uniform(0.2, 0.8, (total, len(CROP_LANDMARKS)))
     table.to_parquet(folder / "manifest.parquet")
     return Curated(folder)
 
@@ -94,7 +98,7 @@ def measure(
     params = _training(options, stage, precision)
     network = build(_network(options.params, faces["raw"].hr_size, stage))
     learner = Learner(network, params, Objective(params.loss, 1))
-    drawn = {kind: batches(params, curated) for kind, curated in faces.items()}
+    drawn = {kind: batches(network, curated, params) for kind, curated in faces.items()}
     again = drawn["raw"].batch(0, learner.device)
     sources: dict[str, Callable[[int], Batch]] = {
         "same": lambda _: again,
@@ -131,12 +135,10 @@ def _network(path: Path, size: int, stage: str) -> dict[str, object]:
     )
 
 
-def batches(params: Training, faces: Curated) -> Pairs:
+def batches(model: nn.Module, faces: Curated, params: Training) -> Pairs:
     """Single images, or pairs each of which has a reference, so that all steps are alike."""
-    references = (
-        params.model_copy(update={"no_reference": 0.0}) if isinstance(params, TrainRefsr) else None
-    )
-    return Pairs(faces, params.seed, params.batch_size, references)
+    always = {"no_reference": 0.0} if isinstance(params, TrainRefsr) else {}
+    return pairs_for(model, faces, params.model_copy(update=always))
 
 
 def step_ms(learner: Learner, draw: Callable[[int], Batch], seconds: float) -> float:

@@ -5,7 +5,7 @@ from typing import cast
 
 from torch import nn
 
-from refsr.config import TrainRefsr, TrainSisr
+from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.models import SuperResolver
 from refsr.tracker import Tracker
@@ -36,12 +36,10 @@ def fit(
     Returns:
         The last numbers.
     """
-    references = params if isinstance(params, TrainRefsr) else None
-    landmarks = cast(SuperResolver, model).learns_landmarks
     snapshot_at = params.warm_start_step if isinstance(params, TrainSisr) else 0
     return train(
         model,
-        Pairs(faces, params.seed, params.batch_size, references, landmarks=landmarks),
+        pairs_for(model, faces, params),
         params,
         Objective(params.loss, params.steps),
         tracker,
@@ -49,3 +47,10 @@ def fit(
         picture=fixed_batch(faces, scale),
         snapshot_at=snapshot_at,
     )
+
+
+def pairs_for(model: nn.Module, faces: Curated, params: Training) -> Pairs:
+    """The batches that a network takes: single images for SISR, pairs for RefSR."""
+    references = params if isinstance(params, TrainRefsr) else None
+    landmarks = cast(SuperResolver, model).learns_landmarks
+    return Pairs(faces, params.seed, params.batch_size, references, landmarks=landmarks)
