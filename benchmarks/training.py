@@ -85,7 +85,8 @@ def clouds(folder: Path, size: int, kind: str) -> Curated:
     write_shards(folder, images, total, size, 4096, kind)
     shard, index = place(total, 4096)
     identity = [f"n{row // VIEWS:06d}" for row in range(total)]
-    table = pd.DataFrame({"identity": identity, "split": "train", "shard": shard, "index": index})
+    columns = {"identity": identity, "split": "train", "role": "image"}
+    table = pd.DataFrame(columns | {"shard": shard, "index": index})
     table[list(CROP_LANDMARKS)] = size * rng.uniform(0.2, 0.8, (total, len(CROP_LANDMARKS)))
     table.to_parquet(folder / "manifest.parquet")
     return Curated(folder)
