@@ -67,13 +67,15 @@ def test_the_default_has_less_than_15_million_parameters() -> None:
         {"model": "sisr", "latent": 0},
         {"model": "refsr"},
         {"model": "refsr", "attention": False},
+        {"model": "refsr", "align": False},
     ],
 )
 def test_every_parameter_gets_a_gradient(options: dict[str, object]) -> None:
     model = build(SMALL | options)
     lr, hr, ref = _images()
-    output = model(lr, hr, ref)
-    ((output.sr - hr).abs().mean() + output.kl + output.unexplained).backward()
+    output = model(lr, hr, ref, hr, torch.zeros(len(hr), 5, 2))
+    terms = (output.sr - hr).abs().mean(), output.kl, output.unexplained, output.misplaced
+    sum(terms).backward()
     assert [
         name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()
     ] == []
