@@ -5,6 +5,7 @@ imports this module from the image.
 """
 
 import contextlib
+import logging
 import math
 import os
 import shutil
@@ -17,7 +18,9 @@ from typing import Any, Protocol, cast
 from components.trainjob import controller
 from refsr import log, steps
 from refsr.errors import RefsrError
-from refsr.integrations.tracking import end_pipeline
+from refsr.integrations.kubeflow_states import status_of
+from refsr.integrations.pipeline_runs import STATE as KFP_STATE
+from refsr.integrations.pipeline_runs import end_pipeline
 from refsr.params import parse_section
 
 # Values that change with each run come from the pod's environment: as parameters they would be
@@ -26,11 +29,7 @@ STATE = "REFSR_STATE"  # folder that outlives pods
 RUN = "KFP_RUN_ID"
 TERMINATION = Path("/dev/termination-log")  # Kubernetes shows its content as the failure reason
 TERMINATION_BYTES = 4096  # Kubernetes reads no more
-MLFLOW_STATUS = {  # by the state of the Kubeflow run; any other state is FAILED
-    "SUCCEEDED": "FINISHED",
-    "CANCELLED": "KILLED",
-    "CANCELED": "KILLED",
-}
+_logger = logging.getLogger(__name__)
 
 
 class Artifact(Protocol):
@@ -138,20 +137,28 @@ def _path(value: Artifact | list[Any] | str) -> Any:
 def finish(status: Any, tracking_uri: str, image: str) -> None:
     """Close the MLflow run `pipeline` as FINISHED, KILLED, or FAILED.
 
-    A run that is not FINISHED gets the reason as its tag `error`.
+    A run that is not FINISHED gets the reason as its tag `error`. A server may pass a state that
+    is no end: RUNNING, if a task's end was not reported. Then the run is FAILED if a stage failed,
+    and otherwise stays open until somebody compares it with Kubeflow (`reconcile`).
 
     Args:
         status: a kfp.dsl.PipelineTaskFinalStatus.
         tracking_uri: MLflow store.
         image: image of the tasks, stored as a tag.
     """
-    state = MLFLOW_STATUS.get(status.state, "FAILED")
+    ended = status_of(status.state)
     job = status.pipeline_job_resource_name
-    tags = {"kfp.job": job, "kfp.state": status.state, "image": image}
-    if state != "FINISHED":
+    tags = {"kfp.job": job, KFP_STATE: status.state, "image": image}
+    if ended != "FINISHED":
         tags["error"] = status.error_message or f"state {status.state}"
     with exit_with_message():
-        end_pipeline(tracking_uri, os.environ.get(RUN) or job, state, tags)
+        run = os.environ.get(RUN) or job
+        if end_pipeline(tracking_uri, run, ended, tags) is None:
+            _logger.warning(
+                "Kubeflow reports the state %s, which is no end: the MLflow run stays open; "
+                "`python -m pipelines reconcile` closes it",
+                status.state,
+            )
 
 
 @contextlib.contextmanager

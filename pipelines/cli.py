@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from pipelines import monitor, submit
+from pipelines import monitor, reconcile, submit
 from pipelines.cluster import load_cluster
 from pipelines.command_line import run_command
 from pipelines.compile import build, compile_package, immutable_image
@@ -21,7 +21,7 @@ SUBMITTING: dict[str, tuple[Command, str]] = {
 }
 MONITORING: dict[str, tuple[Command, str]] = {
     "watch": (monitor.watch, "show the tasks of a run until it ends; exit 0 if it succeeds"),
-    "cancel": (monitor.cancel, "end a run"),
+    "cancel": (monitor.cancel, "end a run, and its MLflow runs"),
 }
 
 
@@ -46,7 +46,16 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=function.__doc__)
         _add_run_options(command)
         command.set_defaults(command=function)
+    _add_reconcile(commands)
     return parser
+
+
+def _add_reconcile(commands: "argparse._SubParsersAction[Parser]") -> None:
+    function = reconcile.reconcile
+    text = "close MLflow runs of pipelines that have ended"
+    parser = commands.add_parser("reconcile", help=text, description=function.__doc__)
+    add_target_options(parser)
+    parser.set_defaults(command=function)
 
 
 def _add_compile(commands: "argparse._SubParsersAction[Parser]") -> None:

@@ -1,12 +1,12 @@
 """Schedule, watch, cancel, upload and diff, and the requests that a Kubeflow API receives."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from kubeflow_api import Api
+from kubeflow_api import Api, run_of
 
+from pipelines import monitor
 from pipelines.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -28,34 +28,12 @@ def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixtur
     assert body["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
 
 
-def _api_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
-    """A run as the API returns it; each task is (name, state, minutes)."""
-    started = "2026-01-01T10:00:00Z"
-    details = [
-        {
-            "display_name": name,
-            "state": state,
-            "start_time": started,
-            "end_time": f"2026-01-01T10:{minutes:02}:00Z",
-        }
-        for name, state, minutes in tasks
-    ]
-    return {
-        "run_id": "r1",
-        "display_name": "tiny",
-        "state": state,
-        "run_details": {"task_details": details},
-    }
-
-
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
 def test_watch_exits_with_the_state_of_the_run(
     api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    running = _api_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
-    ended = _api_run(end, ("curate", end, 7)) | {
-        "error": {"message": "curate: no faces"} if status else None
-    }
+    running = run_of("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
+    ended = run_of(end, ("curate", end, 7), error="curate: no faces" if status else "")
     api.responses["GET runs/r1"] = [running, running, ended]
     assert main(["watch", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == status
     printed = capsys.readouterr()
@@ -65,9 +43,15 @@ def test_watch_exits_with_the_state_of_the_run(
     assert ("curate: no faces" in printed.err) is bool(status)
 
 
-def test_cancel_terminates_a_run(api: Api) -> None:
-    assert main(["cancel", "r1", "--endpoint", api.endpoint]) == 0
+def test_cancel_terminates_a_run(
+    api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a controller, a run stays CANCELING."""
+    monkeypatch.setattr(monitor, "PATIENCE", 0.0)
+    api.responses["GET runs/r1"] = [run_of("CANCELING")]
+    assert main(["cancel", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == 0
     assert api.sent("POST runs/r1:terminate") is not None
+    assert "still CANCELING; `python -m pipelines watch r1`" in capsys.readouterr().out
 
 
 def test_diff_compares_with_the_uploaded_version(
