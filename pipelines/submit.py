@@ -4,6 +4,7 @@
 """
 
 import argparse
+import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,12 +23,16 @@ from pipelines.compile import (
     object_name,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
+from pipelines.nodes import unplaced
 from pipelines.options import add_work_options, work_of
+from pipelines.task_requests import Request, requests_of, table
 from refsr.config import SECTIONS
 from refsr.console import run_as_process
 from refsr.io.paths import path_option
 from refsr.params import load_section
 from refsr.redaction import Parser, hide
+
+_logger = logging.getLogger(__name__)
 
 
 class Submission(NamedTuple):
@@ -86,7 +91,9 @@ def submit(options: argparse.Namespace) -> None:
         package = _package(submission, options, Path(folder))
         if options.dry_run:
             _print(f"dry run, not submitted to {submission.target.endpoint}", submission)
+            _print_requests(package)
             return
+        _warn(requests_of(package))
         with api(submission.target) as client:
             run = client.create_run_from_pipeline_package(
                 str(package),
@@ -106,7 +113,9 @@ def schedule(options: argparse.Namespace) -> None:
         package = _package(submission, options, Path(folder))
         if options.dry_run:
             _print(f"dry run, not scheduled at {target.endpoint}, {options.cron}", submission)
+            _print_requests(package)
             return
+        _warn(requests_of(package))
         with api(target) as client:
             schedule_id = _create_schedule(client, submission, options, package)
     page = f"{endpoint_of(target)}/#/recurringrun/details/{schedule_id}"
@@ -144,6 +153,7 @@ def upload(options: argparse.Namespace) -> None:
         package = _package(submission, options, Path(folder))
         if options.dry_run:
             print(hide(f"dry run, not uploaded to {target.endpoint}: version {version}"))
+            _print_requests(package)
             return
         with api(target) as client:
             name = submission.pipeline.name
@@ -159,6 +169,18 @@ def run_name(submission: Submission, options: argparse.Namespace) -> str:
     tag = submission.image.rpartition(":")[2][:12]
     name: str = options.run_name or f"{options.params.stem} {tag}"
     return name
+
+
+def _print_requests(package: Path) -> None:
+    """Print what tasks request, and warn of tasks that no node can run."""
+    requests = requests_of(package)
+    print(hide(table(requests)))
+    _warn(requests)
+
+
+def _warn(requests: list[Request]) -> None:
+    for message in unplaced(requests):
+        _logger.warning("%s", message)
 
 
 def _print(result: str, submission: Submission) -> None:
