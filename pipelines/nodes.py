@@ -1,5 +1,6 @@
 """Compare what tasks request with the nodes of the cluster, as far as this user may see them."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,8 +21,8 @@ def unplaced(requests: list[Request]) -> Iterator[str]:
             resources = ", ".join(f"{key} {value}" for key, value in request.resources.items())
             labels = "".join(f", {key}={value}" for key, value in request.node_selector.items())
             yield (
-                f"task {request.task}: no node of the current kubectl context has {resources}{labels}: "
-                "it would stay Pending; set less for it in the cluster file "
+                f"task {request.task}: no node of the current kubectl context has "
+                f"{resources}{labels}: it would stay Pending; set less for it in the cluster file "
                 "(k8s/overlays/local/cluster.yaml needs no GPU)"
             )
 
@@ -60,7 +61,7 @@ def _nodes() -> list[Node]:
 
     configuration = client.Configuration()
     try:
-        config.load_kube_config(client_configuration=configuration)
+        config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
         configuration.retries = False
         api = client.ApiClient(configuration)
         listed = client.CoreV1Api(api).list_node(_request_timeout=TIMEOUT)

@@ -150,12 +150,13 @@ def test_watch_and_cancel_close_the_runs_in_mlflow(
     assert _tags(store, runs[0])["kfp.state"] == states[-1]
 
 
-def test_a_store_out_of_reach_is_a_warning(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_store_out_of_reach_is_a_warning(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.responses["GET runs/r1"] = [run_of("SUCCEEDED")]
     closed = "http://127.0.0.1:9"
     assert main(["watch", "r1", "--endpoint", api.endpoint, "--tracking-uri", closed]) == 0
-    assert "was not checked" in caplog.text
-    assert "python -m pipelines reconcile" in caplog.text
+    warning = capsys.readouterr().err
+    assert "was not checked" in warning
+    assert "python -m pipelines reconcile" in warning
 
 
 def _left_open(api: Api, store: str, name: str) -> list[str]:

@@ -20,7 +20,7 @@ LOCAL = ["--cluster", str(ROOT / "k8s/overlays/local/cluster.yaml")]
 
 def _row(text: str, task: str) -> list[str]:
     (line,) = [line for line in text.splitlines() if line.startswith(f"{task} ")]
-    return [cell for cell in line.split("  ") if cell]
+    return [cell.strip() for cell in line.split("  ") if cell]
 
 
 def test_a_dry_run_prints_what_each_task_requests(
@@ -37,7 +37,7 @@ def test_a_dry_run_prints_what_each_task_requests(
     assert "image  refsr:1" in printed
     shm = "trainings:/state,4Gi:/dev/shm"
     row = ["train-sisr", "8", "64Gi", "2", "1", "2", "2880 min", "yes", "mlflow", shm]
-    assert [cell.strip() for cell in _row(printed, "train-sisr")] == row
+    assert _row(printed, "train-sisr") == row
     row = [
         "train-refsr",
         "8",
@@ -80,19 +80,18 @@ def kubernetes(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api
 
 
 def test_a_submission_warns_of_tasks_that_no_node_can_run(
-    kubernetes: Api, caplog: pytest.LogCaptureFixture
+    kubernetes: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["submit", *TINY, "--endpoint", kubernetes.endpoint]
     assert main(command) == 0
-    warned = [line for line in caplog.messages if "no node" in line]
+    warned = [line for line in capsys.readouterr().err.splitlines() if "no node" in line]
     assert len(warned) == 4, "curate, evaluate and both trainings"
     assert any("task train-sisr" in line and f"{GPU} 1" in line for line in warned)
-    caplog.clear()
     assert main([*command, *LOCAL]) == 0
-    assert not [line for line in caplog.messages if "no node" in line]
+    assert "no node" not in capsys.readouterr().err
     kubernetes.responses["GET /api/v1/nodes"] = [refusal(403, "nodes is forbidden")]
     assert main(command) == 0
-    assert not [line for line in caplog.messages if "no node" in line]
+    assert "no node" not in capsys.readouterr().err
 
 
 def _request(gpus: int = 0, labels: Any = None, tolerations: Any = None) -> Request:
@@ -100,6 +99,8 @@ def _request(gpus: int = 0, labels: Any = None, tolerations: Any = None) -> Requ
     return Request("t", "i", resources, 1, 0, 1, False, [], [], labels or {}, tolerations or [])
 
 
+EXISTS = [{"key": GPU, "operator": "Exists"}]
+EQUAL = [{"key": GPU, "operator": "Equal"}]
 TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
 
 
