@@ -29,6 +29,11 @@ VARIABLES = {
     "tracking_uri": "MLFLOW_TRACKING_URI",
     "image": "REFSR_IMAGE",
 }
+CLUSTER_HELP = (
+    "cluster file, YAML that you write: target, and resources of tasks; for example "
+    "k8s/overlays/local/cluster.yaml, or one with `tasks: {evaluate: {gpus: 0}}` "
+    "(docs/how-to/kubeflow.md)"
+)
 EPILOG = (
     "An option overrides the environment variable beside it; both override `target` of the "
     "cluster file. The bearer token comes from KFP_TOKEN; there is no option for it, so that no "
@@ -43,7 +48,7 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     add("--namespace", help="namespace of the run; none for single-user KFP (KFP_NAMESPACE)")
     add("--tracking-uri", help="MLflow server as pods reach it (MLFLOW_TRACKING_URI)")
     add("--image", help="image of the pods (default tag: the git revision) (REFSR_IMAGE)")
-    add("--cluster", type=path_option, help="cluster file: target, and resources of tasks")
+    add("--cluster", type=path_option, metavar="FILE", help=CLUSTER_HELP)
     parser.epilog = EPILOG
 
 

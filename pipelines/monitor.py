@@ -19,6 +19,7 @@ from pipelines.compile import compile_package
 from pipelines.connection import api, resolve
 from pipelines.reconcile import has_ended, record
 from pipelines.submit import Submission, prepare
+from pipelines.upload import pipeline_id, stored_name
 from refsr import log
 from refsr.errors import RefsrError
 from refsr.integrations.kubeflow_states import status_of
@@ -111,7 +112,7 @@ def diff(options: argparse.Namespace) -> int:
     Returns 0 without a change, else 1.
     """
     submission = prepare(options)
-    version = _last_version(submission)
+    version = _last_version(submission, stored_name(submission, options.params))
     name = version.display_name
     lines = difflib.unified_diff(
         readable(documents(version.pipeline_spec)),
@@ -126,10 +127,9 @@ def diff(options: argparse.Namespace) -> int:
     return 1 if text else 0
 
 
-def _last_version(submission: Submission) -> Any:
-    name = submission.pipeline.name
+def _last_version(submission: Submission, name: str) -> Any:
     with api(submission.target) as client:
-        pipeline = client.get_pipeline_id(name)
+        pipeline = pipeline_id(client, name, submission.target.namespace)
         versions: list[Any] = []
         if pipeline:
             newest = "created_at desc"
@@ -146,7 +146,7 @@ def _last_version(submission: Submission) -> Any:
 def _compiled(submission: Submission) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "new.yaml"
-        compile_package(package, submission.pipeline)
+        compile_package(package, submission.pipeline, defaults=submission.arguments)
         return list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
 
 

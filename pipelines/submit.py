@@ -1,4 +1,4 @@
-"""Compile a pipeline and send it: as a run, as a schedule, or as a version on the server.
+"""Compile a pipeline and send it: as a run, or as a schedule.
 
 `python -m pipelines.submit ...` is short for `python -m pipelines submit ...`.
 """
@@ -6,7 +6,7 @@
 import argparse
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,6 @@ from pipelines.compile import (
     check_reachable,
     compile_package,
     immutable_image,
-    object_name,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
 from pipelines.nodes import unplaced
@@ -88,10 +87,10 @@ def submit(options: argparse.Namespace) -> None:
     """Start a run now."""
     submission = prepare(options)
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(submission, options, Path(folder))
+        package = write_package(submission, options, Path(folder))
         if options.dry_run:
             _print(f"dry run, not submitted to {submission.target.endpoint}", submission)
-            _print_requests(package)
+            print_requests(package)
             return
         _warn(requests_of(package))
         with api(submission.target) as client:
@@ -110,10 +109,10 @@ def schedule(options: argparse.Namespace) -> None:
     submission = prepare(options)
     target = submission.target
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(submission, options, Path(folder))
+        package = write_package(submission, options, Path(folder))
         if options.dry_run:
             _print(f"dry run, not scheduled at {target.endpoint}, {options.cron}", submission)
-            _print_requests(package)
+            print_requests(package)
             return
         _warn(requests_of(package))
         with api(target) as client:
@@ -141,29 +140,6 @@ def _create_schedule(
     return str(created.recurring_run_id)
 
 
-def upload(options: argparse.Namespace) -> None:
-    """Store the pipeline as a version on the server, to be started from the UI.
-
-    The image's tag names the version.
-    """
-    submission = prepare(options)
-    target = submission.target
-    version = object_name(submission.image.rpartition(":")[2])
-    with tempfile.TemporaryDirectory() as folder:
-        package = _package(submission, options, Path(folder))
-        if options.dry_run:
-            print(hide(f"dry run, not uploaded to {target.endpoint}: version {version}"))
-            _print_requests(package)
-            return
-        with api(target) as client:
-            name = submission.pipeline.name
-            if client.get_pipeline_id(name):
-                client.upload_pipeline_version(str(package), version, pipeline_name=name)
-            else:
-                client.upload_pipeline(str(package), name, namespace=target.namespace)
-    print(hide(f"{target.endpoint}: uploaded {name}, version {version}"))
-
-
 def run_name(submission: Submission, options: argparse.Namespace) -> str:
     """The option --run-name, else the params file and the image's tag."""
     tag = submission.image.rpartition(":")[2][:12]
@@ -171,7 +147,7 @@ def run_name(submission: Submission, options: argparse.Namespace) -> str:
     return name
 
 
-def _print_requests(package: Path) -> None:
+def print_requests(package: Path) -> None:
     """Print what tasks request, and warn of tasks that no node can run."""
     requests = requests_of(package)
     print(hide(table(requests)))
@@ -187,9 +163,15 @@ def _print(result: str, submission: Submission) -> None:
     print(hide(f"{result}: {submission.summary}"))
 
 
-def _package(submission: Submission, options: argparse.Namespace, folder: Path) -> Path:
+def write_package(
+    submission: Submission,
+    options: argparse.Namespace,
+    folder: Path,
+    defaults: Mapping[str, Any] | None = None,
+) -> Path:
+    """Compile to --output, else to a file of `folder`."""
     package: Path = options.output or folder / f"{options.graph}.yaml"
-    compile_package(package, submission.pipeline)
+    compile_package(package, submission.pipeline, defaults=defaults)
     return package
 
 

@@ -55,6 +55,8 @@ class Api(ThreadingHTTPServer):
             "POST experiments": [{"experiment_id": "e1"}],
             "POST runs": [{"run_id": "r1"}],
             "POST recurringruns": [{"recurring_run_id": "s1"}],
+            "POST pipelines": [{"pipeline_id": "p1"}],
+            "POST pipelines/upload_version": [{"pipeline_id": "p1", "pipeline_version_id": "v1"}],
         }
 
     @property

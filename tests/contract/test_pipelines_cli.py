@@ -4,13 +4,79 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kubeflow_api import Api, run_of
+from kubeflow_api import Api, refusal, run_of
 
 from pipelines import monitor
 from pipelines.cli import main
+from pipelines.limits import cron
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+def test_upload_prints_the_version_and_gives_every_input_a_default(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person starts a run from the UI without typing a value."""
+    package = tmp_path / "p.yaml"
+    command = ["upload", *_arguments(api), "--namespace", "faces", "--output", str(package)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    page = f"{api.endpoint}/#/pipelines/details/p1/version/v1"
+    assert f"{page}: uploaded refsr-training-tiny, version 1" in printed
+    created = api.sent("POST pipelines")
+    assert (created["display_name"], created["namespace"]) == ("refsr-training-tiny", "faces")
+    pipeline, _ = yaml.safe_load_all(package.read_text())
+    inputs = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert not [name for name, each in inputs.items() if "defaultValue" not in each]
+    assert inputs["tracking_uri"]["defaultValue"] == "http://mlflow:5000"
+    assert inputs["train_sisr"]["defaultValue"]["steps"] == 6
+    assert inputs["evaluate"]["defaultValue"]["batch_size"] == 32  # not in the params file
+    exists = refusal(409, "Failed to create a pipeline version: already exist")
+    api.responses["POST pipelines/upload_version"] = [exists]
+    assert main(command) == 1
+    assert "versions never change; commit, or pass --image" in capsys.readouterr().err
+    assert main([*command, "--dry-run"]) == 0
+    assert "dry run, not uploaded" in capsys.readouterr().out
+
+
+def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
+    objects = tmp_path / "objects.yaml"
+    command = ["compile", "--params", str(ROOT / "params/tiny.yaml"), "--image", "refsr:1"]
+    assert main([*command, "--gitops", "--output", str(objects)]) == 0
+    stored = list(yaml.safe_load_all(objects.read_text()))
+    assert [each["kind"] for each in stored] == ["Pipeline", "PipelineVersion"]
+    inputs = stored[1]["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
+    assert inputs["train_sisr"]["defaultValue"]["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("0 3 * * 0", 'five fields, and seconds come first; pass "0 0 3 * * 0"'),
+        ("0 3 *", "3 fields, not six"),
+        ("0 60 3 * * 0", "minute '60' is not"),
+        ("0 0 3 * * 7", "day of week '7' is not"),
+        ("0 0 3 * * MOON", "day of week 'MOON' is not"),
+        ("0 0 5-3 * * *", "hour '5-3' is not"),
+        ("0 0 */0 * * *", "hour '*/0' is not"),
+        ("", "0 fields, not six"),
+    ],
+)
+def test_a_cron_expression_that_kubeflow_would_misread_is_refused(
+    cron: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["schedule", "--cron", cron])
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 3 * * 0", "0 */5 1-3,8 ? JAN-MAR/2 mon", "@daily", "@every 1h30m", "59 59 23 31 12 6"],
+)
+def test_cron_expressions(expression: str) -> None:
+    assert cron(expression) == expression
 
 
 def _arguments(api: Api) -> list[str]:
@@ -62,7 +128,7 @@ def test_diff_compares_with_the_uploaded_version(
     assert main(["diff", *arguments]) == 1
     assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
     assert main(["upload", *arguments, "--output", str(package)]) == 0
-    assert "pipelineInfo" in api.sent("POST pipelines/upload")
+    assert "pipelineInfo" in api.sent("POST pipelines/upload_version")
     pipeline, platform = yaml.safe_load_all(package.read_text())
     version = {
         "display_name": "1",
