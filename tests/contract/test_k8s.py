@@ -161,6 +161,18 @@ def test_the_default_network_policy_denies_everything(rendered: dict[str, Manife
         assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
+def test_tasks_reach_nothing_outside_the_cluster_but_by_an_overlay(
+    rendered: dict[str, Manifests],
+) -> None:
+    """Each rule names who is reached, and which ports."""
+    for name in ("tasks", "trainjobs"):
+        policy = _of(rendered["overlays/local"], "NetworkPolicy", name)
+        for rule in policy["spec"]["egress"]:
+            assert rule["to"], (name, rule)
+            is_own = rule["to"] == [{"podSelector": policy["spec"]["podSelector"]}]
+            assert rule.get("ports") or is_own, (name, rule)
+
+
 def test_no_manifest_is_remote() -> None:
     for path in K8S.rglob("kustomization.yaml"):
         assert "://" not in path.read_text().replace("s3://", "").replace("http://seaweedfs", ""), (

@@ -1,7 +1,9 @@
 """Schedule, watch, cancel, upload and diff, and the requests that a Kubeflow API receives."""
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 from kubeflow_api import Api, refusal, run_of
@@ -46,6 +48,9 @@ def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
     assert main([*command, "--gitops", "--output", str(objects)]) == 0
     stored = list(yaml.safe_load_all(objects.read_text()))
     assert [each["kind"] for each in stored] == ["Pipeline", "PipelineVersion"]
+    for each in stored:
+        schema = Path(__file__).parent / f"schemas/{each['kind']}.json"
+        jsonschema.validate(each, json.loads(schema.read_text()))
     inputs = stored[1]["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
     assert inputs["train_sisr"]["defaultValue"]["steps"] == 6
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -49,6 +50,14 @@ def _environment(container: Any) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in container["env"]}
 
 
+def test_a_trainjob_has_the_fields_of_trainer_2_3(job: Any) -> None:
+    schema = json.loads((Path(__file__).parent / "schemas/TrainJob.json").read_text())
+    jsonschema.validate(job, schema)
+    misspelt = json.loads(json.dumps(job).replace("nodeSelector", "nodeSelectors"))
+    with pytest.raises(jsonschema.ValidationError, match="nodeSelectors"):
+        jsonschema.validate(misspelt, schema)
+
+
 def test_the_waiting_task_requests_no_gpu(executors: dict[str, tuple[Any, Any]]) -> None:
     container, settings = executors["train-sisr"]
     assert "accelerator" not in container["resources"]
@@ -86,8 +95,11 @@ def test_a_node_has_the_settings_of_a_task(job: Any) -> None:
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     (container,) = pod["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert mounts == {"state": "/state", "shm": "/dev/shm"}  # noqa: S108 - in the pod
-    claim, memory = pod["volumes"]
+    expected = {"state": "/state", "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108 - in the pod
+    assert mounts == expected
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    claim, _, memory = pod["volumes"]
     assert claim["persistentVolumeClaim"] == {"claimName": "shared"}
     assert memory["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
     assert job["spec"]["activeDeadlineSeconds"] == 600
