@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ VARIABLES = {
     "namespace": "KFP_NAMESPACE",
     "tracking_uri": "MLFLOW_TRACKING_URI",
     "image": "REFSR_IMAGE",
+}
+WAYS_OUT = {  # by HTTP status
+    401: "set KFP_TOKEN to a token of the audience pipelines.kubeflow.org",
+    403: "pass --namespace, and a token of somebody who may do this there",
+    404: "check the id, --endpoint and --namespace",
 }
 CLUSTER_HELP = (
     "cluster file, YAML that you write: target, and resources of tasks; for example "
@@ -93,9 +99,16 @@ def api(target: Target) -> Iterator[kfp.Client]:
             credentials = None if token else service_account()
             yield kfp.Client(endpoint, existing_token=token, credentials=credentials)
         except ApiException as error:
-            raise RefsrError(
-                f"--endpoint {endpoint}: {error.status} {error.reason}: {error.body}"
-            ) from error
+            raise RefsrError(f"--endpoint {endpoint}: {explain(error)}") from error
+
+
+def explain(error: ApiException) -> str:
+    """Status and message of a refusal, and the way out if one is known."""
+    message = error.body or error.reason
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        message = json.loads(error.body)["message"]
+    way_out = f"; {WAYS_OUT[error.status]}" if error.status in WAYS_OUT else ""
+    return f"{error.status}: {message}{way_out}"
 
 
 def service_account() -> ServiceAccountTokenVolumeCredentials | None:
