@@ -58,6 +58,7 @@ class Target(Section):
     namespace: str | None = None
     tracking_uri: str | None = None
     image: str | None = "refsr"
+    ui: Annotated[str, Field(pattern=r"^https?://[^\s@]+[^/\s@]$")] | None = None  # for links
 
 
 class State(Section):

@@ -5,7 +5,7 @@ from typing import cast
 
 from kfp import dsl, kubernetes
 
-from components.shell import RUN, STATE
+from components.shell import RUN, STATE, UI
 from components.trainjob.controller import NAMESPACE, TRAINJOB
 from components.trainjob.spec import NodeSettings, trainjob
 from pipelines.cluster import ENVIRONMENT, RESUMABLE, Cluster, Placement, State, Task
@@ -36,6 +36,8 @@ def apply_settings(
     _set_limits(task, settings)
     _set_environment(task, cluster)
     _set_user(task, cluster)
+    if cluster.target.ui and name == "finish":
+        task.set_env_variable(UI, cluster.target.ui)
     if cluster.state and name in RESUMABLE:
         kubernetes.mount_pvc(task, cluster.state.claim, cluster.state.path)
         task.set_env_variable(STATE, cluster.state.path)

@@ -23,7 +23,11 @@ def reevaluation(image: str, cluster: Cluster, source: Source, with_sisr: bool) 
     an output of a training run. `source` is that of the raw set, see pipelines.graphs.raw_set.
     """
 
-    @dsl.pipeline(name=NAME, description="Evaluate a registered model on a raw set.")
+    @dsl.pipeline(
+        name=NAME,
+        display_name="RefSR reevaluation",
+        description="Evaluate a registered model on a raw set.",
+    )
     def pipeline(
         tracking_uri: str,
         sisr: str,

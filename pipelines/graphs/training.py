@@ -23,7 +23,11 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
         source: of the raw set, see pipelines.graphs.raw_set.
     """
 
-    @dsl.pipeline(name=NAME, description="Raw set to registered model, through the quality gate.")
+    @dsl.pipeline(
+        name=NAME,
+        display_name="RefSR training",
+        description="Raw set to registered model, through the quality gate.",
+    )
     def pipeline(
         tracking_uri: str,
         raw: str,

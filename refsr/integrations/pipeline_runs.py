@@ -19,7 +19,7 @@ from refsr.integrations.tracking import (
     experiment_of,
     pipeline_run,
 )
-from refsr.redaction import hide
+from refsr.redaction import hide, without_userinfo
 
 FIND = Callable[[str], RunState | None]
 STATE = "kfp.state"  # tag
@@ -67,6 +67,26 @@ def end_pipeline(
         _close_stages(client, experiment, children)
         _end(client, run, status, tags)
     return status
+
+
+def describe_pipeline(tracking_uri: str, pipeline: str, metrics: Mapping[str, float]) -> str:
+    """Record metrics on the run of a pipeline.
+
+    Returns:
+        The run's page at an MLflow server; the id of the run in another store.
+
+    Raises:
+        RefsrError: The store cannot be opened, or fails.
+    """
+    client = open_store(tracking_uri).MlflowClient()
+    with explained(tracking_uri):
+        run = pipeline_run(client, pipeline)
+        tracker = MlflowTracker(client, tracking_uri, run)
+        tracker.metrics(metrics)
+        tracker.flush()
+        page = f"#/experiments/{experiment_of(client)}/runs/{run}"
+    is_server = tracking_uri.startswith(("http://", "https://"))
+    return f"{without_userinfo(tracking_uri).rstrip('/')}/{page}" if is_server else run
 
 
 def record_end(tracking_uri: str, pipeline: str, end: RunState) -> str | None:
