@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -48,14 +47,6 @@ def job(executors: dict[str, tuple[Any, Any]]) -> Any:
 
 def _environment(container: Any) -> dict[str, str]:
     return {variable["name"]: variable["value"] for variable in container["env"]}
-
-
-def test_a_trainjob_has_the_fields_of_trainer_2_3(job: Any) -> None:
-    schema = json.loads((Path(__file__).parent / "schemas/TrainJob.json").read_text())
-    jsonschema.validate(job, schema)
-    misspelt = json.loads(json.dumps(job).replace("nodeSelector", "nodeSelectors"))
-    with pytest.raises(jsonschema.ValidationError, match="nodeSelectors"):
-        jsonschema.validate(misspelt, schema)
 
 
 def test_the_waiting_task_requests_no_gpu(executors: dict[str, tuple[Any, Any]]) -> None:
