@@ -211,7 +211,7 @@ def test_the_next_attempt_creates_a_failed_job_again(api: TrainerApi, task: Task
         ),
         (
             (400, 'unknown field "spec.runtimePatches"'),
-            "the cluster's Trainer has other fields; install 2.2 or later",
+            "the cluster's Trainer has other fields; install 2.3 or later",
         ),
     ],
 )
