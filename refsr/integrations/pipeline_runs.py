@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from refsr.integrations import dead_runs
 from refsr.integrations.kubeflow_states import RunState, status_of
-from refsr.integrations.mlflow_store import explained, open_store
+from refsr.integrations.mlflow_store import MISSING, explained, ignored, open_store
 from refsr.integrations.tracking import (
     ERROR_LENGTH,
     EXPERIMENT,
@@ -22,7 +22,7 @@ from refsr.integrations.tracking import (
 from refsr.redaction import hide, without_userinfo
 
 FIND = Callable[[str], RunState | None]
-STATE = "kfp.state"  # tag
+STATE, ERROR = "kfp.state", "error"  # tags
 _OPEN = f"attributes.status = 'RUNNING' and tags.`{PIPELINE}` LIKE '%'"
 
 
@@ -147,7 +147,7 @@ def _record(client: Any, ended: Any, end: RunState) -> None:
     status = status_of(end.state)
     tags = {STATE: end.state}
     if status != "FINISHED":
-        tags["error"] = end.error or f"state {end.state}"
+        tags[ERROR] = end.error or f"state {end.state}"
     _close_stages(client, experiment, _children(client, experiment, run))
     _end(client, run, status, tags)
 
@@ -155,6 +155,9 @@ def _record(client: Any, ended: Any, end: RunState) -> None:
 def _end(client: Any, run: str, status: str | None, tags: Mapping[str, str]) -> None:
     short = {key: hide(value)[:ERROR_LENGTH] for key, value in tags.items()}
     MlflowTracker(client, client.tracking_uri, run).tags(short)
+    if status == "FINISHED":
+        with ignored(MISSING):
+            client.delete_tag(run, ERROR)  # of an end before a retry
     if status:
         client.set_terminated(run, status)
 

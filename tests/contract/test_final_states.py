@@ -112,6 +112,16 @@ def test_the_exit_handler_records_each_state(
     assert tags.get("error") == (None if expected == "FINISHED" else f"state {state}")
 
 
+def test_a_run_that_was_retried_has_no_error_of_its_first_end(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = _run(store, "retried")
+    _finish(store, "retried", "FAILED", monkeypatch)
+    _finish(store, "retried", "COMPLETE", monkeypatch)
+    assert _statuses(store, [run]) == ["FINISHED"]
+    assert "error" not in _tags(store, run)
+
+
 @pytest.mark.parametrize(
     ("tries", "expected"),
     [
