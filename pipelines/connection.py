@@ -31,7 +31,10 @@ VARIABLES = {
     "image": "REFSR_IMAGE",
 }
 WAYS_OUT = {  # by HTTP status
-    401: "set KFP_TOKEN to a token of the audience pipelines.kubeflow.org",
+    401: (
+        "set KFP_TOKEN: kubectl -n NAMESPACE create token default-editor "
+        "--audience=pipelines.kubeflow.org"
+    ),
     403: "pass --namespace, and a token of somebody who may do this there",
     404: "check the id, --endpoint and --namespace",
 }
