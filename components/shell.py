@@ -5,6 +5,7 @@ imports this module from the image.
 """
 
 import contextlib
+import logging
 import math
 import os
 import shutil
@@ -14,23 +15,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from components.summary import OF_THE_RUN, summary
 from components.trainjob import controller
 from refsr import log, steps
 from refsr.errors import RefsrError
-from refsr.integrations.tracking import end_pipeline
+from refsr.integrations.kubeflow_states import status_of
+from refsr.integrations.pipeline_runs import STATE as KFP_STATE
+from refsr.integrations.pipeline_runs import describe_pipeline, end_pipeline
 from refsr.params import parse_section
 
 # Values that change with each run come from the pod's environment: as parameters they would be
 # part of the cache key, and nothing would be cached.
 STATE = "REFSR_STATE"  # folder that outlives pods
 RUN = "KFP_RUN_ID"
+UI = "KFP_UI"  # URL of Kubeflow's pages, for a link to the run
 TERMINATION = Path("/dev/termination-log")  # Kubernetes shows its content as the failure reason
 TERMINATION_BYTES = 4096  # Kubernetes reads no more
-MLFLOW_STATUS = {  # by the state of the Kubeflow run; any other state is FAILED
-    "SUCCEEDED": "FINISHED",
-    "CANCELLED": "KILLED",
-    "CANCELED": "KILLED",
-}
+_logger = logging.getLogger(__name__)
 
 
 class Artifact(Protocol):
@@ -74,7 +75,27 @@ def run(
     # JSON has no NaN and no infinity: Kubeflow's launcher rejects a document with them.
     finite = {key: value for key, value in values.items() if math.isfinite(value)}
     metrics.metadata.update(finite)
+    _describe(stage, values, tracking_uri, ports)
     _copy_pages(show or {}, paths)
+
+
+def _describe(
+    stage: str,
+    values: Mapping[str, float],
+    tracking_uri: str,
+    ports: Mapping[str, Port],
+) -> None:
+    """Add a summary and the page of the MLflow run to the metadata of the stage's outputs."""
+    metadata: dict[str, Any] = dict(summary(stage, values))
+    if pipeline := os.environ.get(RUN):
+        of_the_run = metadata if stage == OF_THE_RUN else {}
+        try:
+            metadata["mlflow"] = describe_pipeline(tracking_uri, pipeline, of_the_run)
+        except RefsrError as error:  # the outputs of the stage are complete
+            _logger.warning("no summary in MLflow: %s", error)
+    for name, kind in steps.ports(steps.load(stage)).items():
+        if kind.endswith("output"):
+            cast(Artifact, ports[name]).metadata.update(metadata)
 
 
 def _paths(uri: str, ports: Mapping[str, Port]) -> dict[str, Any]:
@@ -138,20 +159,30 @@ def _path(value: Artifact | list[Any] | str) -> Any:
 def finish(status: Any, tracking_uri: str, image: str) -> None:
     """Close the MLflow run `pipeline` as FINISHED, KILLED, or FAILED.
 
-    A run that is not FINISHED gets the reason as its tag `error`.
+    A run that is not FINISHED gets the reason as its tag `error`. A server may pass a state that
+    is no end: RUNNING, if a task's end was not reported. Then the run is FAILED if a stage failed,
+    and otherwise stays open until somebody compares it with Kubeflow (`reconcile`).
 
     Args:
         status: a kfp.dsl.PipelineTaskFinalStatus.
         tracking_uri: MLflow store.
         image: image of the tasks, stored as a tag.
     """
-    state = MLFLOW_STATUS.get(status.state, "FAILED")
+    ended = status_of(status.state)
     job = status.pipeline_job_resource_name
-    tags = {"kfp.job": job, "kfp.state": status.state, "image": image}
-    if state != "FINISHED":
+    run = os.environ.get(RUN) or job
+    tags = {"kfp.job": job, KFP_STATE: status.state, "image": image}
+    if UI in os.environ:
+        tags["kfp.url"] = f"{os.environ[UI]}/#/runs/details/{run}"
+    if ended != "FINISHED":
         tags["error"] = status.error_message or f"state {status.state}"
     with exit_with_message():
-        end_pipeline(tracking_uri, os.environ.get(RUN) or job, state, tags)
+        if end_pipeline(tracking_uri, run, ended, tags) is None:
+            _logger.warning(
+                "Kubeflow reports the state %s, which is no end: the MLflow run stays open; "
+                "`python -m pipelines reconcile` closes it",
+                status.state,
+            )
 
 
 @contextlib.contextmanager

@@ -3,11 +3,12 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from pipelines import monitor, submit
+from pipelines import monitor, reconcile, submit, upload
 from pipelines.cluster import load_cluster
 from pipelines.command_line import run_command
-from pipelines.compile import build, compile_package, immutable_image
+from pipelines.compile import arguments, build, compile_package, immutable_image
 from pipelines.connection import add_target_options, require, resolve
+from pipelines.limits import cron, seconds
 from pipelines.options import add_work_options, work_of
 from refsr.io.paths import path_option
 from refsr.redaction import Parser
@@ -16,12 +17,12 @@ Command = Callable[[argparse.Namespace], int | None]
 SUBMITTING: dict[str, tuple[Command, str]] = {
     "submit": (submit.submit, "start a run"),
     "schedule": (submit.schedule, "start a run at regular times"),
-    "upload": (submit.upload, "store the pipeline as a version on the server"),
+    "upload": (upload.upload, "store the pipeline as a version on the server"),
     "diff": (monitor.diff, "compare with the version uploaded last"),
 }
 MONITORING: dict[str, tuple[Command, str]] = {
     "watch": (monitor.watch, "show the tasks of a run until it ends; exit 0 if it succeeds"),
-    "cancel": (monitor.cancel, "end a run"),
+    "cancel": (monitor.cancel, "end a run, and its MLflow runs"),
 }
 
 
@@ -40,13 +41,22 @@ def _parser() -> argparse.ArgumentParser:
         submit.add_submit_options(command)
         command.set_defaults(command=function)
         if name == "schedule":
-            cron = 'six fields; "0 0 3 * * 0" is Sundays at 03:00'
-            command.add_argument("--cron", required=True, help=cron)
+            text = 'six fields, seconds first; "0 0 3 * * 0" is Sundays at 03:00'
+            command.add_argument("--cron", type=cron, required=True, help=text)
     for name, (function, text) in MONITORING.items():
         command = commands.add_parser(name, help=text, description=function.__doc__)
         _add_run_options(command)
         command.set_defaults(command=function)
+    _add_reconcile(commands)
     return parser
+
+
+def _add_reconcile(commands: "argparse._SubParsersAction[Parser]") -> None:
+    function = reconcile.reconcile
+    text = "close MLflow runs of pipelines that have ended"
+    parser = commands.add_parser("reconcile", help=text, description=function.__doc__)
+    add_target_options(parser)
+    parser.set_defaults(command=function)
 
 
 def _add_compile(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -64,15 +74,19 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="RUN", help="id of the run: the last part of the URL that `submit` prints")
     add_target_options(parser)
-    add("--every", type=float, default=10.0, help="seconds between two requests (default: 10)")
+    add("--every", type=seconds, default=10.0, help="seconds between two requests (default: 10)")
 
 
 def compile_to_file(options: argparse.Namespace) -> None:
-    """Compile the pipeline to a file. Nothing is sent."""
+    """Compile the pipeline to a file; the params file gives the defaults of its inputs."""
     cluster = load_cluster(options.cluster)
     target = resolve(options, cluster.target)
     image = immutable_image(require(target, "image"))
     version = image.rpartition(":")[2] if options.gitops else ""
-    pipeline = build(work_of(options), image, cluster)
-    compile_package(options.output, pipeline, version, target.namespace)
+    work = work_of(options)
+    pipeline = build(work, image, cluster)
+    defaults = arguments(pipeline, work, target.tracking_uri or "")
+    if not target.tracking_uri:
+        del defaults["tracking_uri"]
+    compile_package(options.output, pipeline, version, target.namespace, defaults)
     print(options.output)

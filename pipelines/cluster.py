@@ -58,6 +58,7 @@ class Target(Section):
     namespace: str | None = None
     tracking_uri: str | None = None
     image: str | None = "refsr"
+    ui: Annotated[str, Field(pattern=r"^https?://[^\s@]+[^/\s@]$")] | None = None  # for links
 
 
 class State(Section):
@@ -68,6 +69,13 @@ class State(Section):
 
     claim: str
     path: Annotated[str, Field(pattern="^/")] = "/state"
+
+
+class User(Section):
+    """User and group of the containers; the image's own are these too."""
+
+    user: Annotated[int, Field(ge=1)] = 10001
+    group: Annotated[int, Field(ge=1)] = 10001
 
 
 class Task(Section):
@@ -91,6 +99,7 @@ class Cluster(Section):
     gpu: Gpu = Gpu()
     secrets: list[Secret] = Field(default_factory=list)
     state: State | None = None
+    run_as: User | None = User()  # null: for a server older than 2.17, which does not know it
     curate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the raw set
     tasks: dict[str, Task]
 

@@ -1,4 +1,4 @@
-"""Compile a run: the package, which holds no parameter, and the arguments, which hold them all."""
+"""Compile a run: the package, and the arguments, which hold every parameter."""
 
 import re
 import tempfile
@@ -12,8 +12,10 @@ from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from pipelines.cluster import TRAININGS, Cluster, Task
 from pipelines.graphs.inference import inference
+from pipelines.graphs.raw_set import Source
 from pipelines.graphs.reevaluation import reevaluation
-from pipelines.graphs.training import Source, training
+from pipelines.graphs.training import training
+from pipelines.limits import require_exact
 from refsr.config import Training
 from refsr.errors import RefsrError
 from refsr.integrations.versioning import git_revision
@@ -38,7 +40,7 @@ class Work(NamedTuple):
 
     params: Path
     graph: str = "training"
-    raw: str | None = None  # training: the raw set
+    raw: str | None = None  # training, reevaluation: the raw set
     sisr: str | None = None  # reevaluation: an output of `train_sisr`
     pairs: str | None = None  # inference: folder of small faces and references
 
@@ -59,14 +61,13 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
                 "with small/NAME.png and ref/NAME.png"
             )
         return inference(image, cluster)
-    if work.graph == "reevaluation":
-        load_section(work.params, "fetch")
-        return reevaluation(image, _for_fetch(cluster, work.params), with_sisr=bool(work.sisr))
     source = source_of(work.params, work.raw)
-    for name in TRAININGS:
-        _check_batches(work.params, name, cluster.tasks[name])
     if source == "fetched":
         cluster = _for_fetch(cluster, work.params)
+    if work.graph == "reevaluation":
+        return reevaluation(image, cluster, source, with_sisr=bool(work.sisr))
+    for name in TRAININGS:
+        _check_batches(work.params, name, cluster.tasks[name])
     return training(image, cluster, source)
 
 
@@ -101,8 +102,9 @@ def compile_package(
     pipeline: Any,
     version: str = "",
     namespace: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a pipeline as KFP's YAML; the same image and cluster give the same bytes.
+    """Write a pipeline as KFP's YAML; the same arguments give the same bytes.
 
     Args:
         package: file to write, *.yaml.
@@ -110,6 +112,7 @@ def compile_package(
         version: if set, write Kubernetes objects (Pipeline, PipelineVersion) for a GitOps
             repository.
         namespace: namespace of those objects.
+        defaults: default values of its inputs, so that a person can start it from the UI.
 
     Raises:
         RefsrError: if the file has another suffix, or exists and is not a package.
@@ -120,7 +123,7 @@ def compile_package(
     options = _manifest_options(pipeline.name, version, namespace) if version else {}
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "package.yaml"
-        Compiler().compile(pipeline, str(compiled), **options)
+        Compiler().compile(pipeline, str(compiled), pipeline_parameters=defaults, **options)
         data = compiled.read_bytes()
     with file_errors_as_messages():
         package.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +161,9 @@ def arguments(pipeline: Any, work: Work, tracking_uri: str) -> dict[str, Any]:
     uris = dict.fromkeys(SCHEMES, "") | work.uris() | {"tracking_uri": tracking_uri}
     layout = {"layout": check(load_data(work.params).layout)}
     values = uris | layout | {name: _section(work.params, name) for name in KNOWN}
-    return {name: values[name] for name in pipeline.component_spec.inputs}
+    inputs = {name: values[name] for name in pipeline.component_spec.inputs}
+    require_exact(work.params, inputs)
+    return inputs
 
 
 def _section(params: Path, name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,19 @@ VARIABLES = {
     "tracking_uri": "MLFLOW_TRACKING_URI",
     "image": "REFSR_IMAGE",
 }
+WAYS_OUT = {  # by HTTP status
+    401: (
+        "set KFP_TOKEN: kubectl -n NAMESPACE create token default-editor "
+        "--audience=pipelines.kubeflow.org"
+    ),
+    403: "pass --namespace, and a token of somebody who may do this there",
+    404: "check the id, --endpoint and --namespace",
+}
+CLUSTER_HELP = (
+    "cluster file, YAML that you write: target, and resources of tasks; for example "
+    "k8s/overlays/local/cluster.yaml, or one with `tasks: {evaluate: {gpus: 0}}` "
+    "(docs/how-to/kubeflow.md)"
+)
 EPILOG = (
     "An option overrides the environment variable beside it; both override `target` of the "
     "cluster file. The bearer token comes from KFP_TOKEN; there is no option for it, so that no "
@@ -43,7 +57,7 @@ def add_target_options(parser: argparse.ArgumentParser) -> None:
     add("--namespace", help="namespace of the run; none for single-user KFP (KFP_NAMESPACE)")
     add("--tracking-uri", help="MLflow server as pods reach it (MLFLOW_TRACKING_URI)")
     add("--image", help="image of the pods (default tag: the git revision) (REFSR_IMAGE)")
-    add("--cluster", type=path_option, help="cluster file: target, and resources of tasks")
+    add("--cluster", type=path_option, metavar="FILE", help=CLUSTER_HELP)
     parser.epilog = EPILOG
 
 
@@ -88,9 +102,16 @@ def api(target: Target) -> Iterator[kfp.Client]:
             credentials = None if token else service_account()
             yield kfp.Client(endpoint, existing_token=token, credentials=credentials)
         except ApiException as error:
-            raise RefsrError(
-                f"--endpoint {endpoint}: {error.status} {error.reason}: {error.body}"
-            ) from error
+            raise RefsrError(f"--endpoint {endpoint}: {explain(error)}") from error
+
+
+def explain(error: ApiException) -> str:
+    """Status and message of a refusal, and the way out if one is known."""
+    message = error.body or error.reason
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        message = json.loads(error.body)["message"]
+    way_out = f"; {WAYS_OUT[error.status]}" if error.status in WAYS_OUT else ""
+    return f"{error.status}: {message}{way_out}"
 
 
 def service_account() -> ServiceAccountTokenVolumeCredentials | None:

@@ -7,40 +7,56 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
+import kfp
 import yaml
 
 from pipelines.cluster import load_cluster
 from pipelines.compile import compile_package
 from pipelines.connection import api, resolve
+from pipelines.reconcile import has_ended, record
 from pipelines.submit import Submission, prepare
+from pipelines.upload import pipeline_id, stored_name
 from refsr import log
 from refsr.errors import RefsrError
+from refsr.integrations.kubeflow_states import status_of
 from refsr.redaction import hide
 
-ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 HIDDEN = ("-driver",)  # suffixes of Kubeflow's own tasks
 CONTEXT = 2  # lines around a difference
+PATIENCE = 120.0  # seconds that `cancel` waits for the end of the run
 
 
 def watch(options: argparse.Namespace) -> int:
-    """Print the tasks of a run at each change until the run ends; 0 if it succeeded, else 1."""
-    shown = ""
-    with api(resolve(options, load_cluster(options.cluster).target)) as client:
-        while True:
-            run = client.get_run(options.run)
-            table = task_table(run)
-            if table != shown:
-                _show(table, shown)
-                shown = table
-            if run.state in ENDED:
-                break
-            time.sleep(options.every)
+    """Print the tasks of a run at each change until the run ends; 0 if it succeeded, else 1.
+
+    Its MLflow run gets the same end, if it has another one.
+    """
+    target = resolve(options, load_cluster(options.cluster).target)
+    with api(target) as client:
+        run = _await_end(client, options)
+    record(run, target)
     if run.error and run.error.message:
         log.error(run.error.message)
-    return 0 if run.state == "SUCCEEDED" else 1
+    return 0 if status_of(run.state) == "FINISHED" else 1
+
+
+def _await_end(client: kfp.Client, options: argparse.Namespace, patience: float = inf) -> Any:
+    """The run when it has ended, or after `patience` seconds; each change is printed."""
+    shown = ""
+    latest = time.monotonic() + patience
+    while True:
+        run = client.get_run(options.run)
+        table = task_table(run)
+        if table != shown:
+            _show(table, shown)
+            shown = table
+        if has_ended(run) or time.monotonic() >= latest:
+            return run
+        time.sleep(options.every)
 
 
 def task_table(run: Any) -> str:
@@ -76,10 +92,18 @@ def _show(table: str, before: str) -> None:
 
 
 def cancel(options: argparse.Namespace) -> None:
-    """End a run; its exit handler still records the end."""
-    with api(resolve(options, load_cluster(options.cluster).target)) as client:
+    """End a run, wait for its end, and close its MLflow runs: its exit handler does not run."""
+    target = resolve(options, load_cluster(options.cluster).target)
+    with api(target) as client:
         client.terminate_run(options.run)
-    print(f"{options.run}: cancellation requested; `watch` shows when the run has ended")
+        run = _await_end(client, options, PATIENCE)
+    if has_ended(run):
+        record(run, target)
+        return
+    print(
+        f"{options.run}: cancellation requested, and still {run.state or 'PENDING'}; "
+        f"`python -m pipelines watch {options.run}` closes its MLflow run at the end"
+    )
 
 
 def diff(options: argparse.Namespace) -> int:
@@ -88,7 +112,7 @@ def diff(options: argparse.Namespace) -> int:
     Returns 0 without a change, else 1.
     """
     submission = prepare(options)
-    version = _last_version(submission)
+    version = _last_version(submission, stored_name(submission, options.params))
     name = version.display_name
     lines = difflib.unified_diff(
         readable(documents(version.pipeline_spec)),
@@ -103,10 +127,9 @@ def diff(options: argparse.Namespace) -> int:
     return 1 if text else 0
 
 
-def _last_version(submission: Submission) -> Any:
-    name = submission.pipeline.name
+def _last_version(submission: Submission, name: str) -> Any:
     with api(submission.target) as client:
-        pipeline = client.get_pipeline_id(name)
+        pipeline = pipeline_id(client, name, submission.target.namespace)
         versions: list[Any] = []
         if pipeline:
             newest = "created_at desc"
@@ -123,7 +146,7 @@ def _last_version(submission: Submission) -> Any:
 def _compiled(submission: Submission) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "new.yaml"
-        compile_package(package, submission.pipeline)
+        compile_package(package, submission.pipeline, defaults=submission.arguments)
         return list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
 
 

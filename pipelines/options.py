@@ -16,7 +16,7 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--raw",
         type=path_text,
-        help="training: URI of the raw set (default: from the params file, fetch or synthesize)",
+        help="URI of the raw set (default: by the section fetch or synthesize of the params file)",
     )
     add(
         "--sisr",

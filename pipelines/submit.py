@@ -1,11 +1,12 @@
-"""Compile a pipeline and send it: as a run, as a schedule, or as a version on the server.
+"""Compile a pipeline and send it: as a run, or as a schedule.
 
 `python -m pipelines.submit ...` is short for `python -m pipelines submit ...`.
 """
 
 import argparse
+import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,15 +20,18 @@ from pipelines.compile import (
     check_reachable,
     compile_package,
     immutable_image,
-    object_name,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
+from pipelines.nodes import unplaced
 from pipelines.options import add_work_options, work_of
+from pipelines.task_requests import Request, requests_of, table
 from refsr.config import SECTIONS
 from refsr.console import run_as_process
 from refsr.io.paths import path_option
 from refsr.params import load_section
 from refsr.redaction import Parser, hide
+
+_logger = logging.getLogger(__name__)
 
 
 class Submission(NamedTuple):
@@ -83,10 +87,12 @@ def submit(options: argparse.Namespace) -> None:
     """Start a run now."""
     submission = prepare(options)
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(submission, options, Path(folder))
+        package = write_package(submission, options, Path(folder))
         if options.dry_run:
             _print(f"dry run, not submitted to {submission.target.endpoint}", submission)
+            print_requests(package)
             return
+        _warn(requests_of(package))
         with api(submission.target) as client:
             run = client.create_run_from_pipeline_package(
                 str(package),
@@ -103,10 +109,12 @@ def schedule(options: argparse.Namespace) -> None:
     submission = prepare(options)
     target = submission.target
     with tempfile.TemporaryDirectory() as folder:
-        package = _package(submission, options, Path(folder))
+        package = write_package(submission, options, Path(folder))
         if options.dry_run:
             _print(f"dry run, not scheduled at {target.endpoint}, {options.cron}", submission)
+            print_requests(package)
             return
+        _warn(requests_of(package))
         with api(target) as client:
             schedule_id = _create_schedule(client, submission, options, package)
     page = f"{endpoint_of(target)}/#/recurringrun/details/{schedule_id}"
@@ -132,28 +140,6 @@ def _create_schedule(
     return str(created.recurring_run_id)
 
 
-def upload(options: argparse.Namespace) -> None:
-    """Store the pipeline as a version on the server, to be started from the UI.
-
-    The image's tag names the version.
-    """
-    submission = prepare(options)
-    target = submission.target
-    version = object_name(submission.image.rpartition(":")[2])
-    with tempfile.TemporaryDirectory() as folder:
-        package = _package(submission, options, Path(folder))
-        if options.dry_run:
-            print(hide(f"dry run, not uploaded to {target.endpoint}: version {version}"))
-            return
-        with api(target) as client:
-            name = submission.pipeline.name
-            if client.get_pipeline_id(name):
-                client.upload_pipeline_version(str(package), version, pipeline_name=name)
-            else:
-                client.upload_pipeline(str(package), name, namespace=target.namespace)
-    print(hide(f"{target.endpoint}: uploaded {name}, version {version}"))
-
-
 def run_name(submission: Submission, options: argparse.Namespace) -> str:
     """The option --run-name, else the params file and the image's tag."""
     tag = submission.image.rpartition(":")[2][:12]
@@ -161,13 +147,31 @@ def run_name(submission: Submission, options: argparse.Namespace) -> str:
     return name
 
 
+def print_requests(package: Path) -> None:
+    """Print what tasks request, and warn of tasks that no node can run."""
+    requests = requests_of(package)
+    print(hide(table(requests)))
+    _warn(requests)
+
+
+def _warn(requests: list[Request]) -> None:
+    for message in unplaced(requests):
+        _logger.warning("%s", message)
+
+
 def _print(result: str, submission: Submission) -> None:
     print(hide(f"{result}: {submission.summary}"))
 
 
-def _package(submission: Submission, options: argparse.Namespace, folder: Path) -> Path:
+def write_package(
+    submission: Submission,
+    options: argparse.Namespace,
+    folder: Path,
+    defaults: Mapping[str, Any] | None = None,
+) -> Path:
+    """Compile to --output, else to a file of `folder`."""
     package: Path = options.output or folder / f"{options.graph}.yaml"
-    compile_package(package, submission.pipeline)
+    compile_package(package, submission.pipeline, defaults=defaults)
     return package
 
 

@@ -5,7 +5,7 @@ from typing import cast
 
 from kfp import dsl, kubernetes
 
-from components.shell import RUN, STATE
+from components.shell import RUN, STATE, UI
 from components.trainjob.controller import NAMESPACE, TRAINJOB
 from components.trainjob.spec import NodeSettings, trainjob
 from pipelines.cluster import ENVIRONMENT, RESUMABLE, Cluster, Placement, State, Task
@@ -35,6 +35,9 @@ def apply_settings(
     _set_resources(task, settings, cluster)
     _set_limits(task, settings)
     _set_environment(task, cluster)
+    _set_user(task, cluster)
+    if cluster.target.ui and name == "finish":
+        task.set_env_variable(UI, cluster.target.ui)
     if cluster.state and name in RESUMABLE:
         kubernetes.mount_pvc(task, cluster.state.claim, cluster.state.path)
         task.set_env_variable(STATE, cluster.state.path)
@@ -64,6 +67,7 @@ def node_settings(settings: Task, cluster: Cluster, image: str) -> NodeSettings:
         claim=state.claim,
         mount_path=state.path,
         shm=settings.shm,
+        user=(cluster.run_as.user, cluster.run_as.group) if cluster.run_as else None,
         node_selector={
             key: value for place in placements for key, value in place.node_selector.items()
         },
@@ -112,6 +116,17 @@ def _set_environment(task: dsl.PipelineTask, cluster: Cluster) -> None:
     kubernetes.use_field_path_as_env(task, RUN, RUN_LABEL)
     for secret in cluster.secrets:
         kubernetes.use_secret_as_env(task, secret.name, secret.env)
+
+
+def _set_user(task: dsl.PipelineTask, cluster: Cluster) -> None:
+    """No root. The server adds the rest: no privileges, no capabilities, a seccomp profile."""
+    if cluster.run_as:
+        kubernetes.set_security_context(
+            task,
+            run_as_user=cluster.run_as.user,
+            run_as_group=cluster.run_as.group,
+            run_as_non_root=True,
+        )
 
 
 def _place(task: dsl.PipelineTask, placement: Placement) -> None:

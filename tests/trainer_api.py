@@ -25,6 +25,17 @@ def jobs(active: int, ready: int) -> dict[str, Any]:
     return {"jobsStatus": [{"name": "node"} | counts]}
 
 
+def write_kubeconfig(path: Path, server: str) -> Path:
+    """Write a kubeconfig whose current context is this server."""
+    cluster = {"name": "c", "cluster": {"server": server}}
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    user = {"name": "u", "user": {"token": "t"}}
+    document = {"apiVersion": "v1", "kind": "Config", "current-context": "c"}
+    parts = {"clusters": [cluster], "contexts": [context], "users": [user]}
+    path.write_text(yaml.safe_dump(document | parts))
+    return path
+
+
 class TrainerApi(ThreadingHTTPServer):
     """It stores the jobs that it receives, and records each request in `requests`.
 
@@ -45,16 +56,7 @@ class TrainerApi(ThreadingHTTPServer):
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig of this API."""
-        cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{self.server_port}"}}
-        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-        user = {"name": "u", "user": {"token": "t"}}
-        document = {"apiVersion": "v1", "kind": "Config", "current-context": "c"}
-        path.write_text(
-            yaml.safe_dump(
-                document | {"clusters": [cluster], "contexts": [context], "users": [user]}
-            )
-        )
-        return path
+        return write_kubeconfig(path, f"http://127.0.0.1:{self.server_port}")
 
     def get(self, name: str) -> tuple[int, Any]:
         """The response to GET."""

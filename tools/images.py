@@ -54,6 +54,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.registry:
         image = push(image, options.registry)
         print(f"pushed {image}")
+        image = with_digest(image)
     write_image(image)
 
 
@@ -158,6 +159,15 @@ def push(image: str, registry: str) -> str:
     run_engine("tag", image, name)
     run_engine("push", name)
     return name
+
+
+def with_digest(image: str) -> str:
+    """A pushed image with its digest, which names the same bytes for ever; without, if unknown."""
+    name = image.rpartition(":")[0]
+    digests = [
+        each for each in _inspect(image).get("RepoDigests", []) if each.startswith(f"{name}@")
+    ]
+    return f"{image}@{digests[0].partition('@')[2]}" if digests else image
 
 
 def exists(image: str) -> bool:

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,15 @@ from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
 
 K8S = Path(__file__).parents[1] / "k8s"
-KUBERNETES = "1.33"  # version of the schemas
+KUBERNETES = "1.36"  # version of the schemas
 APPLICABLE = ("restore", "restore-s3", "state")  # beside the overlays
 SECRET = re.compile("(PASSWORD|SECRET|TOKEN|ACCESS_KEY)")  # names of variables
-IMAGE = """apiVersion: kustomize.config.k8s.io/v1alpha1
+IMAGE = """# The image of every overlay. `make images` and `make push` write this file; \
+commit it for Argo CD or Flux.
+apiVersion: kustomize.config.k8s.io/v1alpha1
 kind: Component
 images:
-  - {{name: refsr, newName: {name}, newTag: {tag}}}
+  - {{name: refsr, newName: {name}, newTag: {tag}{digest}}}
 """
 Manifest = Mapping[str, Any]
 
@@ -48,40 +49,31 @@ def folders() -> list[str]:
 
 
 def write_image(image: str, k8s: Path = K8S) -> None:
-    """Set the image of all overlays: write the kustomize component `image`, which git ignores."""
-    name, _, tag = image.rpartition(":")
+    """Set the image of all overlays, NAME:TAG or NAME:TAG@DIGEST, in the component `image`."""
+    reference, _, digest = image.partition("@")
+    name, _, tag = reference.rpartition(":")
+    kept = f", digest: {json.dumps(digest)}" if digest else ""
+    text = IMAGE.format(name=name, tag=json.dumps(tag), digest=kept)
     (k8s / "image").mkdir(exist_ok=True)
-    text = IMAGE.format(name=name, tag=json.dumps(tag))
     (k8s / "image" / "kustomization.yaml").write_text(text)
 
 
 def render(folder: str, k8s: Path = K8S) -> list[Manifest]:
-    """The manifests of a folder, with the examples in place of the files that users create."""
+    """The manifests of a folder, as `kubectl apply -k` reads them."""
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         raise RefsrError(
             "kubectl is not on the PATH; install it: `kubectl kustomize` renders the overlays"
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = _copy(k8s, Path(scratch) / "k8s")
-        done = subprocess.run(  # noqa: S603
-            [kubectl, "kustomize", str(copy / folder)],
-            capture_output=True,
-            text=True,
-            env=os.environ | {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1"},
-        )
+    done = subprocess.run(  # noqa: S603
+        [kubectl, "kustomize", str(k8s / folder)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1"},
+    )
     if done.returncode:
         raise RefsrError(f"{folder}: kubectl kustomize: {done.stderr}")
     return [document for document in yaml.safe_load_all(done.stdout) if document]
-
-
-def _copy(k8s: Path, target: Path) -> Path:
-    own = shutil.ignore_patterns("image", "secrets.env")
-    shutil.copytree(k8s, target, ignore=own)
-    write_image("registry.example/refsr-cpu:0123456", target)
-    for example in target.rglob("*.example"):
-        example.rename(example.with_suffix(""))
-    return target
 
 
 def problems(manifests: Sequence[Manifest]) -> list[str]:
@@ -150,6 +142,8 @@ def _container_problems(container: Manifest, pod: Manifest) -> Iterator[str]:
     security = {**pod, **container.get("securityContext", {})}
     if security.get("runAsNonRoot") is not True or security.get("runAsUser", 0) == 0:
         yield f"{name}: can run as root"
+    if security.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+        yield f"{name}: no seccomp profile"
     if security.get("readOnlyRootFilesystem") is not True:
         yield f"{name}: root file system is writable"
     dropped = security.get("capabilities", {}).get("drop", [])

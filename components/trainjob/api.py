@@ -15,7 +15,7 @@ RESOURCE: dict[str, Any] = {
 }
 TIMEOUT = 30.0  # seconds
 WAYS_OUT = {  # by HTTP status
-    400: "the cluster's Trainer has other fields; install 2.2 or later (docs/how-to/kubeflow.md)",
+    400: "the cluster's Trainer has other fields; install 2.3 or later (docs/how-to/kubeflow.md)",
     401: "the cluster does not know the task's service account",
     403: (
         "allow the task's service account to create, get and delete TrainJobs, "

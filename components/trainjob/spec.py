@@ -1,4 +1,4 @@
-"""The spec of a TrainJob: a training on several nodes, run by Kubeflow Trainer 2.2 or later.
+"""The spec of a TrainJob: a training on several nodes, run by Kubeflow Trainer 2.3 or later.
 
 Trainer before 2.2 calls the field `runtimePatches` `podTemplateOverrides`. A training on one node
 needs no TrainJob: it is an ordinary task.
@@ -11,6 +11,11 @@ RUNTIME = "torch-distributed"  # runtime for PyTorch, installed with Kubeflow Tr
 NODE = "node"  # name of that runtime's job and of its container
 ENTRYPOINT = ["torchrun", "-m", "components.trainjob.entrypoint"]
 SHM = "/dev/shm"  # noqa: S108 - in the pod
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 
 class NodeSettings(NamedTuple):
@@ -26,6 +31,7 @@ class NodeSettings(NamedTuple):
     claim: str  # volume claim that all nodes mount
     mount_path: str
     shm: str | None  # size of /dev/shm
+    user: tuple[int, int] | None  # user and group; None: those of the image
     node_selector: Mapping[str, str]
     tolerations: list[dict[str, Any]]
 
@@ -83,7 +89,9 @@ def _patch(settings: NodeSettings) -> dict[str, Any]:
 def _pod(settings: NodeSettings) -> dict[str, Any]:
     claim = {"claimName": settings.claim}
     volumes: list[dict[str, Any]] = [{"name": "state", "persistentVolumeClaim": claim}]
+    volumes.append({"name": "tmp", "emptyDir": {}})
     mounts = [{"name": "state", "mountPath": settings.mount_path}]
+    mounts.append({"name": "tmp", "mountPath": "/tmp"})  # noqa: S108 - in the pod
     if settings.shm:
         memory = {"medium": "Memory", "sizeLimit": settings.shm}
         volumes.append({"name": "shm", "emptyDir": memory})
@@ -92,5 +100,15 @@ def _pod(settings: NodeSettings) -> dict[str, Any]:
         "nodeSelector": dict(settings.node_selector),
         "tolerations": settings.tolerations,
         "volumes": volumes,
-        "containers": [{"name": NODE, "volumeMounts": mounts}],
+        "securityContext": _security(settings),
+        "containers": [{"name": NODE, "volumeMounts": mounts, "securityContext": RESTRICTED}],
     }
+
+
+def _security(settings: NodeSettings) -> dict[str, Any]:
+    """The pod's security context, as Pod Security `restricted` asks for it."""
+    seccomp = {"seccompProfile": {"type": "RuntimeDefault"}, "runAsNonRoot": True}
+    if settings.user is None:
+        return seccomp
+    user, group = settings.user
+    return seccomp | {"runAsUser": user, "runAsGroup": group}

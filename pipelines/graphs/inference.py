@@ -13,7 +13,11 @@ NAME = "refsr-inference"
 def inference(image: str, cluster: Cluster) -> Any:
     """The pipeline. Its inputs: MLflow store, sections of parameters, URI of the folder."""
 
-    @dsl.pipeline(name=NAME, description="A registered model upscales a folder of faces.")
+    @dsl.pipeline(
+        name=NAME,
+        display_name="RefSR inference",
+        description="A registered model upscales a folder of faces.",
+    )
     def pipeline(
         tracking_uri: str,
         pairs: str,

@@ -1,6 +1,6 @@
-"""Evaluate a registered model on a revision of a set.
+"""Evaluate a registered model on another raw set, or on another revision of one.
 
-registry -> checkpoint, fetch -> curate -> evaluate.
+registry -> checkpoint, raw set -> curate -> evaluate.
 """
 
 from typing import Any
@@ -9,26 +9,33 @@ from kfp import dsl
 
 from pipelines.cluster import Cluster
 from pipelines.graphs.curation import curation
+from pipelines.graphs.raw_set import Source, raw_set
 from pipelines.graphs.tasks import task_factory
 
 NAME = "refsr-reevaluation"
 
 
-def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
+def reevaluation(image: str, cluster: Cluster, source: Source, with_sisr: bool) -> Any:
     """The pipeline.
 
-    Its inputs: MLflow store, sections of parameters, `layout`, URI of a SISR model. The registry
-    stores RefSR models only. `with_sisr` also evaluates the SISR model at the URI `sisr`, an output
-    of a training run.
+    Its inputs: MLflow store, `raw`, its `layout`, sections of parameters, URI of a SISR model. The
+    registry stores RefSR models only. `with_sisr` also evaluates the SISR model at the URI `sisr`,
+    an output of a training run. `source` is that of the raw set, see pipelines.graphs.raw_set.
     """
 
-    @dsl.pipeline(name=NAME, description="Evaluate a registered model on a revision.")
+    @dsl.pipeline(
+        name=NAME,
+        display_name="RefSR reevaluation",
+        description="Evaluate a registered model on a raw set.",
+    )
     def pipeline(
         tracking_uri: str,
         sisr: str,
+        raw: str,
         layout: str,
         checkpoint: dict[str, Any],
         fetch: dict[str, Any],
+        synthesize: dict[str, Any],
         curate: dict[str, Any],
         validate: dict[str, Any],
         evaluate: dict[str, Any],
@@ -42,8 +49,8 @@ def reevaluation(image: str, cluster: Cluster, with_sisr: bool) -> Any:
                     artifact_class=dsl.Model,
                     reimport=False,
                 ).output
-            raw_set = task("fetch", params=fetch).outputs["raw"]
-            curated = curation(task, cluster.curate_shards, curate, layout, raw=raw_set)
+            inputs = raw_set(task, source, raw, fetch, synthesize)
+            curated = curation(task, cluster.curate_shards, curate, layout, **inputs)
             task("validate", params=validate, curated=curated)
             task("evaluate", params=evaluate, curated=curated, **models)
 

@@ -1,15 +1,15 @@
 """The training pipeline. Its edges are artifacts: a task waits only for the tasks it reads from."""
 
-from typing import Any, Literal
+from typing import Any
 
 from kfp import dsl
 
 from pipelines.cluster import Cluster
 from pipelines.graphs.curation import curation
+from pipelines.graphs.raw_set import Source, raw_set
 from pipelines.graphs.tasks import task_factory
 
 NAME = "refsr-training"
-Source = Literal["rendered", "named", "fetched"]
 
 
 def training(image: str, cluster: Cluster, source: Source) -> Any:
@@ -20,11 +20,14 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
     Args:
         image: image of every task.
         cluster: settings of the tasks.
-        source: of the raw set: `rendered` by the stage `synthesize`, `named` by the URI `raw`, or
-            `fetched` by the DVC revision of the section `fetch`.
+        source: of the raw set, see pipelines.graphs.raw_set.
     """
 
-    @dsl.pipeline(name=NAME, description="Raw set to registered model, through the quality gate.")
+    @dsl.pipeline(
+        name=NAME,
+        display_name="RefSR training",
+        description="Raw set to registered model, through the quality gate.",
+    )
     def pipeline(
         tracking_uri: str,
         raw: str,
@@ -40,13 +43,8 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
     ) -> None:
         task = task_factory(tracking_uri, cluster, image)
         with dsl.ExitHandler(task("finish", image=image), name="stages"):
-            if source == "rendered":
-                raw_set = {"raw": task("synthesize", params=synthesize).outputs["raw"]}
-            elif source == "fetched":
-                raw_set = {"raw": task("fetch", params=fetch).outputs["raw"]}
-            else:
-                raw_set = {"uri": raw}
-            curated = curation(task, cluster.curate_shards, curate, layout, **raw_set)
+            inputs = raw_set(task, source, raw, fetch, synthesize)
+            curated = curation(task, cluster.curate_shards, curate, layout, **inputs)
             validation = task("validate", params=validate, curated=curated).outputs["validation"]
             sisr = task(
                 "train_sisr",

@@ -25,7 +25,9 @@ def _doctor_options(parser: Parser) -> None:
         help="API (KFP_ENDPOINT)",
     )
     parser.add_argument(
-        "--fix", action="store_true", help="close runs in MLflow whose process is gone"
+        "--fix",
+        action="store_true",
+        help="close runs in MLflow whose process is gone, or that have ended at Kubeflow",
     )
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     parser.add_argument(

@@ -75,8 +75,13 @@ def left_open(client: Any, experiments: list[str], task: str = "") -> LeftOpen:
     dead = [run for run in here if _is_dead(run.data.tags)]
     if task:
         dead += _running(client, experiments, TASK, task)
-    runs = list(dict.fromkeys(run.info.run_id for run in dead))
-    return LeftOpen(runs, _unfinished_models(client, experiments, runs))
+    return left_by(client, experiments, [run.info.run_id for run in dead])
+
+
+def left_by(client: Any, experiments: list[str], runs: list[str]) -> LeftOpen:
+    """These runs, whose processes are dead, and the models that dead processes left PENDING."""
+    once = list(dict.fromkeys(runs))
+    return LeftOpen(once, _unfinished_models(client, experiments, once))
 
 
 def close(client: Any, left: LeftOpen) -> None:

@@ -139,7 +139,7 @@ def start_run(
     mlflow = open_store(tracking_uri)
     with explained(tracking_uri):
         client = mlflow.MlflowClient()
-        experiment = _experiment(client)
+        experiment = experiment_of(client)
         dead_runs.close(client, dead_runs.left_open(client, [experiment], task))
         tags = dead_runs.process_tags(task)
         run = mlflow.start_run(run_name=name, experiment_id=experiment, tags=tags)
@@ -148,7 +148,7 @@ def start_run(
             tracker.params(_flatten(params.model_dump(mode="json"), name))
             tracker.tags(_facts(name, params, inputs or {}))
             if pipeline:
-                tracker.tags({PARENT: _pipeline_run(client, pipeline)})
+                tracker.tags({PARENT: pipeline_run(client, pipeline)})
             yield tracker
 
 
@@ -186,32 +186,12 @@ def left_open(tracking_uri: str, *, close: bool = False) -> LeftOpen:
     return left
 
 
-def end_pipeline(tracking_uri: str, pipeline: str, status: str, tags: Mapping[str, str]) -> None:
-    """End the run of a pipeline; it is created if none of its stages ran.
-
-    Args:
-        tracking_uri: The store.
-        pipeline: The id of the pipeline.
-        status: FINISHED, FAILED or KILLED.
-        tags: Tags to set on the run; passwords are masked, long values are cut.
-
-    Raises:
-        RefsrError: The store cannot be opened, or fails.
-    """
-    client = open_store(tracking_uri).MlflowClient()
-    short = {key: hide(value)[:ERROR_LENGTH] for key, value in tags.items()}
-    with explained(tracking_uri):
-        run = _pipeline_run(client, pipeline)
-        MlflowTracker(client, tracking_uri, run).tags(short)
-        client.set_terminated(run, status)
-
-
-def _pipeline_run(client: Any, pipeline: str) -> str:
+def pipeline_run(client: Any, pipeline: str) -> str:
     """The id of a pipeline's run, created by the first task that asks for it.
 
     Two tasks may create one at the same moment: the older counts, and the other is deleted.
     """
-    experiment = _experiment(client)
+    experiment = experiment_of(client)
     created = None
     for _ in range(2):
         runs = client.search_runs([experiment], f"tags.`{PIPELINE}` = '{pipeline}'")
@@ -225,7 +205,7 @@ def _pipeline_run(client: Any, pipeline: str) -> str:
     raise RefsrError(f"the MLflow run of pipeline {pipeline!r} cannot be read or created")
 
 
-def _experiment(client: Any) -> str:
+def experiment_of(client: Any) -> str:
     """The id of the experiment, which is created if need be.
 
     Another process may create it at the same moment.

@@ -16,7 +16,9 @@ from refsr.redaction import remember
 if TYPE_CHECKING:
     from refsr.side_config import Fetch
 
-_STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no")
+# `make push` writes the pushed image's name to k8s/image, which is no part of an image.
+_PATHS = ("--", ":/", ":(exclude,top)k8s/image")
+_STATUS = ("status", "--porcelain=v2", "--branch", "--untracked-files=no", *_PATHS)
 _PACKAGE = Path(__file__).parent
 
 

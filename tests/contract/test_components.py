@@ -2,12 +2,13 @@
 
 import ast
 import inspect
+import math
 import textwrap
 
 import pytest
 from compiled import kebab
 
-from components import stages
+from components import stages, summary
 from refsr import steps
 
 OPTIONS = {"uri", "layout", "shard"}  # texts beside the artifacts
@@ -50,3 +51,12 @@ def test_a_component_holds_no_logic(name: str) -> None:
         assert all(
             isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords
         )
+
+
+@pytest.mark.parametrize("name", summary.METRICS)
+def test_a_summary_has_at_most_ten_finite_metrics(name: str) -> None:
+    names = summary.METRICS[name]
+    assert len(set(names)) == len(names) <= 10
+    values = dict.fromkeys([*names, "another"], 1.0) | {names[0]: math.nan}
+    assert set(summary.summary(name, values)) == set(names[1:])
+    assert hasattr(stages, name)

@@ -94,7 +94,18 @@ def test_only_the_gpu_image_has_cuda() -> None:
 def test_the_overlays_use_the_built_image(tmp_path: Path) -> None:
     manifests.write_image("registry.example:5000/faces/refsr-cpu:0123", tmp_path)
     written = (tmp_path / "image/kustomization.yaml").read_text()
-    assert 'newName: registry.example:5000/faces/refsr-cpu, newTag: "0123"' in written
+    assert 'newName: registry.example:5000/faces/refsr-cpu, newTag: "0123"}' in written
+    manifests.write_image("registry.example/refsr-cpu:0123@sha256:abc", tmp_path)
+    written = (tmp_path / "image/kustomization.yaml").read_text()
+    assert 'newTag: "0123", digest: "sha256:abc"}' in written
+
+
+def test_a_pushed_image_is_named_by_its_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = ["localhost/refsr-cpu@sha256:1", "registry:5000/faces/refsr-cpu@sha256:2"]
+    monkeypatch.setattr(images, "_inspect", lambda image: {"RepoDigests": digests})
+    pushed = "registry:5000/faces/refsr-cpu:0123"
+    assert images.with_digest(pushed) == f"{pushed}@sha256:2"
+    assert images.with_digest("other/refsr-cpu:0123") == "other/refsr-cpu:0123"
 
 
 def test_existing_wheels_are_not_downloaded_again(

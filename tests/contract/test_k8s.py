@@ -1,25 +1,35 @@
 """The manifests can be applied as they are, and faulty ones are refused."""
 
 import copy
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import run_in
 
 from components.trainjob.api import RESOURCE
 from pipelines.cluster import load_cluster
 from tools.manifests import K8S, folders, problems, render
 
+ROOT = Path(__file__).parents[2]
+TRACKED = ("ls-files", "--cached", "--others", "--exclude-standard", "k8s")
 Manifests = list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def rendered() -> dict[str, Manifests]:
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifests]:
+    """From a clean checkout: nothing but what git tracks."""
     if shutil.which("kubectl") is None:
         pytest.skip("NOT TESTED, the manifests of k8s/: kubectl is not on the PATH")
-    return {folder: render(folder) for folder in folders()}  # type: ignore[misc]
+    checkout = tmp_path_factory.mktemp("checkout")
+    for name in run_in(ROOT, "git", *TRACKED).splitlines():
+        if (ROOT / name).is_file():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, checkout / name)
+    return {folder: render(folder, checkout / "k8s") for folder in folders()}  # type: ignore[misc]
 
 
 def test_no_overlay_has_a_fault(rendered: dict[str, Manifests]) -> None:
@@ -45,6 +55,11 @@ def _server(manifests: Manifests) -> dict[str, Any]:
     return container
 
 
+def _pod(manifests: Manifests) -> dict[str, Any]:
+    pod: dict[str, Any] = _of(manifests, "Deployment", "mlflow")["spec"]["template"]["spec"]
+    return pod["securityContext"]  # type: ignore[no-any-return]
+
+
 FAULTS: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     "latest": (lambda m: _server(m).update(image="refsr:latest"), "no immutable tag"),
     "no tag": (lambda m: _server(m).update(image="registry:5000/refsr"), "no immutable tag"),
@@ -56,8 +71,11 @@ FAULTS: dict[str, tuple[Callable[[Manifests], Any], str]] = {
     ),
     "rights": (lambda m: _server(m)["securityContext"].pop("capabilities"), "can gain privileges"),
     "misspelt": (lambda m: _server(m).update(imagePolicy="Always"), "imagePolicy"),
+    "seccomp": (lambda m: _pod(m).pop("seccompProfile"), "no seccomp profile"),
     "secret": (
-        lambda m: _of(m, "Secret", "refsr")["data"].update({"database-password": "eA=="}),
+        lambda m: _of(m, "ConfigMap", "mlflow").update(
+            kind="Secret", data={"database-password": "eA=="}
+        ),
         "database-password",
     ),
     "password": (
@@ -90,9 +108,11 @@ def test_the_overlays_provide_the_secrets_in_use(
     manifests = rendered[folder] + rendered["restore-s3"]
     used = {(ref["name"], ref["key"]) for ref in _values(manifests, "secretKeyRef")}
     provided = set()
+    if folder == "overlays/local":
+        page = (ROOT / "docs/how-to/cluster.md").read_text()
+        keys = re.findall(r"--from-literal=([\w-]+)=\$\(openssl", page)
+        provided = {("refsr", key) for key in keys}
     for each in manifests:
-        if each["kind"] == "Secret":
-            provided |= {(each["metadata"]["name"], key) for key in each["data"]}
         if each["kind"] == "ExternalSecret":
             provided |= {
                 (each["spec"]["target"]["name"], entry["secretKey"])
@@ -141,6 +161,18 @@ def test_the_default_network_policy_denies_everything(rendered: dict[str, Manife
         assert closed == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
+def test_tasks_reach_nothing_outside_the_cluster_but_by_an_overlay(
+    rendered: dict[str, Manifests],
+) -> None:
+    """Each rule names who is reached, and which ports."""
+    for name in ("tasks", "trainjobs"):
+        policy = _of(rendered["overlays/local"], "NetworkPolicy", name)
+        for rule in policy["spec"]["egress"]:
+            assert rule["to"], (name, rule)
+            is_own = rule["to"] == [{"podSelector": policy["spec"]["podSelector"]}]
+            assert rule.get("ports") or is_own, (name, rule)
+
+
 def test_no_manifest_is_remote() -> None:
     for path in K8S.rglob("kustomization.yaml"):
         assert "://" not in path.read_text().replace("s3://", "").replace("http://seaweedfs", ""), (
@@ -148,14 +180,38 @@ def test_no_manifest_is_remote() -> None:
         )
 
 
-def test_the_cluster_file_of_the_gpu_overlay_is_valid() -> None:
-    assert load_cluster(Path(K8S / "overlays/gpu/cluster.yaml")).gpu.node_selector
+def test_the_cluster_files_of_the_overlays_are_valid() -> None:
+    assert load_cluster(K8S / "overlays/gpu/cluster.yaml").gpu.node_selector
+    local = load_cluster(K8S / "overlays/local/cluster.yaml")
+    assert not any(task.gpus or task.shm for task in local.tasks.values())
+    assert {task.cpu for task in local.tasks.values()} == {"1", "500m"}
+    assert {task.memory for task in local.tasks.values()} == {"2Gi", "1Gi"}
+
+
+def test_reconcile_may_only_read_runs(rendered: dict[str, Manifests]) -> None:
+    for folder in ("overlays/local", "overlays/gpu"):
+        (rule,) = _of(rendered[folder], "Role", "reconcile")["rules"]
+        assert rule == {
+            "apiGroups": ["pipelines.kubeflow.org"],
+            "resources": ["runs"],
+            "verbs": ["get"],
+        }
+
+
+def test_no_pod_that_ends_gets_a_sidecar(rendered: dict[str, Manifests]) -> None:
+    """A profile's namespace injects one that would keep a Job running."""
+    for folder, manifests in rendered.items():
+        for each in manifests:
+            if each["kind"] not in ("Job", "CronJob"):
+                continue
+            job = each["spec"].get("jobTemplate", {}).get("spec", each["spec"])
+            labels = job["template"]["metadata"]["labels"]
+            assert labels["sidecar.istio.io/inject"] == "false", (folder, each["metadata"])
 
 
 def test_tasks_may_create_get_and_delete_trainjobs_only(rendered: dict[str, Manifests]) -> None:
     for folder in ("overlays/local", "overlays/gpu"):
-        (role,) = (each for each in rendered[folder] if each["kind"] == "Role")
-        (rule,) = role["rules"]
+        (rule,) = _of(rendered[folder], "Role", "trainjobs")["rules"]
         assert rule["apiGroups"] == [RESOURCE["group"]]
         assert rule["resources"] == [RESOURCE["plural"]]
         assert set(rule["verbs"]) == {"create", "get", "delete"}

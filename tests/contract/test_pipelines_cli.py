@@ -1,16 +1,87 @@
 """Schedule, watch, cancel, upload and diff, and the requests that a Kubeflow API receives."""
 
+import json
 from pathlib import Path
-from typing import Any
 
+import jsonschema
 import pytest
 import yaml
-from kubeflow_api import Api
+from kubeflow_api import Api, refusal, run_of
 
+from pipelines import monitor
 from pipelines.cli import main
+from pipelines.limits import cron
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
+
+
+def test_upload_prints_the_version_and_gives_every_input_a_default(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A person starts a run from the UI without typing a value."""
+    package = tmp_path / "p.yaml"
+    command = ["upload", *_arguments(api), "--namespace", "faces", "--output", str(package)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    page = f"{api.endpoint}/#/pipelines/details/p1/version/v1"
+    assert f"{page}: uploaded refsr-training-tiny, version 1" in printed
+    created = api.sent("POST pipelines")
+    assert (created["display_name"], created["namespace"]) == ("refsr-training-tiny", "faces")
+    pipeline, _ = yaml.safe_load_all(package.read_text())
+    inputs = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert not [name for name, each in inputs.items() if "defaultValue" not in each]
+    assert inputs["tracking_uri"]["defaultValue"] == "http://mlflow:5000"
+    assert inputs["train_sisr"]["defaultValue"]["steps"] == 6
+    assert inputs["evaluate"]["defaultValue"]["batch_size"] == 32  # not in the params file
+    exists = refusal(409, "Failed to create a pipeline version: already exist")
+    api.responses["POST pipelines/upload_version"] = [exists]
+    assert main(command) == 1
+    assert "versions never change; commit, or pass --image" in capsys.readouterr().err
+    assert main([*command, "--dry-run"]) == 0
+    assert "dry run, not uploaded" in capsys.readouterr().out
+
+
+def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
+    objects = tmp_path / "objects.yaml"
+    command = ["compile", "--params", str(ROOT / "params/tiny.yaml"), "--image", "refsr:1"]
+    assert main([*command, "--gitops", "--output", str(objects)]) == 0
+    stored = list(yaml.safe_load_all(objects.read_text()))
+    assert [each["kind"] for each in stored] == ["Pipeline", "PipelineVersion"]
+    for each in stored:
+        schema = Path(__file__).parent / f"schemas/{each['kind']}.json"
+        jsonschema.validate(each, json.loads(schema.read_text()))
+    inputs = stored[1]["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
+    assert inputs["train_sisr"]["defaultValue"]["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("cron", "expected"),
+    [
+        ("0 3 * * 0", 'five fields, and seconds come first; pass "0 0 3 * * 0"'),
+        ("0 3 *", "3 fields, not six"),
+        ("0 60 3 * * 0", "minute '60' is not"),
+        ("0 0 3 * * 7", "day of week '7' is not"),
+        ("0 0 3 * * MOON", "day of week 'MOON' is not"),
+        ("0 0 5-3 * * *", "hour '5-3' is not"),
+        ("0 0 */0 * * *", "hour '*/0' is not"),
+        ("", "0 fields, not six"),
+    ],
+)
+def test_a_cron_expression_that_kubeflow_would_misread_is_refused(
+    cron: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["schedule", "--cron", cron])
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 3 * * 0", "0 */5 1-3,8 ? JAN-MAR/2 mon", "@daily", "@every 1h30m", "59 59 23 31 12 6"],
+)
+def test_cron_expressions(expression: str) -> None:
+    assert cron(expression) == expression
 
 
 def _arguments(api: Api) -> list[str]:
@@ -28,34 +99,12 @@ def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixtur
     assert body["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
 
 
-def _api_run(state: str, *tasks: tuple[str, str, int]) -> dict[str, Any]:
-    """A run as the API returns it; each task is (name, state, minutes)."""
-    started = "2026-01-01T10:00:00Z"
-    details = [
-        {
-            "display_name": name,
-            "state": state,
-            "start_time": started,
-            "end_time": f"2026-01-01T10:{minutes:02}:00Z",
-        }
-        for name, state, minutes in tasks
-    ]
-    return {
-        "run_id": "r1",
-        "display_name": "tiny",
-        "state": state,
-        "run_details": {"task_details": details},
-    }
-
-
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
 def test_watch_exits_with_the_state_of_the_run(
     api: Api, end: str, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    running = _api_run("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
-    ended = _api_run(end, ("curate", end, 7)) | {
-        "error": {"message": "curate: no faces"} if status else None
-    }
+    running = run_of("RUNNING", ("curate", "RUNNING", 0), ("curate-driver", "SUCCEEDED", 1))
+    ended = run_of(end, ("curate", end, 7), error="curate: no faces" if status else "")
     api.responses["GET runs/r1"] = [running, running, ended]
     assert main(["watch", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == status
     printed = capsys.readouterr()
@@ -65,9 +114,15 @@ def test_watch_exits_with_the_state_of_the_run(
     assert ("curate: no faces" in printed.err) is bool(status)
 
 
-def test_cancel_terminates_a_run(api: Api) -> None:
-    assert main(["cancel", "r1", "--endpoint", api.endpoint]) == 0
+def test_cancel_terminates_a_run(
+    api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a controller, a run stays CANCELING."""
+    monkeypatch.setattr(monitor, "PATIENCE", 0.0)
+    api.responses["GET runs/r1"] = [run_of("CANCELING")]
+    assert main(["cancel", "r1", "--endpoint", api.endpoint, "--every", "0.01"]) == 0
     assert api.sent("POST runs/r1:terminate") is not None
+    assert "still CANCELING; `python -m pipelines watch r1`" in capsys.readouterr().out
 
 
 def test_diff_compares_with_the_uploaded_version(
@@ -78,7 +133,7 @@ def test_diff_compares_with_the_uploaded_version(
     assert main(["diff", *arguments]) == 1
     assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
     assert main(["upload", *arguments, "--output", str(package)]) == 0
-    assert "pipelineInfo" in api.sent("POST pipelines/upload")
+    assert "pipelineInfo" in api.sent("POST pipelines/upload_version")
     pipeline, platform = yaml.safe_load_all(package.read_text())
     version = {
         "display_name": "1",

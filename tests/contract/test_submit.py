@@ -15,6 +15,7 @@ from pipelines import submit
 from pipelines.cli import main
 from pipelines.cluster import load_cluster
 from pipelines.compile import immutable_image
+from pipelines.limits import require_exact
 from refsr.errors import RefsrError
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,44 @@ def test_bad_parameters_are_refused_by_name(
 ) -> None:
     (tmp_path / "bad.yaml").write_text(document + "\n")
     assert expected in _refused(capsys, params=tmp_path / "bad.yaml")
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (
+            "register: {gate: {psnr_over_none: -.inf}}",
+            "register.gate.psnr_over_none: Input should be a finite",
+        ),
+        ("evaluate: {strips: 9007199254740993}", "evaluate.strips"),
+        ("train_sisr: {seed: 9007199254740993}", "train_sisr.seed"),
+    ],
+)
+def test_numbers_that_kubeflow_would_change_are_refused(
+    document: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yaml").write_text("synthesize: {}\n" + document + "\n")
+    assert expected in _refused(capsys, "--dry-run", params=tmp_path / "bad.yaml")
+
+
+def test_large_and_infinite_numbers_are_named_at_any_depth() -> None:
+    params = Path("p.yaml")
+    require_exact(params, {"a": {"b": [1.5, 2**53]}, "c": True, "d": "inf"})
+    with pytest.raises(RefsrError, match=r"p.yaml: a.b.1: 9007199254740993 is not exact"):
+        require_exact(params, {"a": {"b": [1.5, 2**53 + 1]}})
+    with pytest.raises(RefsrError, match=r"p.yaml: a.b.0: nan cannot be sent as JSON"):
+        require_exact(params, {"a": {"b": [float("nan")]}})
+
+
+def test_reevaluation_takes_the_raw_set_from_where_training_does(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The command of the page, with the default params file."""
+    command = ["--graph", "reevaluation", "--sisr", "s3://bucket/of/sisr", "--dry-run"]
+    assert _submit(*command, params=ROOT / "params.yaml") == 0
+    assert "\nsynthesize " in capsys.readouterr().out
+    assert _submit(*command, "--raw", "s3://bucket/faces", params=ROOT / "params.yaml") == 0
+    assert "\nsynthesize " not in capsys.readouterr().out
 
 
 def test_uris_that_pods_cannot_reach_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,16 @@ def test_each_task_has_resources_and_a_time_limit(graph: tuple[Spec, Spec]) -> N
     assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
 
 
+def test_no_task_runs_as_root(graph: tuple[Spec, Spec], tmp_path: Path) -> None:
+    _, kubernetes = graph
+    for settings in kubernetes.values():
+        context = {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}
+        assert settings["securityContext"] == context
+    (tmp_path / "cluster.yaml").write_text("run_as: null")
+    _, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+    assert not everywhere(kubernetes, "securityContext")
+
+
 def test_only_tasks_with_networks_request_gpus(graph: tuple[Spec, Spec]) -> None:
     pipeline, kubernetes = graph
     gpus = {name: c["resources"].get("accelerator") for name, c in containers_of(pipeline).items()}

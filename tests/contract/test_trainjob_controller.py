@@ -23,7 +23,7 @@ from pipelines.task_settings import node_settings
 from refsr.integrations.mlflow_store import open_store
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((Path(__file__).parent / "trainjob.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parent / "schemas/TrainJob.json").read_text())
 PIPELINE = "run-1"
 JOB = "train-sisr-run-1"
 PARAMS: dict[str, Any] = {}
@@ -40,8 +40,8 @@ from components.trainjob import controller
 controller.POLL = 0.05
 folder = Path(sys.argv[1])
 names = ("curated", "validation", "sisr")
-paths = {name: SimpleNamespace(path=str(folder / name)) for name in names}
-shell.run("train_sisr", {}, "http://mlflow:5000", SimpleNamespace(metadata={}), **paths)
+paths = {name: SimpleNamespace(path=str(folder / name), metadata={}) for name in names}
+shell.run("train_sisr", {}, "http://127.0.0.1:9", SimpleNamespace(metadata={}), **paths)
 """
 
 
@@ -75,10 +75,10 @@ class Task:
 
     def run(self) -> None:
         paths = {
-            name: SimpleNamespace(path=str(self.folder / name))
+            name: SimpleNamespace(path=str(self.folder / name), metadata={})
             for name in ("curated", "validation", "sisr")
         }
-        shell.run("train_sisr", PARAMS, "http://mlflow:5000", self.metrics, **paths)
+        shell.run("train_sisr", PARAMS, "http://127.0.0.1:9", self.metrics, **paths)
 
     def start(self) -> "subprocess.Popen[str]":
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -211,7 +211,7 @@ def test_the_next_attempt_creates_a_failed_job_again(api: TrainerApi, task: Task
         ),
         (
             (400, 'unknown field "spec.runtimePatches"'),
-            "the cluster's Trainer has other fields; install 2.2 or later",
+            "the cluster's Trainer has other fields; install 2.3 or later",
         ),
     ],
 )

@@ -86,8 +86,11 @@ def test_a_node_has_the_settings_of_a_task(job: Any) -> None:
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists"}]
     (container,) = pod["containers"]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    assert mounts == {"state": "/state", "shm": "/dev/shm"}  # noqa: S108 - in the pod
-    claim, memory = pod["volumes"]
+    expected = {"state": "/state", "shm": "/dev/shm", "tmp": "/tmp"}  # noqa: S108 - in the pod
+    assert mounts == expected
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    claim, _, memory = pod["volumes"]
     assert claim["persistentVolumeClaim"] == {"claimName": "shared"}
     assert memory["emptyDir"] == {"medium": "Memory", "sizeLimit": "4Gi"}
     assert job["spec"]["activeDeadlineSeconds"] == 600

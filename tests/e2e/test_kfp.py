@@ -18,6 +18,7 @@ from helpers import commit_all, run_in
 
 from components import shell
 from components.shell import RUN
+from components.summary import METRICS
 from refsr import steps
 from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.versioning import file_hash
@@ -67,6 +68,18 @@ def _metrics(tasks: Path, name: str) -> dict[str, float]:
     return metadata
 
 
+def test_artifacts_have_a_summary(tasks: Path) -> None:
+    for task, artifact, stage in (
+        ("merge", "curated", "merge"),
+        ("train-refsr", "refsr", "train_refsr"),
+        ("evaluate", "evaluation", "evaluate"),
+        ("register", "registration", "register"),
+    ):
+        document = json.loads((tasks / task / "executor_output.json").read_text())
+        metadata = document["artifacts"][artifact]["artifacts"][0]["metadata"]
+        assert set(METRICS[stage]) | {"mlflow"} <= set(metadata), task
+
+
 def _without_clocks(metrics: dict[str, float]) -> dict[str, float]:
     return {key: value for key, value in metrics.items() if "second" not in key}
 
@@ -97,6 +110,10 @@ def test_every_task_ran_and_the_end_is_recorded(tasks: Path) -> None:
     assert {run.info.status for group in runs.values() for run in group} == {"FINISHED"}
     (pipeline,) = runs.pop("pipeline")
     assert pipeline.data.tags["kfp.state"] == "SUCCEEDED"
+    (evaluation,) = runs["evaluate"]
+    ten = pipeline.data.metrics
+    assert len(ten) == 10
+    assert ten == {name: evaluation.data.metrics[name] for name in ten}
     parents = {run.data.tags["mlflow.parentRunId"] for group in runs.values() for run in group}
     assert parents == {pipeline.info.run_id}
 

@@ -37,7 +37,7 @@ feature_store.FLUSH = 1
 pod, store_uri = Path(sys.argv[1]), sys.argv[2]
 params = yaml.safe_load((pod.parent / "params.yaml").read_text())["curate"]
 artifacts = {
-    name: SimpleNamespace(path=str(pod / name), uri=f"s3://bucket/{name}")
+    name: SimpleNamespace(path=str(pod / name), uri=f"s3://bucket/{name}", metadata={})
     for name in ("raw", "curated")
 }
 run("curate", params, store_uri, SimpleNamespace(path="", metadata={}), **artifacts, shard="")

@@ -113,7 +113,7 @@ def test_a_task_trains_through_a_trainjob(
             monkeypatch.setenv(key, value)
         metrics = SimpleNamespace(path="", metadata={})
         artifacts = {
-            name: SimpleNamespace(path=str(tmp_path / name))
+            name: SimpleNamespace(path=str(tmp_path / name), metadata={})
             for name in ("curated", "validation", "sisr")
         }
         params = load_section(ROOT / "params/tiny.yaml", "train_sisr").model_dump(mode="json")

@@ -1,0 +1,100 @@
+"""Each command of the pages on Kubeflow and the cluster is run, or docs/verified.md lists it."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from compiled import ROOT
+from kubeflow_api import Api, refusal, run_of
+
+from pipelines.cli import main
+from pipelines.submit import main as old_main
+
+pytestmark = pytest.mark.usefixtures("clean_environment")
+PAGES = ("kubeflow.md", "cluster.md")
+IMAGE = "registry.example/refsr"
+LISTED = (ROOT / "docs/verified.md").read_text()
+ELSEWHERE = ("make ", "python -m refsr ", "python -m pipelines.local ", "export ")  # own tests
+
+
+def _commands(page: str) -> list[str]:
+    """The lines of its blocks that are commands, without comments, continued lines joined."""
+    text = (ROOT / "docs/how-to" / page).read_text().replace("\\\n", "")
+    blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    code = [line for language, block in blocks if not language for line in block.splitlines()]
+    lines = [re.sub(r"  +#.*", "", line).strip() for line in code]
+    return [re.sub(r" +", " ", line) for line in lines if re.match(r"[a-z]+ ", line)]
+
+
+COMMANDS = [(page, line) for page in PAGES for line in _commands(page)]
+OURS = [line for _, line in COMMANDS if line.startswith("python -m pipelines ")]
+OTHERS = [line for _, line in COMMANDS if line not in OURS and not line.startswith(ELSEWHERE)]
+
+
+@pytest.mark.parametrize("line", dict.fromkeys(OURS))
+def test_a_command_of_the_pages_runs(
+    line: str, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the simulated API; a tag stands for the commit, as this checkout may have changes."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("KFP_ENDPOINT", api.endpoint)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr("pipelines.compile.git_revision", lambda: ("0123abc", False))
+    monkeypatch.setattr("pipelines.reconcile.ended_pipelines", lambda *_, **__: [])
+    api.responses["GET runs/r1"] = [run_of("SUCCEEDED")]
+    if " diff " in line:
+        store(api, tmp_path)
+    words = shlex.split(line.replace(" RUN", " r1").replace("objects.yaml", f"{tmp_path}/o.yaml"))
+    assert main(words[3:]) == (1 if " diff " in line else 0)
+
+
+def store(api: Api, folder: Path) -> None:
+    """Let the server have a version that differs."""
+    package = folder / "p.yaml"
+    command = ["compile", "--params", "params/tiny.yaml", "--image", f"{IMAGE}:old"]
+    assert main([*command, "--output", str(package)]) == 0
+    pipeline, platform = yaml.safe_load_all(package.read_text())
+    spec = {"pipeline_spec": pipeline, "platform_spec": platform}
+    api.responses["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
+    versions = [{"display_name": "old", "pipeline_spec": spec}]
+    api.responses["GET pipelines/p1/versions"] = [{"pipeline_versions": versions}]
+
+
+def test_commands_of_a_cluster_are_listed_with_their_last_run() -> None:
+    missing = [line for line in OTHERS if f"| `{line}` |" not in LISTED]
+    assert not missing, "docs/verified.md, Commands of the pages"
+
+
+def test_the_pages_have_commands() -> None:
+    assert len(OURS) > 10
+    assert len(OTHERS) > 10
+    assert all(line.startswith(("kubectl ", "kind ")) for line in OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "way_out"),
+    [
+        (401, "Request header error: there is no user identity header", "set KFP_TOKEN"),
+        (403, "User 'a@example.com' is not authorized", "pass --namespace"),
+        (404, "Run r1 not found", "check the id"),
+    ],
+)
+def test_a_refusal_is_one_line_with_a_way_out(
+    status: int, message: str, way_out: str, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api.responses["GET runs/r1"] = [refusal(status, message)]
+    assert main(["watch", "r1", "--endpoint", api.endpoint]) == 1
+    printed = capsys.readouterr().err
+    assert f"{status}: {message}; {way_out}" in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_the_older_command_prints_the_same_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for run, words in ((old_main, []), (main, ["submit"])):
+        with pytest.raises(SystemExit):
+            run([*words, "--help"])
+        text = " ".join(capsys.readouterr().out.split())
+        assert "cluster file, YAML that you write" in text
+        assert "k8s/overlays/local/cluster.yaml" in text
