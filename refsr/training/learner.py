@@ -112,6 +112,7 @@ class Learner:
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "steps": self.params.steps,
             "history": self.history,
             "precision": self.precision,
             "snapshots": self.snapshots,

@@ -163,7 +163,7 @@ def test_a_training_goes_on_from_a_damaged_state_or_names_it(
     with monkeypatch.context() as killed:
         killed.setattr(loop, "_write_history", _interrupt)
         assert main(command) == 130
-    assert {"state.pt", "warm.safetensors"} <= kinds(folder / "sisr.partial").keys()
+    assert {"state/00000006.pt", "state/warm.safetensors"} <= kinds(folder / "sisr.partial").keys()
     shutil.copytree(folder / "sisr.partial", folder / "left")
     key = (folder / "sisr.partial-key").read_bytes()
     assert main(command) == 0
