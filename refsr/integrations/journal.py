@@ -7,6 +7,7 @@ journal: what it reports again is dropped.
 
 import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ _EVENTS, _SENT, _FILES, _LOCK = "events.jsonl", "sent", "files", "lock"
 _FACTS = "event.json"  # of a kept file
 NOTHING = (0, 0)  # left
 Event = dict[str, Any]
+_logger = logging.getLogger(__name__)
 
 
 class Busy(Exception):  # noqa: N818 - a state, not a fault
@@ -114,8 +116,8 @@ class Journal:
     def kept(self) -> list[Event]:
         """What is kept, the oldest first; `path` is where it lies."""
         found = sorted((self.folder / _FILES).glob(f"*/{_FACTS}"))
-        events = [(json.loads(facts.read_text()), facts.parent) for facts in found]
-        return [event | {"path": str(place / event["name"])} for event, place in events]
+        events = [(_parsed(facts.read_bytes()), facts.parent) for facts in found]
+        return [each | {"path": str(place / each["name"])} for each, place in events if each]
 
     def drop(self, event: Event) -> None:
         """Delete what was kept, once the store has it."""
@@ -132,7 +134,7 @@ class Journal:
             file.seek(end)
             for line in file:
                 end += len(line)
-                yield json.loads(line), end
+                yield _parsed(line) or {"kind": ""}, end
 
     def mark_sent(self, end: int) -> None:
         """Remember that the store has all events up to a place."""
@@ -142,7 +144,8 @@ class Journal:
 
     def left(self) -> tuple[int, int]:
         """How many bytes of events, and how many files, the store has not got."""
-        return max(0, os.fstat(self._events).st_size - self._sent()), len(self.kept())
+        size = (self.folder / _EVENTS).stat().st_size
+        return max(0, size - self._sent()), len(self.kept())
 
     def _sent(self) -> int:
         """The length of the part that the store has."""
@@ -159,12 +162,37 @@ class Journal:
         """The last step of each series."""
         last: dict[str, int] = {}
         with (self.folder / _EVENTS).open("rb") as file:
-            for event in map(json.loads, file):
+            for event in filter(None, map(_parsed, file)):
                 if event["kind"] == "metrics":
                     last |= dict.fromkeys(event["values"], event["step"])
                 if event["kind"] == "image" and event["step"] is not None:
                     last[f"picture {event['key']}"] = event["step"]
         return last
+
+
+def open_journal(folder: Path) -> Journal:
+    """The journal of a folder; one that is damaged is deleted, and begins anew.
+
+    Raises:
+        Busy: Another process has it open.
+    """
+    try:
+        return Journal(folder)
+    except Busy:
+        raise
+    except Exception as error:  # whatever is in its files
+        _logger.warning("%s: damaged (%s); begins anew", folder, error)
+        atomic.remove(folder)
+        return Journal(folder)
+
+
+def _parsed(line: bytes) -> Event | None:
+    """The event of a line; None where it is damaged."""
+    try:
+        event = json.loads(line)
+        return event if {"kind", "time"} <= event.keys() else None
+    except (ValueError, AttributeError, RecursionError):
+        return None
 
 
 def read_run(folder: Path) -> Run | None:

@@ -18,7 +18,7 @@ import numpy as np
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.integrations import dead_runs
-from refsr.integrations.journal import NOTHING, Busy, Journal, Run, read_run
+from refsr.integrations.journal import NOTHING, Busy, Journal, Run, open_journal, read_run
 from refsr.integrations.mlflow_store import MISSING, explained, ignored, open_store
 from refsr.integrations.sender import Sender, send_left
 from refsr.integrations.tracking import (
@@ -98,7 +98,7 @@ def start_journaled_run(
     Raises:
         RefsrError: A new run cannot be opened.
     """
-    journal = Journal(folder / FOLDER)
+    journal = open_journal(folder / FOLDER)
     run = Run("", hide(tracking_uri), params_hash(params))
     try:
         if not _goes_on(journal, tracking_uri, run, task):

@@ -51,6 +51,7 @@ class Sender:
             before = self._journal.left()
             self._thread.join(PATIENCE)
         self._given_up.set()
+        self._thread.join(_RETRY)
         is_sent = self._is_done()
         if not is_sent:
             _logger.warning(
@@ -59,8 +60,6 @@ class Sender:
                 hide(self._uri),
                 self._journal.folder,
             )
-        if not self._thread.is_alive():
-            self._journal.close()
         return is_sent
 
     def _is_done(self) -> bool:
@@ -71,7 +70,8 @@ class Sender:
             self._try()
             is_late = self._closing.is_set() and not self._is_done()
             if is_late and self._given_up.wait(_RETRY):
-                return
+                break
+        self._journal.close()
 
     def _try(self) -> None:
         try:
@@ -79,7 +79,7 @@ class Sender:
         except Exception as error:  # whatever it is, the training goes on
             self._client = None
             if not self._is_down:
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                reason = next(iter(str(error).split("; ")), type(error).__name__)
                 where = self._journal.folder
                 _logger.warning("%s; goes on, and keeps all numbers in %s", hide(reason), where)
             self._is_down = True

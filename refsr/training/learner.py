@@ -71,6 +71,8 @@ class Learner:
         self.model.train()
         with self._autocast():
             parts = self.objective(self.parallel(lr, batch.hr, batch.ref), lr, batch.hr, self.step)
+        if self.objective.loss.kind == "released":  # a sum, and gradients are averaged
+            parts["loss"] = parts["loss"] * self.processes.count
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         if self.params.clip_norm:

@@ -23,6 +23,7 @@ from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 from refsr.training.precision import choose_device
+from refsr.training.shortage import train_step
 from refsr.training.state_file import prune, save_state, usable_state
 from refsr.training.stop import StopRequest, stop_requests
 
@@ -99,7 +100,7 @@ def _steps(
     clock = _Clock(params.batch_size, learner.step)
     with _progress(learner, folder.stem) as progress:
         while learner.step < params.steps:
-            parts = learner.train_step(pairs.batch(learner.step, learner.device))
+            parts = train_step(learner, pairs.batch(learner.step, learner.device))
             step = learner.step
             progress.update()
             if _due(step, params.log_every, params.steps):

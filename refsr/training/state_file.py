@@ -81,11 +81,15 @@ def usable_state(folder: Path, steps: int) -> Path | None:
             reason = str(error).partition("; ")[0]
         else:
             planned = state.get("steps", steps)
+            if planned < steps:
+                _logger.info("goes on with a training of %d steps in %s", planned, path)
             if planned <= steps:
                 return path
             reason = f"{path}: of a training of {planned} steps, not {steps}"
         _logger.warning("%s; an earlier step is taken", reason)
         path.rename(path.with_name(path.name + _UNUSED))
+    for snapshot in folder.glob("*.safetensors"):
+        atomic.remove(snapshot)
     return None
 
 
@@ -130,7 +134,8 @@ def read_state(path: Path, model: str) -> Any:
 
 def _is_disk_error(error: Exception) -> bool:
     """Whether reading failed, which says nothing about the file."""
-    return isinstance(error, OSError) and error.errno is not None
+    is_absent = isinstance(error, FileNotFoundError | IsADirectoryError)
+    return isinstance(error, OSError) and error.errno is not None and not is_absent
 
 
 def unusable(path: Path, model: str, error: Exception) -> RefsrError:
