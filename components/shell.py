@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import shutil
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,8 @@ from typing import Any, Protocol, cast
 from components.summary import OF_THE_RUN, summary
 from components.trainjob import controller
 from refsr import log, steps
-from refsr.errors import RefsrError
+from refsr.console import end_on_sigterm
+from refsr.errors import RefsrError, StoppedError
 from refsr.integrations.kubeflow_states import status_of
 from refsr.integrations.pipeline_runs import STATE as KFP_STATE
 from refsr.integrations.pipeline_runs import describe_pipeline, end_pipeline
@@ -192,11 +192,13 @@ def exit_with_message() -> Iterator[None]:
     Tracebacks of other exceptions hold no password.
     """
     sys.excepthook = log.exception
-    # A cluster stops a pod with SIGTERM: KeyboardInterrupt ends the MLflow run as KILLED.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_on_sigterm()
     log.set_up()
     try:
         yield
+    except StoppedError as error:
+        log.error(f"{error}; a retry goes on from there")
+        raise SystemExit(StoppedError.STATUS) from None
     except RefsrError as error:
         if TERMINATION.is_file():
             TERMINATION.write_bytes(str(error).encode()[:TERMINATION_BYTES])

@@ -6,7 +6,7 @@ because Kubeflow passes integers as floats; booleans and strings are not. Every 
 those of the code that uses it, or what no machine could compute.
 """
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -48,6 +48,8 @@ class Section(BaseModel):
     """The base of all sections: values are read-only, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    # Parameters with which unfinished work goes on, though another value has been set.
+    may_change: ClassVar[frozenset[str]] = frozenset()
 
 
 class Range(Section):
@@ -184,6 +186,7 @@ if not TYPE_CHECKING:  # a term that has no weight above gets one, of 0
 class Training(Section):
     """The parameters of both trainings; those of the network are in `model`."""
 
+    may_change = frozenset({"steps", "device", "log_every", "image_every", "save_every"})
     seed: Seed = 0
     steps: Positive
     batch_size: BatchSize = 32  # over all processes

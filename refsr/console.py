@@ -3,10 +3,11 @@
 import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from refsr import log
-from refsr.errors import RefsrError
+from refsr.errors import RefsrError, StoppedError
 from refsr.io.exhausted import shortage
 from refsr.io.paths import file_errors_as_messages
 
@@ -29,6 +30,9 @@ def exit_status(command: Callable[[], int | None]) -> int:
         if (error.name or "refsr").startswith("refsr"):
             raise
         log.error(f"{sys.executable} has no {error.name}; {_way_out(error.name or '')}")
+    except StoppedError as error:
+        log.error(f"{error}; run the same again to go on")
+        return StoppedError.STATUS
     except KeyboardInterrupt:
         log.interrupted()
         return INTERRUPTED
@@ -41,8 +45,15 @@ def exit_status(command: Callable[[], int | None]) -> int:
 
 
 def end_on_sigterm() -> None:
-    """Treat SIGTERM, with which a cluster stops a pod, as Ctrl-C: runs in MLflow end as KILLED."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Raise StoppedError at SIGTERM, with which a cluster stops a pod.
+
+    Runs in MLflow end as KILLED, and the exit status says that a retry helps.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise StoppedError("stopped by SIGTERM")
 
 
 def run_as_process(main: Callable[[], int]) -> NoReturn:

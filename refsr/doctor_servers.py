@@ -52,9 +52,12 @@ def is_made(uri: str) -> bool:
 
 def runs(uri: str, *, fix: bool = False) -> Finding:
     """Whether dead processes of this machine left runs or models open; `fix` closes them."""
+    from refsr.integrations.journaled_run import deliver_left
     from refsr.integrations.tracking import left_open
 
     try:
+        if fix:
+            deliver_left(uri, [Path.cwd(), *Path.cwd().glob("*/")])
         left = left_open(uri, close=fix)
     except RefsrError as error:
         return _failed("runs", error)

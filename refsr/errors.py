@@ -1,4 +1,4 @@
-"""The error for everything that a user can fix."""
+"""The error for everything that a user can fix, and the end of a process that was stopped."""
 
 from refsr.redaction import hide
 
@@ -12,3 +12,12 @@ class RefsrError(Exception):
 
     def __init__(self, *parts: object) -> None:
         super().__init__(*(hide(part) if isinstance(part, str) else part for part in parts))
+
+
+class StoppedError(KeyboardInterrupt):
+    """SIGTERM stops this process: a cluster takes the machine back. Run the same again to go on.
+
+    The command line exits with STATUS, the one that sysexits.h calls a temporary failure.
+    """
+
+    STATUS = 75

@@ -153,11 +153,37 @@ def check(one: Drill, folder: Path, expected: str) -> list[str]:
         sound = store.execute("PRAGMA integrity_check").fetchone()[0]
         query = "SELECT count(*) FROM runs WHERE status = 'RUNNING' AND name != 'pipeline'"
         running = store.execute(query).fetchone()[0]
+        faults += _series_faults(store, one.name)
     if sound != "ok":
         faults.append(f"store: {sound}")
     if running and one.name != "promote":  # which opens no run
         faults.append(f"{running} runs are RUNNING, and no process is")
     return faults
+
+
+def _series_faults(store: sqlite3.Connection, name: str) -> list[str]:
+    """Whether the one finished run of a training has each step, and each once."""
+    if not name.startswith("train_"):
+        return []
+    query = (
+        "SELECT count(*), count(DISTINCT step) FROM runs JOIN metrics USING (run_uuid)"
+        " WHERE runs.name = ? AND status = 'FINISHED' AND key = 'loss' GROUP BY run_uuid"
+    )
+    rows = store.execute(query, (name,)).fetchall()
+    steps = section(name).steps  # type: ignore[attr-defined]
+    return [] if rows == [(steps, steps)] else [f"points and steps of its runs: {rows}"]
+
+
+def _damage(draw: random.Random, folder: Path) -> str:
+    """Flip a bit of the newest resume point of a training, now and then."""
+    saved = sorted(folder.glob("*.partial/state/*.pt"))
+    if not saved or draw.random() < 0.5:
+        return ""
+    data = bytearray(saved[-1].read_bytes())
+    place = draw.randrange(len(data))
+    data[place] ^= 1 << draw.randrange(8)
+    saved[-1].write_bytes(data)
+    return f", byte {place} of {saved[-1].name} flipped"
 
 
 def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str, Any]:
@@ -182,7 +208,7 @@ def run_drills(root: Path, names: list[str], kills: int, seed: int) -> dict[str,
             counts["kills" if status == -signal.SIGKILL else "ended_before"] += 1
             if status not in (0, -signal.SIGKILL):
                 faults.append(f"{name} {moments}: {_log(folder)}")
-        killed = f"{name} killed at {moments} of {lasts[name]:.2f} s"
+        killed = f"{name} killed at {moments} of {lasts[name]:.2f} s{_damage(draw, folder)}"
         faults += [f"{killed}: {fault}" for fault in _run_again(one, folder, expected)]
         shutil.rmtree(folder)
         number += 1

@@ -136,13 +136,13 @@ def _sql(uri: str, statement: str) -> None:
 
 @contextlib.contextmanager
 def mlflow_server(
-    folder: Path, database: str, s3: S3 | None = None, bucket: str = ""
+    folder: Path, database: str, s3: S3 | None = None, bucket: str = "", port: int = 0
 ) -> Iterator[str]:
-    """An MLflow server on a database; yields its URI.
+    """An MLflow server on a database, on a port or a free one; yields its URI.
 
     The server stores artifacts on S3, so that clients need no keys, or in its folder.
     """
-    port = free_port()
+    port = port or free_port()
     uri = f"http://{LOOPBACK}:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(port)]
     artifacts = f"s3://{bucket}" if s3 else str(folder / "artifacts")

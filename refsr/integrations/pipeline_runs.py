@@ -16,7 +16,7 @@ from refsr.integrations.tracking import (
     PARENT,
     PIPELINE,
     MlflowTracker,
-    experiment_of,
+    experiment_id,
     pipeline_run,
 )
 from refsr.redaction import hide, without_userinfo
@@ -59,7 +59,7 @@ def end_pipeline(
     """
     client = open_store(tracking_uri).MlflowClient()
     with explained(tracking_uri):
-        experiment = experiment_of(client)
+        experiment = experiment_id(client)
         run = pipeline_run(client, pipeline)
         children = _children(client, experiment, run)
         if status is None and any(_has_failed(child) for child in _last_tries(children)):
@@ -84,7 +84,7 @@ def describe_pipeline(tracking_uri: str, pipeline: str, metrics: Mapping[str, fl
         tracker = MlflowTracker(client, tracking_uri, run)
         tracker.metrics(metrics)
         tracker.flush()
-        page = f"#/experiments/{experiment_of(client)}/runs/{run}"
+        page = f"#/experiments/{experiment_id(client)}/runs/{run}"
     is_server = tracking_uri.startswith(("http://", "https://"))
     return f"{without_userinfo(tracking_uri).rstrip('/')}/{page}" if is_server else run
 

@@ -139,17 +139,29 @@ def start_run(
     mlflow = open_store(tracking_uri)
     with explained(tracking_uri):
         client = mlflow.MlflowClient()
-        experiment = experiment_of(client)
+        experiment = experiment_id(client)
         dead_runs.close(client, dead_runs.left_open(client, [experiment], task))
         tags = dead_runs.process_tags(task)
         run = mlflow.start_run(run_name=name, experiment_id=experiment, tags=tags)
         tracker = MlflowTracker(client, tracking_uri, run.info.run_id)
         with _ended(mlflow, tracker):
-            tracker.params(_flatten(params.model_dump(mode="json"), name))
-            tracker.tags(_facts(name, params, inputs or {}))
-            if pipeline:
-                tracker.tags({PARENT: pipeline_run(client, pipeline)})
+            record_origin(tracker, client, name, params, inputs or {}, pipeline)
             yield tracker
+
+
+def record_origin(
+    tracker: MlflowTracker,
+    client: Any,
+    name: str,
+    params: Section,
+    inputs: Mapping[str, Path],
+    pipeline: str | None,
+) -> None:
+    """Record what a run was started with; the arguments are those of `start_run`."""
+    tracker.params(_flatten(params.model_dump(mode="json"), name))
+    tracker.tags(_facts(name, params, inputs))
+    if pipeline:
+        tracker.tags({PARENT: pipeline_run(client, pipeline)})
 
 
 @contextlib.contextmanager
@@ -159,14 +171,23 @@ def _ended(mlflow: Any, tracker: MlflowTracker) -> Iterator[None]:
         yield
         tracker.flush()
     except BaseException as error:
-        text = hide(f"{type(error).__name__}: {error}")[:ERROR_LENGTH]
         with contextlib.suppress(mlflow.MlflowException):  # report the first error, not this one
-            tracker.tags({"error": text})
+            tracker.tags({"error": error_text(error)})
             tracker.flush()
         with contextlib.suppress(mlflow.MlflowException):
-            mlflow.end_run("FAILED" if isinstance(error, Exception) else "KILLED")
+            mlflow.end_run(end_status(error))
         raise
     mlflow.end_run()
+
+
+def error_text(error: BaseException) -> str:
+    """The tag `error` of a run that an exception ended."""
+    return hide(f"{type(error).__name__}: {error}")[:ERROR_LENGTH]
+
+
+def end_status(error: BaseException) -> str:
+    """The status of a run that an exception ended."""
+    return "FAILED" if isinstance(error, Exception) else "KILLED"
 
 
 def left_open(tracking_uri: str, *, close: bool = False) -> LeftOpen:
@@ -191,7 +212,7 @@ def pipeline_run(client: Any, pipeline: str) -> str:
 
     Two tasks may create one at the same moment: the older counts, and the other is deleted.
     """
-    experiment = experiment_of(client)
+    experiment = experiment_id(client)
     created = None
     for _ in range(2):
         runs = client.search_runs([experiment], f"tags.`{PIPELINE}` = '{pipeline}'")
@@ -205,7 +226,7 @@ def pipeline_run(client: Any, pipeline: str) -> str:
     raise RefsrError(f"the MLflow run of pipeline {pipeline!r} cannot be read or created")
 
 
-def experiment_of(client: Any) -> str:
+def experiment_id(client: Any) -> str:
     """The id of the experiment, which is created if need be.
 
     Another process may create it at the same moment.
@@ -236,13 +257,18 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, object]:
     return flat
 
 
+def params_hash(params: Section) -> str:
+    """A hash of all parameters of a section."""
+    document = json.dumps(params.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(document.encode()).hexdigest()
+
+
 def _facts(name: str, params: Section, inputs: Mapping[str, Path]) -> dict[str, str]:
     """The tags that distinguish runs; they hold nothing about the user or the machine's name."""
     commit, dirty = git_revision()
-    document = json.dumps(params.model_dump(mode="json"), sort_keys=True)
     facts = {
         "stage": name,
-        "params": hashlib.sha256(document.encode()).hexdigest(),
+        "params": params_hash(params),
         "git.commit": commit or "unknown",
         "git.dirty": str(dirty).lower(),
         "python": platform.python_version(),

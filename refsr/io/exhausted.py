@@ -32,6 +32,17 @@ _TIMES = 20  # most memory that reading an undamaged file takes, in multiples of
 _UNITS = {"bytes": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}
 
 
+class BatchTooLargeError(MemoryError):
+    """A batch for which there is not enough memory, and the number of its images for which it is.
+
+    `fits` is 0 where not even one fits.
+    """
+
+    def __init__(self, fits: int) -> None:
+        super().__init__(f"a batch of {fits} would fit")
+        self.fits = fits
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error, or a cause of it, is lack of memory of the machine or a GPU."""
     return any(_is_memory(each) for each in _chain(error))

@@ -16,7 +16,7 @@ from refsr.io import own_files
 
 MARKER = ".refsr.json"
 # Names in an output from which a killed run resumes; removed once the output is in place.
-RESUME_POINTS = ("state.pt", "work.finished")
+RESUME_POINTS = ("state", "work.finished")
 
 
 def is_marker(name: str) -> bool:

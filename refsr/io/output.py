@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from refsr.errors import RefsrError
-from refsr.io import atomic, marker
+from refsr.io import atomic, marker, retained
 from refsr.io.lock import Lock, read_key
 from refsr.io.marker import RESUME_POINTS
 from refsr.io.paths import (
@@ -20,6 +20,7 @@ from refsr.io.paths import (
 )
 
 SCRATCH, KEY, ASIDE = ".partial", ".partial-key", ".partial-old"
+RETAINED = ".resume"  # see refsr.io.retained
 _SEPARATE = "name a separate folder"
 
 
@@ -32,6 +33,7 @@ class Output:
         place: The path, with a link followed.
         partial: Where the stage writes.
         aside: Where the old output is for a moment; see atomic.replace.
+        retained: Where the state of a finished training stays.
     """
 
     def __init__(self, stage: str, option: str, path: Path) -> None:
@@ -45,13 +47,14 @@ class Output:
                 raise RefsrError("is the root folder; name a separate folder")
         self.partial = atomic.sibling(self.place, SCRATCH)
         self.aside = atomic.sibling(self.place, ASIDE)
+        self.retained = atomic.sibling(self.place, RETAINED)
         self._fingerprint = ""
         self._lock = Lock(atomic.sibling(self.place, KEY))
 
     @property
     def paths(self) -> list[Path]:
         """All paths that this output writes to."""
-        return [self.place, self.partial, self.aside, self._lock.key]
+        return [self.place, self.partial, self.aside, self.retained, self._lock.key]
 
     def check(self) -> None:
         """Check that this stage may write and replace the output; nothing is changed."""
@@ -64,8 +67,10 @@ class Output:
                     raise RefsrError(
                         f"{path}: not a file of refsr; move it, or name another output",
                     )
-            require_writable_tree(self.place)
-            require_writable_tree(self.partial)
+            if os.path.lexists(self.retained) and retained.read(self.retained) is None:
+                raise RefsrError(f"{self.retained}: not of refsr; move it, or name another output")
+            for path in (self.place, self.partial, self.retained):
+                require_writable_tree(path)
             if os.path.lexists(self._lock.key):
                 require_writable(self._lock.key)
 
@@ -85,6 +90,7 @@ class Output:
                 marker.require_own(self.place, self.stage)  # another run may have written it
                 self._lock.write(self.stage, fingerprint)
                 self._fingerprint = fingerprint
+                self._take_back()
             except BaseException:
                 self._lock.release(keep=bool(known))
                 raise
@@ -107,8 +113,24 @@ class Output:
             bound = self._fingerprint and _bound(self._fingerprint, self.partial)
             self._lock.write(self.stage, bound)
             atomic.replace(self.partial, self.place, self.aside)
+            self._retain()
             for name in RESUME_POINTS:
                 atomic.remove(self.place / name)
+
+    def _retain(self) -> None:
+        """Move the state of a finished training beside the output."""
+        state = self.place / retained.STATE
+        if retained.read(state):
+            atomic.remove(self.retained)
+            state.rename(self.retained)
+
+    def _take_back(self) -> None:
+        """Start from the state of a finished training of the same fingerprint, if there is one."""
+        facts = retained.read(self.retained) or {}
+        state = self.partial / retained.STATE
+        if facts.get("fingerprint") == self._fingerprint and not os.path.lexists(state):
+            self.partial.mkdir(exist_ok=True)
+            self.retained.rename(state)
 
     def _resume(self, fingerprint: str, known: str) -> None:
         """Keep at `partial` what a killed run of this fingerprint left; remove anything else."""

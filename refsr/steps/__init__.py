@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 from refsr import log
-from refsr.config import SECTIONS, Section
+from refsr.config import SECTIONS, Section, Training
 from refsr.errors import RefsrError
-from refsr.io import atomic
+from refsr.io import atomic, retained
 from refsr.io import output as io_output
 from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
@@ -37,6 +37,8 @@ from refsr.training import distributed
 Raw = Annotated[str, "raw set"]  # folder, archive or the s3:// URI of one; see refsr.io.sources
 Input = Annotated[Path, "input"]
 OptionalInput = Annotated[Path | None, "input"]  # with the default None: what may be left out
+# An input that has to be there, and changes nothing of the output.
+Required = Annotated[Path, "input", "without effect"]
 Inputs = Annotated[Sequence[Path], "inputs"]
 Output = Annotated[Path, "output"]
 # Kept across a kill: the step finds its own scratch again as long as its parameters and inputs are
@@ -71,6 +73,11 @@ def ports(step: Step) -> dict[str, str]:
     }
 
 
+def _without_effect(step: Step) -> set[str]:
+    hints = get_type_hints(step, include_extras=True)
+    return {key for key, hint in hints.items() if hint == Required}
+
+
 def _logged(run: _Run) -> _Run:
     """Mark the log lines of a stage with its name."""
 
@@ -103,6 +110,7 @@ def run(
     or the step refuses what it is given.
     """
     from refsr.integrations.dead_runs import task_key
+    from refsr.integrations.journaled_run import deliver_left, has_run, start_journaled_run
     from refsr.integrations.mlflow_store import require_store
     from refsr.integrations.tracking import start_run
 
@@ -112,18 +120,22 @@ def run(
     outputs = {}
     if distributed.rank() == 0:  # what can be refused before an input is read
         outputs = checked_outputs(name, kinds, paths)
+        places = [out.place for out in outputs.values()]
         with file_errors_as_messages(f"{name}: "):
             if state:
                 require_folder(state)
                 require_writable(state)
-            require_store(tracking_uri)
+            is_training = isinstance(params, Training)
+            if not (is_training and has_run(places, state, name)):
+                require_store(tracking_uri)
     with file_errors_as_messages(f"{name}: "):
         inputs = checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
         return _help(name, step, params, kinds, inputs)
     with file_errors_as_messages(f"{name}: "):
         require_whole(kinds, inputs)
-    fingerprint = fingerprint_of(name, params, kinds, inputs, options, named or {})
+    read = {key: value for key, value in inputs.items() if key not in _without_effect(step)}
+    fingerprint = fingerprint_of(name, params, kinds, read, options, named or {})
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
     vouched = {key: fingerprint if resumed[key] and not kept else "" for key in outputs}
@@ -132,31 +144,46 @@ def run(
         for key, value in inputs.items()
         if kinds[key] != "inputs" and Path(value).exists()
     }
+    steps = getattr(params, "steps", 0)
     with held(outputs, vouched), _state_held(kept, name):
         scratch = {
             key: kept / out.place.name if kept and resumed[key] else out.partial
             for key, out in outputs.items()
         }
+        for folder in ([kept] if kept else []) + [
+            path / retained.STATE for path in scratch.values()
+        ]:
+            retained.take_up(folder, steps)
         for folder in scratch.values():
             atomic.remove_half_written(folder)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
         started = time.monotonic()
         _logger.info("started")
+        deliver_left(tracking_uri, [path.parent for path in (*places, *local.values())], state)
+        start: Any = start_run
+        if isinstance(params, Training):
+            start = functools.partial(start_journaled_run, folder=next(iter(scratch.values())))
         with (
-            start_run(tracking_uri, name, params, local, pipeline, task) as tracker,
+            start(tracking_uri, name, params, local, pipeline, task) as tracker,
             _as_messages(name, params, scratch),
         ):
             metrics = step(params, tracker, **inputs, **scratch, **options)
             tracker.metrics(metrics)
-        for key, written in scratch.items():
-            if not written.exists():
-                raise RuntimeError(f"the step ended without writing {written}")
-            outputs[key].put_in_place(written)
-            _logger.debug("wrote %s", outputs[key].place)
+        for folder in scratch.values():
+            retained.finish(folder, name, fingerprint, steps)
+        _put_in_place(outputs, scratch)
         _logger.info("finished in %.1f s", time.monotonic() - started)
         if kept:
-            atomic.remove(kept)
+            retained.finish_on_volume(kept, name, fingerprint, steps)
     return metrics
+
+
+def _put_in_place(outputs: Mapping[str, io_output.Output], scratch: Mapping[str, Path]) -> None:
+    for key, written in scratch.items():
+        if not written.exists():
+            raise RuntimeError(f"the step ended without writing {written}")
+        outputs[key].put_in_place(written)
+        _logger.debug("wrote %s", outputs[key].place)
 
 
 @contextmanager
@@ -170,6 +197,7 @@ def _state_held(kept: Path | None, name: str) -> Iterator[None]:
         return
     with file_errors_as_messages(f"{name}: "):
         kept.mkdir(parents=True, exist_ok=True)
+        retained.clean_volume(kept.parent)
         lock = Lock(kept.with_name(f"{kept.name}.partial-key"))
         lock.take(f"{name}: {kept}")
         lock.write(name, "")

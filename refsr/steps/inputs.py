@@ -68,12 +68,13 @@ def fingerprint_of(
 ) -> str:
     """A hash of what a step would do, by which it finds what a killed run of it left.
 
-    "" where none is kept.
+    "" where none is kept. `Section.may_change` and inputs that are only required do not count.
     """
     if "resumable output" not in kinds.values():
         return ""
     known = {key: [uri] for key, uri in named.items()}
-    facts: list[Any] = [name, params.model_dump(mode="json"), dict(options)]
+    values = params.model_dump(mode="json", exclude=set(params.may_change))
+    facts: list[Any] = [name, values, dict(options)]
     facts += [known.get(key) or _facts(kinds[key], inputs[key]) for key in inputs]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

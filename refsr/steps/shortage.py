@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from refsr.config import Section
-from refsr.io.exhausted import asked_bytes
+from refsr.io.exhausted import BatchTooLargeError, asked_bytes
 
 # The settings that decide about memory, most effective first.
 # The first that can still be halved is named.
@@ -16,7 +16,13 @@ def memory_message(name: str, params: Section, error: BaseException) -> str:
     """One line: how much could not be had, and what to set."""
     asked = asked_bytes(error)
     missing = f" ({asked / 2**20:,.0f} MiB could not be had)" if asked else ""
-    return f"{name}: there is not enough memory{missing}; {_way_out(params, name)}"
+    way_out = _way_out(params, name)
+    if isinstance(error, BatchTooLargeError):
+        place = f"{_section_name(type(params).__name__)}.batch_size"
+        way_out = f"set {place} to {error.fits}, which fits here (now {params.batch_size})"  # type: ignore[attr-defined]
+        if not error.fits:
+            way_out = "not even 1 image fits: use a smaller `model`, or run with more memory"
+    return f"{name}: there is not enough memory{missing}; {way_out}"
 
 
 def _way_out(params: Section, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from refsr.config import TrainSisr
 from refsr.errors import RefsrError
-from refsr.steps import Input, ResumableOutput
+from refsr.steps import Input, Required, ResumableOutput
 from refsr.tracker import Tracker
 
 
@@ -11,7 +11,7 @@ def train_sisr(
     tracker: Tracker,
     *,
     curated: Input,
-    validation: Input,
+    validation: Required,
     sisr: ResumableOutput,
 ) -> dict[str, float]:
     """Train on the curated set that `validation` has passed.

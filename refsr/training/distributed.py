@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,7 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+    on_cpu: Any = None  # their process group for what lies in the memory of the CPU
 
     def share(self, batch: "Batch") -> "Batch":
         """This process's images of a batch."""
@@ -66,6 +67,16 @@ class Processes:
             torch.distributed.broadcast_object_list(shared)
         return shared[0]
 
+    def any(self, is_so: bool) -> bool:
+        """Whether it is so in any process; all get the same answer. A GPU is not waited for."""
+        import torch.distributed
+
+        if self.count == 1:
+            return is_so
+        answer = torch.tensor([int(is_so)])
+        torch.distributed.all_reduce(answer, torch.distributed.ReduceOp.MAX, self.on_cpu)
+        return bool(answer.item())
+
 
 ALONE = Processes()
 
@@ -85,6 +96,6 @@ def together(device: str) -> Iterator[Processes]:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
-        yield Processes(rank(), count())
+        yield Processes(rank(), count(), torch.distributed.new_group(backend="gloo"))
     finally:
         torch.distributed.destroy_process_group()

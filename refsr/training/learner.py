@@ -72,6 +72,8 @@ class Learner:
         with self._autocast():
             output = self.parallel(lr, *batch.inputs())
             parts = self.objective(output, lr, batch.hr, self.step)
+        if self.objective.loss.kind == "released":  # a sum, and gradients are averaged
+            parts["loss"] = parts["loss"] * self.processes.count
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         if self.params.clip_norm:
@@ -113,6 +115,7 @@ class Learner:
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "steps": self.params.steps,
             "history": self.history,
             "precision": self.precision,
             "snapshots": self.snapshots,

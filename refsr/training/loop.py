@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from refsr.config import Training
 from refsr.errors import RefsrError
 from refsr.io.own_files import checksum
+from refsr.io.retained import STATE
 from refsr.progress import Progress
 from refsr.tracker import Tracker
 from refsr.training.distributed import together
@@ -21,6 +23,9 @@ from refsr.training.learner import Learner
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 from refsr.training.precision import choose_device
+from refsr.training.shortage import train_step
+from refsr.training.state_file import prune, save_state, usable_state
+from refsr.training.stop import StopRequest, stop_requests
 
 Picture = Callable[[nn.Module], np.ndarray]
 _logger = logging.getLogger(__name__)
@@ -39,10 +44,11 @@ def train(
 ) -> dict[str, float]:
     """Train a network; writes model.safetensors (averaged weights) and history.csv.
 
-    `folder`/state.pt is the resume point; refsr.steps removes it once the folder is in place. A
-    training that was killed goes on from it: on a CPU to the very weights of one that was not
-    killed; a GPU adds up in another order each time. Several processes train together where a
-    launcher started them (see `refsr.training.distributed`).
+    `folder`/state holds the resume points; refsr.steps takes them out once the folder is in place.
+    A training that was killed goes on from the newest that is sound: on a CPU to the very weights
+    of one that was not killed; a GPU adds up in another order each time. One that is finished goes
+    on too, where `steps` has become more. Several processes train together where a launcher started
+    them (see `refsr.training.distributed`).
 
     Args:
         model: The network, trained in place.
@@ -59,17 +65,20 @@ def train(
 
     Raises:
         RefsrError: The loss is no longer a number, or a batch cannot be shared.
+        StoppedError: SIGTERM has stopped the training, and its state is saved.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with together(choose_device(params.device)) as processes:
+    (folder / STATE).mkdir(parents=True, exist_ok=True)
+    with together(choose_device(params.device)) as processes, stop_requests() as stop:
         _check_shares(params.batch_size, processes.count)
         learner = Learner(model, params, objective, processes)
-        learner.resume(folder / "state.pt")
-        _log_start(learner)
-        _steps(learner, pairs, tracker, folder, picture, snapshot_at)
+        _resume(learner, folder, tracker)
+        _steps(learner, pairs, tracker, folder, picture, snapshot_at, stop)
     learner.export(folder / "model.safetensors")
+    for name in learner.snapshots:
+        shutil.copyfile(folder / STATE / name, folder / name)
     _write_history(folder / "history.csv", learner.history)
-    return {key: value for key, value in learner.history[-1].items() if key != "step"}
+    prune(folder / STATE, 1)
+    return _without_step(learner.history[-1])
 
 
 def _check_shares(batch_size: int, processes: int) -> None:
@@ -84,14 +93,14 @@ def _steps(
     folder: Path,
     picture: Picture | None,
     snapshot_at: int,
+    stop: StopRequest,
 ) -> None:
     """The steps that are left, with all that falls due between them."""
     params = learner.params
-    tracker.tags(_tags(learner))
     clock = _Clock(params.batch_size, learner.step)
     with _progress(learner, folder.stem) as progress:
         while learner.step < params.steps:
-            parts = learner.train_step(pairs.batch(learner.step, learner.device))
+            parts = train_step(learner, pairs.batch(learner.step, learner.device))
             step = learner.step
             progress.update()
             if _due(step, params.log_every, params.steps):
@@ -99,10 +108,12 @@ def _steps(
             if picture is not None and _due(step, params.image_every, params.steps):
                 tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
             if step == snapshot_at:
-                learner.export(folder / "warm.safetensors")
-                learner.snapshots["warm.safetensors"] = checksum(folder / "warm.safetensors")
-            if _due(step, params.save_every, params.steps):
-                learner.save(folder / "state.pt")
+                _export_snapshot(learner, folder / STATE / "warm.safetensors")
+            is_stopped = step < params.steps and learner.processes.any(bool(stop))
+            if is_stopped or _due(step, params.save_every, params.steps):
+                _save(learner, folder)
+            if is_stopped:
+                raise stop.error(step)
 
 
 def _tags(learner: Learner) -> dict[str, str]:
@@ -141,11 +152,42 @@ def _log(
     }
 
 
-def _log_start(learner: Learner) -> None:
-    kind = f"{learner.precision} on {learner.device}"
-    _logger.info("%s, %d process(es)", kind, learner.processes.count)
+def _resume(learner: Learner, folder: Path, tracker: Tracker) -> None:
+    """Go on from the newest sound state, where there is one, and say so.
+
+    The history of the steps before is reported again: a tracker that has it drops it.
+    """
+    chosen = learner.precision
+    path = None
+    if learner.processes.rank == 0:
+        path = usable_state(folder / STATE, learner.params.steps)
+    learner.resume(path or folder / STATE / "none")
+    _logger.info(
+        "%s on %s, %d process(es)", learner.precision, learner.device, learner.processes.count
+    )
+    tracker.tags(_tags(learner))
+    for row in learner.history:
+        tracker.metrics(_without_step(row), int(row["step"]))
     if learner.step:
         _logger.info("resumes at step %d of %d", learner.step, learner.params.steps)
+    if learner.precision != chosen:
+        begun = f"goes on in {learner.precision}, as it began"
+        _logger.warning("%s; a new training would be in %s here", begun, chosen)
+
+
+def _export_snapshot(learner: Learner, path: Path) -> None:
+    learner.export(path)
+    learner.snapshots[path.name] = checksum(path)
+
+
+def _save(learner: Learner, folder: Path) -> None:
+    """Save the state; the folder of other processes than the first is thrown away."""
+    if learner.processes.rank == 0:
+        save_state(learner, folder / STATE)
+
+
+def _without_step(row: dict[str, float]) -> dict[str, float]:
+    return {key: value for key, value in row.items() if key != "step"}
 
 
 def _due(step: int, every: int, last: int) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from file_damage import WAYS, contents, damaged, kinds
@@ -21,7 +22,7 @@ from components.trainjob import controller, entrypoint
 from refsr.__main__ import main
 from refsr.curation import feature_store
 from refsr.curation.collector import FeatureCollector
-from refsr.integrations import tracking
+from refsr.integrations import journaled_run, tracking
 from refsr.io import atomic
 from refsr.io.marker import MARKER
 from refsr.steps import curate as curate_step
@@ -50,10 +51,11 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Curation by one process, with an embedding of drawn faces; no MLflow."""
 
     @contextmanager
-    def untracked(*_: object) -> Iterator[NullTracker]:
+    def untracked(*_: object, **__: object) -> Iterator[NullTracker]:
         yield NullTracker()
 
     monkeypatch.setattr(tracking, "start_run", untracked)
+    monkeypatch.setattr(journaled_run, "start_journaled_run", untracked)
     monkeypatch.setattr(curate_step, "embed_faces", embed_colour)
     monkeypatch.setattr(curate_step, "DETECTOR", None)
     monkeypatch.setattr(curate_step, "usable_cores", lambda: 1)
@@ -154,7 +156,14 @@ def test_a_curation_goes_on_from_damaged_work_to_the_same_bytes(
     assert faults == []
 
 
-def test_a_training_goes_on_from_a_damaged_state_or_names_it(
+def _trained(folder: Path) -> dict[str, bytes | None]:
+    """What a training left, without what tells of the clock."""
+    found = contents(folder)
+    history = pd.read_csv(folder / "history.csv").drop(columns="images_per_second")
+    return found | {"history.csv": history.to_csv().encode(), MARKER: None}
+
+
+def test_a_training_goes_on_from_a_damaged_state(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_curated(folder / "curated", identities=4, train=2)
@@ -163,16 +172,16 @@ def test_a_training_goes_on_from_a_damaged_state_or_names_it(
     with monkeypatch.context() as killed:
         killed.setattr(loop, "_write_history", _interrupt)
         assert main(command) == 130
-    assert {"state.pt", "warm.safetensors"} <= kinds(folder / "sisr.partial").keys()
+    assert {"state/#.pt", "state/warm.safetensors"} <= kinds(folder / "sisr.partial").keys()
     shutil.copytree(folder / "sisr.partial", folder / "left")
     key = (folder / "sisr.partial-key").read_bytes()
     assert main(command) == 0
-    expected = contents(folder / "sisr")
+    expected = _trained(folder / "sisr")
     shutil.rmtree(folder / "sisr")
     shutil.move(folder / "left", folder / "sisr.partial")
     (folder / "sisr.partial-key").write_bytes(key)
     faults = _every_damage(
-        folder, "sisr.partial", lambda name: contents(folder / "sisr") == expected, capsys, *command
+        folder, "sisr.partial", lambda name: _trained(folder / "sisr") == expected, capsys, *command
     )
     assert faults == []
 

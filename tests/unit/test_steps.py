@@ -1,6 +1,8 @@
 """The steps: inputs are checked, outputs appear whole or not at all."""
 
+import os
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from refsr import steps
 from refsr.config import Validate
 from refsr.errors import RefsrError
-from refsr.io import atomic
+from refsr.io import atomic, retained
 from refsr.steps import Input, Output, ResumableOutput
 from refsr.tracker import Tracker
 
@@ -32,12 +34,15 @@ def _step(write: Write) -> steps.Step:
     return step
 
 
-def _run(monkeypatch: pytest.MonkeyPatch, folder: Path, step: steps.Step) -> dict[str, float]:
+def _run(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, step: steps.Step, state: Path | None = None
+) -> dict[str, float]:
     monkeypatch.setattr(steps, "load", lambda name: step)
     return steps.run(
         "validate",
         Validate(),
         tracking_uri=f"sqlite:///{folder / 'mlflow.db'}",
+        state=state,
         curated=folder / "in",
         validation=folder / "out",
     )
@@ -151,6 +156,10 @@ def test_what_was_saved_is_recognised_by_content_from_another_folder(
     assert seen == ["", "", "so far"]
     assert not (tmp_path / "first" / "out").exists()
     assert (tmp_path / "second" / "out" / "file").read_text() == "so far"
+    late = time.time() - 2 * 3600  # no retry comes any more: the next stage cleans up
+    for finished in (tmp_path / "state").glob(f"*/{retained.FINISHED}"):
+        os.utime(finished, (late, late))
+    retained.clean_volume(tmp_path / "state")
     assert not list((tmp_path / "state").iterdir())
 
 
@@ -158,13 +167,41 @@ def _resumable(calls: list[bool]) -> steps.Step:
     def step(
         params: Validate, tracker: Tracker, *, curated: Input, validation: ResumableOutput
     ) -> dict[str, float]:
-        calls.append((validation / "state.pt").exists())
-        validation.mkdir(exist_ok=True)
-        (validation / "state.pt").write_text("resume point")
+        calls.append((validation / "state/1.pt").exists())
+        (validation / "state").mkdir(exist_ok=True, parents=True)
+        (validation / "state/1.pt").write_text("resume point")
         (validation / "whole.txt").write_text("whole")
         return {}
 
     return step
+
+
+@pytest.mark.parametrize("volume", ["", "volume"])
+@pytest.mark.parametrize("code", ["same", "changed"])
+def test_a_finished_step_whose_output_is_lost_is_not_done_again_by_the_same_code(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, volume: str, code: str
+) -> None:
+    """As DVC or a pod loses it, killed before it has recorded or uploaded the output."""
+    (tmp_path / "in").mkdir()
+    calls: list[bool] = []
+    more = {"state": tmp_path / volume} if volume else {}
+    _run(monkeypatch, tmp_path, _resumable(calls), **more)
+    atomic.remove(tmp_path / "out")
+    if code == "changed":
+        monkeypatch.setattr(retained, "code_digest", lambda: "another")
+    _run(monkeypatch, tmp_path, _resumable(calls), **more)
+    assert calls == [False, code == "same"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".refsr.json", "whole.txt"}
+
+
+def test_a_folder_of_the_user_is_not_taken_for_a_finished_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "out.resume").mkdir()
+    with pytest.raises(RefsrError, match=r"out\.resume: not of refsr; move it"):
+        _run(monkeypatch, tmp_path, _resumable([]))
+    assert list((tmp_path / "out.resume").iterdir()) == []
 
 
 @pytest.mark.parametrize("moment", ["before the rename", "after it"])
@@ -180,7 +217,7 @@ def test_a_finished_step_killed_about_the_rename_is_not_done_again(
     remove = atomic.remove
 
     def killed_at_cleaning(path: Path) -> None:
-        killed() if path.name == "state.pt" else remove(path)
+        killed() if path.name == "state" else remove(path)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if moment == "before the rename":
