@@ -77,9 +77,13 @@ def _differences(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 def about(metrics: Mapping[str, Any]) -> str:
     """What was measured, in one line."""
+    data = metrics["data"]
+    what = "mean [95% interval over identities]"
+    if "seeds" in data:
+        what = f"{data['seeds']} seeds; mean [95% interval over identities and seeds] ±deviation"
     return (
         "{identities} {people}, {images} images, {lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
-        "mean [95% interval over identities]".format(**metrics["data"], people=people(metrics))
+        "{what}".format(**data, people=people(metrics), what=what)
     )
 
 
@@ -90,12 +94,14 @@ def people(metrics: Mapping[str, Any]) -> str:
 
 
 def cell(interval: Mapping[str, float], digits: int, sign: str = "") -> str:
-    """`mean [low, high]` with this many digits after the point."""
+    """`mean [low, high]` with this many digits after the point, and that of seeds if there is."""
     mean, low, high = (
         format(interval[key], f"{sign}.{digits}f") for key in ("mean", "low", "high")
     )
-    return f"{mean} [{low}, {high}]"
+    deviation = f" ±{interval['deviation']:.{digits}f}" if "deviation" in interval else ""
+    return f"{mean} [{low}, {high}]{deviation}"
 
 
 def _line(name: str, cells: list[str]) -> str:
-    return name.ljust(FIRST) + "".join(text.ljust(COLUMN) for text in cells)
+    width = COLUMN + max(0, *(len(text) + 2 - COLUMN for text in cells))
+    return name.ljust(FIRST) + "".join(text.ljust(width) for text in cells)
