@@ -245,6 +245,7 @@ class Evaluate(Section):
     grid: Annotated[Whole, Field(ge=1, le=50)] = 6  # side of the identity-transfer grid
     samples: Annotated[Whole, Field(ge=2, le=1000)] = 8  # per image whose diversity is measured
     kid_images: Annotated[Whole, Field(ge=2, le=100_000)] = 240  # training images, at most
+    robustness: Count = 0  # images of each person that are also degraded in other ways; 0: none
     lpips: FilePath | None = None  # a file of weights, see models.pretrained.lpips; None: no LPIPS
     compare: dict[OtherModel, FilePath] = {}  # name -> checkpoint of another RefSR
 

@@ -56,3 +56,8 @@ SLICE = (
     "line is the gap between two groups; its interval is corrected for the number of gaps in all "
     "slices (Bonferroni), the others are not. Groups of fewer than three people are left out."
 )
+ROBUSTNESS = (
+    "The same models on LR images that no clean bicubic made, with the references as they are: LR "
+    "saved as a JPEG of quality 30; HR blurred by a Gaussian of half an LR pixel; LR with Gaussian "
+    "noise of 8 levels; the crop moved by 3/32 of its side, and the true image with it."
+)

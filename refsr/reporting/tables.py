@@ -21,6 +21,7 @@ from refsr.reporting.notes import (
     NO_SAMPLES,
     PAPER,
     PLAIN,
+    ROBUSTNESS,
     SAMPLES,
     SLICE,
     VERIFICATION,
@@ -53,6 +54,7 @@ def tables(metrics: Metrics) -> list[Table]:
         *_verification(metrics),
         *_kid(metrics),
         *_samples(metrics),
+        *_robustness(metrics),
         *_slices(metrics),
     ]
     return [table for table in made if table.rows]
@@ -251,6 +253,24 @@ def _samples(metrics: Metrics) -> Iterator[Table]:
         ]
     note = SAMPLES.format(**drawn) if drawn else NO_SAMPLES
     yield Table("Samples and latent variable", note + ACTIVE, ["", "value"], rows)
+
+
+def _robustness(metrics: Metrics) -> Iterator[Table]:
+    titles = {
+        "bicubic": "bicubic",
+        "jpeg_30": "JPEG 30",
+        "blur": "blur",
+        "noise": "noise",
+        "off_centre": "off-centre crop",
+    }
+    keys = ("psnr", "identity")
+    rows = [
+        [titles[way], CONDITIONS[name].title, *_cells({key: values[key] for key in keys})]
+        for way, conditions in metrics.get("robustness", {}).items()
+        for name, values in conditions.items()
+    ]
+    header = ["LR image", "condition", *(METRICS[key].title for key in keys)]
+    yield Table("Other small photos", ROBUSTNESS, header, rows)
 
 
 def _slices(metrics: Metrics) -> Iterator[Table]:

@@ -137,7 +137,7 @@ def checkpoint_facts(paths: Mapping[str, Path]) -> dict[str, Any]:
 
 def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str, Any]:
     """metrics.json: every number of the evaluation."""
-    from refsr.evaluation import gap, kid, samples, slices, statistics
+    from refsr.evaluation import gap, kid, robustness, samples, slices, statistics
 
     table, test, seed = measured.table, bench.test, params.seed
     resamples = params.bootstrap
@@ -157,6 +157,9 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
     }
     if min(len(reference), len(test)) > 1:
         numbers["kid"] = kid.kernel_distances(measured.texture, reference, title, seed)
+    if params.robustness:
+        most = params.robustness
+        numbers["robustness"] = robustness.robustness(bench, most, size, resamples, seed)
     if drawn:
         numbers["samples"] = drawn
     if units:
