@@ -71,8 +71,7 @@ class Synthesize(Section):
     seed: Seed = 0
     train_identities: People = 240
     test_identities: People = 60
-    # People beside them, also in train/, from whom `curate` takes as many for validation.
-    validation_identities: Count = 0
+    validation_identities: Count = 0  # further ones in train/, so that `curate` can take as many
     views: Annotated[Whole, Field(ge=1, le=1000)] = 8  # sound images of an identity
     min_size: Annotated[Whole, Field(ge=32, le=1024)] = 80  # least side of an image, pixels
     max_size: Annotated[Whole, Field(ge=32, le=1024)] = 400  # greatest side of an image, pixels
@@ -95,8 +94,7 @@ class Curate(Section):
     sex: Literal["any", "balanced", "f", "m"] = "any"  # balanced: while there are both
     train_identities: People | Literal["all"] = 428
     test_identities: People | Literal["all"] = 428
-    # Taken from the raw set's training identities; auto: a tenth as many as train_identities.
-    validation_identities: Count | Literal["auto"] = "auto"
+    validation_identities: Count | Literal["auto"] = "auto"  # a tenth as many as for training
     train_images: Range = Range(min=2, max=30)  # per training identity, including its reference
     test_images: Range = Range(
         min=1, max=4
@@ -250,21 +248,27 @@ class Evaluate(Section):
     grid: Annotated[Whole, Field(ge=1, le=50)] = 6  # side of the identity-transfer grid
     samples: Annotated[Whole, Field(ge=2, le=1000)] = 8  # per image whose diversity is measured
     kid_images: Annotated[Whole, Field(ge=2, le=100_000)] = 240  # training images, at most
+    robustness: Count = 0  # images of each person that are also degraded in other ways; 0: none
     lpips: FilePath | None = None  # a file of weights, see models.pretrained.lpips; None: no LPIPS
     compare: dict[OtherModel, FilePath] = {}  # name -> checkpoint of another RefSR
 
 
 class Gate(Section):
-    """Least differences (lower end of the 95% interval): PSNR in dB, identity as a cosine."""
+    """Least differences (lower end of the 95% interval): PSNR in dB, identity as a cosine.
+
+    `gap` is the share of the gap in identity between no reference and true photos of the person.
+    """
 
     psnr_over_bicubic: Difference = 0.0
     identity_over_bicubic: Difference = 0.0
     psnr_over_wrong: Difference = 0.0
-    identity_over_wrong: Difference = 0.0
+    identity_over_wrong: Difference = 0.005
+    gap_over_wrong: Difference = 0.2
     psnr_over_none: Difference = 0.0
-    identity_over_none: Difference = 0.0
-    psnr_over_sisr: Difference = -0.5
-    identity_over_sisr: Difference = -0.05
+    identity_over_none: Difference = 0.005
+    gap_over_none: Difference = 0.2
+    psnr_over_sisr: Difference = 0.0
+    identity_over_sisr: Difference = 0.0
     psnr_over_champion: Difference = -0.05
     identity_over_champion: Difference = -0.005
 

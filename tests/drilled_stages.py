@@ -37,6 +37,7 @@ PARAMS: dict[str, Any] = {
             for measure in ("psnr", "identity")
             for other in ("bicubic", "wrong", "none", "sisr", "champion")
         }
+        | {"gap_over_wrong": -1000, "gap_over_none": -1000}
     },
 }
 TRAINING = {

@@ -26,6 +26,10 @@ def evaluation(psnr: float = 26.0, identity: float = 0.8) -> dict[str, Any]:
         f"right_minus_{other}": {"psnr": _interval(2.0, 0.5), "identity": _interval(0.25, 0.05)}
         for other in OTHERS
     }
+    metrics["gap"] = {
+        share: {"images": 4, "people": 2, "identity": _interval(0.8, 0.1)}
+        for share in ("ref_right", "right_minus_wrong")
+    }
     return metrics
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+from refsr.commands import seeds
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option
@@ -81,4 +82,5 @@ COMMANDS = (
         "a registered version as a checkpoint",
         "checkpoint --refsr models/champion",
     ),
+    seeds.COMMAND,
 )

@@ -1,19 +1,28 @@
 """The quality gate: the thresholds to reach before a model is registered or promoted.
 
 Every threshold of refsr.config.Gate is named `<metric>_over_<other>`. Against a condition of the
-same evaluation, the lower end of the 95% interval of the paired difference is compared; against the
-champion, the difference of the two means, which is fair only on the same test images. Differences
-are gains: of a metric that is better when lower, the sign is turned.
+same evaluation, the lower end of the 95% interval of the paired difference is compared; `gap` is
+the share of the gap in identity that this difference closes. Differences are gains: of a metric
+that is better when lower, the sign is turned.
+
+Against champions the difference of means is compared, on the same test images. It is that to the
+best of all champions, so that many small losses do not add up, and it may not be larger than the
+present champion's own interval, whatever the threshold.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from refsr.config import Gate
 from refsr.errors import RefsrError
 from refsr.evaluation.conditions import RIGHT
+from refsr.evaluation.gap import OVER_WRONG
 from refsr.evaluation.metrics import METRICS
+
+GAPS = {"none": RIGHT, "wrong": OVER_WRONG}  # -> the share of refsr.evaluation.gap
+_OF = "identity"
 
 
 @dataclass(frozen=True)
@@ -26,14 +35,16 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the value reaches the threshold; what is not a number does not."""
-        return self.value >= self.threshold
+        """Whether the value reaches the threshold; what is no finite number does not."""
+        return math.isfinite(self.value) and self.value >= self.threshold
 
     def __str__(self) -> str:
         metric, other = self.name.split("_over_")
-        champion = other == "champion"
-        kind = "difference of means" if champion else "lower end of the 95% interval"
-        value = f"{self.name}: {self.value:+.4f} {METRICS[metric].unit} ({kind})"
+        kind = "lower end of the 95% interval"
+        if other == "champion":
+            kind = "difference of means, to the best champion's"
+        unit = METRICS[metric].unit if metric in METRICS else "of the gap in identity"
+        value = f"{self.name}: {self.value:+.4f} {unit} ({kind})"
         threshold = f"the threshold, {self.threshold:+.4f}"
         if self.passed:
             return f"{value} reaches {threshold}: passed"
@@ -66,7 +77,7 @@ class Verdict:
 def check_gate(
     metrics: Mapping[str, Any],
     thresholds: Gate,
-    champion: Mapping[str, Any] | None = None,
+    champions: Sequence[Mapping[str, Any]] = (),
     champion_note: str = "none yet",
 ) -> Verdict:
     """Compare the metrics of one evaluation with the thresholds.
@@ -74,11 +85,11 @@ def check_gate(
     Args:
         metrics: Of the evaluation, as metrics.json has them.
         thresholds: The section `register.gate` of the parameters.
-        champion: The metrics of the champion, where they are comparable.
+        champions: The metrics of the champion and of those before it, where they are comparable.
         champion_note: Which model the champion is, or why none was compared with.
 
     Returns:
-        Every check, passed or not.
+        Every check, passed or not. The share of the gap is not checked where there is no gap.
 
     Raises:
         RefsrError: The evaluation lacks a number the gate needs.
@@ -86,14 +97,19 @@ def check_gate(
     checks = []
     for name, threshold in thresholds.model_dump().items():
         metric, other = name.split("_over_")
-        if other != "champion":
-            value = _improvement(metrics, metric, other)
-        elif champion is not None:
-            value = _improvement_of_means(metrics, champion, metric)
-        else:
-            continue
-        checks.append(Check(name, value, threshold))
+        if other == "champion":
+            checks += [_over_champions(name, threshold, metrics, champions)] if champions else []
+        elif metric != "gap":
+            checks.append(Check(name, _improvement(metrics, metric, other), threshold))
+        elif _has_gap(metrics, other):
+            checks.append(Check(name, _number(metrics, "gap", GAPS[other], _OF, "low"), threshold))
     return Verdict(tuple(checks), champion_note)
+
+
+def _has_gap(metrics: Mapping[str, Any], other: str) -> bool:
+    """Whether true photos are better than no reference, so that there is a gap to close."""
+    _number(metrics, "gap", GAPS[other], "images")
+    return _OF in metrics["gap"][GAPS[other]]
 
 
 def _improvement(metrics: Mapping[str, Any], metric: str, other: str) -> float:
@@ -104,14 +120,22 @@ def _improvement(metrics: Mapping[str, Any], metric: str, other: str) -> float:
     return -_number(metrics, *path, "high")
 
 
-def _improvement_of_means(
+def _over_champions(
+    name: str,
+    threshold: float,
     metrics: Mapping[str, Any],
-    champion: Mapping[str, Any],
-    metric: str,
-) -> float:
-    path = (metric, RIGHT, "mean")
-    gain = _number(metrics, *path) - _number(champion, *path)
-    return gain if METRICS[metric].higher_is_better else -gain
+    champions: Sequence[Mapping[str, Any]],
+) -> Check:
+    metric = name.split("_over_")[0]
+    higher = METRICS[metric].higher_is_better
+    sign = 1 if higher else -1
+
+    def level(of: Mapping[str, Any], end: str = "mean") -> float:
+        return sign * _number(of, metric, RIGHT, end)
+
+    best = max(map(level, champions))
+    own = level(champions[0], "low" if higher else "high")
+    return Check(name, level(metrics) - best, max(threshold, own - best))
 
 
 def _number(metrics: Mapping[str, Any], *path: str) -> float:

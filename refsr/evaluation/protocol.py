@@ -195,6 +195,12 @@ class Bench:
             "strangers": float(cosine[~same].mean()),
         }
 
+    def true_similarity(self, hr: np.ndarray) -> pd.Series:
+        """By source, the cosine of the embeddings of HR (N, 128) and of the right reference."""
+        known = self.known.cpu()[[self._place[person] for person in self.test["person"]]]
+        cosine = F.cosine_similarity(torch.from_numpy(hr), known).numpy()
+        return pd.Series(cosine, index=self.test["source"].to_numpy())
+
     def _embed(self, rows: np.ndarray) -> torch.Tensor:
         return torch.cat([self.scorer.embed(self.images(chunk)) for chunk in _chunks(rows)])
 

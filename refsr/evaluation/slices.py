@@ -112,23 +112,26 @@ def by_slice(
 
     Returns:
         {slice: {group: {people, images, metric: interval, gain}, "gap": {"between", ...}}}. `gain`
-        is identity minus that of a wrong reference; the gap is the last group minus the first.
+        is identity minus that of a wrong reference; the gap is the last group minus the first. Its
+        interval is corrected for all gaps together (Bonferroni), so that the chance that any of
+        them lies outside its own is at most 5%.
     """
     right, wrong = (
         table[table["arm"] == name].set_index("source") for name in (RIGHT, "ref_wrong")
     )
     gain = right["identity"] - wrong["identity"]
     values = right[["person", *compared(table)]].assign(gain=gain)
-    result = {}
+    sliced = {}
     for name in labels:
         rows = values.assign(group=labels[name].to_numpy()).query("group != ''")
         rows = rows[rows.groupby("group")["person"].transform("nunique") >= FEWEST]
         if rows["group"].nunique() > 1:
-            result[str(name)] = _slice(rows, resamples, seed)
-    return result
+            sliced[str(name)] = rows
+    looks = len(sliced) * (values.shape[1] - 1)
+    return {name: _slice(rows, resamples, seed, looks) for name, rows in sliced.items()}
 
 
-def _slice(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+def _slice(rows: pd.DataFrame, resamples: int, seed: int, looks: int) -> dict[str, Any]:
     names = set(rows["group"])
     order = [name for name in (*YAW, *THIRDS) if name in names] or sorted(names)
     counts = rows.groupby("group").agg(people=("person", "nunique"), images=("person", "size"))
@@ -142,7 +145,8 @@ def _slice(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
         whole, drawn = _drawn_means(rows, metric, order, resamples, seed)
         for place, name in enumerate(order):
             numbers[name][metric] = _interval(whole[place], drawn[:, place])
-        numbers["gap"][metric] = _interval(whole[-1] - whole[0], drawn[:, -1] - drawn[:, 0])
+        gaps = drawn[:, -1] - drawn[:, 0]
+        numbers["gap"][metric] = _interval(whole[-1] - whole[0], gaps, looks)
     return numbers
 
 
@@ -162,8 +166,9 @@ def _drawn_means(
     return np.nanmean(people, axis=0), drawn
 
 
-def _interval(mean: float, drawn: np.ndarray) -> dict[str, float]:
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+def _interval(mean: float, drawn: np.ndarray, looks: int = 1) -> dict[str, float]:
+    tail = 2.5 / looks
+    low, high = np.nanpercentile(drawn, [tail, 100 - tail])
     return {"mean": float(mean), "low": float(low), "high": float(high)}
 
 

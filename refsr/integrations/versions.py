@@ -146,6 +146,11 @@ class Versions:
             runs = self._client.search_runs(experiments, condition, max_results=1)
         return runs[0] if runs else None
 
+    def former_champions(self) -> list[str]:
+        """The champions before the present one that still exist, newest last."""
+        existing = self.versions()
+        return [each for each in self._former() if each in existing]
+
     def _former(self) -> list[str]:
         model = self._model()
         try:

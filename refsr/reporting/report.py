@@ -17,7 +17,13 @@ from refsr.io import own_files
 from refsr.reporting import page, tables
 from refsr.reporting.charts import calibration, curves, forest, wrong_share
 from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
-from refsr.reporting.summary import compared_metrics, people, summary_metrics, table_text
+from refsr.reporting.summary import (
+    compared_metrics,
+    gap_sentence,
+    people,
+    summary_metrics,
+    table_text,
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ def render(findings: Findings) -> str:
         metrics=metrics,
         data=metrics["data"],
         people=people(metrics),
+        gap=gap_sentence(metrics),
         openings=findings.openings,
         rendered=_rendered(findings.summary),
         conditions=list(metrics["psnr"]),

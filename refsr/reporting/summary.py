@@ -1,21 +1,51 @@
 """The results as a plain table, the same in the terminal, in table.txt and in a README."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES
+from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, RIGHT
+from refsr.evaluation.gap import FOUR
 from refsr.evaluation.metrics import METRICS, in_table
 
-COLUMN, FIRST = 26, 30  # characters
+COLUMN, FIRST, WIDTH = 26, 30, 100  # characters
+
+_GAPS = {"identity": ("identity", ".4f"), "tar": ("verification, TAR,", ".3f")}
 
 
 def table_text(metrics: Mapping[str, Any]) -> str:
     """The conditions and the paired differences of a metrics.json, as lines of ASCII."""
-    lines = [about(metrics), "", *_conditions(metrics), "", *_differences(metrics)]
+    sentence = textwrap.wrap(gap_sentence(metrics), WIDTH)
+    lines = [about(metrics), "", *sentence, "", *_conditions(metrics), "", *_differences(metrics)]
     scale = metrics["identity_scale"]
     same, others = scale["same_person"], scale["strangers"]
     truth = f"identity of true images: same person {same:.4f}, strangers {others:.4f}"
     return "\n".join(line.rstrip() for line in [*lines, "", truth]) + "\n"
+
+
+def gap_sentence(metrics: Mapping[str, Any]) -> str:
+    """How much of the gap between no reference and true photos is closed, in words."""
+    return " ".join(_gap_closed(metrics, key, *names) for key, names in _GAPS.items())
+
+
+def _gap_closed(metrics: Mapping[str, Any], key: str, name: str, shape: str) -> str:
+    gap = metrics["gap"]
+    levels = {of: format(value, shape) for of, value in gap["levels"][key].items()}
+    if key not in gap[RIGHT]:
+        return (
+            f"In {name} there is no gap: {levels['without']} without a reference, "
+            f"{levels['true']} of true photos of the person."
+        )
+    closed = f"One reference closes {_percent(gap[RIGHT][key])} of the gap in {name}"
+    closed += " between no reference and true photos of the person"
+    closed += " ({without} -> {with} of {true})".format(**levels)
+    four = gap.get(FOUR, {}).get(key)
+    return f"{closed}, four close {_percent(four)}." if four else f"{closed}."
+
+
+def _percent(interval: Mapping[str, float]) -> str:
+    mean, low, high = (format(100 * interval[key], ".0f") for key in ("mean", "low", "high"))
+    return f"{mean}% [{low}, {high}]"
 
 
 def summary_metrics(metrics: Mapping[str, Any]) -> list[str]:
@@ -47,9 +77,13 @@ def _differences(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 def about(metrics: Mapping[str, Any]) -> str:
     """What was measured, in one line."""
+    data = metrics["data"]
+    what = "mean [95% interval over identities]"
+    if "seeds" in data:
+        what = f"{data['seeds']} seeds; mean [95% interval over identities and seeds] ±deviation"
     return (
         "{identities} {people}, {images} images, {lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
-        "mean [95% interval over identities]".format(**metrics["data"], people=people(metrics))
+        "{what}".format(**data, people=people(metrics), what=what)
     )
 
 
@@ -60,12 +94,14 @@ def people(metrics: Mapping[str, Any]) -> str:
 
 
 def cell(interval: Mapping[str, float], digits: int, sign: str = "") -> str:
-    """`mean [low, high]` with this many digits after the point."""
+    """`mean [low, high]` with this many digits after the point, and that of seeds if there is."""
     mean, low, high = (
         format(interval[key], f"{sign}.{digits}f") for key in ("mean", "low", "high")
     )
-    return f"{mean} [{low}, {high}]"
+    deviation = f" ±{interval['deviation']:.{digits}f}" if "deviation" in interval else ""
+    return f"{mean} [{low}, {high}]{deviation}"
 
 
 def _line(name: str, cells: list[str]) -> str:
-    return name.ljust(FIRST) + "".join(text.ljust(COLUMN) for text in cells)
+    width = COLUMN + max(0, *(len(text) + 2 - COLUMN for text in cells))
+    return name.ljust(FIRST) + "".join(text.ljust(width) for text in cells)

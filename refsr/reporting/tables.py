@@ -7,61 +7,30 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, MAIN, title_of
+from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, MAIN, RIGHT, title_of
+from refsr.evaluation.gap import FOUR, MEASURES, OVER_WRONG, WRONG
 from refsr.evaluation.metrics import METRICS, in_table
 from refsr.evaluation.slices import SLICES
-from refsr.reporting.summary import about, cell, compared_metrics
+from refsr.reporting.notes import (
+    ACTIVE,
+    BREAK_EVEN,
+    DIFFERENCE,
+    GAP,
+    KID,
+    MORE_CONDITIONS,
+    NO_SAMPLES,
+    PAPER,
+    PLAIN,
+    ROBUSTNESS,
+    SAMPLES,
+    SLICE,
+    VERIFICATION,
+)
+from refsr.reporting.summary import about, cell, compared_metrics, gap_sentence
 
 Metrics = Mapping[str, Any]
 
 TRUE = "true images"
-PLAIN = "Protocol `plain`: all pixels of R, G and B."
-PAPER = (
-    "Protocol `paper` (Liu et al., IEEE Access 2019): BT.601 luminance, the outer 8 pixels cut "
-    "off, SSIM 11x11 with sigma 1.5, the mean output of 4 rotations x mirror (ensemble). One pass"
-    " is the same without rotations: they cost where a network was never shown a turned face."
-)
-DIFFERENCE = (
-    "Paired differences. p: sign-flip test over identities (all sign patterns up to 13 "
-    "identities, else 10,000 drawn, so that p is at least 0.0001), after Holm's correction over "
-    "all tests of this table."
-)
-BREAK_EVEN = (
-    "The share of wrong references at which giving one is no better than giving none: 0 where the"
-    " right one does not help, 1 where a wrong one does not hurt."
-)
-MORE_CONDITIONS = (
-    "More ways to give a reference, measured by fewer metrics. On the right: the paired "
-    "difference to RefSR with the right reference on the same images, p after Holm's correction "
-    "over this table. Several references are the person's reference and other images, never the "
-    "held-out one; only images of people who have enough take part."
-)
-VERIFICATION = (
-    "Is it the same person? Outputs as probes against the references of all test people: area "
-    "under the ROC curve, and true accept rate at a false accept rate of 1e-2. The right "
-    "reference is itself in that gallery, which favours its condition; `other photos` is a "
-    "gallery of everyone's other true images, which no main condition was given. Impostors are "
-    "taken as they are; the intervals are over the people whose pairs are genuine."
-)
-KID = (
-    "Kernel distance (KID's estimator and kernel) to {reference_set}. Features are VGG16-HED's "
-    "conv5_3, averaged over places and brought to one length, not Inception's: comparable within "
-    "this table only. Mean and standard deviation over 100 subsets of at most 100 images."
-)
-SAMPLES = (
-    "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} "
-    "images, one of a person. "
-)
-NO_SAMPLES = "This network draws no samples: its output is a function of its input. "
-ACTIVE = (
-    "A unit is active where its posterior mean, less the prior's, varies by more than 0.01 over "
-    "the images."
-)
-SLICE = (
-    "RefSR with the right reference; gain is its identity minus that with a wrong one. The last "
-    "line is the gap between two groups, with its interval. Groups of fewer than three people are"
-    " left out."
-)
 
 
 @dataclass(frozen=True)
@@ -77,6 +46,7 @@ class Table:
 def tables(metrics: Metrics) -> list[Table]:
     """All tables that these numbers fill, in reading order."""
     made = [
+        *_gap(metrics),
         *_main(metrics),
         *_differences(metrics),
         *_paper(metrics),
@@ -84,6 +54,7 @@ def tables(metrics: Metrics) -> list[Table]:
         *_verification(metrics),
         *_kid(metrics),
         *_samples(metrics),
+        *_robustness(metrics),
         *_slices(metrics),
     ]
     return [table for table in made if table.rows]
@@ -113,6 +84,28 @@ def was_the_loss(metrics: Metrics, key: str) -> bool:
     """Whether the network that measures `key` was in the training loss, by the checkpoint."""
     network = METRICS[key].network
     return bool(network) and network in metrics["loss_networks"].split(", ")
+
+
+def _gap(metrics: Metrics) -> Iterator[Table]:
+    titles = {
+        RIGHT: "1 right reference",
+        FOUR: "4 right references",
+        WRONG: "1 wrong reference",
+        OVER_WRONG: "right minus wrong reference",
+    }
+    rows = [
+        [
+            title,
+            str(metrics["gap"][name]["images"]),
+            *(_or_nothing(metrics["gap"][name].get(key), 2) for key in MEASURES),
+        ]
+        for name, title in titles.items()
+        if name in metrics["gap"]
+    ]
+    note = f"{gap_sentence(metrics)} {GAP.format(**metrics['thresholds'])}"
+    yield Table(
+        "The share of the gap that is closed", note, ["", "images", "identity", "TAR"], rows
+    )
 
 
 def _main(metrics: Metrics) -> Iterator[Table]:
@@ -193,8 +186,10 @@ def _verification(metrics: Metrics) -> Iterator[Table]:
     titles = {
         "auc": "AUC",
         "tar": "TAR",
+        "far": "FAR",
         "auc_other_photos": "AUC, other photos",
         "tar_other_photos": "TAR, other photos",
+        "far_other_photos": "FAR, other photos",
     }
     keys = [key for key in titles if key in metrics["verification"]["hr"]]
     to_reference = metrics["identity_ref"] | {"hr": None}
@@ -207,7 +202,12 @@ def _verification(metrics: Metrics) -> Iterator[Table]:
         for name, numbers in metrics["verification"].items()
     ]
     header = ["probes", METRICS["identity_ref"].title, *(titles[key] for key in keys)]
-    yield Table("Verification", VERIFICATION, header, rows)
+    limits = metrics["thresholds"]
+    stated = f"{limits['references']:.4f}"
+    if "other_photos" in limits:
+        stated += f", of `other photos` {limits['other_photos']:.4f}"
+    note = VERIFICATION.format(**limits, thresholds=stated)
+    yield Table("Verification", note, header, rows)
 
 
 def _probes() -> dict[str, str]:
@@ -253,6 +253,24 @@ def _samples(metrics: Metrics) -> Iterator[Table]:
         ]
     note = SAMPLES.format(**drawn) if drawn else NO_SAMPLES
     yield Table("Samples and latent variable", note + ACTIVE, ["", "value"], rows)
+
+
+def _robustness(metrics: Metrics) -> Iterator[Table]:
+    titles = {
+        "bicubic": "bicubic",
+        "jpeg_30": "JPEG 30",
+        "blur": "blur",
+        "noise": "noise",
+        "off_centre": "off-centre crop",
+    }
+    keys = ("psnr", "identity")
+    rows = [
+        [titles[way], CONDITIONS[name].title, *_cells({key: values[key] for key in keys})]
+        for way, conditions in metrics.get("robustness", {}).items()
+        for name, values in conditions.items()
+    ]
+    header = ["LR image", "condition", *(METRICS[key].title for key in keys)]
+    yield Table("Other small photos", ROBUSTNESS, header, rows)
 
 
 def _slices(metrics: Metrics) -> Iterator[Table]:

@@ -137,7 +137,7 @@ def checkpoint_facts(paths: Mapping[str, Path]) -> dict[str, Any]:
 
 def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str, Any]:
     """metrics.json: every number of the evaluation."""
-    from refsr.evaluation import kid, samples, slices, statistics
+    from refsr.evaluation import gap, kid, robustness, samples, slices, statistics
 
     table, test, seed = measured.table, bench.test, params.seed
     resamples = params.bootstrap
@@ -145,14 +145,21 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
     faces, models, size = bench.curated, bench.models, params.batch_size
     drawn = samples.diversity(faces, models, test, params.samples, size)
     units = samples.active_units(faces, models, test, size)
+    verification, thresholds = _verification(bench, measured, resamples, seed)
+    true = bench.true_similarity(measured.identity["hr"])
     numbers = {
+        "gap": gap.gap_closed(table, true, thresholds["references"], resamples, seed),
         **statistics.summarise(table, resamples, seed),
         **statistics.other_conditions(table, resamples, seed),
         "break_even": statistics.break_even(table, resamples, seed),
-        "verification": _verification(bench, measured, resamples, seed),
+        "verification": verification,
+        "thresholds": thresholds,
     }
     if min(len(reference), len(test)) > 1:
         numbers["kid"] = kid.kernel_distances(measured.texture, reference, title, seed)
+    if params.robustness:
+        most = params.robustness
+        numbers["robustness"] = robustness.robustness(bench, most, size, resamples, seed)
     if drawn:
         numbers["samples"] = drawn
     if units:
@@ -169,8 +176,8 @@ def _verification(
     measured: "Measured",
     resamples: int,
     seed: int,
-) -> dict[str, Any]:
-    """The true images and the outputs of the main conditions as probes."""
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The true images and the outputs of the main conditions as probes, and the thresholds."""
     from refsr.evaluation import recognition, statistics
 
     main = statistics.main_conditions(measured.table)

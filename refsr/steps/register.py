@@ -165,7 +165,8 @@ def against_champion(
 ) -> Verdict:
     """The gate's verdict.
 
-    The champion counts too, if it is another version and saw the same test images.
+    The champion counts too, if it is another version and saw the same test images, and with it
+    the champions before that saw them.
     """
     if champion is None:
         return check_gate(metrics, gate, champion_note=FIRST)
@@ -177,9 +178,13 @@ def against_champion(
             gate,
             champion_note=f"version {champion}, not comparable: it saw other test images",
         )
-    return check_gate(
-        metrics, gate, registry.metrics(champion), f"version {champion}, on the same test images"
-    )
+    comparable = [champion] + [
+        each
+        for each in registry.former_champions()
+        if each != version and registry.tags(each).get("test_set") == measured_on
+    ]
+    measured = [registry.metrics(each) for each in dict.fromkeys(comparable)]
+    return check_gate(metrics, gate, measured, f"version {champion}, on the same test images")
 
 
 def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:

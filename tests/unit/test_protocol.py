@@ -221,8 +221,6 @@ def test_psnr_of_a_condition_is_that_of_its_pixels(
 
 
 class Breaking(Copying):
-    """A model whose outputs from one image on are spoilt, with references only."""
-
     def __init__(self, value: float) -> None:
         self.value = value
 

@@ -27,13 +27,15 @@ def test_verification_agrees_with_scikit_learn() -> None:
     probes, persons, gallery = embeddings()
     owners = np.unique(persons)
     order = np.argsort([f"n{person}" for person in range(12)])
-    auc, tar = recognition.verification(probes, persons, gallery[order], owners)
+    threshold = recognition.true_threshold(probes, persons, gallery[order], owners)
+    auc, tar, far = recognition.verification(probes, persons, gallery[order], owners, threshold)
+    assert 0 < far.mean() <= 1e-2
     genuine = persons[:, None] == owners[None]
     scores = unit(probes) @ unit(gallery[order]).T
     assert auc.shape == tar.shape == (12,)
     assert auc.mean() == pytest.approx(roc_auc_score(genuine.ravel(), scores.ravel()))
-    far, accepted, _ = roc_curve(genuine.ravel(), scores.ravel(), drop_intermediate=False)
-    assert tar.mean() == pytest.approx(accepted[far <= 1e-2].max())
+    rate, accepted, _ = roc_curve(genuine.ravel(), scores.ravel(), drop_intermediate=False)
+    assert tar.mean() == pytest.approx(accepted[rate <= 1e-2].max())
     assert 0.5 < auc.mean() < 1
 
 
@@ -41,24 +43,46 @@ def test_a_picture_is_no_genuine_pair_of_its_own() -> None:
     """With its own picture in the gallery everybody would be recognised by it."""
     probes, persons, _ = embeddings(noise=50.0)  # no person differs from another
     itself = np.eye(len(persons), dtype=bool)
-    with_itself, _ = recognition.verification(probes, persons, probes, persons)
-    without, _ = recognition.verification(probes, persons, probes, persons, itself)
-    assert with_itself.mean() > 0.55
-    assert without.mean() == pytest.approx(0.5, abs=0.08)
+    with_itself = recognition.verification(probes, persons, probes, persons, 0.5)
+    without = recognition.verification(probes, persons, probes, persons, 0.5, itself)
+    assert with_itself.auc.mean() > 0.55
+    assert without.auc.mean() == pytest.approx(0.5, abs=0.08)
 
 
 def test_verify_reports_each_condition_with_intervals() -> None:
     probes, persons, gallery = embeddings()
     owners = np.array([f"n{person}" for person in range(12)])
     noisy = probes + 3 * np.random.default_rng(1).normal(size=probes.shape)
-    result = recognition.verify({"hr": probes, "sisr": noisy}, persons, gallery, owners, 200, 0)
+    result, thresholds = recognition.verify(
+        {"hr": probes, "sisr": noisy}, persons, gallery, owners, 200, 0
+    )
+    assert list(thresholds) == ["false_accept_rate", "references", "other_photos"]
     for numbers in result.values():
-        assert list(numbers) == ["auc", "tar", "auc_other_photos", "tar_other_photos"]
+        one = ["auc", "tar", "far"]
+        assert list(numbers) == [*one, *(f"{key}_other_photos" for key in one)]
         assert all(each["low"] <= each["mean"] <= each["high"] for each in numbers.values())
     assert result["hr"]["auc"]["mean"] > result["sisr"]["auc"]["mean"]
     assert result["hr"]["auc_other_photos"]["mean"] > result["sisr"]["auc_other_photos"]["mean"]
-    single = recognition.verify({"hr": gallery}, owners, gallery, owners, 200, 0)
-    assert list(single["hr"]) == ["auc", "tar"]
+    single, _ = recognition.verify({"hr": gallery}, owners, gallery, owners, 200, 0)
+    assert list(single["hr"]) == ["auc", "tar", "far"]
+
+
+def test_the_threshold_is_fixed_on_true_photos() -> None:
+    """Whoever is shown as the first person is accepted as him, and that is seen in FAR."""
+    probes, persons, gallery = embeddings()
+    owners = np.array([f"n{person}" for person in range(12)])
+    shown = np.repeat(gallery[:1], len(probes), axis=0)
+    alone, threshold = recognition.verify({"hr": probes}, persons, gallery, owners, 200, 0)
+    both, same = recognition.verify(
+        {"hr": probes, "first": shown}, persons, gallery, owners, 200, 0
+    )
+    assert (both["hr"], same) == (alone["hr"], threshold)
+    assert both["hr"]["far"]["mean"] <= 1e-2
+    assert both["first"]["tar"]["mean"] == pytest.approx(1 / 12)
+    assert both["first"]["far"]["mean"] == pytest.approx(1 / 12)
+    flat = np.ones_like(probes)
+    alike, _ = recognition.verify({"hr": flat}, persons, np.ones((12, 16)), owners, 200, 0)
+    assert alike["hr"]["auc"]["mean"] == 0.5 and alike["hr"]["tar"]["mean"] == 0
 
 
 def test_threshold_lets_through_no_more_than_the_rate() -> None:

@@ -139,6 +139,15 @@ def test_a_model_worse_than_the_champion_is_not_registered(pipeline: Pipeline) -
         pipeline.register()
 
 
+def test_many_small_losses_are_one(pipeline: Pipeline) -> None:
+    for seed, psnr in ((1, 26.0), (2, 25.97)):
+        pipeline.train(seed, psnr=psnr)
+        promote(pipeline.uri, Register(), pipeline.register())
+    pipeline.train(3, psnr=25.94)
+    with pytest.raises(RefsrError, match=r"version 2, on the same.*\n  psnr_over_champion: -0\.06"):
+        pipeline.register()
+
+
 def test_scores_on_other_test_images_are_not_compared(pipeline: Pipeline) -> None:
     pipeline.train(1, psnr=26.0)
     pipeline.register()

@@ -97,6 +97,18 @@ def test_a_person_in_two_groups_is_drawn_with_both() -> None:
     assert result["under 15"]["psnr"]["high"] - result["under 15"]["psnr"]["low"] > 10
 
 
+def test_gaps_are_corrected_for_how_many_there_are() -> None:
+    """The same slice again, under other names: the gap's interval grows, the groups' do not."""
+    table = toy({person: (10.0 + number,) for number, person in enumerate("abcdefghijkl")})
+    groups = ["left", "right"] * 6
+    alone = slices.by_slice(table, pd.DataFrame({"one": groups}), 2000, 0)["one"]
+    many = pd.DataFrame(dict.fromkeys(("one", "two", "three", "four"), groups))
+    among = slices.by_slice(table, many, 2000, 0)["one"]
+    assert among["left"] == alone["left"]
+    for end, sign in (("low", -1), ("high", 1)):
+        assert sign * among["gap"]["psnr"][end] > sign * alone["gap"]["psnr"][end]
+
+
 def test_small_groups_and_unknown_labels_are_left_out() -> None:
     table = toy(dict.fromkeys("abcdefg", (1.0,)))
     labels = pd.DataFrame({"sex": ["female"] * 3 + ["male"] * 2 + [""] * 2})

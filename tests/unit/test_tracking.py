@@ -35,7 +35,7 @@ def test_a_run_is_named_as_its_stage_and_holds_its_params(tracking_uri: str) -> 
     run = _run(tracking_uri)
     assert (run.info.run_name, run.info.status) == ("register", "FINISHED")
     assert run.data.params["register.name"] == "mine"
-    assert run.data.params["register.gate.psnr_over_sisr"] == "-0.5"
+    assert run.data.params["register.gate.psnr_over_champion"] == "-0.05"
 
 
 def test_a_run_records_where_it_comes_from(tracking_uri: str, tmp_path: Path) -> None:
