@@ -34,8 +34,8 @@ from torch import nn
 from refsr.config import Curate, Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.dataset.pixel_shards import place, write_shards
+from refsr.dataset.schema import CROP_LANDMARKS
 from refsr.io.paths import path_option
-from refsr.layouts.base import CROP_LANDMARKS
 from refsr.models import build, reference_config
 from refsr.params import load_section
 from refsr.training.fit import pairs_for

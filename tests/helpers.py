@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refsr.layouts.base import CROP_LANDMARKS
+from refsr.dataset.schema import CROP_LANDMARKS
 
 
 def make_curated(

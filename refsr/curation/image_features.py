@@ -14,7 +14,8 @@ from refsr.config import Curate
 from refsr.curation import alignment, decoding, image_stats
 from refsr.curation.decoding import Reject
 from refsr.curation.face_checks import face_checks
-from refsr.layouts.base import BOX, CROP_LANDMARKS, LANDMARKS
+from refsr.dataset.schema import CROP_LANDMARKS
+from refsr.layouts.base import BOX, LANDMARKS
 
 COLOUR = ("red", "green", "blue")  # means over the crop
 MEASURES = (

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from refsr.dataset.pixel_shards import Shard
+from refsr.dataset.schema import CROP_LANDMARKS
 from refsr.errors import RefsrError
 from refsr.io import own_files
-from refsr.layouts.base import CROP_LANDMARKS
 
 _AGAIN = "run the stage `curate` again"
 _NEEDED = {

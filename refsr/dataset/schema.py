@@ -34,6 +34,9 @@ def _landmarks(prefix: str, pixels: str) -> dict[str, Column]:
     }
 
 
+_IN_CROP = _landmarks("hr_", "pixels of the HR image")
+CROP_LANDMARKS = tuple(_IN_CROP)
+
 MANIFEST: dict[str, Column] = {
     "identity": Column(
         "str", "name of its folder: VGGFace2's class, nXXXXXX, or the person's name"
@@ -50,7 +53,7 @@ MANIFEST: dict[str, Column] = {
     "width": Column("int32", "width of the source image, pixels"),
     "height": Column("int32", "height of the source image, pixels"),
     **_landmarks("", "source pixels"),
-    **_landmarks("hr_", "pixels of the HR image"),
+    **_IN_CROP,
     "yaw": Column(
         "float32",
         "turn of the head from the landmarks, degrees, 0 is frontal; NaN without landmarks",
