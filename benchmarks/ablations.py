@@ -51,6 +51,7 @@ def main() -> None:
     results = {
         title: run(number, title, faces, folder, options.steps)
         for number, title in enumerate(CASES)
+        if title in options.cases
     }
     print(table(results))
     line = {
@@ -73,7 +74,17 @@ def parse_options() -> argparse.Namespace:
         help="checkpoints and results, kept",
     )
     parser.add_argument("--steps", type=int, required=True, help="SISR and RefSR together")
-    return parser.parse_args()
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        choices=CASES,
+        default=list(CASES),
+        metavar="CASE",
+        help=f"by default all: {', '.join(CASES)}",
+    )
+    options = parser.parse_args()
+    options.cases = ["compact", *options.cases]
+    return options
 
 
 def run(number: int, title: str, faces: Curated, folder: Path, steps: int) -> dict[str, Any]:
