@@ -225,6 +225,8 @@ def test_the_revision_tags_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
         ("tasks: {train_sisr: {gpu: 1}}", "tasks.train_sisr.gpu"),
         ("gpus: {}", "gpus"),
         ("curate_shards: 0", "curate_shards"),
+        ("run_as: {user: 0}", "run_as.user"),
+        ("target: {ui: kubeflow.example}", "target.ui"),
         ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
         ("tasks: 1", "tasks: must be a mapping"),
         ("[1]", "must be a mapping"),

@@ -8,7 +8,7 @@ import pytest
 from compiled import CLUSTER, IMAGE, ROOT, Spec, compiled_of, containers_of, everywhere, kebab
 
 from components import stages
-from components.shell import RUN, STATE
+from components.shell import RUN, STATE, UI
 from pipelines.cluster import ENVIRONMENT, RESUMABLE, TASKS, load_cluster
 from refsr import steps
 
@@ -46,14 +46,21 @@ def test_each_task_has_resources_and_a_time_limit(graph: tuple[Spec, Spec]) -> N
     assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
 
 
-def test_no_task_runs_as_root(graph: tuple[Spec, Spec], tmp_path: Path) -> None:
+def test_no_task_runs_as_root(graph: tuple[Spec, Spec]) -> None:
     _, kubernetes = graph
     for settings in kubernetes.values():
         context = {"runAsUser": "10001", "runAsGroup": "10001", "runAsNonRoot": True}
         assert settings["securityContext"] == context
-    (tmp_path / "cluster.yaml").write_text("run_as: null")
-    _, kubernetes = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml")
+
+
+def test_a_cluster_file_links_runs_and_leaves_the_user_to_the_image(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("run_as: null\ntarget: {ui: https://kubeflow.example/pipeline}")
+    pipeline, kubernetes = compiled_of(tmp_path / "p.yaml", file)
     assert not everywhere(kubernetes, "securityContext")
+    link = {"name": UI, "value": "https://kubeflow.example/pipeline"}
+    containers = containers_of(pipeline).items()
+    assert [name for name, container in containers if link in container["env"]] == ["finish"]
 
 
 def test_only_tasks_with_networks_request_gpus(graph: tuple[Spec, Spec]) -> None:
