@@ -158,9 +158,9 @@ def test_a_curation_goes_on_from_damaged_work_to_the_same_bytes(
 
 def _trained(folder: Path) -> dict[str, bytes | None]:
     """What a training left, without what tells of the clock."""
-    found = contents(folder)
+    files = contents(folder)
     history = pd.read_csv(folder / "history.csv").drop(columns="images_per_second")
-    return found | {"history.csv": history.to_csv().encode(), MARKER: None}
+    return files | {"history.csv": history.to_csv().encode(), MARKER: None}
 
 
 def test_a_training_goes_on_from_a_damaged_state(
