@@ -108,3 +108,9 @@ def run_in(folder: Path, *command: str, status: int = 0) -> str:
     assert done.returncode == status, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout
+
+
+def holds_only_finished(volume: Path) -> bool:
+    """Whether a volume for unfinished work has none left: what it has waits to be deleted."""
+    works = [path for path in volume.iterdir() if path.is_dir()]
+    return all(any(work.rglob("finished.json")) for work in works)

@@ -115,8 +115,8 @@ class Journal:
 
     def kept(self) -> list[Event]:
         """What is kept, the oldest first; `path` is where it lies."""
-        recorded = sorted((self.folder / _FILES).glob(f"*/{_FACTS}"))
-        events = [(_parsed(facts.read_bytes()), facts.parent) for facts in recorded]
+        files = sorted((self.folder / _FILES).glob(f"*/{_FACTS}"))
+        events = [(_parsed(facts.read_bytes()), facts.parent) for facts in files]
         return [each | {"path": str(place / each["name"])} for each, place in events if each]
 
     def drop(self, event: Event) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from helpers import make_curated
+from helpers import holds_only_finished, make_curated
 from trainer_api import condition, serving
 
 from components import shell
@@ -129,4 +129,4 @@ def test_a_task_trains_through_a_trainjob(
     assert child.data.tags["processes"] == "2"
     for key, value in metrics.metadata.items():
         assert child.data.metrics[key] == pytest.approx(value)
-    assert not list((tmp_path / "state").iterdir())
+    assert holds_only_finished(tmp_path / "state")

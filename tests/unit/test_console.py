@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 from refsr.console import exit_status
-from refsr.errors import RefsrError
+from refsr.errors import RefsrError, StoppedError
 
 
 def _raise(error: BaseException) -> None:
@@ -19,6 +19,7 @@ def _raise(error: BaseException) -> None:
         (PermissionError(13, "Permission denied", "a.csv"), 1, "refsr: error: a.csv: "),
         (MemoryError("3 GB"), 1, "refsr: error: there is not enough memory (3 GB); "),
         (KeyboardInterrupt(), 130, "refsr: interrupted\n"),
+        (StoppedError("saved at step 3"), 75, "refsr: error: saved at step 3; run the same again"),
     ],
 )
 def test_what_a_user_can_mend_is_one_message(
