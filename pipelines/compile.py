@@ -119,7 +119,7 @@ def compile_package(
     """
     if package.suffix not in (".yaml", ".yml"):
         raise RefsrError(f"--output {package}: a package is a .yaml file; pass such a name")
-    check_file(package, {}, _is_package)
+    check_file(package, (), _is_package)
     options = _manifest_options(pipeline.name, version, namespace) if version else {}
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "package.yaml"

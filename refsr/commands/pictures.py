@@ -1,5 +1,7 @@
 """Commands that upscale photos."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from refsr.commands.command import Command, Options, Parser
@@ -7,10 +9,18 @@ from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
 from refsr.tracker import tracking_uri
 
+_logger = logging.getLogger(__name__)
+
 
 def _upscale_options(parser: Parser) -> None:
     parser.add_argument("small", type=path_option, help="the small face, cropped")
-    parser.add_argument("--ref", type=path_option, help="a good photo of the same face, cropped")
+    parser.add_argument(
+        "--ref",
+        type=path_option,
+        action="append",
+        default=[],
+        help="a good photo of the same face, cropped; several may be given, each with --ref",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -29,29 +39,34 @@ def _upscale_options(parser: Parser) -> None:
 def upscale(options: Options) -> None:
     """Upscale one face."""
     from refsr.inference import images
-    from refsr.inference.upscaler import fitting_note, upscale
+    from refsr.inference.upscaler import fitting_note, upscale_by, uses_reference
     from refsr.integrations.registry import checkpoint_of
     from refsr.io import marker
     from refsr.io.output import check_file
     from refsr.models.checkpoint import load_model
 
     images.output_format(options.output)  # what can be refused before the model is fetched
-    given = {"SMALL": options.small, "--ref": options.ref, "--model": options.model}
-    read = {
-        option: Path(path)
-        for option, path in given.items()
-        if path and not str(path).startswith("models:")
-    }
-    check_file(options.output, read, images.is_own_image)
+    check_file(options.output, _given(options), images.is_own_image)
     small = images.read_image(options.small)
-    ref = images.read_image(options.ref) if options.ref else None
+    references = [images.read_image(path) for path in options.ref]
     with checkpoint_of(tracking_uri(), options.model) as checkpoint:
         marker.require_whole(checkpoint)
         model = load_model(checkpoint)
-    result = upscale(model, small, ref)
+    if references and not uses_reference(model):
+        _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
+    result = upscale_by(model, small, references)
     images.write_image(options.output, result)
     height, width = result.shape[:2]
     print(f"{options.output}: {width}x{height} pixels{fitting_note(model, small)}")
+
+
+def _given(options: Options) -> Iterator[tuple[str, Path]]:
+    """The files that are read, each with the option that names it."""
+    yield "SMALL", options.small
+    for path in options.ref:
+        yield "--ref", path
+    if not options.model.startswith("models:"):
+        yield "--model", Path(options.model)
 
 
 COMMANDS = (

@@ -1,14 +1,12 @@
 """A loaded model for programs: NumPy images in, NumPy images out."""
 
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference import upscaler
-from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
 
 
@@ -36,7 +34,7 @@ class Upscaler:
     @property
     def uses_reference(self) -> bool:
         """Whether references change the result."""
-        return str(cast(SuperResolver, self._network).config["model"]) == "refsr"
+        return upscaler.uses_reference(self._network)
 
     def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray:
         """Make a small face larger.

@@ -67,6 +67,11 @@ def sizes(model: nn.Module) -> tuple[int, int]:
     return int(config["hr_size"]) // int(config["scale"]), int(config["hr_size"])
 
 
+def uses_reference(model: nn.Module) -> bool:
+    """Whether references change what the model gives."""
+    return str(cast(SuperResolver, model).config["model"]) == "refsr"
+
+
 def fitting_note(model: nn.Module, lr: np.ndarray) -> str:
     """What the user should know of an LR image (h, w, 3) that is not of the model's size; or ""."""
     size, _ = sizes(model)

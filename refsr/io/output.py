@@ -1,7 +1,7 @@
 """Outputs of a stage: check what they replace, write them beside it, and put them in place."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -220,12 +220,14 @@ def _check_input(output: Output, option: str, path: Path) -> None:
         raise RefsrError(f"{output.name}: {what}; {_SEPARATE}")
 
 
-def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], bool]) -> None:
+def check_file(
+    path: Path, inputs: Iterable[tuple[str, Path]], is_own: Callable[[Path], bool]
+) -> None:
     """Check that an output file may be written.
 
     Args:
         path: The file to write.
-        inputs: The paths that are read, by the option that names each.
+        inputs: The paths that are read, each after the option that names it.
         is_own: Whether refsr wrote an existing file.
 
     Raises:
@@ -237,7 +239,7 @@ def check_file(path: Path, inputs: Mapping[str, Path], is_own: Callable[[Path], 
     require_folder(place.parent)
     if place.is_dir():
         raise RefsrError(f"{path}: cannot be written: it is a folder; name another file with -o")
-    for option, other in inputs.items():
+    for option, other in inputs:
         if _holds(place, other):
             raise RefsrError(f"{path}: is the input {option} {other}; name another output")
     with file_errors_as_messages():

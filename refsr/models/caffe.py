@@ -95,7 +95,7 @@ def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int 
     RefsrError, and writes nothing, where the file is damaged, is of another network or size, or
     lacks a parameter.
     """
-    check_file(checkpoint, {"file": source}, is_checkpoint)
+    check_file(checkpoint, [("file", source)], is_checkpoint)
     layers = _with_blobs(source, read_layers(source))
     model = _kind(source, layers)
     _check_size(source, layers, hr_size)

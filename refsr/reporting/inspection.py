@@ -67,7 +67,7 @@ def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
     inputs = {"--curated": curated} | (
         {"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {}
     )
-    check_file(output, inputs, _is_page)
+    check_file(output, inputs.items(), _is_page)
     marker.require_whole(curated)
     page = inspect(Curated(curated), raw)
     try:

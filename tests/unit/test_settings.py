@@ -48,8 +48,9 @@ RUNS: dict[str, dict[str, Settings]] = {
     },
     "compact without": {
         "train_sisr": {
-            "scale": 4, "model": {"latent": 0}, "optimizer": "adam", "schedule": "constant",
-            "warmup_steps": 0, "precision": "float32", "ema": 0, "clip_norm": 0, "weight_decay": 0,
+            "scale": 4, "model": {"latent": 0, "align": False}, "optimizer": "adam",
+            "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
+            "clip_norm": 0, "weight_decay": 0,
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
         "train_refsr": {
