@@ -100,7 +100,7 @@ def _steps(
     clock = _Clock(params.batch_size, learner.step)
     with _progress(learner, folder.stem) as progress:
         while learner.step < params.steps:
-            parts = train_step(learner, pairs.batch(learner.step, learner.device))
+            parts = train_step(learner, pairs)
             step = learner.step
             progress.update()
             if _due(step, params.log_every, params.steps):
