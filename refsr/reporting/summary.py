@@ -8,7 +8,7 @@ from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, RIGHT
 from refsr.evaluation.gap import FOUR
 from refsr.evaluation.metrics import METRICS, in_table
 
-COLUMN, FIRST, WIDTH = 26, 30, 100  # characters
+COLUMN, FIRST, WIDTH, DEVIATION = 26, 30, 100, 12  # characters
 
 _GAPS = {"identity": ("identity", ".4f"), "tar": ("verification, TAR,", ".3f")}
 
@@ -61,18 +61,18 @@ def compared_metrics(metrics: Mapping[str, Any]) -> list[str]:
 
 def _conditions(metrics: Mapping[str, Any]) -> Iterator[str]:
     names = summary_metrics(metrics)
-    yield _line("", [f"{METRICS[n].short_title} ({METRICS[n].direction})" for n in names])
+    yield _line(metrics, "", [f"{METRICS[n].short_title} ({METRICS[n].direction})" for n in names])
     for key in metrics["psnr"]:
         cells = [cell(metrics[n][key], METRICS[n].digits) for n in names]
-        yield _line(CONDITIONS[key].title, cells)
+        yield _line(metrics, CONDITIONS[key].title, cells)
 
 
 def _differences(metrics: Mapping[str, Any]) -> Iterator[str]:
     names = compared_metrics(metrics)
-    yield _line("right reference minus", [METRICS[n].short_title for n in names])
+    yield _line(metrics, "right reference minus", [METRICS[n].short_title for n in names])
     for name, row in metrics["difference"].items():
         cells = [cell(row[n], METRICS[n].digits, "+") for n in names]
-        yield _line(CONDITIONS[DIFFERENCES[name]].title, cells)
+        yield _line(metrics, CONDITIONS[DIFFERENCES[name]].title, cells)
 
 
 def about(metrics: Mapping[str, Any]) -> str:
@@ -80,7 +80,7 @@ def about(metrics: Mapping[str, Any]) -> str:
     data = metrics["data"]
     what = "mean [95% interval over identities]"
     if "seeds" in data:
-        what = f"{data['seeds']} seeds; mean [95% interval over identities and seeds] ±deviation"
+        what = f"{data['seeds']} seeds; mean [95% interval over identities and seeds] +/- deviation"
     return (
         "{identities} {people}, {images} images, {lr_size}x{lr_size} -> {hr_size}x{hr_size}; "
         "{what}".format(**data, people=people(metrics), what=what)
@@ -98,10 +98,10 @@ def cell(interval: Mapping[str, float], digits: int, sign: str = "") -> str:
     mean, low, high = (
         format(interval[key], f"{sign}.{digits}f") for key in ("mean", "low", "high")
     )
-    deviation = f" ±{interval['deviation']:.{digits}f}" if "deviation" in interval else ""
+    deviation = f" +/- {interval['deviation']:.{digits}f}" if "deviation" in interval else ""
     return f"{mean} [{low}, {high}]{deviation}"
 
 
-def _line(name: str, cells: list[str]) -> str:
-    width = COLUMN + max(0, *(len(text) + 2 - COLUMN for text in cells))
+def _line(metrics: Mapping[str, Any], name: str, cells: list[str]) -> str:
+    width = COLUMN + (DEVIATION if "seeds" in metrics["data"] else 0)
     return name.ljust(FIRST) + "".join(text.ljust(width) for text in cells)

@@ -73,6 +73,10 @@ FAULTS = [
         ),
     ),
     ("curate: {test_identities: 1}\nevaluate: {}", "curate.test_identities: 1 .*`evaluate` needs"),
+    (
+        "curate: {validation_identities: 1}\nevaluate: {split: validation}",
+        "curate.validation_identities: 1 .*`evaluate` needs",
+    ),
     ("curate: {identities: [n000001]}", "curate.identities: names 1, but the splits need [23] "),
     (
         "curate: {identities: [n000001, n000001, n000002]}\nvalidate: {}\nevaluate: {}",

@@ -75,7 +75,7 @@ def test_seeds_are_trained_once_and_measured_on_validation_people(
     ]
     assert scores[0] != scores[1]
     right = next(line for line in printed.splitlines() if line.startswith("RefSR, right"))
-    assert f"{np.mean(scores):.2f} [" in right and "±" in right
+    assert f"{np.mean(scores):.2f} [" in right and " +/- " in right
     made = [(folder / "refsr/model.safetensors").stat().st_mtime_ns for folder in folders]
     assert main(["seeds", "2"]) == 0
     assert capsys.readouterr().out == printed
