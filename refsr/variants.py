@@ -23,7 +23,7 @@ class Variant(NamedTuple):
 
 
 DEFAULT = "compact"
-_COMPACT = ("width", "blocks", "latent")
+_COMPACT = ("width", "blocks", "latent", "align")
 VARIANTS = {
     "compact": Variant(
         "refsr.models.compact",

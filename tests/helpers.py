@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from refsr.layouts.base import CROP_LANDMARKS
+
 
 def make_curated(
     folder: Path,
@@ -39,6 +41,7 @@ def make_curated(
             "shard": 0,
             "index": identity * views + view,
             "sex": "f" if identity % 2 else "m",
+            **dict(zip(CROP_LANDMARKS, _landmarks(view, size), strict=True)),
         }
         for identity in range(identities)
         for view in range(views)
@@ -46,6 +49,12 @@ def make_curated(
     pd.DataFrame(rows).to_parquet(folder / "manifest.parquet")
     np.save(folder / "hr-00000.npy", pixels[:, :views].reshape(-1, *pixels.shape[2:]))
     return folder
+
+
+def _landmarks(view: int, size: int) -> np.ndarray:
+    """Ten numbers: five points, in pixels, a little elsewhere in each view."""
+    points = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.75), (0.65, 0.75)])
+    return ((points + 0.01 * view) * size).ravel()
 
 
 def _views(identity: int, views: int, size: int) -> np.ndarray:

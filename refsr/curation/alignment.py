@@ -89,9 +89,7 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
     Returns:
         (size, size, 3) uint8.
     """
-    target = _TEMPLATE * (CHIP_FACTOR / factor) + CHIP / 2 * (1 - CHIP_FACTOR / factor)
-    matrix = _similarity(points, target)
-    matrix *= size / CHIP
+    matrix = _aligning(points, factor) * (size / CHIP)
     shrink = float(np.hypot(matrix[0, 0], matrix[0, 1]))
     if shrink < 1:
         height, width = image.shape[:2]
@@ -101,6 +99,44 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
     cubic, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
     crop = cv2.warpAffine(image, matrix, (size, size), flags=cubic, borderMode=border)
     return np.asarray(crop)
+
+
+def crop_points(
+    boxes: np.ndarray, points: np.ndarray, kind: str, factor: float, size: int
+) -> np.ndarray:
+    """Where landmarks lie in the crops of `square_crop` or `aligned_crop`, in their pixels.
+
+    Args:
+        boxes: (N, 4) x, y, w, h in pixels of the source.
+        points: (N, 5, 2) in pixels of the source; NaN where unknown.
+        kind: "loose" or "aligned", as `curate.crop`.
+        factor: As for the crop.
+        size: Side of the crops, in pixels.
+
+    Returns:
+        (N, 5, 2), NaN where box or landmarks are unknown.
+    """
+    if kind == "aligned":
+        return np.array([_in_aligned_crop(face, factor, size) for face in points]).reshape(-1, 5, 2)
+    side = np.maximum(2, np.round(factor * boxes[:, 2:].max(axis=1)))
+    corner = np.round(boxes[:, :2] + (boxes[:, 2:] - side[:, None]) / 2)
+    placed: np.ndarray = (points - corner[:, None]) * (size / side)[:, None, None]
+    return placed
+
+
+def _in_aligned_crop(points: np.ndarray, factor: float, size: int) -> np.ndarray:
+    """`crop_points` of one face, aligned: (5, 2)."""
+    if not is_placed(points):
+        return np.full((5, 2), np.nan)
+    matrix = _aligning(points, factor) * (size / CHIP)
+    placed: np.ndarray = points @ matrix[:, :2].T + matrix[:, 2]
+    return placed
+
+
+def _aligning(points: np.ndarray, factor: float) -> np.ndarray:
+    """The map (2, 3) of an aligned crop of side CHIP."""
+    target = _TEMPLATE * (CHIP_FACTOR / factor) + CHIP / 2 * (1 - CHIP_FACTOR / factor)
+    return _similarity(points, target)
 
 
 def face_chip(image: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray:

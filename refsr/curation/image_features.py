@@ -14,7 +14,7 @@ from refsr.config import Curate
 from refsr.curation import alignment, decoding, image_stats
 from refsr.curation.decoding import Reject
 from refsr.curation.face_checks import face_checks
-from refsr.layouts.base import BOX, LANDMARKS
+from refsr.layouts.base import BOX, CROP_LANDMARKS, LANDMARKS
 
 COLOUR = ("red", "green", "blue")  # means over the crop
 MEASURES = (
@@ -24,6 +24,7 @@ MEASURES = (
     "height",
     *BOX,
     *LANDMARKS,
+    *CROP_LANDMARKS,
     "yaw",
     "sharpness",
     "dhash",
@@ -210,6 +211,10 @@ def _check_faces(features: ImageFeatures, params: Curate) -> None:
     usable = (columns["reason"] == "")[:, None]
     features.boxes = np.where(usable, inside, np.nan)
     columns |= zip(BOX, features.boxes.T, strict=True)
+    in_crop = alignment.crop_points(
+        features.boxes, features.points, params.crop, params.crop_factor, params.hr_size
+    )
+    columns |= zip(CROP_LANDMARKS, in_crop.reshape(-1, 10).T, strict=True)
 
 
 class _Decoded(NamedTuple):

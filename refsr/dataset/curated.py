@@ -16,6 +16,7 @@ import pandas as pd
 from refsr.dataset.pixel_shards import Shard
 from refsr.errors import RefsrError
 from refsr.io import own_files
+from refsr.layouts.base import CROP_LANDMARKS
 
 _AGAIN = "run the stage `curate` again"
 _NEEDED = {
@@ -84,6 +85,22 @@ class Curated:
             chosen = np.flatnonzero(shard == number)
             out[chosen] = self._shard(number, index[chosen]).pixels(index[chosen])
         return out
+
+    def landmarks(self, rows: np.ndarray) -> np.ndarray:
+        """The landmarks of these rows in their images: (N, 5, 2) float32, NaN where unknown.
+
+        (x, y) in [-1, 1], see refsr.models.landmarks. Raises RefsrError where the manifest has
+        none.
+        """
+        missing = set(CROP_LANDMARKS) - set(self.table.columns)
+        if missing:
+            path = self.folder / "manifest.parquet"
+            raise RefsrError(
+                f"{path}: no column {min(missing)}: an older version made it; {_AGAIN}"
+            )
+        pixels: np.ndarray = self.table[list(CROP_LANDMARKS)].to_numpy(np.float32)[rows]
+        points: np.ndarray = pixels.reshape(-1, 5, 2) * np.float32(2 / self.hr_size) - 1
+        return points
 
     def _shard(self, number: int, index: np.ndarray) -> Shard:
         """The shard of this number, which must hold images at `index`."""

@@ -23,14 +23,16 @@ _POINTS = (
     "mouth left",
     "mouth right",
 )
-_LANDMARKS = {
-    f"p{number}{axis}": Column(
-        "float32",
-        f"{point}, {axis}, source pixels; NaN where the raw set has no landmarks",
-    )
-    for number, point in enumerate(_POINTS, 1)
-    for axis in "xy"
-}
+
+
+def _landmarks(prefix: str, pixels: str) -> dict[str, Column]:
+    meaning = "{}, {}, " + pixels + "; NaN where there are no landmarks"
+    return {
+        f"{prefix}p{number}{axis}": Column("float32", meaning.format(point, axis))
+        for number, point in enumerate(_POINTS, 1)
+        for axis in "xy"
+    }
+
 
 MANIFEST: dict[str, Column] = {
     "identity": Column(
@@ -47,7 +49,8 @@ MANIFEST: dict[str, Column] = {
     "h": Column("float32", "height of the face box"),
     "width": Column("int32", "width of the source image, pixels"),
     "height": Column("int32", "height of the source image, pixels"),
-    **_LANDMARKS,
+    **_landmarks("", "source pixels"),
+    **_landmarks("hr_", "pixels of the HR image"),
     "yaw": Column(
         "float32",
         "turn of the head from the landmarks, degrees, 0 is frontal; NaN without landmarks",

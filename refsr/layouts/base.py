@@ -14,6 +14,7 @@ from refsr.io.sources import Source
 
 BOX = ("x", "y", "w", "h")
 LANDMARKS = tuple(f"p{i}{axis}" for i in range(1, 6) for axis in "xy")  # eyes, nose, mouth corners
+CROP_LANDMARKS = tuple(f"hr_{name}" for name in LANDMARKS)  # in the crop
 SPLITS = ("train", "test")
 SEXES = ("f", "m", "?")
 

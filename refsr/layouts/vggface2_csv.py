@@ -1,5 +1,6 @@
 """The metadata files of VGGFace2, read line by line: boxes, landmarks, who is female or male."""
 
+import logging
 import math
 import re
 from array import array
@@ -14,6 +15,7 @@ from refsr.errors import RefsrError
 
 MAX_METADATA = 2**30  # bytes; the landmarks of the real training set have some 300 million
 _MAX_LINE = 2**16
+_logger = logging.getLogger(__name__)
 _NAME = re.compile(r"n\d{6}/[\w.-]+", re.ASCII)
 _IDENTITY = re.compile(r"n\d{6}", re.ASCII)
 
@@ -76,6 +78,8 @@ def find_lines(file: BinaryIO, title: str, columns: tuple[str, ...]) -> dict[str
                 together.append(line)
             part = Lines(together[0].start, together[-1].end, together[0].number - 1)
             index.setdefault(identity, []).append(part)
+    if not index:
+        _logger.warning("%s: holds no row, so it says nothing of any image", title)
     return index
 
 

@@ -27,6 +27,7 @@ class Output(NamedTuple):
     unexplained: torch.Tensor | float = (
         0.0  # () nats per image that HR has left once z is known, where the variant gives it
     )
+    misplaced: torch.Tensor | float = 0.0  # () mean error of landmarks, in half sides of the image
 
     @property
     def kl(self) -> torch.Tensor:
@@ -45,9 +46,16 @@ class SuperResolver(Protocol):
 
     config: dict[str, Any]  # JSON-able; `build(config)` gives a network of the same shape
     draws_samples: bool  # whether `upscale` takes a temperature above 0
+    learns_landmarks: bool  # whether a forward in training takes faces and their landmarks
 
-    def __call__(self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None) -> Output:
-        """One forward in training, with HR at hand for the posterior."""
+    def __call__(
+        self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None, *landmarks: torch.Tensor
+    ) -> Output:
+        """One forward in training, with HR at hand for the posterior.
+
+        `landmarks`, where the network learns them: faces (N, 3, H, W) and their landmarks
+        (N, 5, 2), see refsr.models.landmarks; NaN where unknown.
+        """
 
     def upscale(
         self,

@@ -96,13 +96,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
                 raise TypeError("its header is no configuration")
             _require_facts(facts)
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        return config, facts, tensors
+        return _with_new_options(config), facts, tensors
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise RefsrError(
             f"{path}: not a checkpoint of this project ({error}); train again or fetch it anew"
         ) from error
+
+
+def _with_new_options(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of a checkpoint that an older version wrote, before it had every option."""
+    return {"align": False} | config if config.get("variant") == "compact" else config
 
 
 def _require_facts(facts: Mapping[str, Any]) -> None:

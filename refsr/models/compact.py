@@ -1,11 +1,12 @@
 """The compact variant: conditional VAEs, convolutional throughout, for any size and for 4x to 16x.
 
 Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The
-single-image network predicts what bicubic enlargement misses. The reference network runs that same
-trunk on the LR image AND on the reduced reference, so that both have features of one kind and
-attention can match them; what attention carries over is made of the reference itself and of what
-bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why. SR takes nothing
-that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
+single-image network predicts what bicubic enlargement misses. The reference network first lays the
+reference onto the face by landmarks that a small network finds in both (refsr.models.landmarks).
+Then it runs the same trunk on the LR image AND on the reduced reference, so that both have features
+of one kind and attention can match them; what attention carries over is made of the reference
+itself and of what bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why.
+SR takes nothing that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
 """
 
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from torch import nn
 
 from refsr.models import Output
 from refsr.models.attention import ReferenceAttention
+from refsr.models.landmarks import Locator, lay_onto, similarity_between
 from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
 from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
 from refsr.parameter_types import MATCH_CHANNELS, heads_fault
@@ -91,8 +93,9 @@ class CompactSisr(nn.Module):
 
     Images are RGB in [0, 1], of any size and shape that `scale` divides.
 
-    Option `latent`: the units of the latent variable, which are the ways in which samples differ; 0
-    for none at all.
+    Options: `latent` is the number of units of the latent variable, which are the ways in which
+    samples differ; 0 for none at all. `align` adds the network that finds the landmarks by which
+    the reference network lays references onto the face.
     """
 
     def __init__(
@@ -102,16 +105,19 @@ class CompactSisr(nn.Module):
         width: int = 64,
         blocks: int = 4,
         latent: int = 16,
+        align: bool = True,
     ) -> None:
         super().__init__()
         if latent < 0:
             raise ValueError(f"latent {latent}: there cannot be fewer units than 0")
         self.config: dict[str, Any] = {
             "model": "sisr", "variant": "compact", "hr_size": hr_size, "scale": scale,
-            "width": width, "blocks": blocks, "latent": latent,
+            "width": width, "blocks": blocks, "latent": latent, "align": align,
         }  # fmt: skip
         self.scale = scale
         self.draws_samples = latent > 0
+        self.learns_landmarks = align
+        self.locator = Locator() if align else None
         self.head = nn.Conv2d(3, width, 3, padding=1)
         self.body = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
         self.context = Context(width)
@@ -128,15 +134,18 @@ class CompactSisr(nn.Module):
         lr: torch.Tensor,
         hr: torch.Tensor,
         ref: torch.Tensor | None = None,
+        faces: torch.Tensor | None = None,
+        points: torch.Tensor | None = None,
     ) -> Output:
-        """One forward in training.
+        """One forward in training; see `SuperResolver`.
 
         The latent variable learns from what SR missed, and SR nothing from it.
         """
         restored = self.restore(lr, ref)
+        misplaced = self._misplaced(faces, points)
         if self.modes is None:
             none = lr.new_zeros(len(lr), 0)
-            return Output(restored.sr, none.sum(0), none, none)
+            return Output(restored.sr, none.sum(0), none, none, misplaced=misplaced)
         count = -(-len(lr) // SHARE) if self.training else len(lr)
         sr, x, fine = (part[:count].detach() for part in restored)
         lr, hr = lr[:count], hr[:count]
@@ -147,7 +156,21 @@ class CompactSisr(nn.Module):
             latent.mean,
             torch.zeros_like(latent.mean),
             latent.unexplained,
+            misplaced,
         )
+
+    def _misplaced(
+        self, faces: torch.Tensor | None, points: torch.Tensor | None
+    ) -> torch.Tensor | float:
+        """How far the landmarks found in faces are from `points`: one half is reduced to LR."""
+        if self.locator is None or faces is None or points is None:
+            return 0.0
+        half = len(faces) // 2
+        small = _resize(faces[:half], 1 / self.scale)
+        predicted = torch.cat([self.locator(small), self.locator(faces[half:])])
+        known = points.isfinite()
+        errors = torch.where(known, predicted - points.nan_to_num(), 0).abs()
+        return errors.sum() / known.sum().clamp(1)
 
     def upscale(
         self,
@@ -185,8 +208,8 @@ def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
 class CompactRefsr(CompactSisr):
     """The single-image network, and beside it what brings one or several references in.
 
-    Option `attention`: without it each cell takes what the references show at its own place, their
-    mean.
+    Options: without `align` references are not laid onto the face. Without `attention` each cell
+    takes what the references show at its own place, their mean.
     """
 
     def __init__(
@@ -196,10 +219,11 @@ class CompactRefsr(CompactSisr):
         width: int = 64,
         blocks: int = 4,
         latent: int = 16,
+        align: bool = True,
         heads: int = 4,
         attention: bool = True,
     ) -> None:
-        super().__init__(hr_size, scale, width, blocks, latent)
+        super().__init__(hr_size, scale, width, blocks, latent, align)
         self.config |= {"model": "refsr", "heads": heads, "attention": attention}
         if attention and (fault := heads_fault(width, heads)):
             raise ValueError(fault)
@@ -222,7 +246,7 @@ class CompactRefsr(CompactSisr):
         if ref is None:
             return super().restore(lr, None)
         x = self.encode(lr)
-        coarse, fine = self._carry_over(x, as_set(ref))
+        coarse, fine = self._carry_over(x, self._aligned(lr, as_set(ref)))
 
         def add_fine(y: torch.Tensor) -> torch.Tensor:
             change: torch.Tensor = self.gate_fine * self.fuse_fine(torch.cat([y, fine], 1))
@@ -230,6 +254,17 @@ class CompactRefsr(CompactSisr):
 
         x = x + self.gate * self.fuse(torch.cat([x, coarse], 1))
         return self._decode(lr, x, add_fine)
+
+    def _aligned(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
+        """References (B, R, 3, H', W') laid onto the faces of LR: (B, R, 3, H, W)."""
+        if self.locator is None:
+            return ref
+        every = ref.flatten(0, 1)
+        with torch.no_grad():  # the landmarks learn from landmarks alone
+            points = self.locator(lr).repeat_interleave(ref.shape[1], 0)
+            places = similarity_between(points, self.locator(every))
+        size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
+        return lay_onto(every, places, size).reshape(*ref.shape[:3], *size)
 
     def _carry_over(self, x: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What x (B, C, h, w) needs of references (B, R, 3, H', W').

@@ -30,6 +30,7 @@ class ConditionalVae(nn.Module, ABC):
     """
 
     draws_samples = False  # as published: noise is a function of LR
+    learns_landmarks = False
 
     trunk: nn.Module  # (B, 3, H, W) -> features (B, C, H/8, W/8)
     skip: nn.Module  # features -> (B, 64, H/8, W/8)

@@ -40,7 +40,8 @@ class Processes:
     def share(self, batch: "Batch") -> "Batch":
         """This process's images of a batch."""
         own = slice(self.rank, None, self.count)
-        return batch._replace(hr=batch.hr[own], ref=None if batch.ref is None else batch.ref[own])
+        parts = (None if tensor is None else tensor[own] for tensor in batch)
+        return type(batch)(*parts)  # type: ignore[arg-type]
 
     def parallel(self, model: "nn.Module") -> "nn.Module":
         """The network to call in training, so that gradients are averaged.

@@ -1,11 +1,13 @@
 """A training on a curated set: pairs, loss and pictures by the parameters, then the loop."""
 
 from pathlib import Path
+from typing import cast
 
 from torch import nn
 
 from refsr.config import TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
+from refsr.models import SuperResolver
 from refsr.tracker import Tracker
 from refsr.training.loop import train
 from refsr.training.objective import Objective
@@ -35,10 +37,11 @@ def fit(
         The last numbers.
     """
     references = params if isinstance(params, TrainRefsr) else None
+    landmarks = cast(SuperResolver, model).learns_landmarks
     snapshot_at = params.warm_start_step if isinstance(params, TrainSisr) else 0
     return train(
         model,
-        Pairs(faces, params.seed, params.batch_size, references),
+        Pairs(faces, params.seed, params.batch_size, references, landmarks=landmarks),
         params,
         Objective(params.loss, params.steps),
         tracker,

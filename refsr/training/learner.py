@@ -70,7 +70,8 @@ class Learner:
         lr = reduce(batch.hr, self.config["scale"])
         self.model.train()
         with self._autocast():
-            parts = self.objective(self.parallel(lr, batch.hr, batch.ref), lr, batch.hr, self.step)
+            output = self.parallel(lr, *batch.inputs())
+            parts = self.objective(output, lr, batch.hr, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         if self.params.clip_norm:

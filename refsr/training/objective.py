@@ -60,19 +60,22 @@ class Objective(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """`loss` and its parts, () each.
 
-        The parts are `l1`, `kl` in nats per image, `active_units`, and the terms with a weight.
+        The parts are `l1`, `kl` in nats per image, `active_units`, `landmarks` where the network
+        learns them (mean error, in half sides of the image), and the terms with a weight.
         """
         parts = {
             "l1": (output.sr - hr).abs().mean(),
             "kl": output.kl,
             "active_units": active_units(output),
         }
+        if isinstance(output.misplaced, torch.Tensor):
+            parts["landmarks"] = output.misplaced
         if self.loss.kind != "default":
-            return {"loss": self._released(output, hr)} | parts
+            return {"loss": self._released(output, hr) + output.misplaced} | parts
         terms = self._terms(Images(self, output.sr, lr, hr))
         nats = self._kl(output) + output.unexplained
         weighted = sum(self.weights[name] * term for name, term in terms.items())
-        loss = parts["l1"] + self._kl_weight(step) * nats + weighted
+        loss = parts["l1"] + self._kl_weight(step) * nats + weighted + output.misplaced
         return {"loss": loss} | parts | terms
 
     def _terms(self, images: "Images") -> dict[str, torch.Tensor]:

@@ -10,15 +10,26 @@ from refsr.config import TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 
+COPIES = 4  # of each HR image, each moved another way, that landmarks are learned from
+_MIRRORED = [1, 0, 2, 4, 3]  # landmarks of a mirrored face, by those of the face
+
 
 class Batch(NamedTuple):
     """Images (B, 3, H, W) in [0, 1] on the training device.
 
-    `ref` is None where the step trains without.
+    `ref` is None where the step trains without. `faces` and `points` are what the network learns
+    landmarks from, None where it learns none.
     """
 
     hr: torch.Tensor
     ref: torch.Tensor | None
+    faces: torch.Tensor | None = None  # (COPIES B, 3, H, W): HR images, moved
+    points: torch.Tensor | None = None  # (COPIES B, 5, 2), see refsr.models.landmarks
+
+    def inputs(self) -> list[torch.Tensor | None]:
+        """What a forward in training takes beside LR."""
+        landmarks = [self.faces, self.points] if self.faces is not None else []
+        return [self.hr, self.ref, *landmarks]
 
 
 class Pairs:
@@ -37,6 +48,8 @@ class Pairs:
         seed: int,
         batch_size: int,
         references: TrainRefsr | None = None,
+        *,
+        landmarks: bool = False,
     ) -> None:
         rows = curated.split("train")
         if not len(rows):
@@ -60,6 +73,12 @@ class Pairs:
         )  # where the identity of a row begins, and how many rows it has
         self._count = np.repeat(counts, counts)
         self._seed, self._batch_size, self._references = seed, batch_size, references
+        self._points = curated.landmarks(self._rows) if landmarks else None
+        if self._points is not None and not np.isfinite(self._points).any():
+            raise RefsrError(
+                f"{curated.folder}: no image has landmarks, by which references are aligned; "
+                "set model: {align: false} in train_sisr"
+            )
 
     def batch(self, step: int, device: str) -> Batch:
         """The batch of one step. All mirrored or none: a mole stays on its side of the person."""
@@ -67,14 +86,44 @@ class Pairs:
         chosen = rng.integers(0, len(self._rows), self._batch_size)
         mirror = rng.random() < 0.5
         hr = self._images(chosen, mirror, device)
+        faces, points = self._moved_faces(hr, chosen, mirror, step)
+        return Batch(hr, self._references_of(hr, chosen, mirror, rng, step), faces, points)
+
+    def _references_of(
+        self,
+        hr: torch.Tensor,
+        chosen: np.ndarray,
+        mirror: bool,
+        rng: np.random.Generator,
+        step: int,
+    ) -> torch.Tensor | None:
+        """The references of a batch, or None where the step trains without."""
         if self._references is None or rng.random() < self._references.no_reference:
-            return Batch(hr, None)
+            return None
+        device = str(hr.device)
         ref = self._images(self._draw_references(chosen, rng, self._references), mirror, device)
         own = np.flatnonzero(rng.random(self._batch_size) < _self_share(self._references, step))
         if len(own):
             rows = _sent(torch.from_numpy(own), hr.device)
             ref[rows] = warp(hr[rows], seed=int(rng.integers(2**62)))
-        return Batch(hr, ref)
+        return ref
+
+    def _moved_faces(
+        self, hr: torch.Tensor, chosen: np.ndarray, mirror: bool, step: int
+    ) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+        """Faces of the batch, moved, and their landmarks; see `Batch`."""
+        if self._points is None:
+            return None, None
+        points = torch.from_numpy(self._points[chosen])
+        if mirror:
+            points = (points * torch.tensor([-1.0, 1.0]))[:, _MIRRORED]
+        draw = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        affine = small_moves(COPIES * len(hr), draw)
+        moved = (points.repeat(COPIES, 1, 1) - affine[:, None, :, 2]) @ torch.linalg.inv(
+            affine[:, :, :2]
+        ).mT
+        faces = moved_by(hr.repeat(COPIES, 1, 1, 1), _sent(affine, hr.device))
+        return faces, _sent(moved, hr.device)
 
     def _draw_references(
         self,
@@ -123,17 +172,24 @@ def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
     """
     draw = torch.Generator().manual_seed(seed)
     count = len(images)
+    affine = small_moves(count, draw)
+    gain = 1 + 0.12 * torch.randn(count, 3, 1, 1, generator=draw)
+    offset = 0.05 * torch.randn(count, 1, 1, 1, generator=draw)
+    affine, gain, offset = (_sent(drawn, images.device) for drawn in (affine, gain, offset))
+    return (moved_by(images, affine) * gain + offset).clamp(0, 1)
+
+
+def small_moves(count: int, draw: torch.Generator) -> torch.Tensor:
+    """Random maps that turn, scale and move an image a little: (count, 2, 3) for F.affine_grid."""
     angle = 0.12 * torch.randn(count, generator=draw)
     scale = 1 + 0.06 * torch.randn(count, generator=draw)
     cos, sin = scale * angle.cos(), scale * angle.sin()
     shift = 0.08 * torch.randn(2, count, generator=draw)
-    affine = torch.stack(
-        [torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)],
-        1,
-    )
-    gain = 1 + 0.12 * torch.randn(count, 3, 1, 1, generator=draw)
-    offset = 0.05 * torch.randn(count, 1, 1, 1, generator=draw)
-    affine, gain, offset = (_sent(drawn, images.device) for drawn in (affine, gain, offset))
+    rows = [torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)]
+    return torch.stack(rows, 1)
+
+
+def moved_by(images: torch.Tensor, affine: torch.Tensor) -> torch.Tensor:
+    """Images (B, 3, H, W), each sampled where its map (2, 3) points."""
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
-    turned = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    return (turned * gain + offset).clamp(0, 1)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)

@@ -111,6 +111,17 @@ def test_neither_boxes_nor_landmarks_are_needed(tmp_path: Path) -> None:
     assert len(Tree(tmp_path).metadata.boxes()) == 0
 
 
+def test_a_metadata_file_without_rows_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_raw(tmp_path)
+    for text in ("", "NAME_ID,X,Y,W,H\n"):
+        caplog.clear()
+        (tmp_path / "bb_landmark" / "loose_bb_train.csv").write_text(text)
+        assert len(Tree(tmp_path).metadata.boxes([person(1)])) == 0
+        assert "loose_bb_train.csv: holds no row" in caplog.text
+
+
 def test_boxes_are_read_with_their_quirks(tmp_path: Path) -> None:
     text = (
         "\ufeff"
