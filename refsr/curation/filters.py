@@ -92,9 +92,12 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, features: Features, max_
 
     Within a folder the smaller face is left out; of two folders, the image that fits its own less.
     """
-    hashes = table["dhash"].to_numpy()[rows]
     thumbs, embeddings = Chosen(features.thumbs, rows), Chosen(features.embeddings, rows)
-    pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
+    if features.are_detected:
+        pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, max_bits)
+    else:
+        hashes = table["dhash"].to_numpy()[rows]
+        pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
     identities = table["identity"].cat.codes.to_numpy()
     distance = table["identity_distance"].to_numpy()
     copies: dict[int, _Copy] = {}
