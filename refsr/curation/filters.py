@@ -57,9 +57,11 @@ def _mark_mixed(
     mixed = outliers.mixed(Chosen(embeddings, rows), groups[rows], max_distance)
     for members, second, apart in mixed:
         key = table["identity"].iloc[rows[members[0]]]
-        first = len(members) - len(second)
-        detail = f"{key} holds two people, of {first} and {len(second)} images"
-        mark(table, rows[members], "mixed_people", np.full(len(members), apart), detail)
+        first = np.setdiff1d(members, second)
+        detail = f"{key} holds two people, of {len(first)} and {len(second)} images"
+        for number, part in ((1, first), (2, second)):
+            of_part = f"{detail}; this one is of person {number}"
+            mark(table, rows[part], "mixed_people", np.full(len(part), apart), of_part)
     if not mixed:
         return rows
     return np.delete(rows, np.concatenate([folder.rows for folder in mixed]))
