@@ -28,6 +28,7 @@ from refsr.curation.curated_writer import write_curated
 from refsr.curation.extraction import Detector, Embed
 from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
 from refsr.errors import RefsrError
+from refsr.layouts.people import is_image
 from refsr.synthetic.dataset import write_raw
 
 Picture = np.ndarray  # (H, W, 3) uint8 BGR
@@ -52,7 +53,7 @@ def main() -> None:
     options = _parse_options()
     with tempfile.TemporaryDirectory(prefix="refsr-photos-") as scratch:
         work = Path(scratch)
-        raw = options.raw or rendered(work / "rendered", options.people)
+        raw = options.raw or rendered(work / "rendered", donors_from(options.people))
         planted = plant(raw, work / "raw", options.people, options.seed, empty=not options.plant)
         result = measured(work / "raw", work / "curated", planted)
     print(json.dumps(result))
@@ -91,19 +92,24 @@ def score(
     result: dict[str, float] = {}
     for kind in sorted({one.kind for one in planted}):
         own = [one for one in planted if one.kind == kind]
+        others = [one for one in planted if one.kind != kind]
         hits = [_is_seen(one, reason, kept) for one in own]
         result[f"planted.{kind}"] = len(own)
         result[f"recall.{kind}"] = _share(hits)
         for variant in sorted({one.variant for one in own} - {""}):
             of_it = [hit for hit, one in zip(hits, own, strict=True) if one.variant == variant]
             result[f"recall.{kind}.{variant}"] = _share(of_it)
-        rejected = [path for path, why in reason.items() if why == kind]
+        rejected = [
+            path
+            for path, why in reason.items()
+            if why == kind and (_is_of(path, own) or not _is_of(path, others))
+        ]
         if rejected:
             result[f"precision.{kind}"] = _share([_is_of(path, own) for path in rejected])
     touched = {path for one in planted for path in (one.path, one.other)}
-    others = [path for path in [*kept.index, *reason] if not _is_in(path, touched)]
-    lost = [reason.get(path, "") for path in others]
-    result["clean"] = len(others)
+    clean = [path for path in [*kept.index, *reason] if not _is_in(path, touched)]
+    lost = [reason.get(path, "") for path in clean]
+    result["clean"] = len(clean)
     result["clean_lost"] = _share([why not in ("", *NOT_ITS_OWN) for why in lost])
     for why in sorted({*lost} - {"", *NOT_ITS_OWN}):
         result[f"clean_lost.{why}"] = lost.count(why)
@@ -122,7 +128,8 @@ def _is_seen(one: Planted, reason: dict[str, str], kept: pd.DataFrame) -> bool:
     if one.kind in ("same_person", "mixed_people"):
         folders = (one.path, one.other)
         return any(why == one.kind for path, why in reason.items() if _is_in(path, folders))
-    return one.kind in (reason.get(one.path), reason.get(one.other))
+    seen = {reason.get(one.path), reason.get(one.other)}
+    return one.kind in seen or (one.kind == "blurred" and "no_face" in seen)
 
 
 def _is_of(path: str, planted: Sequence[Planted]) -> bool:
@@ -162,109 +169,119 @@ def plant(raw: Path, target: Path, people: int, seed: int, *, empty: bool = Fals
     """
     rng = np.random.default_rng(seed)
     folders = sorted(folder for folder in raw.rglob("*") if len(_images(folder)) >= LEAST)
-    if len(folders) < people:
+    if len(folders) < donors_from(people):
         found = f"{len(folders)} people have {LEAST} or more images"
-        raise RefsrError(f"{raw}: {found}; --people {people} are asked for")
+        needed = f"--people {people} needs {donors_from(people)}, some of whom are planted"
+        raise RefsrError(f"{raw}: {found}; {needed}")
     shuffled = [folders[at] for at in rng.permutation(len(folders))]
     homes: list[str] = []
     for number, folder in enumerate(shuffled[:people]):
         homes.append(f"{('train', 'test')[number % 2]}/{folder.name}")
         shutil.copytree(folder, target / homes[-1])
-    return [] if empty else [*_Planter(target, homes, rng).plant()]
+    return [] if empty else [*_Planter(target, homes, shuffled[people:], rng).plant()]
+
+
+def donors_from(people: int) -> int:
+    """The people that a set of `people` and those who are planted into it are drawn from."""
+    return people + 4 * max(2, people // 12)
 
 
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg"))
+    return sorted(path for path in folder.iterdir() if is_image(path.name))
 
 
 class _Planter:
-    """Plants into the folders `homes` of a set; each gets one defect of each kind at most."""
+    """Plants into the folders `homes` of a set; what others have to show comes from `donors`."""
 
-    def __init__(self, root: Path, homes: Sequence[str], rng: np.random.Generator) -> None:
-        self._root, self._homes, self._rng = root, homes, rng
+    def __init__(
+        self, root: Path, homes: Sequence[str], donors: Sequence[Path], rng: np.random.Generator
+    ) -> None:
+        self._root, self._rng = root, rng
         self._sources = {home: _images(root / home) for home in homes}
-        self._count = max(2, len(homes) // 10)  # of a kind
+        self._donors = list(donors)
+        self._count = max(2, len(homes) // 12)  # of a kind
 
     def plant(self) -> Iterator[Planted]:
         """Plant every kind."""
+        yield from self._people()
+        for home in self._some(self._count):
+            yield self._put(home, "wrong_person", _encoded(_read(self._donor()[0])))
         plain: dict[str, Callable[[Picture], bytes]] = {
             "no_face": lambda image: _encoded(self._no_face(image)),
             "truncated": lambda image: _encoded(image)[: len(_encoded(image)) // 2],
             "rotated": _rotated,
         }
-        yield from self._people()
         for kind, change in plain.items():
             for home in self._some(self._count):
-                yield self._put(home, kind, change(self._image(home)))
-        for strength in BLUR:
-            for home in self._some(self._count):
-                image = self._image(home)
-                soft = cv2.GaussianBlur(image, (0, 0), strength * image.shape[1])
-                yield self._put(home, "blurred", _encoded(soft), variant=f"{strength:g}")
-        for home in self._some(self._count):
-            yield self._put(home, "wrong_person", _encoded(self._image(self._other(home))))
+                yield self._put(home, kind, change(self._take(home)))
         for side in ("left", "right"):
             for home in self._some(self._count):
-                both = _beside(self._image(home), self._image(self._other(home)), side)
+                both = _beside(self._take(home), _read(self._donor()[0]), side)
                 yield self._put(home, "bystander", _encoded(both), variant=side)
+        for strength in BLUR:
+            for home in self._some(self._count // 2):
+                image = self._take(home)
+                soft = cv2.GaussianBlur(image, (0, 0), strength * image.shape[1])
+                yield self._put(home, "blurred", _encoded(soft), variant=f"{strength:g}")
         yield from self._copies()
 
     def _people(self) -> Iterator[Planted]:
         """One person under two names, and two people in one folder."""
-        count = max(1, self._count // 2)
-        large = [home for home in self._homes if len(self._sources[home]) >= 2 * LEAST - 1]
-        for home in large[:count]:
+        large = [home for home, own in self._sources.items() if len(own) >= 2 * LEAST - 1]
+        for home in large[: self._count]:
             split, name = home.split("/")
             second = f"{'test' if split == 'train' else 'train'}/{name} the second"
             (self._root / second).mkdir(parents=True)
             for path in self._sources[home][LEAST - 1 :]:
                 path.rename(self._root / second / path.name)
             yield Planted("same_person", home, second)
-            self._forget(home)
-        for home in self._some(count):
-            for number, path in enumerate(self._sources[self._other(home)][:LEAST]):
+            del self._sources[home]  # nothing more is planted there
+        for home in self._some(self._count // 2):
+            for number, path in enumerate(self._donor()[: len(self._sources[home])]):
                 (self._root / home / f"other {number}.jpg").write_bytes(path.read_bytes())
             yield Planted("mixed_people", home)
-            self._forget(home)
+            del self._sources[home]
 
     def _copies(self) -> Iterator[Planted]:
-        for kind in ("near_duplicate", "cross_duplicate"):
-            for name, copy in COPIES.items():
-                for home in self._some(self._count):
-                    source = home if kind == "near_duplicate" else self._other(home)
-                    original = self._sources[source][0]
-                    data = _encoded(copy(_read(original)))
-                    path = str(original.relative_to(self._root))
-                    yield self._put(home, kind, data, path, name)
-
-    def _forget(self, home: str) -> None:
-        """Plant nothing more there."""
-        self._homes = [other for other in self._homes if other != home]
+        """Of images in the same folder, and in another one."""
+        for name, copy in COPIES.items():
+            for home, other in zip(self._some(self._count), self._some(self._count), strict=True):
+                original = self._sources[home][0]
+                data = _encoded(copy(_read(original)))
+                path = str(original.relative_to(self._root))
+                yield self._put(home, "near_duplicate", data, path, name)
+                if other != home:
+                    yield self._put(other, "cross_duplicate", data, path, name)
 
     def _some(self, count: int) -> list[str]:
-        chosen = self._rng.choice(len(self._homes), min(count, len(self._homes)), replace=False)
-        return [self._homes[at] for at in chosen]
+        """Folders with the most images that are as they were, in random order."""
+        homes = [*self._sources]
+        shuffled = [homes[at] for at in self._rng.permutation(len(homes))]
+        return sorted(shuffled, key=lambda home: -len(self._sources[home]))[:count]
 
-    def _other(self, home: str) -> str:
-        others = [other for other in self._homes if other != home]
-        return others[self._rng.integers(len(others))]
+    def _take(self, home: str) -> Picture:
+        """An image of a person, whose file is removed."""
+        path = self._sources[home].pop()
+        image = _read(path)
+        path.unlink()
+        return image
 
-    def _image(self, home: str) -> Picture:
-        paths = self._sources[home]
-        return _read(paths[self._rng.integers(len(paths))])
+    def _donor(self) -> list[Path]:
+        """The images of somebody who is not in the set; nobody is taken twice."""
+        return _images(self._donors.pop())
 
     def _put(
         self, home: str, kind: str, data: bytes, other: str = "", variant: str = ""
     ) -> Planted:
         number = len(list((self._root / home).iterdir()))
-        path = f"{home}/planted {number:03d}.jpg"
+        path = f"{home}/planted {kind} {number:03d}.jpg"
         (self._root / path).write_bytes(data)
         return Planted(kind, path, other, variant)
 
     def _no_face(self, image: Picture) -> Picture:
-        """Noise in the colours of an image."""
+        """The colours of an image, in any order."""
         coarse = cv2.resize(image, (9, 9), interpolation=cv2.INTER_AREA).reshape(-1, 3)
         mixed = self._rng.permutation(coarse).reshape(9, 9, 3)
         return cv2.resize(mixed, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)

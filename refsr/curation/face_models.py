@@ -30,7 +30,8 @@ def find_faces(image: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarr
 
     `image` is (H, W, 3) uint8 RGB; faces under `smallest` pixels are not sought.
     """
-    faces = _face_detector()(image, smallest)
+    with np.errstate(over="ignore", invalid="ignore"):  # of proposals that are left out below
+        faces = _face_detector()(image, smallest)
     finite = np.isfinite(faces.boxes).all(axis=1) & np.isfinite(faces.points).all(axis=(1, 2))
     return faces.boxes[finite], faces.points[finite]
 

@@ -13,7 +13,7 @@ from refsr.io import pictures
 
 
 def test_each_planted_image_lies_in_the_copy_and_the_set_stays_as_it_is(tmp_path: Path) -> None:
-    raw = make_people(tmp_path / "raw", tuple(f"person {n}" for n in range(8)), views=5)
+    raw = make_people(tmp_path / "raw", tuple(f"person {n}" for n in range(16)), views=5)
     before = sorted(raw.rglob("*"))
     planted = photos.plant(raw, tmp_path / "copy", 8, seed=0)
     assert {one.kind for one in planted} == {
@@ -27,7 +27,7 @@ def test_each_planted_image_lies_in_the_copy_and_the_set_stays_as_it_is(tmp_path
     copies = {one.variant for one in planted if one.kind == "near_duplicate"}
     assert copies == set(photos.COPIES)
     assert sorted(raw.rglob("*")) == before
-    with pytest.raises(RefsrError, match=r"8 people have 3 or more images; --people 9"):
+    with pytest.raises(RefsrError, match=r"16 people have 3 or more images; --people 9 needs 17"):
         photos.plant(raw, tmp_path / "more", 9, seed=0)
 
 
