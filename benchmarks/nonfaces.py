@@ -21,7 +21,7 @@ from refsr.config import Curate, Synthesize
 from refsr.curation.alignment import CHIP
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.extraction import Detector
-from refsr.curation.face_models import embed_faces, face_probability, find_face
+from refsr.curation.face_models import embed_faces, face_probability, find_faces
 from refsr.synthetic.dataset import write_raw
 
 Draw = Callable[[np.random.Generator], np.ndarray]  # -> (150, 150, 3) uint8 RGB
@@ -119,7 +119,7 @@ def face_probabilities(identities: int) -> np.ndarray:
     with tempfile.TemporaryDirectory() as folder:
         raw, curated = Path(folder) / "raw", Path(folder) / "curated"
         write_raw(params, raw)
-        detector = Detector(find_face, ask)
+        detector = Detector(find_faces, ask)
         write_curated(limits, raw, curated, embed_faces, 1, detector=detector)
     return np.concatenate(asked)
 

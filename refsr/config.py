@@ -88,6 +88,7 @@ class Curate(Section):
     """Select and crop the images of a raw set. Sizes are in raw pixels, angles in degrees."""
 
     seed: Seed = 0
+    licence: Annotated[str, Field(max_length=200)] = ""  # of the raw set; the model card names it
     # The identities to choose from: "all", a list, or a file that lists one per line.
     identities: Literal["all"] | tuple[Identity, ...] = "all"
     splits: Literal["auto", "own", "drawn"] = "auto"  # drawn at random; auto: own if it has both

@@ -78,6 +78,9 @@ def write_curated(
     planted = planted_defects.read_planted(tree.source)
     summary = summarise(splits, rejects, planted)
     document = summary | _facts(tree) | {"rendered": planted is not None}
+    document["people_compared"] = detector is not None and not tree.metadata.has_boxes
+    if params.licence:
+        document["licence"] = params.licence
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
     collector.close(keep=keep_work)
     return summary | {"images_per_second": _speed(collector, started)}

@@ -30,7 +30,7 @@ class Reject(Exception):  # noqa: N818 - a verdict, not an error
 
 
 def image_size(data: bytes, *, any_format: bool = False) -> tuple[int, int]:
-    """(width, height) of a JPEG from its header; nothing is decoded.
+    """(width, height) of a JPEG, as stored, from its header; nothing is decoded.
 
     With `any_format` also of a PNG, WebP or BMP.
 
@@ -78,11 +78,14 @@ def _check_size(width: int, height: int) -> None:
         raise Reject("oversized", float(pixels), detail)
 
 
-def decode(data: bytes, shrink: float) -> tuple[np.ndarray, int]:
+def decode(
+    data: bytes, shrink: float, orientation: int = pictures.UPRIGHT
+) -> tuple[np.ndarray, int]:
     """Decode an image, reduced by the largest of 1, 2, 4 and 8 that is not above `shrink`.
 
-    The reduction happens in a JPEG's own cosine domain, which is quicker and antialiased. EXIF
-    rotation is ignored, since boxes and landmarks are in stored pixels.
+    The reduction happens in a JPEG's own cosine domain, which is quicker and antialiased. The image
+    is turned upright by `orientation`, that of `pictures.orientation`; boxes and landmarks of box
+    files are in stored pixels, so that for these it is left out.
 
     Returns:
         The image (H, W, 3) uint8 RGB, and the reduction.
@@ -93,9 +96,10 @@ def decode(data: bytes, shrink: float) -> tuple[np.ndarray, int]:
     reduction = 8 if shrink >= 8 else 4 if shrink >= 4 else 2 if shrink >= 2 else 1
     try:
         if data.startswith(_JPEG):
-            return jpeg.decode(data, reduction), reduction
-        image = np.array(pictures.decode(data))
-        return _reduced(image, reduction), reduction
+            image = jpeg.decode(data, reduction)
+        else:
+            image = _reduced(np.array(pictures.decode(data)), reduction)
+        return pictures.upright(image, orientation), reduction
     except pictures.UnknownError as error:
         raise _unknown(data) from error
     except (jpeg.JpegError, pictures.PictureError) as error:

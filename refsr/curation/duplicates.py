@@ -7,12 +7,16 @@ from itertools import combinations, pairwise
 import cv2
 import numpy as np
 
+from refsr.curation.image_stats import difference_hash
 from refsr.io.arrays import Rows, blocks, in_blocks
 
 # Largest distance of embeddings of one face in two copies; two views are rarely so near.
 _NEAR = 0.25
+_NEAR_DETECTED = 0.32  # the same where boxes are detected, mirrored copies among them
 # Least likeness of copies, minus half the distance of their embeddings.
 _SAME = 0.75
+_SAME_DETECTED = 0.68
+_DETECTED_BITS = 6  # by which hashes of copies' aligned chips differ more than those of crops
 _LEAST_CORRELATION = 0.8  # below it, no shift makes two thumbnails alike
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be shifted
 _COARSE = 4.0  # standard deviation of the blur that is subtracted: what all portraits share
@@ -62,6 +66,57 @@ def find_copies(
     pairs, alike = (np.concatenate(parts) for parts in zip(*results, strict=True))
     order = _ascending(pairs)
     return pairs[order], alike[order]
+
+
+def find_detected_copies(
+    thumbs: Rows,
+    embeddings: Rows,
+    max_bits: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`find_copies` where faces were detected, whose boxes differ from copy to copy.
+
+    What is hashed are the aligned chips, as they are and mirrored. Copies are alike either as whole
+    images or, where one is cropped, as chips.
+
+    Args:
+        thumbs: (N, 2, h, w) uint8, of whole images and of chips.
+        embeddings: (N, D).
+        max_bits: Hamming distance of the crops of one box; a few bits more are allowed for.
+
+    Returns:
+        As `find_copies`.
+    """
+    count = len(thumbs)
+    parts = [_chip_hashes(thumbs[part]) for part in blocks(count)]
+    hashes = np.concatenate([np.concatenate(side) for side in zip(*parts, strict=True)])
+    alike: dict[tuple[int, int], float] = {}
+    for close in _close(hashes, max_bits + _DETECTED_BITS):
+        pairs = close[close[:, 0] < count]  # of two mirrored ones, the unmirrored are known
+        mirrored = pairs[:, 1] >= count
+        rows = pairs - np.stack([np.zeros_like(mirrored), mirrored], axis=1) * count
+        distance = _distances(embeddings, rows)
+        near = (distance <= _NEAR_DETECTED) & (rows[:, 0] != rows[:, 1])
+        for (a, b), flip, apart in zip(rows[near], mirrored[near], distance[near], strict=True):
+            most = _views_alike(thumbs[[a]], thumbs[[b]], flip=bool(flip))
+            if most - apart / 2 >= _SAME_DETECTED:
+                pair = (int(min(a, b)), int(max(a, b)))
+                alike[pair] = max(alike.get(pair, 0.0), most)
+    order = sorted(alike)
+    copies = np.array(order, np.int64).reshape(-1, 2)
+    return copies, np.array([alike[pair] for pair in order])
+
+
+def _chip_hashes(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The difference hashes (N,) of chips as they are, and mirrored."""
+    chips = thumbs[:, 1]
+    mirrored = np.ascontiguousarray(chips[:, :, ::-1])
+    return difference_hash(np.ascontiguousarray(chips)), difference_hash(mirrored)
+
+
+def _views_alike(first: np.ndarray, second: np.ndarray, *, flip: bool) -> float:
+    """The likeness of two images (1, 2, h, w), as wholes or as chips; `flip` mirrors the second."""
+    second = second[..., ::-1] if flip else second
+    return float(max(likeness(first[:, view], second[:, view])[0] for view in (0, 1)))
 
 
 def _projections(embeddings: Rows) -> np.ndarray:

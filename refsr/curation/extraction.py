@@ -20,20 +20,20 @@ import pandas as pd
 from refsr.config import Curate
 from refsr.curation import alignment, crash_journal, selection
 from refsr.curation.decoding import Reject
-from refsr.curation.image_features import FindFace, ImageFeatures, extract_features, join
+from refsr.curation.detection import Detection, Embed, FindFaces
+from refsr.curation.feature_columns import ImageFeatures, join
+from refsr.curation.image_features import extract_features
 from refsr.curation.workers import in_processes
 from refsr.io import files as io_files
 from refsr.io.files import Extent
 from refsr.io.own_files import Checksum
 from refsr.layouts.base import BOX, LANDMARKS
 
-Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
-
 
 class Detector(NamedTuple):
     """Finds faces in images and returns the probability that a chip shows one."""
 
-    find: FindFace
+    find: FindFaces
     probability: Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N,)
 
 
@@ -59,7 +59,7 @@ class IdentityFeatures:
     """
 
     columns: dict[str, np.ndarray]  # those of Job.images and ImageFeatures; crop: index or -1
-    thumbs: np.ndarray  # (N, 32, 32) uint8, of the whole images
+    thumbs: np.ndarray  # those of ImageFeatures
     embeddings: np.ndarray  # (N, D) float32
     crops: Checksum | None = None  # of the file of its crops, if there is one
 
@@ -163,7 +163,8 @@ def features_and_crops(
     Raises:
         RefsrError: A file cannot be read.
     """
-    features = _image_features(job, params, detector, fatal)
+    finder = Detection(detector.find, embed) if detector and not job.boxed else None
+    features = _image_features(job, params, finder, fatal)
     crash_journal.begin("")
     if detector:
         _reject_no_faces(features, detector, params.min_face_probability)
@@ -181,19 +182,18 @@ def features_and_crops(
 def _image_features(
     job: Job,
     params: Curate,
-    detector: Detector | None,
+    finder: Detection | None,
     fatal: frozenset[str],
 ) -> ImageFeatures:
     """Features of the job's images, read a portion at a time."""
     boxes = job.images[list(BOX)].to_numpy(np.float64)
     points = job.images[list(LANDMARKS)].to_numpy(np.float64).reshape(-1, 5, 2)
-    find = detector.find if detector and not job.boxed else None
     sources = job.images["source"].tolist()
     parts = []
     for rows in io_files.portions(job.extents):
         begin, fatal_rows = _journal_of(sources[rows], fatal)
         files = io_files.read_all(job.extents[rows])
-        part = extract_features(files, boxes[rows], points[rows], params, find, begin, fatal_rows)
+        part = extract_features(files, boxes[rows], points[rows], params, finder, begin, fatal_rows)
         parts.append(part)
         del files  # before the next portion is read
     return parts[0] if len(parts) == 1 else join(parts)

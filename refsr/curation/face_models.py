@@ -9,7 +9,7 @@ import torch
 from refsr.curation import alignment
 from refsr.curation.extraction import Detector
 from refsr.models.pretrained import identity_network
-from refsr.models.pretrained.mtcnn import SMALLEST, Certainty, Detect, face_certainty, face_detector
+from refsr.models.pretrained.mtcnn import Certainty, Detect, face_certainty, face_detector
 
 
 def usable_cores() -> int:
@@ -25,13 +25,15 @@ def embed_faces(chips: np.ndarray) -> np.ndarray:
     return embeddings
 
 
-def find_face(image: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Box (4,) and landmarks (5, 2), in pixels, of the most probable face, if there is one.
+def find_faces(image: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (K, 4) and landmarks (K, 5, 2), in pixels, of faces, the most probable first.
 
-    `image` is (H, W, 3) uint8 RGB.
+    `image` is (H, W, 3) uint8 RGB; faces under `smallest` pixels are not sought.
     """
-    faces = _face_detector()(image, SMALLEST)
-    return (faces.boxes[0], faces.points[0]) if len(faces.boxes) else None
+    with np.errstate(over="ignore", invalid="ignore"):  # of proposals that are left out below
+        faces = _face_detector()(image, smallest)
+    finite = np.isfinite(faces.boxes).all(axis=1) & np.isfinite(faces.points).all(axis=(1, 2))
+    return faces.boxes[finite], faces.points[finite]
 
 
 def face_probability(chips: np.ndarray) -> np.ndarray:
@@ -44,7 +46,7 @@ def face_probability(chips: np.ndarray) -> np.ndarray:
     return _face_certainty()(chips[:, margin:-margin, margin:-margin])
 
 
-DETECTOR = Detector(find_face, face_probability)
+DETECTOR = Detector(find_faces, face_probability)
 
 
 @cache

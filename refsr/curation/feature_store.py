@@ -66,9 +66,14 @@ class Features:
     """Features of many identities, arrays left on disk; valid until the next `Store.gather`."""
 
     table: pd.DataFrame  # columns identity and FILTERED
-    thumbs: Rows  # (N, 32, 32) uint8
+    thumbs: Rows  # those of ImageFeatures
     embeddings: Rows  # (N, D) float32
     ranked: Rows  # (N,), a field for each of RANKED
+
+    @property
+    def are_detected(self) -> bool:
+        """Whether faces were detected, since the raw set has no boxes."""
+        return self.thumbs[:1].ndim == 4
 
 
 class Store:

@@ -57,9 +57,11 @@ def _mark_mixed(
     mixed = outliers.mixed(Chosen(embeddings, rows), groups[rows], max_distance)
     for members, second, apart in mixed:
         key = table["identity"].iloc[rows[members[0]]]
-        first = len(members) - len(second)
-        detail = f"{key} holds two people, of {first} and {len(second)} images"
-        mark(table, rows[members], "mixed_people", np.full(len(members), apart), detail)
+        first = np.setdiff1d(members, second)
+        detail = f"{key} holds two people, of {len(first)} and {len(second)} images"
+        for number, part in ((1, first), (2, second)):
+            of_part = f"{detail}; this one is of person {number}"
+            mark(table, rows[part], "mixed_people", np.full(len(part), apart), of_part)
     if not mixed:
         return rows
     return np.delete(rows, np.concatenate([folder.rows for folder in mixed]))
@@ -92,9 +94,12 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, features: Features, max_
 
     Within a folder the smaller face is left out; of two folders, the image that fits its own less.
     """
-    hashes = table["dhash"].to_numpy()[rows]
     thumbs, embeddings = Chosen(features.thumbs, rows), Chosen(features.embeddings, rows)
-    pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
+    if features.are_detected:
+        pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, max_bits)
+    else:
+        hashes = table["dhash"].to_numpy()[rows]
+        pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
     identities = table["identity"].cat.codes.to_numpy()
     distance = table["identity_distance"].to_numpy()
     copies: dict[int, _Copy] = {}

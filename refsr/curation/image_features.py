@@ -4,7 +4,7 @@ refsr.curation.extraction does this for whole identities.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -13,88 +13,14 @@ import numpy as np
 from refsr.config import Curate
 from refsr.curation import alignment, decoding, image_stats
 from refsr.curation.decoding import Reject
+from refsr.curation.detection import Detection, Notify, detect_faces
 from refsr.curation.face_checks import face_checks
+from refsr.curation.feature_columns import COLOUR, ImageFeatures
 from refsr.dataset.schema import CROP_LANDMARKS
+from refsr.io import pictures
 from refsr.layouts.base import BOX, LANDMARKS
 
-COLOUR = ("red", "green", "blue")  # means over the crop
-MEASURES = (
-    "sha256",
-    "lot",
-    "width",
-    "height",
-    *BOX,
-    *LANDMARKS,
-    *CROP_LANDMARKS,
-    "yaw",
-    "sharpness",
-    "dhash",
-    *COLOUR,
-    "face_probability",
-)
-
-# (H, W, 3) uint8 RGB -> box (4,) and landmarks (5, 2) of a face in pixels, or None.
-FindFace = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray] | None]
-Notify = Callable[[int], None]  # receives the row of the image that is decoded next
-
-_DETECTION_SIDE = 320  # pixels; the detector's input keeps at least this shorter side
 _BATCH_PIXELS = 6_000_000  # decoded at a time: 18 MB, which fit into the cores' shared cache
-
-
-class ImageFeatures:
-    """Features of N images.
-
-    columns: (N,) each: those of MEASURES, and `reason`, `value`, `detail`; NaN or 0 where unknown.
-        The column `lot` holds the random key of an image, see `random_key`.
-    boxes, points: (N, 4) and (N, 5, 2) float64, in pixels of the source.
-    thumbs: (N, 32, 32) uint8, of the whole images; black for rejected ones.
-    chips, crops: (150, 150, 3) and (hr_size, hr_size, 3) uint8 RGB by row, of images not rejected.
-    """
-
-    def __init__(self, boxes: np.ndarray, points: np.ndarray) -> None:
-        count = len(boxes)
-        self.boxes, self.points = boxes.copy(), points.copy()
-        self.columns = {name: np.zeros(count, np.uint64) for name in ("lot", "dhash")}
-        for name in ("reason", "detail", "sha256"):
-            self.columns[name] = np.full(count, "", object)
-        for name in ("value", *MEASURES):
-            if name not in self.columns:
-                self.columns[name] = np.full(count, np.nan)
-        side = image_stats.THUMB
-        self.thumbs = np.zeros((count, side, side), np.uint8)
-        self.chips: dict[int, np.ndarray] = {}
-        self.crops: dict[int, np.ndarray] = {}
-
-    def rows(self) -> list[int]:
-        """Rows of the images that are not rejected."""
-        reasons = self.columns["reason"]
-        return [row for row, reason in enumerate(reasons) if not reason]
-
-    def reject(self, row: int, fault: Reject) -> None:
-        """Reject an image: only its columns are kept."""
-        self.columns["reason"][row] = fault.reason
-        self.columns["value"][row] = fault.value
-        self.columns["detail"][row] = fault.detail
-        self.thumbs[row] = 0
-        self.chips.pop(row, None)
-        self.crops.pop(row, None)
-
-
-def join(parts: Sequence[ImageFeatures]) -> ImageFeatures:
-    """Concatenate features in order; the result equals that of extracting all images at once."""
-    whole = ImageFeatures(
-        np.concatenate([part.boxes for part in parts]),
-        np.concatenate([part.points for part in parts]),
-    )
-    for name in parts[0].columns:
-        whole.columns[name] = np.concatenate([part.columns[name] for part in parts])
-    whole.thumbs = np.concatenate([part.thumbs for part in parts])
-    start = 0
-    for part in parts:
-        whole.chips |= {start + row: chip for row, chip in part.chips.items()}
-        whole.crops |= {start + row: crop for row, crop in part.crops.items()}
-        start += len(part.thumbs)
-    return whole
 
 
 def extract_features(
@@ -102,7 +28,7 @@ def extract_features(
     boxes: np.ndarray,
     points: np.ndarray,
     params: Curate,
-    find: FindFace | None = None,
+    detector: Detection | None = None,
     begin: Notify = lambda row: None,
     fatal: Sequence[int] = (),
 ) -> ImageFeatures:
@@ -116,17 +42,17 @@ def extract_features(
         boxes: (N, 4) x, y, w, h in pixels; NaN where unknown.
         points: (N, 5, 2) landmarks in pixels; NaN where unknown.
         params: Limits and the shape of the crops.
-        find: Detects the face of an image without a box; None leaves such images out.
+        detector: Detects the face of an image without a box; None leaves such images out.
         begin: Called before each image is decoded.
         fatal: Rows of images at which a process died before; they are rejected unread.
     """
-    features = ImageFeatures(boxes, points)
+    features = ImageFeatures(boxes, points, detected=detector is not None)
     for row in fatal:
         detail = "a process was killed while it decoded this image"
         features.reject(row, Reject("costly", detail=detail))
-    _read_headers(features, files, params.seed, any_format=find is not None)
-    if find is not None:
-        _detect_faces(features, files, find, begin)
+    _read_headers(features, files, params.seed, detected=detector is not None)
+    if detector is not None:
+        detect_faces(features, files, detector, params.min_box, begin)
     _check_faces(features, params)
     for rows in _batches(features):
         _extract_pixels(features, files, rows, params, begin)
@@ -147,9 +73,12 @@ def _read_headers(
     files: Sequence[bytes],
     seed: int,
     *,
-    any_format: bool,
+    detected: bool,
 ) -> None:
-    """Fill in hashes, random keys and sizes; reject files that are no sane JPEGs."""
+    """Fill in hashes, random keys and sizes; reject files that are no sane images.
+
+    Images whose faces are to be `detected` may have any format, and are turned upright.
+    """
     columns = features.columns
     for row, data in enumerate(files):
         digest = hashlib.sha256(data)
@@ -158,8 +87,11 @@ def _read_headers(
         if columns["reason"][row]:
             continue
         try:
-            width, height = decoding.image_size(data, any_format=any_format)
-            columns["width"][row], columns["height"][row] = width, height
+            size = decoding.image_size(data, any_format=detected)
+            if detected:
+                features.turns[row] = pictures.orientation(data)
+            swapped = pictures.swaps_sides(features.turns[row])
+            columns["width"][row], columns["height"][row] = size[::-1] if swapped else size
         except Reject as fault:
             features.reject(row, fault)
 
@@ -171,30 +103,6 @@ def random_key(digest: bytes, seed: int) -> int:
     """
     key = hashlib.sha256(b"%d " % seed + digest).digest()
     return int.from_bytes(key[:8])
-
-
-def _detect_faces(
-    features: ImageFeatures,
-    files: Sequence[bytes],
-    find: FindFace,
-    begin: Notify,
-) -> None:
-    """Fill in box and landmarks, in source pixels, of images without a box."""
-    columns = features.columns
-    shorter = np.minimum(columns["width"], columns["height"])
-    for row in features.rows():
-        if np.isfinite(features.boxes[row]).all():
-            continue
-        begin(row)
-        try:
-            image, reduction = decoding.decode(files[row], shorter[row] / _DETECTION_SIDE)
-            face = find(image)
-            if face is None:
-                raise Reject("no_face", detail="the detector finds none")
-            features.boxes[row] = face[0] * reduction
-            features.points[row] = face[1] * reduction
-        except Reject as fault:
-            features.reject(row, fault)
 
 
 def _check_faces(features: ImageFeatures, params: Curate) -> None:
@@ -246,10 +154,13 @@ def _extract_pixels(
     features.crops |= zip(rows, crops, strict=True)
     _measure_crops(features, rows, crops, params.min_sharpness)
     sharp = [row for row in decoded if row in features.crops]
+    whole = features.thumbs[:, 0] if features.detected else features.thumbs
     for row in sharp:
-        features.thumbs[row] = image_stats.thumbnail(decoded[row].image)
+        whole[row] = image_stats.thumbnail(decoded[row].image)
     for row in sharp:
         features.chips[row] = alignment.face_chip(*decoded[row])
+        if features.detected:
+            features.thumbs[row, 1] = image_stats.thumbnail(features.chips[row])
 
 
 def _decode(
@@ -262,7 +173,7 @@ def _decode(
     for row, most in shrink.items():
         begin(row)
         try:
-            image, reduction = decoding.decode(files[row], most)
+            image, reduction = decoding.decode(files[row], most, features.turns[row])
         except Reject as fault:
             features.reject(row, fault)
             continue

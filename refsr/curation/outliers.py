@@ -71,6 +71,11 @@ def _centred(embeddings: Rows, members: list[np.ndarray]) -> tuple[np.ndarray, n
     return distance, np.stack(centres)
 
 
+def centres(embeddings: Rows, groups: np.ndarray) -> np.ndarray:
+    """The centre (G, D) of each group, in the order of their codes (N,)."""
+    return _centred(embeddings, _rows_by_group(groups))[1]
+
+
 def _among(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(n, D) -> the distance (n,) of each to the centre of the others, and the centre of all (D,).
 
@@ -78,19 +83,22 @@ def _among(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     if len(group) == 1:
         return np.zeros(1), group[0]
-    between = _distances(group, group)
-    np.fill_diagonal(between, 0)
-    total = between.sum(axis=1)
-    without = total[None] - between  # [left out, medoid]
+    apart = between(group, group)
+    np.fill_diagonal(apart, 0)
+    total = apart.sum(axis=1)
+    order = np.argsort(apart[total.argmin()], kind="stable")
+    centre = group[order[: (len(group) + 1) // 2]].mean(axis=0)
+    if len(group) == 3:  # one of two others may be an outlier, then the nearer one is not
+        np.fill_diagonal(apart, np.inf)
+        return apart.min(axis=1), centre
+    without = total[None] - apart  # [left out, medoid]
     np.fill_diagonal(without, np.inf)
     others = np.empty_like(group)
     medoids = without.argmin(axis=1)
     for medoid in np.unique(medoids):
         left_out = np.flatnonzero(medoids == medoid)
-        order = np.argsort(between[medoid], kind="stable")
+        order = np.argsort(apart[medoid], kind="stable")
         others[left_out] = _centres_without(group, order, left_out)
-    order = np.argsort(between[total.argmin()], kind="stable")
-    centre = group[order[: (len(group) + 1) // 2]].mean(axis=0)
     return np.linalg.norm(group - others, axis=1), centre
 
 
@@ -103,7 +111,7 @@ def _centres_without(group: np.ndarray, order: np.ndarray, left_out: np.ndarray)
     return np.asarray(np.where(inside, without, whole) / half)
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances from each of a (N, D) to each of b (M, D): (N, M) float64."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
@@ -121,7 +129,7 @@ def _z_scores(
 
     Pairs of an image and a group at which `own` (n, M) is true do not count.
     """
-    to_others = _distances(embeddings, others)
+    to_others = between(embeddings, others)
     count = (~own).sum(axis=1)
     to_others[own] = 0
     mean = to_others.sum(axis=1) / count

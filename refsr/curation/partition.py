@@ -16,7 +16,7 @@ from refsr.errors import RefsrError
 from refsr.io.own_files import damaged, is_sealed, read_json, seal
 
 PART = "part.json"
-VERSION = "6"  # of the features and their files; those of another version are not used
+VERSION = "7"  # of the features and their files; those of another version are not used
 _STAGE = "curate --shard"
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from refsr.config import Curate
 from refsr.curation.feature_store import Features
 from refsr.curation.filters import apply_filters
+from refsr.curation.same_person import mark_same_people
 from refsr.curation.selection import needed, select
 from refsr.curation.splits import Order
 from refsr.dataset.schema import SPLITS
@@ -48,6 +49,8 @@ def curate_images(
         features = extract(identities)
         table = apply_filters(features, params.max_duplicate_bits, params.max_identity_distance)
         table["split"] = _splits(table["identity"], order)
+        if features.are_detected:  # the people of a set with box files are known to be apart
+            mark_same_people(table, features.embeddings)
         table = select(table, features.embeddings, features.ranked, order, params)
         chosen = _identities_kept(table)
     return table

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from refsr.config import Curate
-from refsr.curation.image_features import COLOUR
+from refsr.curation.feature_columns import COLOUR
 from refsr.curation.splits import validation_needed
 from refsr.dataset.schema import HELD_OUT
 from refsr.io.arrays import Rows

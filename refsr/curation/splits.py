@@ -4,6 +4,8 @@ Validation identities are taken from the end of the order of those for training,
 of these are the same for any number of validation identities.
 """
 
+import logging
+
 import numpy as np
 import pandas as pd
 
@@ -11,6 +13,7 @@ from refsr.config import Curate
 from refsr.errors import RefsrError
 from refsr.layouts.base import SPLITS
 
+_logger = logging.getLogger(__name__)
 _AUTO = 0.1  # validation identities for each training identity
 Order = dict[str, list[str]]  # split -> its identities, in the order in which they are taken
 
@@ -23,12 +26,14 @@ def draw(images: pd.DataFrame, params: Curate) -> Order:
     validation are taken from those for training, in proportion to the numbers asked for.
 
     Raises:
-        RefsrError: The raw set lacks listed identities, or the splits asked for.
+        RefsrError: The raw set lacks listed identities, the splits asked for, or everybody's sex
+            where one is asked for.
     """
     columns = images.groupby("identity", sort=True, observed=True)[["root", "sex"]]
     first = columns.first()
     if params.identities != "all":
         _require_identities(first.index, params.identities)
+    _check_sexes(set(first["sex"]), params.sex)
     has_both = set(SPLITS) <= set(first["root"])
     if params.splits == "own" and not has_both:
         raise RefsrError(
@@ -78,6 +83,16 @@ def _require_identities(present: "pd.Index[str]", listed: tuple[str, ...]) -> No
             f"curate.identities: the raw set lacks {len(missing)} of them, "
             f"first {missing[0]}; remove them from the list"
         )
+
+
+def _check_sexes(known: set[str], asked: str) -> None:
+    """Say so where people are to be taken by their sex, and the raw set says nobody's."""
+    if asked == "any" or known & {"f", "m"}:
+        return
+    problem = f"curate.sex: {asked}, but the raw set says nobody's sex"
+    if asked != "balanced":
+        raise RefsrError(f"{problem}; set it to any, or name a set with metadata")
+    _logger.warning("%s: people are taken as with `any`, balanced or not", problem)
 
 
 def _shuffled(first: pd.DataFrame, params: Curate) -> list[str]:

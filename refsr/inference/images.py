@@ -5,7 +5,6 @@ and where they cannot be read the image is taken as it is.
 """
 
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,6 @@ from refsr.io.timed import OvertimeError, within
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 MAX_BYTES = 256 * 2**20  # of a file
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _OTHERS = ("PNG", "WEBP")
 _WRITTEN_BY = "refsr"
 _SOFTWARE = 0x0131  # the EXIF tag of that name
@@ -65,7 +54,7 @@ def read_image(path: Path) -> np.ndarray:
 def _pixels(path: Path, data: bytes) -> np.ndarray:
     is_jpeg = data.startswith(b"\xff\xd8")
     image = _decode_jpeg(path, data) if is_jpeg else _decode_other(path, data)
-    return np.array(_upright(image, _metadata(data)))
+    return pictures.upright(np.array(image), pictures.orientation(data))
 
 
 def _decode_other(path: Path, data: bytes) -> Image.Image:
@@ -101,22 +90,6 @@ def _decode_jpeg(path: Path, data: bytes) -> Image.Image:
         raise RefsrError(message) from error
     except jpeg.JpegCostError as error:
         raise RefsrError(f"{path}: too long to decode: {error}") from error
-
-
-def _metadata(data: bytes) -> Image.Image | None:
-    """The file opened for its metadata alone; None where they break the reader."""
-    with suppress(Exception):
-        return pictures.open_for_metadata(data)
-    return None
-
-
-def _upright(image: Image.Image, metadata: Image.Image | None) -> Image.Image:
-    """Turned as EXIF says, as far as it can be read."""
-    if metadata is not None:
-        with suppress(Exception):
-            turn = _TURNS.get(metadata.getexif().get(_ORIENTATION, 1))
-            return image if turn is None else image.transpose(turn)
-    return image
 
 
 def output_format(path: Path) -> str:

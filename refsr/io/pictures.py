@@ -1,4 +1,4 @@
-"""PNG, WebP and BMP.
+"""PNG, WebP and BMP; the EXIF orientation, of JPEGs as well.
 
 The size is read before a pixel is decoded, and metadata never decides about pixels. Of the metadata
 only the ICC profile is used here; where it cannot be read the image is taken as it is.
@@ -7,7 +7,8 @@ only the ICC profile is used here; where it cannot be read the image is taken as
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +22,17 @@ PNG = b"\x89PNG\r\n\x1a\n"
 # unread.
 _CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"eXIf"}
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+UPRIGHT = 1  # the orientation of an image that is stored as it is shown
+_ORIENTATION = 0x0112
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by orientation
+    2: lambda image: image[:, ::-1],
+    3: lambda image: image[::-1, ::-1],
+    4: lambda image: image[::-1],
+    5: lambda image: image.swapaxes(0, 1),
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: image[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
 
 
 class PictureError(ValueError):
@@ -59,6 +71,25 @@ def decode(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
         raise
     except Exception as error:  # decoders raise what they like for broken content
         raise PictureError(str(error)[:200]) from error
+
+
+def orientation(data: bytes) -> int:
+    """The EXIF orientation of a file, 1 to 8; 1 where it has none that can be read."""
+    with suppress(Exception):  # Pillow raises what it likes for broken metadata
+        known = open_for_metadata(data).getexif().get(_ORIENTATION, UPRIGHT)
+        return known if known in _TURNS else UPRIGHT
+    return UPRIGHT
+
+
+def upright(image: np.ndarray, turned: int) -> np.ndarray:
+    """A stored image (H, W, ...) as it is to be shown; `turned` is its orientation."""
+    turn = _TURNS.get(turned)
+    return image if turn is None else np.ascontiguousarray(turn(image))
+
+
+def swaps_sides(turned: int) -> bool:
+    """Whether an image of this orientation is shown with width and height exchanged."""
+    return turned > 4
 
 
 def open_for_metadata(data: bytes) -> Image.Image:

@@ -14,7 +14,7 @@ from refsr.curation import decoding
 from refsr.dataset.curated import Curated
 from refsr.dataset.schema import REASONS, REJECTS, SPLITS
 from refsr.errors import RefsrError
-from refsr.io import marker, own_files, sources
+from refsr.io import marker, own_files, pictures, sources
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.layouts.base import BOX
@@ -222,7 +222,8 @@ def _look(data: bytes | None, source: str, boxes: pd.DataFrame | None, title: st
         return Picture(title, None, "not in the raw set")
     try:
         width, height = _size(data, any_format)
-        image, reduction = decoding.decode(data, max(width, height) / THUMB)
+        turned = pictures.orientation(data) if any_format else pictures.UPRIGHT
+        image, reduction = decoding.decode(data, max(width, height) / THUMB, turned)
     except decoding.Reject as fault:
         return Picture(title, None, fault.detail or REASONS[fault.reason])
     shrink = min(1.0, THUMB / max(image.shape[:2]))

@@ -234,9 +234,13 @@ def _counts(curated: Path) -> dict[str, Any]:
     table = Curated(curated).table
     identities = table.groupby("split")["identity"].nunique()
     tested = (table["split"] == "test") & (table["role"] == "image")
-    summary = curated / "summary.json"
+    path = curated / "summary.json"
+    summary = read_json(path, "curate") if path.is_file() else {}
     return {
-        "rendered": summary.is_file() and bool(read_json(summary, "curate").get("rendered")),
+        "rendered": bool(summary.get("rendered")),
+        "licence": str(summary.get("licence", "")),
+        "people_compared": bool(summary.get("people_compared")),
+        "same_people": int(summary.get("rejects.same_person", 0)),
         "train_identities": int(identities.get("train", 0)),
         "validation_identities": int(identities.get("validation", 0)),
         "test_identities": int(identities.get("test", 0)),

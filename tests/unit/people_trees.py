@@ -27,8 +27,8 @@ NAMES = (
 PARAMS = Curate(hr_size=32, min_sharpness=0.2, shard_images=16, test_identities=2)
 
 
-def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.array(BOX, float), np.array(LANDMARKS, float).reshape(5, 2)
+def find(image: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([BOX], float), np.array(LANDMARKS, float).reshape(1, 5, 2)
 
 
 def sure(chips: np.ndarray) -> np.ndarray:

@@ -23,7 +23,8 @@ from raw_trees import (
 
 from refsr.curation import alignment, image_features, image_stats
 from refsr.curation.curated_writer import write_curated
-from refsr.curation.image_features import ImageFeatures, _extract_pixels
+from refsr.curation.feature_columns import ImageFeatures
+from refsr.curation.image_features import _extract_pixels
 from refsr.dataset.curated import Curated
 from refsr.dataset.schema import MANIFEST, REJECTS
 from refsr.errors import RefsrError

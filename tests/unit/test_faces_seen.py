@@ -28,8 +28,8 @@ from refsr.synthetic.render import Frame, model, render
 PARAMS = Curate(hr_size=32, min_sharpness=0.2, shard_images=16)
 
 
-def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.array(BOX, float), np.array(LANDMARKS, float).reshape(5, 2)
+def find(image: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([BOX], float), np.array(LANDMARKS, float).reshape(1, 5, 2)
 
 
 def sure_of_bright_ones(chips: np.ndarray) -> np.ndarray:
@@ -77,10 +77,10 @@ def test_an_identity_without_a_certain_face_is_left_out(tmp_path: Path) -> None:
     assert (unsure["value"] == 0.94).all()
 
 
-def dies_at_red(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def dies_at_red(image: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:
     if image[..., 0].min() > 200 > 50 > image[..., 1:].max():
         os.kill(os.getpid(), signal.SIGKILL)
-    return find(image)
+    return find(image, smallest)
 
 
 def test_an_image_at_which_a_worker_is_killed_is_left_out_of_the_next_run(tmp_path: Path) -> None:

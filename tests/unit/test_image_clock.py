@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import refsr.steps.upscale_folder as step
 from refsr.config import Curate
 from refsr.curation import crash_journal
 from refsr.curation.curated_writer import write_curated
-from refsr.curation.extraction import Detector, FindFace
+from refsr.curation.extraction import Detector
 from refsr.errors import RefsrError
 from refsr.inference.images import read_image
 from refsr.io import limits
@@ -33,6 +34,7 @@ from refsr.tracker import NullTracker
 PARAMS = Curate(hr_size=32, min_sharpness=0.2, shard_images=16)
 SOURCE = f"train/{person(1)}/0002_01.jpg"
 SECONDS = 2.0
+AtRed = Callable[[np.ndarray], None]
 CONFIG = {
     "model": "refsr",
     "variant": "compact",
@@ -56,17 +58,17 @@ def dies_while(_: np.ndarray, flag: Path) -> None:
         dies(_)
 
 
-def find(image: np.ndarray, at_red: FindFace) -> tuple[np.ndarray, np.ndarray]:
+def find(image: np.ndarray, smallest: float, at_red: AtRed) -> tuple[np.ndarray, np.ndarray]:
     if image[..., 0].min() > 200 > 50 > image[..., 1:].max():
         at_red(image)
-    return np.array(BOX, float), np.array(LANDMARKS, float).reshape(5, 2)
+    return np.array([BOX], float), np.array(LANDMARKS, float).reshape(1, 5, 2)
 
 
 def sure(chips: np.ndarray) -> np.ndarray:
     return np.full(len(chips), 0.97)
 
 
-def curate(folder: Path, at_red: FindFace, workers: int) -> pd.Series:
+def curate(folder: Path, at_red: AtRed, workers: int) -> pd.Series:
     """The reasons of a curation that does `at_red` at SOURCE."""
     limits.SECONDS = SECONDS
     detector = Detector(partial(find, at_red=at_red), sure)
@@ -74,7 +76,7 @@ def curate(folder: Path, at_red: FindFace, workers: int) -> pd.Series:
     return pd.read_parquet(folder / "out" / "rejects.parquet").set_index("source")["reason"]
 
 
-def exit_status(folder: Path, at_red: FindFace) -> int | None:
+def exit_status(folder: Path, at_red: AtRed) -> int | None:
     """Of a process that curates without workers."""
     process = multiprocessing.get_context("spawn").Process(target=curate, args=(folder, at_red, 1))
     process.start()

@@ -1,0 +1,362 @@
+"""What curation finds, and what it loses, on photos without box files.
+
+    python benchmarks/photos.py --raw DIR --plant
+    python benchmarks/photos.py
+
+Defects of every kind are planted into a copy of a raw set of the layout `people`, in folders of
+people with at least three images. Without --raw the people are rendered. Prints one JSON object:
+for each kind the recall and the precision, and the share of the other images that is lost. A set of
+real photos has copies and wrong persons of its own, so that precisions are lower bounds.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from refsr.config import Curate, Range, Synthesize
+from refsr.curation.curated_writer import write_curated
+from refsr.curation.extraction import Detector, Embed
+from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
+from refsr.errors import RefsrError
+from refsr.layouts.people import is_image
+from refsr.synthetic.dataset import write_raw
+
+Picture = np.ndarray  # (H, W, 3) uint8 BGR
+LEAST = 3  # images of a person
+MANY = 10_000  # more images than anybody has
+# Reasons that have nothing to do with the image itself.
+NOT_ITS_OWN = ("too_few", "surplus", "unselected", "no_reference")
+BLUR = (0.015, 0.03, 0.045, 0.06)  # standard deviation over the width of the image
+
+
+class Planted(NamedTuple):
+    """A planted image: the kind, its path, and what belongs to it."""
+
+    kind: str
+    path: str  # relative to the set
+    other: str = ""  # of a copy, the original; of a person under two names, the second folder
+    variant: str = ""
+
+
+def main() -> None:
+    """Plant, curate, score, and print one JSON object."""
+    options = _parse_options()
+    with tempfile.TemporaryDirectory(prefix="refsr-photos-") as scratch:
+        work = Path(scratch)
+        raw = options.raw or rendered(work / "rendered", donors_from(options.people))
+        planted = plant(raw, work / "raw", options.people, options.seed, empty=not options.plant)
+        result = measured(work / "raw", work / "curated", planted)
+    print(json.dumps(result))
+
+
+def measured(
+    raw: Path,
+    curated: Path,
+    planted: Sequence[Planted],
+    embed: Embed = embed_faces,
+    detector: Detector = DETECTOR,
+) -> dict[str, float]:
+    """Curate a set and score what was planted."""
+    everybody = Range(min=2, max=MANY)
+    params = Curate(
+        train_identities="all",
+        test_identities="all",
+        validation_identities=0,
+        train_images=everybody,
+        test_images=Range(min=1, max=MANY),
+    )
+    summary = write_curated(params, raw, curated, embed, usable_cores(), detector=detector)
+    manifest = pd.read_parquet(curated / "manifest.parquet")
+    rejects = pd.read_parquet(curated / "rejects.parquet")
+    scores = score(planted, manifest, rejects)
+    speed = round(summary["images_per_second"], 2)
+    return {"images": len(manifest) + len(rejects), "images_per_second": speed} | scores
+
+
+def score(
+    planted: Sequence[Planted], manifest: pd.DataFrame, rejects: pd.DataFrame
+) -> dict[str, float]:
+    """Recall and precision by kind, and the share of the other images that is lost."""
+    reason = dict(zip(rejects["source"], rejects["reason"], strict=True))
+    kept = manifest.set_index("source")
+    result: dict[str, float] = {}
+    for kind in sorted({one.kind for one in planted}):
+        own = [one for one in planted if one.kind == kind]
+        others = [one for one in planted if one.kind != kind]
+        hits = [_is_seen(one, reason, kept) for one in own]
+        result[f"planted.{kind}"] = len(own)
+        result[f"recall.{kind}"] = _share(hits)
+        for variant in sorted({one.variant for one in own} - {""}):
+            of_it = [hit for hit, one in zip(hits, own, strict=True) if one.variant == variant]
+            result[f"recall.{kind}.{variant}"] = _share(of_it)
+        rejected = [
+            path
+            for path, why in reason.items()
+            if why == kind and (_is_of(path, own) or not _is_of(path, others))
+        ]
+        if rejected:
+            result[f"precision.{kind}"] = _share([_is_of(path, own) for path in rejected])
+    touched = {path for one in planted for path in (one.path, one.other)}
+    clean = [path for path in [*kept.index, *reason] if not _is_in(path, touched)]
+    lost = [reason.get(path, "") for path in clean]
+    result["clean"] = len(clean)
+    result["clean_lost"] = _share([why not in ("", *NOT_ITS_OWN) for why in lost])
+    for why in sorted({*lost} - {"", *NOT_ITS_OWN}):
+        result[f"clean_lost.{why}"] = lost.count(why)
+    return result
+
+
+def _is_seen(one: Planted, reason: dict[str, str], kept: pd.DataFrame) -> bool:
+    """Whether a defect is rejected for what it is, or a sound image is kept with its own face."""
+    if one.kind == "rotated":
+        return one.path in kept.index
+    if one.kind == "bystander":
+        if one.path not in kept.index:
+            return False
+        face = kept.loc[one.path]
+        return bool((face["x"] + face["w"] / 2 < face["width"] / 2) == (one.variant == "right"))
+    if one.kind in ("same_person", "mixed_people"):
+        folders = (one.path, one.other)
+        return any(why == one.kind for path, why in reason.items() if _is_in(path, folders))
+    seen = {reason.get(one.path), reason.get(one.other)}
+    return one.kind in seen or (one.kind == "blurred" and "no_face" in seen)
+
+
+def _is_of(path: str, planted: Sequence[Planted]) -> bool:
+    return any(_is_in(path, (one.path, one.other)) for one in planted)
+
+
+def _is_in(path: str, places: Sequence[str] | set[str]) -> bool:
+    """Whether a file is one of these, or stands in one of these folders."""
+    return path in places or path.rpartition("/")[0] in places
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return round(sum(hits) / len(hits), 4) if hits else 0.0
+
+
+def rendered(folder: Path, people: int) -> Path:
+    """A rendered set without box files: a folder per person."""
+    params = Synthesize(
+        train_identities=people, test_identities=1, views=5, defects=0, validation_identities=0
+    )
+    write_raw(params, folder)
+    shutil.rmtree(folder / "bb_landmark")
+    people_only = folder / "people"
+    (folder / "train").rename(people_only)
+    for number, person in enumerate(sorted(people_only.iterdir())):
+        person.rename(people_only / f"person {number:03d}")
+    return people_only
+
+
+def plant(raw: Path, target: Path, people: int, seed: int, *, empty: bool = False) -> list[Planted]:
+    """Copy some people of a set, half into train/ and half into test/, and plant defects.
+
+    With `empty` nothing is planted.
+
+    Raises:
+        RefsrError: Too few people have enough images.
+    """
+    rng = np.random.default_rng(seed)
+    folders = sorted(folder for folder in raw.rglob("*") if len(_images(folder)) >= LEAST)
+    if len(folders) < donors_from(people):
+        found = f"{len(folders)} people have {LEAST} or more images"
+        needed = f"--people {people} needs {donors_from(people)}, some of whom are planted"
+        raise RefsrError(f"{raw}: {found}; {needed}")
+    shuffled = [folders[at] for at in rng.permutation(len(folders))]
+    homes: list[str] = []
+    for number, folder in enumerate(shuffled[:people]):
+        homes.append(f"{('train', 'test')[number % 2]}/{folder.name}")
+        shutil.copytree(folder, target / homes[-1])
+    return [] if empty else [*_Planter(target, homes, shuffled[people:], rng).plant()]
+
+
+def donors_from(people: int) -> int:
+    """The people that a set of `people` and those who are planted into it are drawn from."""
+    return people + 4 * max(2, people // 12)
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if is_image(path.name))
+
+
+class _Planter:
+    """Plants into the folders `homes` of a set; what others have to show comes from `donors`."""
+
+    def __init__(
+        self, root: Path, homes: Sequence[str], donors: Sequence[Path], rng: np.random.Generator
+    ) -> None:
+        self._root, self._rng = root, rng
+        self._sources = {home: _images(root / home) for home in homes}
+        self._donors = list(donors)
+        self._count = max(2, len(homes) // 12)  # of a kind
+
+    def plant(self) -> Iterator[Planted]:
+        """Plant every kind."""
+        yield from self._people()
+        for home in self._some(self._count):
+            yield self._put(home, "wrong_person", _encoded(_read(self._donor()[0])))
+        plain: dict[str, Callable[[Picture], bytes]] = {
+            "no_face": lambda image: _encoded(self._no_face(image)),
+            "truncated": lambda image: _encoded(image)[: len(_encoded(image)) // 2],
+            "rotated": _rotated,
+        }
+        for kind, change in plain.items():
+            for home in self._some(self._count):
+                yield self._put(home, kind, change(self._take(home)))
+        for side in ("left", "right"):
+            for home in self._some(self._count):
+                both = _beside(self._take(home), _read(self._donor()[0]), side)
+                yield self._put(home, "bystander", _encoded(both), variant=side)
+        for strength in BLUR:
+            for home in self._some(self._count // 2):
+                image = self._take(home)
+                soft = cv2.GaussianBlur(image, (0, 0), strength * image.shape[1])
+                yield self._put(home, "blurred", _encoded(soft), variant=f"{strength:g}")
+        yield from self._copies()
+
+    def _people(self) -> Iterator[Planted]:
+        """One person under two names, and two people in one folder."""
+        large = [home for home, own in self._sources.items() if len(own) >= 2 * LEAST - 1]
+        for home in large[: self._count]:
+            split, name = home.split("/")
+            second = f"{'test' if split == 'train' else 'train'}/{name} the second"
+            (self._root / second).mkdir(parents=True)
+            for path in self._sources[home][LEAST - 1 :]:
+                path.rename(self._root / second / path.name)
+            yield Planted("same_person", home, second)
+            del self._sources[home]  # nothing more is planted there
+        for home in self._some(self._count // 2):
+            for number, path in enumerate(self._donor()[: len(self._sources[home])]):
+                (self._root / home / f"other {number}.jpg").write_bytes(path.read_bytes())
+            yield Planted("mixed_people", home)
+            del self._sources[home]
+
+    def _copies(self) -> Iterator[Planted]:
+        """Of images in the same folder, and in another one."""
+        for name, copy in COPIES.items():
+            for home, other in zip(self._some(self._count), self._some(self._count), strict=True):
+                original = self._sources[home][0]
+                data = _encoded(copy(_read(original)))
+                path = str(original.relative_to(self._root))
+                yield self._put(home, "near_duplicate", data, path, name)
+                if other != home:
+                    yield self._put(other, "cross_duplicate", data, path, name)
+
+    def _some(self, count: int) -> list[str]:
+        """Folders with the most images that are as they were, in random order."""
+        homes = [*self._sources]
+        shuffled = [homes[at] for at in self._rng.permutation(len(homes))]
+        return sorted(shuffled, key=lambda home: -len(self._sources[home]))[:count]
+
+    def _take(self, home: str) -> Picture:
+        """An image of a person, whose file is removed."""
+        path = self._sources[home].pop()
+        image = _read(path)
+        path.unlink()
+        return image
+
+    def _donor(self) -> list[Path]:
+        """The images of somebody who is not in the set; nobody is taken twice."""
+        return _images(self._donors.pop())
+
+    def _put(
+        self, home: str, kind: str, data: bytes, other: str = "", variant: str = ""
+    ) -> Planted:
+        number = len(list((self._root / home).iterdir()))
+        path = f"{home}/planted {kind} {number:03d}.jpg"
+        (self._root / path).write_bytes(data)
+        return Planted(kind, path, other, variant)
+
+    def _no_face(self, image: Picture) -> Picture:
+        """The colours of an image, in any order."""
+        coarse = cv2.resize(image, (9, 9), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+        mixed = self._rng.permutation(coarse).reshape(9, 9, 3)
+        return cv2.resize(mixed, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def _read(path: Path) -> Picture:
+    return cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+
+
+def _encoded(image: Picture, quality: int = 92) -> bytes:
+    data: bytes = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    return data
+
+
+def _rotated(image: Picture) -> bytes:
+    """Stored on its side, with the EXIF orientation that turns it upright."""
+    with tempfile.SpooledTemporaryFile() as file:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        turned = np.rot90(image[..., ::-1])
+        Image.fromarray(np.ascontiguousarray(turned)).save(file, "JPEG", quality=92, exif=exif)
+        file.seek(0)
+        return file.read()
+
+
+def _beside(image: Picture, other: Picture, side: str) -> Picture:
+    """The image with a smaller one of somebody else on its `side`."""
+    height, width = image.shape[:2]
+    small = cv2.resize(other, (round(0.8 * width), round(0.8 * height)))
+    top = height - len(small)
+    padded = cv2.copyMakeBorder(small, top, 0, 0, 0, cv2.BORDER_REPLICATE)
+    both = (image, padded) if side == "right" else (padded, image)
+    return np.hstack(both)
+
+
+def _cropped(image: Picture) -> Picture:
+    """Without 6% of its width and its height."""
+    height, width = image.shape[:2]
+    return np.ascontiguousarray(image[round(0.06 * height) :, : width - round(0.06 * width)])
+
+
+def _marked(image: Picture) -> Picture:
+    height, width = image.shape[:2]
+    place, scale, white = (width // 12, round(0.9 * height)), width / 400, (255, 255, 255)
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    return cv2.putText(image.copy(), "(c) agency", place, font, scale, white, 1, cv2.LINE_AA)
+
+
+COPIES: dict[str, Callable[[Picture], Picture]] = {
+    "re-encoded": lambda image: cv2.imdecode(np.frombuffer(_encoded(image, 60), np.uint8), 1),
+    "scaled": lambda image: cv2.resize(image, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA),
+    "cropped": _cropped,
+    "contrast": lambda image: cv2.convertScaleAbs(image, alpha=1.3, beta=-30),
+    "mirrored": lambda image: np.ascontiguousarray(image[:, ::-1]),
+    "watermarked": _marked,
+}
+
+
+def _parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--raw", type=Path, help="a folder per person; without it they are rendered"
+    )
+    parser.add_argument("--plant", action="store_true", help="plant defects into the copy")
+    parser.add_argument("--people", type=int, default=60, help="how many are copied")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.plant |= options.raw is None
+    return options
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RefsrError as error:
+        sys.exit(str(error))

@@ -1,0 +1,79 @@
+"""Find one person under two names: identities of different splits whose mean faces are near."""
+
+import numpy as np
+import pandas as pd
+
+from refsr.curation import outliers
+from refsr.curation.selection import mark
+from refsr.dataset.schema import SPLITS
+from refsr.io.arrays import Chosen, Rows
+
+# Deviations below the mean distance of two people of the set from which on two identities are one
+# person; the mean of those of embeddings and of whitened ones.
+_ONE_PERSON = -3.8
+_LEAST_PEOPLE = 8  # needed for a meaningful deviation
+_BLOCK = 512  # identities compared with all others at a time
+
+
+def mark_same_people(table: pd.DataFrame, embeddings: Rows) -> None:
+    """Leave out identities that are the same person as one of a later split.
+
+    Validation is later than training, and testing than both, so that those who are tested stay.
+
+    Args:
+        table: N images after the filters, with `split`; it is changed.
+        embeddings: (N, D).
+    """
+    rows = np.flatnonzero(table["reason"] == "")
+    if not len(rows):
+        return
+    names, codes = np.unique(table["identity"].iloc[rows].astype(str), return_inverse=True)
+    first = rows[np.unique(codes, return_index=True)[1]]
+    split = pd.Categorical(table["split"].iloc[first], SPLITS).codes
+    for a, b, score in pairs(Chosen(embeddings, rows), codes):
+        if split[a] == split[b]:
+            continue
+        left_out, stays = (a, b) if split[a] < split[b] else (b, a)
+        detail = f"{names[left_out]} is the person of {names[stays]} in {SPLITS[split[stays]]}"
+        members = rows[codes == left_out]
+        mark(table, members, "same_person", np.full(len(members), score), detail)
+
+
+def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
+    """Pairs of groups that are one person, and their scores, see `_ONE_PERSON`.
+
+    The distances of all other pairs of the set are those of different people; their mean and
+    deviation depend on the set, as the quality of its images does.
+
+    Args:
+        embeddings: (N, D).
+        groups: (N,) codes from 0.
+    """
+    plain = outliers.centres(embeddings, groups)
+    if len(plain) < _LEAST_PEOPLE:
+        return []
+    white = outliers.centres(outliers.whitened(embeddings, groups), groups)
+    scales = [_mean_and_deviation(each) for each in (plain, white)]
+    result = []
+    for start in range(0, len(plain), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        scores = np.mean(
+            [
+                (outliers.between(each[part], each) - mean) / deviation
+                for each, (mean, deviation) in zip((plain, white), scales, strict=True)
+            ],
+            axis=0,
+        )
+        near, other = np.nonzero(scores < _ONE_PERSON)
+        for a, b in zip(near.tolist(), other.tolist(), strict=True):
+            if start + a < b:
+                result.append((start + a, b, float(scores[a, b])))
+    return result
+
+
+def _mean_and_deviation(centres: np.ndarray) -> tuple[float, float]:
+    """Of the distances of different groups, as a sample of at most _BLOCK of them shows."""
+    some = np.unique(np.linspace(0, len(centres) - 1, min(_BLOCK, len(centres))).astype(int))
+    apart = outliers.between(centres[some], centres[some])
+    distances = apart[np.triu_indices(len(some), 1)]
+    return float(np.median(distances)), max(float(distances.std()), 1e-6)
