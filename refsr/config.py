@@ -97,9 +97,7 @@ class Curate(Section):
     test_identities: People | Literal["all"] = 428
     validation_identities: Count | Literal["auto"] = "auto"  # a tenth as many as for training
     train_images: Range = Range(min=2, max=30)  # per training identity, including its reference
-    test_images: Range = Range(
-        min=1, max=4
-    )  # per validation or test identity, without its reference
+    test_images: Range = Range(min=1, max=4)  # the same of others, without its reference
     hr_size: HrSize = 128  # side of the HR images, pixels
     crop: Literal["loose", "aligned"] = "loose"  # around the box, or rotated by the landmarks
     crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # crop side / longer side of the face box
@@ -257,7 +255,7 @@ class Evaluate(Section):
 class Gate(Section):
     """Least differences (lower end of the 95% interval): PSNR in dB, identity as a cosine.
 
-    `gap` is the share of the gap in identity between no reference and true photos of the person.
+    `gap` is the share of the gap in identity between no reference and true photos.
     """
 
     psnr_over_bicubic: Difference = 0.0
@@ -284,8 +282,7 @@ class Register(Section):
 class Data(Section):
     """The raw set that `curate` reads: `raw` is a folder, an archive or an s3:// URI.
 
-    `layout` is how it is laid out: a name in refsr.layouts.registry, or `auto`: what its folders
-    say.
+    `layout` is a name in refsr.layouts.registry, or `auto`: what its folders say.
     """
 
     raw: Annotated[str, Field(min_length=1), AfterValidator(optional_path)] = "data/rendered"

@@ -2,7 +2,7 @@
 
 Points are (x, y) in [-1, 1], from edge to edge of the image, as F.grid_sample counts: eye on the
 left, eye on the right, nose tip, left and right corner of the mouth.
-docs/decisions/0012-aligned-references.md says what the alignment is worth.
+docs/decisions/0013-aligned-references.md says what the alignment is worth.
 """
 
 import torch

@@ -54,8 +54,9 @@ RUNS: dict[str, dict[str, Settings]] = {
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
         "train_refsr": {
-            "model": {"attention": False}, "optimizer": "adam", "schedule": "constant",
-            "warmup_steps": 0, "precision": "float32", "ema": 0, "clip_norm": 0, "weight_decay": 0,
+            "model": {"attention": False, "align": False}, "optimizer": "adam",
+            "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
+            "clip_norm": 0, "weight_decay": 0,
             "wrong_reference": 0, "no_reference": 0, "self_reference": 0,
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
@@ -73,6 +74,7 @@ RUNS: dict[str, dict[str, Settings]] = {
                 "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
             },
         },
+        "evaluate": {"split": "validation"},
     },
     "release": {
         "train_sisr": {
@@ -100,7 +102,9 @@ SECTIONS: dict[str, type[Section]] = {
 
 @pytest.fixture(scope="module")
 def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_curated(tmp_path_factory.mktemp("curated"), identities=4, images=2, train=2)
+    return make_curated(
+        tmp_path_factory.mktemp("curated"), identities=6, images=2, train=2, validation=2
+    )
 
 
 @pytest.fixture(scope="module")
