@@ -100,6 +100,7 @@ def start_journaled_run(
     """
     journal = open_journal(folder / FOLDER)
     run = Run("", hide(tracking_uri), params_hash(params))
+    sender = Sender(journal, tracking_uri)
     try:
         if not _goes_on(journal, tracking_uri, run, task):
             before = journal.run
@@ -109,7 +110,6 @@ def start_journaled_run(
     except BaseException:
         journal.close()
         raise
-    sender = Sender(journal, tracking_uri)
     sender.start()
     try:
         yield JournalTracker(journal)
@@ -130,15 +130,14 @@ def _goes_on(journal: Journal, uri: str, run: Run, task: str) -> bool:
         return False
     try:
         client = open_store(uri).MlflowClient()
-    except RefsrError as error:
-        _logger.warning("%s; goes on without it", str(error).partition("; ")[0])
-    else:
         with explained(uri):
             if not _exists(client, known.run_id):
                 return False
             left = dead_runs.left_open(client, [experiment_id(client)], task)
             others = [each for each in left.runs if each != known.run_id]
             dead_runs.close(client, left._replace(runs=others))
+    except RefsrError as error:
+        _logger.warning("%s; goes on without it", str(error).partition("; ")[0])
     journal.append("status", status="RUNNING")
     journal.append("tags", values=dead_runs.process_tags(task))
     _logger.info("goes on with the MLflow run %s", known.run_id)
@@ -163,8 +162,10 @@ def _begin(
 ) -> None:
     """Create a run, or take the one that MLFLOW_RUN_ID names."""
     client = open_store(uri).MlflowClient()
-    if journal.run is not None:
+    try:
         send_left(uri, [journal])
+    except RefsrError as error:  # the run before may have been deleted
+        _logger.warning("%s", error)
     with explained(uri):
         experiment = experiment_id(client)
         dead_runs.close(client, dead_runs.left_open(client, [experiment], task))
