@@ -255,8 +255,7 @@ class Evaluate(Section):
 class Gate(Section):
     """Least differences (lower end of the 95% interval): PSNR in dB, identity as a cosine.
 
-    `gap` is the share of the gap in identity between no reference and true photos.
-    """
+    `gap`: the share of the gap in identity between no reference and true photos, in [0, 1]."""
 
     psnr_over_bicubic: Difference = 0.0
     identity_over_bicubic: Difference = 0.0

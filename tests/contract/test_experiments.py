@@ -18,7 +18,10 @@ EXPERIMENTS = re.findall(r"^dvc exp run (.*?)(?:#|$)", PAGE, re.MULTILINE)
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_documented_experiments_are_accepted(experiment: str, tmp_path: Path) -> None:
+def test_documented_experiments_are_accepted(
+    experiment: str,
+    tmp_path: Path,
+) -> None:
     params = tmp_path / "params.yaml"
     shutil.copy(ROOT / "params.yaml", params)
     overrides = re.findall(r"-S '(.*?)'", experiment)

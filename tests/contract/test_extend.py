@@ -141,7 +141,10 @@ def test_a_condition_is_evaluated_and_shown(evaluation: Path) -> None:
     assert "<figcaption>right + wrong" in (evaluation / "report.html").read_text()
 
 
-def test_a_variant_and_a_loss_term_are_trained(extended: Path, evaluation: Path) -> None:
+def test_a_variant_and_a_loss_term_are_trained(
+    extended: Path,
+    evaluation: Path,
+) -> None:
     for name in ("sisr", "refsr"):
         history = pd.read_csv(extended / "models" / name / "history.csv")
         assert (history["gradient"] > 0).all()

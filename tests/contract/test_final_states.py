@@ -94,7 +94,12 @@ def _tags(store: str, run: str) -> dict[str, str]:
     return tags
 
 
-def _finish(store: str, pipeline: str, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _finish(
+    store: str,
+    pipeline: str,
+    state: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(shell.RUN, pipeline)
     status = SimpleNamespace(state=state, error_message=None, pipeline_job_resource_name="job")
     shell.finish(status, store, "refsr:1")
@@ -211,7 +216,10 @@ def test_reconcile_reports_an_api_that_refuses(
     open_store(store).MlflowClient().set_terminated(runs[0], "KILLED")
 
 
-def test_the_doctor_finds_and_closes_them(api: Api, store: str) -> None:
+def test_the_doctor_finds_and_closes_them(
+    api: Api,
+    store: str,
+) -> None:
     runs = _left_open(api, store, "doctor")
     finding: Any = doctor.pipelines(store, api.endpoint)
     assert (finding.state, finding.message[:1]) == ("warn", "1")
@@ -222,7 +230,10 @@ def test_the_doctor_finds_and_closes_them(api: Api, store: str) -> None:
     assert "no run" in doctor.pipelines(store, api.endpoint).message
 
 
-def test_a_damaged_answer_of_the_api_is_a_message(api: Api, store: str) -> None:
+def test_a_damaged_answer_of_the_api_is_a_message(
+    api: Api,
+    store: str,
+) -> None:
     _left_open(api, store, "damaged")
     api.responses["GET runs/damaged-running"] = ["no mapping"]
     finding = doctor.pipelines(store, api.endpoint)
@@ -230,7 +241,10 @@ def test_a_damaged_answer_of_the_api_is_a_message(api: Api, store: str) -> None:
     assert "no answer" in finding.message
 
 
-def test_no_store_is_made_to_look_for_runs(tmp_path: Path, api: Api) -> None:
+def test_no_store_is_made_to_look_for_runs(
+    tmp_path: Path,
+    api: Api,
+) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     findings = list(doctor.examine(uri, api.endpoint, None))
     assert "pipelines" not in [each.check for each in findings]

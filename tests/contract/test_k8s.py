@@ -42,7 +42,11 @@ def test_no_overlay_has_a_fault(rendered: dict[str, Manifests]) -> None:
     }
 
 
-def _of(manifests: Manifests, kind: str, name: str) -> dict[str, Any]:
+def _of(
+    manifests: Manifests,
+    kind: str,
+    name: str,
+) -> dict[str, Any]:
     of_kind = [each for each in manifests if each["kind"] == kind]
     (manifest,) = (each for each in of_kind if each["metadata"]["name"].startswith(name))
     return manifest

@@ -114,7 +114,12 @@ def test_every_variable_of_a_user_is_tested() -> None:
 
 @pytest.mark.parametrize("way", ["command line", "environment"])
 @pytest.mark.parametrize(("name", "target"), [*VARIABLES.items(), *MORE])
-def test_no_value_of_a_user_is_run(scratch: Path, name: str, target: str, way: str) -> None:
+def test_no_value_of_a_user_is_run(
+    scratch: Path,
+    name: str,
+    target: str,
+    way: str,
+) -> None:
     for value in HOSTILE:
         if target == "setup":
             (scratch / ".venv/ready").unlink(missing_ok=True)

@@ -32,7 +32,11 @@ def test_only_a_full_commit_hash_is_cached(tmp_path: Path) -> None:
         assert stages_of(pipeline)["curate"]["cachingOptions"]["enableCache"]
 
 
-def test_the_package_as_kubernetes_objects(package: Path, pipeline: Spec, tmp_path: Path) -> None:
+def test_the_package_as_kubernetes_objects(
+    package: Path,
+    pipeline: Spec,
+    tmp_path: Path,
+) -> None:
     made = training(IMAGE, load_cluster(), "rendered")
     compile_package(tmp_path / "objects.yaml", made, version="Revision_0123abc", namespace="faces")
     root, version = yaml.safe_load_all((tmp_path / "objects.yaml").read_text())
@@ -45,7 +49,11 @@ def test_the_package_as_kubernetes_objects(package: Path, pipeline: Spec, tmp_pa
     assert platform == list(yaml.safe_load_all(package.read_text()))[1]
 
 
-def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_path: Path) -> None:
+def test_the_package_is_the_same_to_the_byte(
+    package: Path,
+    pipeline: Spec,
+    tmp_path: Path,
+) -> None:
     code = (
         "import sys; from pathlib import Path; from pipelines.compile import compile_package\n"
         "from pipelines.cluster import load_cluster\n"
@@ -59,7 +67,10 @@ def test_the_package_is_the_same_to_the_byte(package: Path, pipeline: Spec, tmp_
 
 
 @pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
-def test_parameters_survive_becoming_floats(path: Path, pipeline: Spec) -> None:
+def test_parameters_survive_becoming_floats(
+    path: Path,
+    pipeline: Spec,
+) -> None:
     """Kubeflow stores numbers as floats."""
     made = training(IMAGE, load_cluster(), "named")
     given = json.loads(json.dumps(arguments(made, Work(path), "http://mlflow")), parse_int=float)

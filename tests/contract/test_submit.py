@@ -30,7 +30,11 @@ def _submit(
     )
 
 
-def _refused(capsys: pytest.CaptureFixture[str], *arguments: str, **options: Any) -> str:
+def _refused(
+    capsys: pytest.CaptureFixture[str],
+    *arguments: str,
+    **options: Any,
+) -> str:
     assert _submit(*arguments, **options) == 1
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -38,7 +42,10 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str, **options: Any
     return printed.err
 
 
-def test_a_dry_run_sends_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_dry_run_sends_nothing(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
     assert _submit("--dry-run", "--output", str(tmp_path / "p.yaml")) == 0
     assert "refsr:1" in capsys.readouterr().out
     assert len(list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))) == 2

@@ -70,7 +70,11 @@ def _node(gpus: int = 0, **spec: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def kubernetes(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Api:
+def kubernetes(
+    api: Api,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Api:
     """A Kubernetes API with the nodes of kind: one, without a GPU."""
     config = write_kubeconfig(tmp_path / "kubeconfig", api.endpoint)
     monkeypatch.setenv("KUBECONFIG", str(config))
@@ -94,7 +98,11 @@ def test_a_submission_warns_of_tasks_that_no_node_can_run(
     assert "no node" not in capsys.readouterr().err
 
 
-def _request(gpus: int = 0, labels: Any = None, tolerations: Any = None) -> Request:
+def _request(
+    gpus: int = 0,
+    labels: Any = None,
+    tolerations: Any = None,
+) -> Request:
     resources = {"cpu": "2", "memory": "1Gi"} | ({GPU: str(gpus)} if gpus else {})
     return Request("t", "i", resources, 1, 0, 1, False, [], [], labels or {}, tolerations or [])
 
@@ -127,5 +135,9 @@ TAINT = {"key": GPU, "value": "present", "effect": "NoSchedule"}
         (_request(), _node(taints=[TAINT | {"effect": "PreferNoSchedule"}]), True),
     ],
 )
-def test_a_node_fits_a_task(request_: Request, node: dict[str, Any], expected: bool) -> None:
+def test_a_node_fits_a_task(
+    request_: Request,
+    node: dict[str, Any],
+    expected: bool,
+) -> None:
     assert nodes.fits(request_, node) is expected

@@ -99,14 +99,21 @@ class Task:
 
 
 @pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TrainerApi]:
+def api(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[TrainerApi]:
     with serving() as server:
         monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig(tmp_path / "kubeconfig")))
         yield server
 
 
 @pytest.fixture
-def task(api: TrainerApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Task]:
+def task(
+    api: TrainerApi,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Task]:
     task = Task(tmp_path / "task")
     api.train = task.train
     monkeypatch.setattr(controller, "POLL", 0.01)
@@ -159,7 +166,10 @@ def test_a_volume_without_write_access_is_reported(
     assert "cannot write to this volume; `kubectl apply -k k8s/state`" in _refused(task)
 
 
-def test_the_schema_rejects_a_misspelt_field(api: TrainerApi, task: Task) -> None:
+def test_the_schema_rejects_a_misspelt_field(
+    api: TrainerApi,
+    task: Task,
+) -> None:
     job = _trainjob() | {"metadata": {"name": "a", "namespace": "b"}}
     jsonschema.validate(job, SCHEMA)
     job["spec"]["trainer"]["numNode"] = 2
@@ -187,7 +197,10 @@ def test_a_failed_job_fails_the_task_with_the_reasons_of_job_and_training(
     assert "FailedJobs: jobset failed" in run.data.tags["error"]
 
 
-def test_the_next_attempt_creates_a_failed_job_again(api: TrainerApi, task: Task) -> None:
+def test_the_next_attempt_creates_a_failed_job_again(
+    api: TrainerApi,
+    task: Task,
+) -> None:
     api.statuses = [condition("Failed", "DeadlineExceeded", "too long")]
     api.train = lambda job: None
     _refused(task)
@@ -232,13 +245,19 @@ def test_an_api_that_is_unavailable_for_a_while_is_asked_again(
     assert f"Unknown: {job}: cannot get it: 503: try again; retrying" in output
 
 
-def test_the_task_does_not_wait_for_a_deleted_job(api: TrainerApi, task: Task) -> None:
+def test_the_task_does_not_wait_for_a_deleted_job(
+    api: TrainerApi,
+    task: Task,
+) -> None:
     api.statuses = [condition("Suspended", "Evicted")]
     api.train = lambda job: api.jobs.clear()
     assert "was deleted while the task waited for it" in _refused(task)
 
 
-def test_a_killed_task_waits_for_its_job_again(api: TrainerApi, task: Task) -> None:
+def test_a_killed_task_waits_for_its_job_again(
+    api: TrainerApi,
+    task: Task,
+) -> None:
     api.statuses = [jobs(1, 1)]
     killed = task.start()
     _await_polls(api, killed)

@@ -117,7 +117,11 @@ def test_the_name_leaves_room_for_the_suffixes_of_a_hundred_pods() -> None:
         ),
     ],
 )
-def test_an_invalid_cluster_file_is_refused(text: str, expected: str, tmp_path: Path) -> None:
+def test_an_invalid_cluster_file_is_refused(
+    text: str,
+    expected: str,
+    tmp_path: Path,
+) -> None:
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(RefsrError) as refused:
         load_cluster(tmp_path / "cluster.yaml")

@@ -71,7 +71,10 @@ def _covers(watched: str, file: str) -> bool:
 
 
 @pytest.mark.parametrize("name", steps.STEPS)
-def test_whatever_a_stage_imports_is_watched(name: str, graph: grimp.ImportGraph) -> None:
+def test_whatever_a_stage_imports_is_watched(
+    name: str,
+    graph: grimp.ImportGraph,
+) -> None:
     watched, files = _watched(name), _imported(graph, name)
     needed = files | {path for path in _data_beside(files) if Path(path).parent != Path("refsr")}
     missed = sorted(file for file in needed if not any(_covers(dep, file) for dep in watched))

@@ -66,7 +66,11 @@ def test_a_bystander_does_not_take_a_persons_images(tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(*both)
 
 
-def turned(image: np.ndarray, orientation: int, kind: str) -> bytes:
+def turned(
+    image: np.ndarray,
+    orientation: int,
+    kind: str,
+) -> bytes:
     """A file whose EXIF turns it to what `image` shows, (H, W, 3) uint8 RGB."""
     back = {6: 8, 8: 6}.get(orientation, orientation)
     exif = Image.Exif()
@@ -79,7 +83,10 @@ def turned(image: np.ndarray, orientation: int, kind: str) -> bytes:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_an_image_is_turned_upright_once(orientation: int, kind: str) -> None:
+def test_an_image_is_turned_upright_once(
+    orientation: int,
+    kind: str,
+) -> None:
     image = cv2.resize(RNG.integers(0, 255, (3, 4, 3), np.uint8), (40, 32))
     data = turned(image, orientation, kind)
     assert pictures.orientation(data) == orientation

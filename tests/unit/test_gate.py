@@ -73,7 +73,10 @@ def test_what_is_not_a_number_fails() -> None:
 
 
 @pytest.mark.parametrize(("psnr", "passed"), [(26.0, True), (26.04, True), (26.06, False)])
-def test_the_champion_is_compared_by_its_means(psnr: float, passed: bool) -> None:
+def test_the_champion_is_compared_by_its_means(
+    psnr: float,
+    passed: bool,
+) -> None:
     champion: dict[str, Any] = evaluation(psnr=psnr)
     verdict = check_gate(evaluation(psnr=26.0), Gate(), [champion], "version 3")
     assert verdict.passed is passed

@@ -41,7 +41,10 @@ def centres(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("kind", "cut"), [("loose", square_crop), ("aligned", aligned_crop)])
-def test_points_of_a_crop_are_where_it_shows_them(kind: str, cut: object) -> None:
+def test_points_of_a_crop_are_where_it_shows_them(
+    kind: str,
+    cut: object,
+) -> None:
     image = dotted(POINTS, 300, 8)
     place = BOX if kind == "loose" else POINTS
     crop = cut(image, place, 1.3, 64)  # type: ignore[operator]

@@ -57,7 +57,12 @@ def faces(tmp_path: Path) -> Curated:
     return Curated(make_curated(tmp_path / "curated", identities=6, images=3, train=4))
 
 
-def _train(faces: Curated, folder: Path, tracker: NullTracker, **values: object) -> None:
+def _train(
+    faces: Curated,
+    folder: Path,
+    tracker: NullTracker,
+    **values: object,
+) -> None:
     torch.manual_seed(7)  # the first weights
     params = _params(**values)
     objective = Objective(LOSS, params.steps)
