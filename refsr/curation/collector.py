@@ -10,7 +10,8 @@ import numpy as np
 
 from refsr.config import Curate
 from refsr.curation import partition
-from refsr.curation.extraction import Detector, Embed, Job, extract
+from refsr.curation.detection import Embed
+from refsr.curation.extraction import Detector, Job, extract
 from refsr.curation.feature_store import Features, Store
 from refsr.curation.partition import WHOLE, Share
 from refsr.curation.pipeline import describe

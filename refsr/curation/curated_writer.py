@@ -11,7 +11,8 @@ import pandas as pd
 from refsr.config import Curate
 from refsr.curation import partition, planted_defects
 from refsr.curation.collector import FeatureCollector
-from refsr.curation.extraction import Detector, Embed
+from refsr.curation.detection import Embed
+from refsr.curation.extraction import Detector
 from refsr.curation.partition import Share
 from refsr.curation.pipeline import curate_images, first_round, unread
 from refsr.curation.splits import draw

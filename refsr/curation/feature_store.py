@@ -73,7 +73,7 @@ class Features:
     @property
     def are_detected(self) -> bool:
         """Whether faces were detected, since the raw set has no boxes."""
-        return self.thumbs[:1].ndim == 4
+        return bool(self.thumbs[:1].ndim == 4)
 
 
 class Store:

@@ -37,6 +37,9 @@ def apply_filters(
             chosen = Chosen(features.embeddings, rows)
             table.loc[rows, "identity_distance"] = outliers.distances(chosen, groups[rows])
             _mark_copies(table, rows, features, max_duplicate_bits)
+            if features.are_detected:  # copies of several others' images are no second person
+                rows = rows[(table["reason"] == "").to_numpy()[rows]]
+        if len(rows):
             rows = _mark_mixed(table, rows, groups, features.embeddings, max_identity_distance)
         if len(rows):
             _mark_wrong_persons(table, rows, groups, features.embeddings, max_identity_distance)

@@ -49,10 +49,11 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
         embeddings: (N, D).
         groups: (N,) codes from 0.
     """
-    plain = outliers.centres(embeddings, groups)
+    members = outliers.rows_by_group(groups)
+    plain = outliers.centred(embeddings, members)[1]
     if len(plain) < _LEAST_PEOPLE:
         return []
-    white = outliers.centres(outliers.whitened(embeddings, groups), groups)
+    white = outliers.centred(outliers.whitened(embeddings, groups), members)[1]
     scales = [_mean_and_deviation(each) for each in (plain, white)]
     result = []
     for start in range(0, len(plain), _BLOCK):

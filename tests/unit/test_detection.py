@@ -30,11 +30,11 @@ def test_the_main_face_is_large_and_central() -> None:
 def test_the_face_that_recurs_is_chosen_and_a_companion_that_recurs_is_not() -> None:
     owner, companion = np.eye(2)
     noise = lambda face: face + RNG.normal(0, 0.02, 2)  # noqa: E731
-    stranger = np.array([-1.0, -1.0])
+    passer_by = np.array([-1.0, -1.0])
     faces = [
         np.stack([noise(owner), noise(companion)]),
         np.stack([noise(owner), noise(companion)]),
-        np.stack([stranger, noise(owner)]),
+        np.stack([passer_by, noise(owner)]),
         np.stack([noise(owner)]),
     ]
     assert detection.recurring(faces) == [0, 0, 1, 0]
@@ -114,7 +114,7 @@ def textured(seed: int) -> np.ndarray:
     return cv2.resize(coarse, (150, 150), interpolation=cv2.INTER_CUBIC)
 
 
-def test_copies_are_found_by_their_chips_or_as_wholes_and_mirrored() -> None:
+def test_copies_are_seen_by_their_chips_or_as_wholes_and_mirrored() -> None:
     image, chip = textured(1), textured(2)
     views = [
         (image, chip),
