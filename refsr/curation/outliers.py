@@ -165,29 +165,29 @@ def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[Mix
     result = []
     for code, rows in enumerate(members):
         group = white[rows]
-        second = _smaller_half(group)
-        if not _are_halves(second):
+        second = smaller_half(group)
+        if not are_halves(second):
             continue
-        apart = _centre_distance(embeddings[rows], second)
+        apart = centre_distance(embeddings[rows], second)
         others = centres[cohort[cohort != code]]
         if apart > max_distance or _are_two_people(group, second, others):
             result.append(Mixed(rows, rows[second], apart))
     return result
 
 
-def _are_halves(second: np.ndarray) -> bool:
+def are_halves(second: np.ndarray) -> bool:
     """Whether the smaller part is large enough to be a second person."""
     total, size = len(second), second.sum()
     return bool(_HALF * total <= size <= total - 2 and size >= 2)
 
 
-def _centre_distance(group: np.ndarray, second: np.ndarray) -> float:
+def centre_distance(group: np.ndarray, second: np.ndarray) -> float:
     """The distance between the centres of the two parts of a group (n, D)."""
     difference = group[second].mean(axis=0) - group[~second].mean(axis=0)
     return float(np.linalg.norm(difference))
 
 
-def _smaller_half(group: np.ndarray) -> np.ndarray:
+def smaller_half(group: np.ndarray) -> np.ndarray:
     """(n, D) -> (n,) which belong to the smaller of two parts by 2-means.
 
     It starts from the two sides of the longest axis.

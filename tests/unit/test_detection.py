@@ -164,3 +164,16 @@ def test_in_a_folder_of_three_one_bad_face_does_not_take_the_good_ones() -> None
     for group in (np.concatenate([bad, good]), np.concatenate([good, bad])):
         distance = outliers.distances(group, np.zeros(3, int))
         assert sorted(distance.round(2)) == [0.1, 0.1, 1.0]
+
+
+def test_a_folder_whose_halves_are_as_far_apart_as_two_people_is_mixed() -> None:
+    embeddings, groups = people(30, 6, 0.3)
+    both = np.isin(groups, (4, 5))
+    groups[both] = 4
+    (mixed,) = same_person.mixed(embeddings, groups, max_distance=0.65)
+    assert mixed.rows.tolist() == np.flatnonzero(both).tolist()
+    assert len(mixed.second) == 6
+    few = groups < 7
+    assert same_person.mixed(embeddings[few], groups[few], 2.0) == outliers.mixed(
+        embeddings[few], groups[few], 2.0
+    )
