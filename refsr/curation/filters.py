@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from refsr.curation import duplicates, outliers
+from refsr.curation import duplicates, outliers, same_person
 from refsr.curation.feature_store import Features
 from refsr.curation.selection import mark
 from refsr.io.arrays import Chosen, Rows
@@ -37,7 +37,10 @@ def apply_filters(
             chosen = Chosen(features.embeddings, rows)
             table.loc[rows, "identity_distance"] = outliers.distances(chosen, groups[rows])
             _mark_copies(table, rows, features, max_duplicate_bits)
-            rows = _mark_mixed(table, rows, groups, features.embeddings, max_identity_distance)
+            if features.are_detected:  # copies of several others' images are no second person
+                rows = rows[(table["reason"] == "").to_numpy()[rows]]
+        if len(rows):
+            rows = _mark_mixed(table, rows, groups, features, max_identity_distance)
         if len(rows):
             _mark_wrong_persons(table, rows, groups, features.embeddings, max_identity_distance)
     return table
@@ -47,14 +50,15 @@ def _mark_mixed(
     table: pd.DataFrame,
     rows: np.ndarray,
     groups: np.ndarray,
-    embeddings: Rows,
+    features: Features,
     max_distance: float,
 ) -> np.ndarray:
     """Mark folders that hold two people; returns the rows that are left.
 
     The whole folder is left out: the faces do not say which person it is named after.
     """
-    mixed = outliers.mixed(Chosen(embeddings, rows), groups[rows], max_distance)
+    find = same_person.mixed if features.are_detected else outliers.mixed
+    mixed = find(Chosen(features.embeddings, rows), groups[rows], max_distance)
     for members, second, apart in mixed:
         key = table["identity"].iloc[rows[members[0]]]
         first = np.setdiff1d(members, second)

@@ -43,8 +43,8 @@ def fit(embeddings: Rows, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         z_score: (N,) that distance in standard deviations from the mean of the distances to other
             groups; -inf where there are too few groups.
     """
-    members = _rows_by_group(groups)
-    distance, centres = _centred(embeddings, members)
+    members = rows_by_group(groups)
+    distance, centres = centred(embeddings, members)
     codes = _codes(members)
     cohort = _cohort(len(members))
     z_score = np.full(len(codes), -np.inf)
@@ -58,10 +58,10 @@ def fit(embeddings: Rows, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def distances(embeddings: Rows, groups: np.ndarray) -> np.ndarray:
     """The `distance` (N,) of `fit` alone."""
-    return _centred(embeddings, _rows_by_group(groups))[0]
+    return centred(embeddings, rows_by_group(groups))[0]
 
 
-def _centred(embeddings: Rows, members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def centred(embeddings: Rows, members: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The distance (N,) of each row to the centre of the others of its group; centres (G, D)."""
     distance = np.empty(len(embeddings))
     centres = []
@@ -69,11 +69,6 @@ def _centred(embeddings: Rows, members: list[np.ndarray]) -> tuple[np.ndarray, n
         distance[rows], centre = _among(embeddings[rows])
         centres.append(centre)
     return distance, np.stack(centres)
-
-
-def centres(embeddings: Rows, groups: np.ndarray) -> np.ndarray:
-    """The centre (G, D) of each group, in the order of their codes (N,)."""
-    return _centred(embeddings, _rows_by_group(groups))[1]
 
 
 def _among(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,11 +88,12 @@ def _among(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return apart.min(axis=1), centre
     without = total[None] - apart  # [left out, medoid]
     np.fill_diagonal(without, np.inf)
-    others = np.empty_like(group)
-    medoids = without.argmin(axis=1)
+    others, medoids = np.empty_like(group), without.argmin(axis=1)
     for medoid in np.unique(medoids):
-        left_out = np.flatnonzero(medoids == medoid)
-        order = np.argsort(apart[medoid], kind="stable")
+        left_out, order = (
+            np.flatnonzero(medoids == medoid),
+            np.argsort(apart[medoid], kind="stable"),
+        )
         others[left_out] = _centres_without(group, order, left_out)
     return np.linalg.norm(group - others, axis=1), centre
 
@@ -161,37 +157,37 @@ def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[Mix
     Each group is split in two by 2-means. It is mixed where the centres of the halves are more than
     `max_distance` apart, or the halves differ as much as groups of different people do.
     """
-    members = _rows_by_group(groups)
+    members = rows_by_group(groups)
     # Few groups do not show what varies within a group: a mixed one would dominate.
     white = whitened(embeddings, groups) if len(members) > _LEAST_GROUPS else embeddings
-    centres = _centred(white, members)[1]
+    centres = centred(white, members)[1]
     cohort = _cohort(len(members))
     result = []
     for code, rows in enumerate(members):
         group = white[rows]
-        second = _smaller_half(group)
-        if not _are_halves(second):
+        second = smaller_half(group)
+        if not are_halves(second):
             continue
-        apart = _centre_distance(embeddings[rows], second)
+        apart = centre_distance(embeddings[rows], second)
         others = centres[cohort[cohort != code]]
         if apart > max_distance or _are_two_people(group, second, others):
             result.append(Mixed(rows, rows[second], apart))
     return result
 
 
-def _are_halves(second: np.ndarray) -> bool:
+def are_halves(second: np.ndarray) -> bool:
     """Whether the smaller part is large enough to be a second person."""
     total, size = len(second), second.sum()
     return bool(_HALF * total <= size <= total - 2 and size >= 2)
 
 
-def _centre_distance(group: np.ndarray, second: np.ndarray) -> float:
+def centre_distance(group: np.ndarray, second: np.ndarray) -> float:
     """The distance between the centres of the two parts of a group (n, D)."""
     difference = group[second].mean(axis=0) - group[~second].mean(axis=0)
     return float(np.linalg.norm(difference))
 
 
-def _smaller_half(group: np.ndarray) -> np.ndarray:
+def smaller_half(group: np.ndarray) -> np.ndarray:
     """(n, D) -> (n,) which belong to the smaller of two parts by 2-means.
 
     It starts from the two sides of the longest axis.
@@ -251,7 +247,7 @@ def whitened(embeddings: Rows, groups: np.ndarray) -> Rows:
     (Garcia-Romero and Espy-Wilson 2011).
     """
     mean = _mean(embeddings)
-    within = _covariance_within(embeddings, _rows_by_group(groups), mean)
+    within = _covariance_within(embeddings, rows_by_group(groups), mean)
     size = len(within)
     scale = max(float(np.trace(within)) / size, _FLOOR)
     shrunk = (1 - _SHRINK) * within + _SHRINK * scale * np.eye(size)
@@ -285,11 +281,10 @@ def _residuals(group: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, _FLOOR))
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1)[:, None], _FLOOR))
 
 
-def _rows_by_group(groups: np.ndarray) -> list[np.ndarray]:
+def rows_by_group(groups: np.ndarray) -> list[np.ndarray]:
     """The rows of each group, ascending."""
     codes = np.unique(groups, return_inverse=True)[1]
     ends = np.cumsum(np.bincount(codes))

@@ -1,4 +1,8 @@
-"""Find one person under two names: identities of different splits whose mean faces are near."""
+"""Whether mean faces are of one person, by how far apart the people of the set are.
+
+One person under two names: identities of different splits whose mean faces are near. Two people
+under one name: a folder whose halves are not near.
+"""
 
 import numpy as np
 import pandas as pd
@@ -11,6 +15,7 @@ from refsr.io.arrays import Chosen, Rows
 # Deviations below the mean distance of two people of the set from which on two identities are one
 # person; the mean of those of embeddings and of whitened ones.
 _ONE_PERSON = -3.8
+_TWO_PEOPLE = -2.7  # the same, from which on the halves of a folder are two people
 _LEAST_PEOPLE = 8  # needed for a meaningful deviation
 _BLOCK = 512  # identities compared with all others at a time
 
@@ -49,10 +54,11 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
         embeddings: (N, D).
         groups: (N,) codes from 0.
     """
-    plain = outliers.centres(embeddings, groups)
+    members = outliers.rows_by_group(groups)
+    plain = outliers.centred(embeddings, members)[1]
     if len(plain) < _LEAST_PEOPLE:
         return []
-    white = outliers.centres(outliers.whitened(embeddings, groups), groups)
+    white = outliers.centred(outliers.whitened(embeddings, groups), members)[1]
     scales = [_mean_and_deviation(each) for each in (plain, white)]
     result = []
     for start in range(0, len(plain), _BLOCK):
@@ -68,6 +74,34 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
         for a, b in zip(near.tolist(), other.tolist(), strict=True):
             if start + a < b:
                 result.append((start + a, b, float(scores[a, b])))
+    return result
+
+
+def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[outliers.Mixed]:
+    """`outliers.mixed` by the distances of the set's people; by `max_distance` where they are few.
+
+    Args:
+        embeddings: (N, D).
+        groups: (N,) the group of each.
+        max_distance: As for `outliers.mixed`.
+    """
+    members = outliers.rows_by_group(groups)
+    if len(members) < _LEAST_PEOPLE:
+        return outliers.mixed(embeddings, groups, max_distance)
+    white = outliers.whitened(embeddings, groups)
+    scales = [
+        _mean_and_deviation(outliers.centred(each, members)[1]) for each in (embeddings, white)
+    ]
+    result = []
+    for rows in members:
+        group = embeddings[rows]
+        second = outliers.smaller_half(group)
+        if not outliers.are_halves(second):
+            continue
+        apart = [outliers.centre_distance(each, second) for each in (group, white[rows])]
+        score = np.mean([(a - mean) / sd for a, (mean, sd) in zip(apart, scales, strict=True)])
+        if score > _TWO_PEOPLE:
+            result.append(outliers.Mixed(rows, rows[second], apart[0]))
     return result
 
 

@@ -30,11 +30,11 @@ def test_the_main_face_is_large_and_central() -> None:
 def test_the_face_that_recurs_is_chosen_and_a_companion_that_recurs_is_not() -> None:
     owner, companion = np.eye(2)
     noise = lambda face: face + RNG.normal(0, 0.02, 2)  # noqa: E731
-    stranger = np.array([-1.0, -1.0])
+    passer_by = np.array([-1.0, -1.0])
     faces = [
         np.stack([noise(owner), noise(companion)]),
         np.stack([noise(owner), noise(companion)]),
-        np.stack([stranger, noise(owner)]),
+        np.stack([passer_by, noise(owner)]),
         np.stack([noise(owner)]),
     ]
     assert detection.recurring(faces) == [0, 0, 1, 0]
@@ -121,7 +121,7 @@ def textured(seed: int) -> np.ndarray:
     return cv2.resize(coarse, (150, 150), interpolation=cv2.INTER_CUBIC)
 
 
-def test_copies_are_found_by_their_chips_or_as_wholes_and_mirrored() -> None:
+def test_copies_are_seen_by_their_chips_or_as_wholes_and_mirrored() -> None:
     image, chip = textured(1), textured(2)
     views = [
         (image, chip),
@@ -171,3 +171,16 @@ def test_in_a_folder_of_three_one_bad_face_does_not_take_the_good_ones() -> None
     for group in (np.concatenate([bad, good]), np.concatenate([good, bad])):
         distance = outliers.distances(group, np.zeros(3, int))
         assert sorted(distance.round(2)) == [0.1, 0.1, 1.0]
+
+
+def test_a_folder_whose_halves_are_as_far_apart_as_two_people_is_mixed() -> None:
+    embeddings, groups = people(30, 6, 0.3)
+    both = np.isin(groups, (4, 5))
+    groups[both] = 4
+    (mixed,) = same_person.mixed(embeddings, groups, max_distance=0.65)
+    assert mixed.rows.tolist() == np.flatnonzero(both).tolist()
+    assert len(mixed.second) == 6
+    few = groups < 7
+    assert same_person.mixed(embeddings[few], groups[few], 2.0) == outliers.mixed(
+        embeddings[few], groups[few], 2.0
+    )

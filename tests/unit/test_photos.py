@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import photo_defects
+import photos
 import pytest
 from people_trees import make_people
 
-from benchmarks import photos
 from refsr.errors import RefsrError
 from refsr.io import pictures
 
@@ -15,7 +16,7 @@ from refsr.io import pictures
 def test_each_planted_image_lies_in_the_copy_and_the_set_stays_as_it_is(tmp_path: Path) -> None:
     raw = make_people(tmp_path / "raw", tuple(f"person {n}" for n in range(16)), views=5)
     before = sorted(raw.rglob("*"))
-    planted = photos.plant(raw, tmp_path / "copy", 8, seed=0)
+    planted = photo_defects.plant(raw, tmp_path / "copy", 8, seed=0)
     assert {one.kind for one in planted} == {
         *("wrong_person", "near_duplicate", "cross_duplicate", "blurred", "truncated", "no_face"),
         *("rotated", "bystander", "same_person", "mixed_people"),
@@ -25,21 +26,21 @@ def test_each_planted_image_lies_in_the_copy_and_the_set_stays_as_it_is(tmp_path
     data = [(tmp_path / "copy" / one.path).read_bytes() for one in turned]
     assert {pictures.orientation(each) for each in data} == {6}
     copies = {one.variant for one in planted if one.kind == "near_duplicate"}
-    assert copies == set(photos.COPIES)
+    assert copies == set(photo_defects.COPIES)
     assert sorted(raw.rglob("*")) == before
     with pytest.raises(RefsrError, match=r"16 people have 3 or more images; --people 9 needs 17"):
-        photos.plant(raw, tmp_path / "more", 9, seed=0)
+        photo_defects.plant(raw, tmp_path / "more", 9, seed=0)
 
 
 def test_recall_and_precision_by_kind() -> None:
     planted = [
-        photos.Planted("wrong_person", "train/a/1.jpg"),
-        photos.Planted("wrong_person", "train/a/2.jpg"),
-        photos.Planted("near_duplicate", "train/a/3.jpg", "train/a/4.jpg", "scaled"),
-        photos.Planted("same_person", "train/b", "test/b the second"),
-        photos.Planted("bystander", "test/c/1.jpg", variant="right"),
-        photos.Planted("bystander", "test/c/2.jpg", variant="left"),
-        photos.Planted("rotated", "test/c/3.jpg"),
+        photo_defects.Planted("wrong_person", "train/a/1.jpg"),
+        photo_defects.Planted("wrong_person", "train/a/2.jpg"),
+        photo_defects.Planted("near_duplicate", "train/a/3.jpg", "train/a/4.jpg", "scaled"),
+        photo_defects.Planted("same_person", "train/b", "test/b the second"),
+        photo_defects.Planted("bystander", "test/c/1.jpg", variant="right"),
+        photo_defects.Planted("bystander", "test/c/2.jpg", variant="left"),
+        photo_defects.Planted("rotated", "test/c/3.jpg"),
     ]
     reasons = {
         "train/a/1.jpg": "wrong_person",
@@ -68,7 +69,7 @@ def test_rendered_people_stand_in_a_folder_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_bystander_stands_beside_and_is_smaller(side: str) -> None:
     image, other = np.full((50, 40, 3), 9, np.uint8), np.full((50, 40, 3), 200, np.uint8)
-    both = photos._beside(image, other, side)
+    both = photo_defects._beside(image, other, side)
     assert both.shape == (50, 72, 3)
     own = both[:, :40] if side == "right" else both[:, -40:]
     assert (own == 9).all()
