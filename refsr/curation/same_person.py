@@ -15,7 +15,7 @@ from refsr.io.arrays import Chosen, Rows
 # Deviations below the mean distance of two people of the set from which on two identities are one
 # person; the mean of those of embeddings and of whitened ones.
 _ONE_PERSON = -3.8
-_TWO_PEOPLE = -2.7  # the same, from which on the halves of a folder are two people
+_TWO_PEOPLE = -3.2  # the same, from which on the halves of a folder are two people
 _LEAST_PEOPLE = 8  # needed for a meaningful deviation
 _BLOCK = 512  # identities compared with all others at a time
 
@@ -96,13 +96,20 @@ def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[out
     for rows in members:
         group = embeddings[rows]
         second = outliers.smaller_half(group)
-        if not outliers.are_halves(second):
+        if not outliers.are_halves(second) or not _is_one_person(group, second):
             continue
         apart = [outliers.centre_distance(each, second) for each in (group, white[rows])]
         score = np.mean([(a - mean) / sd for a, (mean, sd) in zip(apart, scales, strict=True)])
         if score > _TWO_PEOPLE:
             result.append(outliers.Mixed(rows, rows[second], apart[0]))
     return result
+
+
+def _is_one_person(group: np.ndarray, second: np.ndarray) -> bool:
+    """Whether faces of the second part (n,) of a group (n, D) are nearer to each other."""
+    inside, size = outliers.between(group[second], group[second]), int(second.sum())
+    across = outliers.between(group[second], group[~second])
+    return bool(inside.sum() / (size * (size - 1)) < across.mean())
 
 
 def _mean_and_deviation(centres: np.ndarray) -> tuple[float, float]:
