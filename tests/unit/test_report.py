@@ -231,7 +231,6 @@ def test_results_are_every_table_and_the_report_has_them_too(
     assert f"{returned['other_arms.refs_2.psnr.mean']:.2f} [" in line
 
 
-@pytest.mark.xfail(strict=True, reason="docs/results.md is printed anew with the next demo")
 def test_docs_results_has_the_form_of_what_is_printed_now(
     done: tuple[Path, dict[str, float], Recorder],
 ) -> None:
