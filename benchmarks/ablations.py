@@ -80,7 +80,7 @@ def parse_options() -> argparse.Namespace:
         choices=CASES,
         default=list(CASES),
         metavar="CASE",
-        help=f"all by default: {', '.join(CASES)}",
+        help=f"all by default: {', '.join(CASES)}".replace("%", "%%"),
     )
     options = parser.parse_args()
     options.cases = ["compact", *options.cases]

@@ -24,7 +24,7 @@ from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
 from refsr.layouts.registry import check
 from refsr.params import load_data, load_section, section_names
-from refsr.redaction import holds_secret
+from refsr.redaction import hide, holds_secret
 from refsr.side_config import KNOWN, Fetch
 
 GRAPHS = ("training", "reevaluation", "inference")
@@ -115,8 +115,15 @@ def compile_package(
         defaults: default values of its inputs, so that a person can start it from the UI.
 
     Raises:
-        RefsrError: if the file has another suffix, or exists and is not a package.
+        RefsrError: if the file has another suffix, or exists and is not a package; or if a default
+            is a password, which the package would show.
     """
+    for name, value in (defaults or {}).items():
+        if isinstance(value, str) and holds_secret(value):
+            raise RefsrError(
+                f"--{name.replace('_', '-')} {hide(value)}: a package would show its password; "
+                "leave it out, and give it when a run is started"
+            )
     if package.suffix not in (".yaml", ".yml"):
         raise RefsrError(f"--output {package}: a package is a .yaml file; pass such a name")
     check_file(package, (), _is_package)

@@ -131,7 +131,11 @@ def _run_manifest(kind: str, cluster: Services, folder: str = "") -> str:
     """Run the containers of the back-up (CronJob) or the restore (Job); the last line of output."""
     folder = folder or ("overlays/local" if kind == "CronJob" else "restore")
     manifests = render(folder)
-    (manifest,) = (each for each in manifests if each["kind"] == kind)
+    manifest = next(
+        each
+        for each in manifests
+        if each["kind"] == kind and not each["metadata"]["name"].endswith("reconcile")
+    )
     spec: dict[str, Any] = manifest["spec"]
     pod = (spec["jobTemplate"]["spec"]["template"] if kind == "CronJob" else spec["template"])[
         "spec"

@@ -49,10 +49,11 @@ def test_splits_are_the_sets_own_or_drawn(tmp_path: Path) -> None:
         order = draw_splits(tree.images, Curate(splits=splits))
         assert {key: sorted(names) for key, names in order.items()} == {
             "train": [*"abcd"],
+            "validation": [],
             "test": ["e", "f"],
         }
     drawn = draw_splits(tree.images, Curate(splits="drawn", test_identities=3, train_identities=3))
-    assert [len(names) for names in drawn.values()] == [3, 3]
+    assert [len(names) for names in drawn.values()] == [3, 0, 3]
     whole = Tree(put_empty(tmp_path / "bare", "a/1.jpg", "b/1.jpg"))
     with pytest.raises(
         RefsrError, match=r"curate\.splits: own, but the raw set does not have both"

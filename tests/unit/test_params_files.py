@@ -123,5 +123,6 @@ def test_only_fields_that_are_no_paths_take_a_tilde() -> None:
     taken = {
         ".".join((name, *path)) for name, path, _ in FIELDS if parsed(name, path, "~/x") is not None
     }
-    assert taken == {"fetch.revision", "fetch.remote", "fetch.endpoint"}
+    fetched = {"fetch.revision", "fetch.remote", "fetch.endpoint"}
+    assert taken == {"curate.licence"} | fetched
     assert parsed("evaluate", ("compare",), {"other": "~/x"}) is None

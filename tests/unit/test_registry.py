@@ -42,10 +42,7 @@ def test_the_first_version_that_passes_is_champion(pipeline: Pipeline) -> None:
     card = (pipeline.paths["registration"] / "model_card.md").read_text()
     assert card.startswith("# refsr, version 1\n")
     assert "| RefSR, right reference | 26.00 [25.50, 26.50] |" in card
-    assert (
-        "2 for training, 0 for validation, 2 for test. The numbers\nbelow are means over the 4"
-        in card
-    )
+    assert "2 identities for training, 0 for validation, 2 for test" in card
     assert "{{" not in card
 
 

@@ -194,7 +194,7 @@ def test_a_checkpoint_rebuilds_its_own_model(faces: Curated, tmp_path: Path) -> 
     assert (config["model"], config["width"]) == ("refsr", 16)
     assert facts == {"step": 12, "loss_networks": []}
     model = load_model(tmp_path / "run" / "model.safetensors")
-    assert fixed_batch(faces, 8)(model).shape == (2 * 32, 5 * 32, 3)
+    assert fixed_batch(faces, 8)(model).shape == (4 * 32, 5 * 32, 3)
 
 
 def test_a_loss_that_is_no_number_stops_the_training(faces: Curated, tmp_path: Path) -> None:
