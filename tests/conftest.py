@@ -12,6 +12,10 @@ import pytest
 # Numbers are compared to the last digit, and no two runs on a GPU agree there;
 # CUDA_VISIBLE_DEVICES=0 tests on one.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# A process that a test starts in a folder of its own imports the code that is tested, not what is
+# installed: an editable install may be of another checkout.
+_PATHS = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _PATHS))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,7 @@ A folder holds the last KEPT of them, named by their step. Each is a zip file of
 holds a CRC-32 of every tensor: all are compared before a training goes on.
 """
 
+import errno
 import logging
 import math
 import zipfile
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from refsr.training.learner import Learner
 
 KEPT = 3  # files
+# What the system says of a file, not of a disk; EINVAL: a damaged zip file names a place before
+# its own start. Python's own errors have no number.
+_FILE_ERRORS = (None, errno.ENOENT, errno.EISDIR, errno.EINVAL)
 _UNUSED = ".unused"  # what a file is renamed to that cannot be gone on from
 _logger = logging.getLogger(__name__)
 
@@ -134,8 +138,7 @@ def read_state(path: Path, model: str) -> Any:
 
 def _is_disk_error(error: Exception) -> bool:
     """Whether reading failed, which says nothing about the file."""
-    is_absent = isinstance(error, FileNotFoundError | IsADirectoryError)
-    return isinstance(error, OSError) and error.errno is not None and not is_absent
+    return isinstance(error, OSError) and error.errno not in _FILE_ERRORS
 
 
 def unusable(path: Path, model: str, error: Exception) -> RefsrError:

@@ -1,8 +1,10 @@
 """Files this pipeline writes itself: shards, checkpoints, the resume point, the parts' facts."""
 
+import io
 import json
 import shutil
 import tempfile
+import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -82,8 +84,20 @@ def read_part(path: Path) -> None:
 
 
 def mutate_state(rng: np.random.Generator) -> tuple[str, bytes]:
-    """The resume point of a training."""
-    return ".pt", damaged(_state(), rng)
+    """The resume point of a training.
+
+    Half of the time a part of it is damaged before it gets its checksum.
+    """
+    if rng.random() < 0.5:
+        return ".pt", damaged(_state(), rng)
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(_state())) as whole, zipfile.ZipFile(target, "w") as archive:
+        parts = whole.infolist()  # the first is the pickle, the others are mostly tensors
+        bad = parts[0 if rng.random() < 0.5 else rng.integers(len(parts))]
+        for part in parts:
+            data = whole.read(part)
+            archive.writestr(part, damaged(data, rng) if part is bad else data)
+    return ".pt", target.getvalue()
 
 
 def read_state(path: Path) -> None:

@@ -4,7 +4,7 @@ import logging
 import os
 import signal
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -81,6 +81,12 @@ def _half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def _cut_middle(path: Path) -> None:
+    """Less than its table of contents says: parts begin before the file does."""
+    data = path.read_bytes()
+    path.write_bytes(data[:1000] + data[len(data) // 2 :])
+
+
 def _flip_weights(path: Path) -> None:
     """One bit of the largest tensor."""
     with zipfile.ZipFile(path) as archive:
@@ -94,6 +100,7 @@ def _flip_weights(path: Path) -> None:
 DAMAGE: dict[str, tuple[int, Callable[[Path], object]]] = {
     "none": (0, _half),
     "half of the newest": (1, _half),
+    "the middle of the newest": (1, _cut_middle),
     "a bit of the newest": (1, _flip_weights),
     "no newest": (1, Path.unlink),
     "two": (2, _half),
@@ -110,6 +117,14 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(KeyboardInterrupt):
         _train(faces, root / "killed", _At(11, _interrupt))
     return root
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as in a terminal: a shell starts what runs in the background with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("what", DAMAGE)
@@ -136,7 +151,11 @@ def test_a_damaged_state_falls_back_loudly_to_the_bytes_of_the_unbroken_run(
     ("number", "error"), [(signal.SIGTERM, StoppedError), (signal.SIGINT, KeyboardInterrupt)]
 )
 def test_a_signal_saves_the_step_that_was_trained(
-    killed: Path, tmp_path: Path, number: signal.Signals, error: type[BaseException]
+    killed: Path,
+    tmp_path: Path,
+    ctrl_c: None,
+    number: signal.Signals,
+    error: type[BaseException],
 ) -> None:
     before = signal.getsignal(number)
     stop = _At(5, lambda: os.kill(os.getpid(), number))
