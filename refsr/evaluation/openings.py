@@ -4,7 +4,6 @@ The more models are measured on them, the less the best of the numbers means.
 """
 
 import hashlib
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,43 +16,38 @@ _SHOWN = 12  # digits of a checksum
 
 
 class Openings(NamedTuple):
-    """How often test people were opened, this time included: by model, in all."""
+    """Who opened test people, the present model included.
 
-    by_model: dict[str, int]  # the first digits of a checkpoint's SHA-256 -> times
+    A model that opens them again, as after a kill, measures the same and learns nothing new. So
+    how often each did is in the tracking store alone, and a report is the same each time.
+    """
+
+    models: list[str]  # the first digits of each checkpoint's SHA-256, in order
     present: str  # the model that opens them now
-
-    @property
-    def times(self) -> int:
-        """By all models together."""
-        return sum(self.by_model.values())
 
     @property
     def sentence(self) -> str:
         """For a report."""
-        models = len(self.by_model)
-        by = f"{models} models" if models > 1 else "this model only"
-        times = f"{self.times} times" if self.times > 1 else "once"
-        each = ", ".join(f"{model} ({count})" for model, count in self.by_model.items())
-        return (
-            f"The test people of this data revision were opened {times}, by {by}: {each}; "
-            f"this is {self.present}."
-        )
+        by = f"this model only: {self.present}"
+        if len(self.models) > 1:
+            by = f"{len(self.models)} models: {', '.join(self.models)}; this is {self.present}"
+        return f"The test people of this data revision were opened by {by}."
 
 
 def record(tracker: Tracker, faces: Curated, scale: int, checkpoint: Path) -> Openings:
     """Record in the tracked run that a model sees the test people of `faces`.
 
     Returns:
-        This time and all earlier ones that the tracking store knows.
+        The models of this time and of all earlier ones that the tracking store knows.
     """
     model = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     test_set = held_out_hash(faces, scale)
     earlier = tracker.others({TEST_SET: test_set})
     tracker.tags({TEST_SET: test_set, MODEL: model})
-    models = [*(tags.get(MODEL, "unknown")[:_SHOWN] for tags in earlier), model[:_SHOWN]]
-    openings = Openings(dict(Counter(models)), model[:_SHOWN])
-    tracker.metrics({"opened.times": openings.times, "opened.models": len(openings.by_model)})
-    return openings
+    all_times = [*(tags.get(MODEL, "unknown")[:_SHOWN] for tags in earlier), model[:_SHOWN]]
+    models = list(dict.fromkeys(all_times))
+    tracker.metrics({"opened.times": len(all_times), "opened.models": len(models)})
+    return Openings(models, model[:_SHOWN])
 
 
 def held_out_hash(faces: Curated, scale: int) -> str:

@@ -7,9 +7,12 @@ SPLICES = [b"\0", b"\xff", b"\n", b",", b'"', b"../", b"/", b"-1", b"9" * 12, HU
 
 
 def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """`data` with one to three faults, where sizes and names stand as often as elsewhere."""
+    """`data` with one to three faults, where sizes and names stand as often as elsewhere.
+
+    One in eight has none: a target that refuses a sound file, too, is seen however few are tried.
+    """
     damaged = bytearray(data)
-    for _ in range(rng.integers(1, 4)):
+    for _ in range(rng.integers(1, 4) if rng.random() < 7 / 8 else 0):
         at = int(rng.integers(0, len(damaged)))
         if rng.random() < 0.5 and len(damaged) > 2048:  # a header, where the decisions are
             at = at // 512 * 512 + int(rng.choice([0, 100, 124, 148, 156, 157, 257, 345, 482]))

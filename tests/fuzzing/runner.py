@@ -23,6 +23,7 @@ from fuzzing.targets import ALLOWED, Target
 EXAMPLE_SECONDS = 5.0
 MEMORY = 8 * 2**30  # bytes of address space a worker may have
 FAULTS = ("crashes", "hangs", "died")  # died: by a signal
+LEAST = 40  # examples of a target that are tried whatever the time
 MAX_FAULTS = 50  # of a target; then the next one has its turn
 _FORK = multiprocessing.get_context("fork")
 
@@ -65,7 +66,7 @@ def _fuzz_one(
         target.mutate(
             np.random.default_rng(0)
         )  # what it makes once is made here, before a worker is forked
-        while number < examples and time.monotonic() < ends and len(faults) < MAX_FAULTS:
+        while _goes_on(number, examples, ends) and len(faults) < MAX_FAULTS:
             worker, pipe = _start(name, target, number, examples, seed, ends, Path(folder))
             while True:
                 event, number, most = _next_event(pipe, number)
@@ -89,6 +90,11 @@ def _fuzz_one(
             if event == "done":
                 break
     return counts, faults, peak
+
+
+def _goes_on(number: int, examples: int, ends: float) -> bool:
+    """Whether an example of this number is tried."""
+    return number < examples and (number < LEAST or time.monotonic() < ends)
 
 
 def _next_event(pipe: Connection, number: int) -> tuple[str, int, int]:
@@ -128,7 +134,7 @@ def _work(
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # what decoders say of damage
     number = first
-    while number < examples and time.monotonic() < ends:
+    while _goes_on(number, examples, ends):
         pipe.send(("begin", number, 0))
         event = _outcome(name, target, seed, number, folder / "example")
         pipe.send((event, number, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))

@@ -1,5 +1,6 @@
 """`python -m refsr evaluate` for a registered model on any curated set, and `show --markdown`."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import torch
 from helpers import make_curated
 
 from refsr.__main__ import main
-from refsr.config import Register
+from refsr.config import Evaluate, Register
+from refsr.dataset.curated import Curated
+from refsr.evaluation.openings import record
+from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import CHECKPOINT, Registry
 from refsr.integrations.tracking import start_run
 from refsr.models.checkpoint import save_model
@@ -50,10 +54,28 @@ def test_any_registered_model_on_any_curated_set(
     assert main(["evaluate", *again]) == 0
     assert (registered / "reports/evaluation/metrics.json").read_text() == by_registry
     page = (registered / "reports/evaluation/report.html").read_text()
-    assert "opened 2 times, by this model only" in page
+    assert "opened by this model only" in page
     capsys.readouterr()
     assert main(["show", "--markdown"]) == 0
     assert capsys.readouterr().out == (registered / "reports/evaluation/results.md").read_text()
+
+
+def test_every_opening_is_recorded_and_a_report_names_each_model_once(
+    tracking_uri: str, tmp_path: Path
+) -> None:
+    faces = Curated(make_curated(tmp_path / "curated", identities=3, images=1))
+    sentences, counts = [], []
+    for model in (b"first", b"second", b"second"):  # the last as after a kill
+        (tmp_path / CHECKPOINT).write_bytes(model)
+        with start_run(tracking_uri, "evaluate", Evaluate()) as tracker:
+            sentences.append(record(tracker, faces, 4, tmp_path / CHECKPOINT).sentence)
+        metrics = open_store(tracking_uri).MlflowClient().get_run(tracker.run_id).data.metrics
+        counts.append((metrics["opened.times"], metrics["opened.models"]))
+    assert counts == [(1, 1), (2, 2), (3, 2)]
+    first, second = (hashlib.sha256(each).hexdigest()[:12] for each in (b"first", b"second"))
+    assert sentences[0].endswith(f"opened by this model only: {first}.")
+    assert sentences[1].endswith(f"opened by 2 models: {first}, {second}; this is {second}.")
+    assert sentences[2] == sentences[1]
 
 
 def test_validation_people_are_evaluated_without_opening_the_test(registered: Path) -> None:
@@ -66,7 +88,7 @@ def test_validation_people_are_evaluated_without_opening_the_test(registered: Pa
         assert (document["data"]["split"], document["data"]["identities"]) == (split, people)
         reports.append((registered / "reports/model/report.html").read_text())
     assert "2 validation identities" in reports[0] and "were opened" not in reports[0]
-    assert "3 held-out identities" in reports[1] and "opened once" in reports[1]
+    assert "3 held-out identities" in reports[1] and "opened by this model only" in reports[1]
     table = (registered / "reports/model/table.txt").read_text()
     assert table.startswith("3 held-out identities")
 
