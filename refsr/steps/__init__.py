@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 
 from refsr import log
-from refsr.config import SECTIONS, Section, Training
+from refsr.config import SECTIONS, Section
 from refsr.errors import RefsrError
-from refsr.io import atomic, retained
 from refsr.io import output as io_output
+from refsr.io import retained
 from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
-from refsr.io.paths import file_errors_as_messages, path_text, require_folder, require_writable
+from refsr.io.paths import file_errors_as_messages, path_text
 from refsr.side_config import SIDE_SECTIONS
 from refsr.steps.inputs import READ, checked_inputs, fingerprint_of, option_name, require_whole
 from refsr.steps.shortage import disk_message, memory_message
+from refsr.steps.starting import require_stores, starter, steps_of, take_up
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
@@ -110,9 +111,7 @@ def run(
     or the step refuses what it is given.
     """
     from refsr.integrations.dead_runs import task_key
-    from refsr.integrations.journaled_run import deliver_left, has_run, start_journaled_run
-    from refsr.integrations.mlflow_store import require_store
-    from refsr.integrations.tracking import start_run
+    from refsr.integrations.journaled_run import deliver_left
 
     step = load(name)
     kinds = ports(step)
@@ -121,13 +120,7 @@ def run(
     if distributed.rank() == 0:  # what can be refused before an input is read
         outputs = checked_outputs(name, kinds, paths)
         places = [out.place for out in outputs.values()]
-        with file_errors_as_messages(f"{name}: "):
-            if state:
-                require_folder(state)
-                require_writable(state)
-            is_training = isinstance(params, Training)
-            if not (is_training and has_run(places, state, name)):
-                require_store(tracking_uri)
+        require_stores(name, params, places, state, tracking_uri)
     with file_errors_as_messages(f"{name}: "):
         inputs = checked_inputs(name, kinds, paths)
     if distributed.rank() > 0:
@@ -144,31 +137,24 @@ def run(
         for key, value in inputs.items()
         if kinds[key] != "inputs" and Path(value).exists()
     }
-    steps = getattr(params, "steps", 0)
     with held(outputs, vouched), _state_held(kept, name):
         scratch = {
             key: kept / out.place.name if kept and resumed[key] else out.partial
             for key, out in outputs.items()
         }
-        for folder in ([kept] if kept else []) + [
-            path / retained.STATE for path in scratch.values()
-        ]:
-            retained.take_up(folder, steps)
-        for folder in scratch.values():
-            atomic.remove_half_written(folder)
+        take_up(params, kept, scratch)
         task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
         started = time.monotonic()
         _logger.info("started")
         deliver_left(tracking_uri, [path.parent for path in (*places, *local.values())], state)
-        start: Any = start_run
-        if isinstance(params, Training):
-            start = functools.partial(start_journaled_run, folder=next(iter(scratch.values())))
+        start = starter(params, scratch)
         with (
             start(tracking_uri, name, params, local, pipeline, task) as tracker,
             _as_messages(name, params, scratch),
         ):
             metrics = step(params, tracker, **inputs, **scratch, **options)
             tracker.metrics(metrics)
+        steps = steps_of(params)
         for folder in scratch.values():
             retained.finish(folder, name, fingerprint, steps)
         _put_in_place(outputs, scratch)
