@@ -1,7 +1,6 @@
 """The command `seeds`: how much a result depends on the seed of the training."""
 
 import argparse
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from refsr import steps
 from refsr.commands.command import Command, Options, Parser, add_params
+from refsr.io.files import file_hash
 from refsr.io.paths import path_option
 from refsr.tracker import tracking_uri
 
@@ -87,7 +87,7 @@ def _seeded(section: "Section", seed: int) -> "Section":
 
 def _made_by(sections: Mapping[str, "Section"], curated: Path) -> str:
     manifest = curated / "manifest.parquet"
-    digest = hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else ""
+    digest = file_hash(manifest) if manifest.is_file() else ""
     facts = {name: section.model_dump(mode="json") for name, section in sections.items()}
     return json.dumps(facts | {"manifest": digest}, indent=2) + "\n"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refsr.dataset.curated import Curated
+from refsr.io.files import file_hash
 from refsr.tracker import Tracker
 
 CHUNK = 1024  # images hashed at a time
@@ -40,7 +41,7 @@ def record(tracker: Tracker, faces: Curated, scale: int, checkpoint: Path) -> Op
     Returns:
         The models of this time and of all earlier ones that the tracking store knows.
     """
-    model = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    model = file_hash(checkpoint)
     test_set = held_out_hash(faces, scale)
     earlier = tracker.others({TEST_SET: test_set})
     tracker.tags({TEST_SET: test_set, MODEL: model})

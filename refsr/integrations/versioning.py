@@ -1,6 +1,5 @@
 """The revision of the code and the hashes of the data that a run used, and data by revision."""
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -27,12 +26,6 @@ class Fetched(NamedTuple):
 
     commit: str
     md5: str
-
-
-def file_hash(path: Path) -> str:
-    """The sha256 of a file's content, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def data_hash(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from refsr.errors import RefsrError
 from refsr.integrations.local_store import require_existing
 from refsr.integrations.mlflow_store import MISSING, explained, open_store, quiet
 from refsr.integrations.served_model import DATA
-from refsr.integrations.versioning import file_hash
+from refsr.io.files import file_hash
 from refsr.io.own_files import read_json
 from refsr.redaction import hide
 

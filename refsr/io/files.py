@@ -1,5 +1,6 @@
 """Read bytes at a place, a local file or an S3 object (`s3://bucket/key`)."""
 
+import hashlib
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +26,12 @@ class Extent(NamedTuple):
     place: str
     start: int
     length: int
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file's content, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_remote(place: str) -> bool:

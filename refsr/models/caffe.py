@@ -7,7 +7,6 @@ flattened as (C, H, W). Nor are channels swapped: the authors' notebooks feed RG
 docs/how-to/import-caffe.md says what was not checked.
 """
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from refsr.errors import RefsrError
+from refsr.io.files import file_hash
 from refsr.io.output import check_file
 from refsr.models import build
 from refsr.models.caffe_file import Blob, Layer, read_layers
@@ -114,7 +114,7 @@ def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int 
     _save(
         checkpoint,
         network,
-        {"source": source.name, "sha256": _sha256(source), "left_out": left_out},
+        {"source": source.name, "sha256": file_hash(source), "left_out": left_out},
     )
     return Imported(
         model,
@@ -217,11 +217,6 @@ def _tensor(source: Path, layer: Layer, index: int) -> torch.Tensor:
     if not np.isfinite(total):
         raise _error(source, layer, f"blob {index} holds values that are not finite", blob.offset)
     return torch.from_numpy(values)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _save(path: Path, network: nn.Module, facts: dict[str, Any]) -> None:

@@ -256,16 +256,9 @@ def _samples(metrics: Metrics) -> Iterator[Table]:
 
 
 def _robustness(metrics: Metrics) -> Iterator[Table]:
-    titles = {
-        "bicubic": "bicubic",
-        "jpeg_30": "JPEG 30",
-        "blur": "blur",
-        "noise": "noise",
-        "off_centre": "off-centre crop",
-    }
     keys = ("psnr", "identity")
     rows = [
-        [titles[way], CONDITIONS[name].title, *_cells({key: values[key] for key in keys})]
+        [way.replace("_", " "), CONDITIONS[name].title, *_cells({key: values[key] for key in keys})]
         for way, conditions in metrics.get("robustness", {}).items()
         for name, values in conditions.items()
     ]

@@ -7,7 +7,7 @@ import shutil
 
 from refsr.integrations.registry import CHECKPOINT, checkpoint_of
 from refsr.integrations.tracking import MlflowTracker
-from refsr.integrations.versioning import file_hash
+from refsr.io.files import file_hash
 from refsr.side_config import Checkpoint
 from refsr.steps import Output
 from refsr.tracker import Tracker

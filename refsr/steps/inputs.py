@@ -8,8 +8,8 @@ from typing import Any
 
 from refsr.config import Section
 from refsr.errors import RefsrError
-from refsr.integrations.versioning import file_hash
 from refsr.io import marker
+from refsr.io.files import file_hash
 
 READ = ("raw set", "input", "inputs")
 

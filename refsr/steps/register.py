@@ -28,7 +28,8 @@ from refsr.integrations.registry import (
     Registry,
 )
 from refsr.integrations.tracking import MlflowTracker
-from refsr.integrations.versioning import data_hash, file_hash, git_revision
+from refsr.integrations.versioning import data_hash, git_revision
+from refsr.io.files import file_hash
 from refsr.io.own_files import read_json
 from refsr.models.checkpoint import read_checkpoint
 from refsr.steps import Input, Output

@@ -25,7 +25,7 @@ def train_refsr(
     import torch
 
     from refsr.dataset.curated import Curated
-    from refsr.integrations.versioning import file_hash
+    from refsr.io.files import file_hash
     from refsr.models import SuperResolver, build, reference_config
     from refsr.models.checkpoint import load_matching, load_model
     from refsr.training.fit import fit

@@ -23,7 +23,7 @@ def train_sisr(
     import torch
 
     from refsr.dataset.curated import Curated
-    from refsr.integrations.versioning import file_hash
+    from refsr.io.files import file_hash
     from refsr.models import build
     from refsr.training.fit import fit
 

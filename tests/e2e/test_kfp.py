@@ -21,7 +21,7 @@ from components.shell import RUN
 from components.summary import METRICS
 from refsr import steps
 from refsr.integrations.mlflow_store import open_store
-from refsr.integrations.versioning import file_hash
+from refsr.io.files import file_hash
 
 ROOT = Path(__file__).parents[2]
 

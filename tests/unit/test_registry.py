@@ -21,7 +21,7 @@ from refsr.evaluation.openings import held_out_hash
 from refsr.inference.upscaler import upscale
 from refsr.integrations.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
 from refsr.integrations.tracking import start_run
-from refsr.integrations.versioning import file_hash
+from refsr.io.files import file_hash
 from refsr.models.checkpoint import load_model
 from refsr.steps.register import promote, register
 from refsr.tracker import NullTracker

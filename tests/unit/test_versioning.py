@@ -14,7 +14,8 @@ import pytest
 from refsr import steps
 from refsr.errors import RefsrError
 from refsr.integrations.mlflow_store import open_store
-from refsr.integrations.versioning import data_hash, file_hash, git_revision
+from refsr.integrations.versioning import data_hash, git_revision
+from refsr.io.files import file_hash
 from refsr.params import parse_section
 from tools.local_services import s3_server
 
