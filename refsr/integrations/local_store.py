@@ -215,4 +215,6 @@ def _corrected_copy(path: Path, here: str) -> Path:
 
 
 def _read_only_uri(path: Path) -> str:
-    return f"{PREFIX}file:{quote(str(path.absolute()))}?mode=ro&uri=true"
+    """No slash is left in the file's name: MLflow would create the folders before it, here."""
+    file = quote(str(path.absolute()), safe="")
+    return f"{PREFIX}file:{file}?mode=ro&uri=true"

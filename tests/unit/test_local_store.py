@@ -101,7 +101,11 @@ def test_a_project_works_after_its_folder_is_copied_or_moved(
         use(project)
 
 
-def test_a_read_only_project_is_read_and_not_written_to(project: Path, tmp_path: Path) -> None:
+def test_a_read_only_project_is_read_and_not_written_to(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     there = tmp_path / "mounted"
     shutil.copytree(project, there)
     shutil.rmtree(project)
@@ -124,6 +128,7 @@ def test_a_read_only_project_is_read_and_not_written_to(project: Path, tmp_path:
         path.chmod(0o755)
     use(copy)
     assert files(there) == before
+    assert not list((tmp_path / "here").iterdir())
 
 
 FORKED = """
