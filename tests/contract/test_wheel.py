@@ -35,7 +35,7 @@ class Installed:
 
     def run(self, *command: str) -> str:
         """What a command prints."""
-        environment = {"PATH": f"{self.python.parent}:{os.environ['PATH']}"}
+        environment = {"PATH": f"{self.python.parent}"}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True
         )
@@ -76,7 +76,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 
 def _pip(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "pip", *arguments], capture_output=True, text=True)
+    # With this checkout on PYTHONPATH, pip would take its egg-info for an installed refsr.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "pip", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
