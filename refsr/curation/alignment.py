@@ -136,7 +136,7 @@ def _in_aligned_crop(points: np.ndarray, factor: float, size: int) -> np.ndarray
 def _aligning(points: np.ndarray, factor: float) -> np.ndarray:
     """The map (2, 3) of an aligned crop of side CHIP."""
     target = _TEMPLATE * (CHIP_FACTOR / factor) + CHIP / 2 * (1 - CHIP_FACTOR / factor)
-    return _similarity(points, target)
+    return similarity(points, target)
 
 
 def face_chip(image: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -147,7 +147,7 @@ def face_chip(image: np.ndarray, box: np.ndarray, points: np.ndarray) -> np.ndar
     """
     if not is_placed(points):
         return square_crop(image, box, CHIP_FACTOR, CHIP)
-    matrix = _similarity(points, _TEMPLATE)
+    matrix = similarity(points, _TEMPLATE)
     coarse = int(1 / np.hypot(matrix[0, 0], matrix[0, 1]))
     if coarse > 1:  # else the interpolation would skip pixels
         height, width = image.shape[:2]
@@ -167,7 +167,7 @@ def is_placed(points: np.ndarray) -> bool:
     return bool(np.isfinite(points).all() and np.ptp(points, axis=0).max() >= 1)
 
 
-def _similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
+def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The rotation, scale and shift (2, 3) that map points (N, 2) to target (N, 2), least squares.
 
     With points as complex numbers, rotation and scale are one factor, in closed form.

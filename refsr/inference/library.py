@@ -8,6 +8,7 @@ from torch import nn
 from refsr.errors import RefsrError
 from refsr.inference import upscaler
 from refsr.models.checkpoint import load_model
+from refsr.models.landmarks import USUAL
 
 
 class Upscaler:
@@ -36,8 +37,13 @@ class Upscaler:
         """Whether references change the result."""
         return upscaler.uses_reference(self._network)
 
+    @property
+    def usual_landmarks(self) -> np.ndarray:
+        """(5, 2) where landmarks lie in the crops it was trained on, in [-1, 1]."""
+        return np.array(USUAL)
+
     def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray:
-        """Make a small face larger.
+        """Make a crop of a small face larger. For whole photos there is `upscale_photo`.
 
         Args:
             photo: (h, w, 3) uint8 RGB, a crop of the face as in training.

@@ -11,7 +11,7 @@ from torch import nn
 
 SIDE = 32  # pixels: every image is resized to this square first
 _CELLS = 8  # along each side of the features that the points are read from
-_USUAL = ((-0.33, -0.24), (0.33, -0.24), (0.0, 0.12), (-0.28, 0.45), (0.28, 0.45))
+USUAL = ((-0.33, -0.24), (0.33, -0.24), (0.0, 0.12), (-0.28, 0.45), (0.28, 0.45))
 _LEAST_SPREAD = 1e-3  # keeps the fit defined when all points coincide
 
 
@@ -36,16 +36,16 @@ class Locator(nn.Module):
         self.locate = nn.Sequential(
             nn.Linear(2 * width * _CELLS**2, 128),
             nn.ReLU(),
-            nn.Linear(128, len(_USUAL) * 2),
+            nn.Linear(128, len(USUAL) * 2),
         )
-        self.register_buffer("usual", torch.tensor(_USUAL), persistent=False)
+        self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """RGB in [0, 1], (B, 3, h, w) of any size -> points (B, 5, 2)."""
         size = (SIDE, SIDE)
         square = F.interpolate(images.float(), size=size, mode="bicubic", antialias=True)
         offsets = self.locate(self.see(square - 0.5).contiguous().flatten(1))
-        points: torch.Tensor = self.usual + 0.2 * offsets.float().reshape(-1, len(_USUAL), 2)
+        points: torch.Tensor = self.usual + 0.2 * offsets.float().reshape(-1, len(USUAL), 2)
         return points
 
 
