@@ -1,32 +1,43 @@
 """Commands that upscale photos."""
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
 from refsr.tracker import tracking_uri
 
+if TYPE_CHECKING:
+    from refsr.inference.library import Upscaler
+
 _logger = logging.getLogger(__name__)
 
 
 def _upscale_options(parser: Parser) -> None:
-    parser.add_argument("small", type=path_option, help="the small face, cropped")
+    parser.add_argument(
+        "photos",
+        type=path_option,
+        nargs="+",
+        metavar="PHOTO",
+        help="small photo, or folder of photos; the face in it is found",
+    )
     parser.add_argument(
         "--ref",
         type=path_option,
         action="append",
         default=[],
-        help="a good photo of the same face, cropped; several may be given, each with --ref",
+        help="good photo of the same person, or folder of them; may be repeated, all are used",
     )
     parser.add_argument(
         "-o",
         "--output",
         type=path_option,
         required=True,
-        help="image to write; only one that refsr wrote is replaced",
+        help="image to write, or folder for several; only what refsr wrote is replaced",
     )
     parser.add_argument(
         "--model",
@@ -34,36 +45,68 @@ def _upscale_options(parser: Parser) -> None:
         default="models:/refsr@champion",
         help="registered version, or checkpoint file",
     )
+    parser.add_argument("--scale", type=float, help="times larger (default: what the model gives)")
+    parser.add_argument("--sharpness", type=float, help="0 to 1: the model's share (default: 0.9)")
+    parser.add_argument(
+        "--all-faces", action="store_true", help="restore every face, not only the person's"
+    )
+    parser.add_argument(
+        "--crop", action="store_true", help="the images are crops of faces; find none"
+    )
+    parser.add_argument(
+        "--sheets", action="store_true", help="also write NAME.sheet.png: before, after, references"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
 def upscale(options: Options) -> None:
-    """Upscale one face."""
-    from refsr.inference import images
-    from refsr.inference.upscaler import fitting_note, upscale_by, uses_reference
+    """Enlarge photos and restore the face in them."""
+    from refsr.inference import batch
+    from refsr.inference.images import read_image
+    from refsr.inference.portraits import portraits_of
+
+    todo = batch.jobs(options.photos, options.output)
+    references = batch.references_of(options.ref)
+    inputs = _given(options, references)
+    batch.check_outputs(todo, inputs, sheets=options.sheets)  # before the model is fetched
+    images = [read_image(path) for path in references]
+    model, digest = _model(options.model)
+    if references and not model.uses_reference:
+        _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
+        images = []
+    chosen = {"all_faces": options.all_faces, "crop": options.crop}
+    chosen |= {
+        name: getattr(options, name)
+        for name in ("scale", "sharpness")
+        if getattr(options, name) is not None
+    }
+    recipe = batch.recipe(digest, references, chosen)
+    portraits = portraits_of(model, images, crop=options.crop)
+    results = batch.upscale_all(model, todo, portraits, chosen, recipe, sheets=options.sheets)
+    if options.json:
+        print(json.dumps(results, indent=2))
+        return
+    for result in results:
+        print(
+            f"{result['output']}: enlarged {result['scale']:g} times. {' '.join(result['notes'])}"
+        )
+
+
+def _model(source: str) -> "tuple[Upscaler, str]":
+    """A model, and the digest of its checkpoint."""
+    from refsr.inference.library import Upscaler
     from refsr.integrations.registry import checkpoint_of
     from refsr.io import marker
-    from refsr.io.output import check_file
-    from refsr.models.checkpoint import load_model
+    from refsr.io.files import file_hash
 
-    images.output_format(options.output)  # what can be refused before the model is fetched
-    check_file(options.output, _given(options), images.is_own_image)
-    small = images.read_image(options.small)
-    references = [images.read_image(path) for path in options.ref]
-    with checkpoint_of(tracking_uri(), options.model) as checkpoint:
+    with checkpoint_of(tracking_uri(), source) as checkpoint:
         marker.require_whole(checkpoint)
-        model = load_model(checkpoint)
-    if references and not uses_reference(model):
-        _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
-    result = upscale_by(model, small, references)
-    images.write_image(options.output, result)
-    height, width = result.shape[:2]
-    print(f"{options.output}: {width}x{height} pixels{fitting_note(model, small)}")
+        return Upscaler.from_checkpoint(checkpoint), file_hash(checkpoint)
 
 
-def _given(options: Options) -> Iterator[tuple[str, Path]]:
-    """The files that are read, each with the option that names it."""
-    yield "SMALL", options.small
-    for path in options.ref:
+def _given(options: Options, references: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """The other files that are read, each with the option that names it."""
+    for path in references:
         yield "--ref", path
     if not options.model.startswith("models:"):
         yield "--model", Path(options.model)
@@ -72,7 +115,7 @@ def _given(options: Options) -> Iterator[tuple[str, Path]]:
 COMMANDS = (
     Command(
         name="upscale",
-        help="a small face and a photo of the same person -> a larger face",
+        help="small photos and good ones of the same person -> larger photos",
         example="upscale small.png --ref portrait.png -o large.png",
         add_options=_upscale_options,
         run=upscale,

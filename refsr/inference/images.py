@@ -22,7 +22,7 @@ FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 MAX_BYTES = 256 * 2**20  # of a file
 _OTHERS = ("PNG", "WEBP")
 _WRITTEN_BY = "refsr"
-_SOFTWARE = 0x0131  # the EXIF tag of that name
+_SOFTWARE, _DESCRIPTION = 0x0131, 0x010E  # EXIF tags
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -105,10 +105,11 @@ def output_format(path: Path) -> str:
     return kind
 
 
-def write_image(path: Path, image: np.ndarray) -> None:
+def write_image(path: Path, image: np.ndarray, about: str = "") -> None:
     """Write (H, W, 3) uint8 RGB beside `path`, then rename.
 
-    The file says that refsr wrote it (see `is_own_image`).
+    The file says that refsr wrote it (see `is_own_image`), and `about` itself as its description
+    (see `description`).
 
     Raises:
         RefsrError: It cannot be written.
@@ -118,7 +119,7 @@ def write_image(path: Path, image: np.ndarray) -> None:
         write_file(
             path,
             lambda partial: Image.fromarray(image).save(
-                partial, format=kind, quality=95, **_mark(kind)
+                partial, format=kind, quality=95, **_mark(kind, about)
             ),
         )
     except OSError as error:
@@ -129,24 +130,33 @@ def is_own_image(path: Path) -> bool:
     """Whether `write_image` wrote a file, by what its metadata say."""
     try:
         with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
-            marks = (
-                image.info.get("Software"),
-                image.info.get("comment"),
-                image.getexif().get(_SOFTWARE),
-            )
+            comment = image.info.get("comment")  # of JPEGs of version 0.2
+            marks = image.info.get("Software"), image.getexif().get(_SOFTWARE)
     except Exception:
         return False
-    return _WRITTEN_BY in marks or _WRITTEN_BY.encode() in marks
+    return _WRITTEN_BY in marks or comment == _WRITTEN_BY.encode()
 
 
-def _mark(kind: str) -> dict[str, Any]:
+def description(path: Path) -> str:
+    """What `write_image` wrote about an image; empty for another file."""
+    try:
+        with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
+            about = image.info.get("Description") or image.getexif().get(_DESCRIPTION)
+    except Exception:
+        return ""
+    return about if isinstance(about, str) else ""
+
+
+def _mark(kind: str, about: str) -> dict[str, Any]:
     """Options of Pillow's `save` that name refsr as the software, in each format's own way."""
-    if kind == "JPEG":
-        return {"comment": _WRITTEN_BY.encode()}
     if kind == "PNG":
         text = PngImagePlugin.PngInfo()
         text.add_text("Software", _WRITTEN_BY)
+        if about:
+            text.add_itxt("Description", about)
         return {"pnginfo": text}
     exif = Image.Exif()
     exif[_SOFTWARE] = _WRITTEN_BY
+    if about:
+        exif[_DESCRIPTION] = about
     return {"exif": exif}

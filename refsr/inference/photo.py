@@ -6,41 +6,21 @@ photo itself shows of a face is kept; the network adds only finer detail.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-import torch
 
-from refsr.curation.alignment import face_chip, resample
-from refsr.curation.face_models import embed_faces
+from refsr.curation.alignment import resample
 from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
 from refsr.inference.paste import paste
+from refsr.inference.portraits import CROP, Portrait, distances_to, portraits_of
+from refsr.inference.restoration import SHARPNESS, FaceModel, restore
 from refsr.io.limits import MAX_PIXELS
-from refsr.models.upscaling import hold_to_lr
 
 GUESS = "Details of the face are a guess of a neural network: no evidence of who this is."
-SHARPNESS = 0.9  # of 1; more costs PSNR on some faces: see benchmarks/photo_to_photo.py
 MAX_SCALE = 16.0
 MAX_FACES = 16  # of a photo that are restored or compared with the references
-_CROP = 2.0  # a photo without a detected face is a crop if it is at most so much larger than LR
-_FADING = 2 / 3  # how fast the network's share falls where the face is larger than its LR
-
-
-class FaceModel(Protocol):
-    """What enlarges a square crop of a face: see refsr.inference.library.Upscaler."""
-
-    @property
-    def lr_size(self) -> int: ...
-
-    @property
-    def hr_size(self) -> int: ...
-
-    @property
-    def usual_landmarks(self) -> np.ndarray: ...
-
-    def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -90,17 +70,34 @@ def upscale_photo(
     all_faces: bool = False,
     crop: bool = False,
 ) -> EnlargedPhoto:
+    """`enlarge` with references as they are: (H, W, 3) uint8 RGB each."""
+    portraits = portraits_of(model, references, crop=crop)
+    return enlarge(
+        model, photo, portraits, scale=scale, sharpness=sharpness, all_faces=all_faces, crop=crop
+    )
+
+
+def enlarge(
+    model: FaceModel,
+    photo: np.ndarray,
+    portraits: Sequence[Portrait] = (),
+    *,
+    scale: float | None = None,
+    sharpness: float = SHARPNESS,
+    all_faces: bool = False,
+    crop: bool = False,
+) -> EnlargedPhoto:
     """Enlarge a photo and restore its face.
 
     Args:
         model: Enlarges a crop of a face.
         photo: (H, W, 3) uint8 RGB.
-        references: Each (H, W, 3) uint8 RGB, a good photo of the person.
+        portraits: Of `portraits_of`, good photos of the person.
         scale: How many times the photo is enlarged, 1 to MAX_SCALE; None: so that the face keeps
             all pixels that the network gives.
         sharpness: In [0, 1], the share of the network's detail; 0 is a plain filter.
         all_faces: Restore every face, not only the one that fits the references.
-        crop: Photo and references are crops of faces as in training: none is sought.
+        crop: The photo is a crop of a face as in training: none is sought.
 
     Returns:
         The photo, and what was done to its faces.
@@ -112,18 +109,18 @@ def upscale_photo(
     _require_range("scale", scale, 1, MAX_SCALE)
     _require_range("sharpness", sharpness, 0, 1)
     detected, notes = ([], []) if crop else _faces_of(model, photo)
-    portraits = [_portrait(model, each, number, crop) for number, each in enumerate(references, 1)]
     if not detected:
         return _whole_crop(model, photo, portraits, scale, sharpness, notes)
     squares = [faces.square_of(face, model.usual_landmarks) for face in detected]
-    distances = _distances(model, photo, detected, squares, portraits)
+    distances = distances_to(model, photo, detected, squares, portraits)
     chosen = range(len(detected)) if all_faces else [_nearest(distances)]
     scale = scale or _natural_scale(model, squares[chosen[0]])
     canvas = _enlarged(photo, scale)
+    references = [each.pixels for each in portraits]
     added = dict.fromkeys(range(len(detected)), 0.0)
     for at in reversed(chosen):  # the main face last, on top
         pixels = faces.cut(photo, squares[at])
-        face, added[at] = _restore(model, pixels, portraits, sharpness)
+        face, added[at] = restore(model, pixels, references, sharpness)
         paste(canvas, face, squares[at], scale)
     restored = tuple(
         RestoredFace(_box(face), at in chosen, added[at], distances[at])
@@ -139,7 +136,7 @@ def _faces_of(model: FaceModel, photo: np.ndarray) -> tuple[list[Face], list[str
         return detected, []
     height, width = photo.shape[:2]
     size = f"{width}x{height}"
-    if max(height, width) > _CROP * model.lr_size:
+    if max(height, width) > CROP * model.lr_size:
         raise RefsrError(
             f"the photo ({size}): no face is detected; cut the photo closer to the face, "
             "or pass it as a crop (--crop) if it shows nothing but a face"
@@ -147,23 +144,10 @@ def _faces_of(model: FaceModel, photo: np.ndarray) -> tuple[list[Face], list[str
     return [], [f"No face is detected; the photo ({size}) is taken as a crop of one."]
 
 
-def _portrait(model: FaceModel, reference: np.ndarray, number: int, crop: bool) -> np.ndarray:
-    """The main face of a reference, cut as in training."""
-    detected = [] if crop else faces.detect(reference)
-    if detected:
-        return faces.cut(reference, faces.square_of(detected[0], model.usual_landmarks))
-    if crop or max(reference.shape[:2]) <= _CROP * model.hr_size:
-        return reference
-    raise RefsrError(
-        f"reference {number} ({reference.shape[1]}x{reference.shape[0]}): no face is detected; "
-        "take a photo that shows the face from the front"
-    )
-
-
 def _whole_crop(
     model: FaceModel,
     photo: np.ndarray,
-    portraits: Sequence[np.ndarray],
+    portraits: Sequence[Portrait],
     scale: float | None,
     sharpness: float,
     notes: Sequence[str],
@@ -172,67 +156,12 @@ def _whole_crop(
     square = faces.whole(photo)
     scale = scale or _natural_scale(model, square, whole=True)
     canvas = _enlarged(photo, scale)
-    face, added = _restore(model, faces.cut(photo, square), portraits, sharpness)
+    references = [each.pixels for each in portraits]
+    face, added = restore(model, faces.cut(photo, square), references, sharpness)
     paste(canvas, face, square, scale, soft=False)
     height, width = photo.shape[:2]
     restored = RestoredFace((0.0, 0.0, float(width), float(height)), True, added, None)
     return EnlargedPhoto(canvas, scale, (restored,), (*notes, *_notes(model, square)))
-
-
-def _restore(
-    model: FaceModel, crop: np.ndarray, portraits: Sequence[np.ndarray], sharpness: float
-) -> tuple[np.ndarray, float]:
-    """A square crop (c, c, 3) at the network's HR size, and the share of the network in it.
-
-    Reduced to c pixels, the result is the crop itself: the network adds what lies beyond.
-    """
-    side, hr_size = len(crop), model.hr_size
-    if side >= hr_size:
-        return crop, 0.0
-    small = _tensor(crop)
-    plain = hold_to_lr(_tensor(resample(crop, hr_size, hr_size)), small, 1.0)
-    share = sharpness * min(1.0, (model.lr_size / side) ** _FADING)
-    sharp = hold_to_lr(_tensor(model.upscale(crop, *portraits)), small, 1.0)
-    mixed = (plain + share * (sharp - plain)).clamp(0, 1) * 255
-    return mixed.round().byte()[0].permute(1, 2, 0).numpy(), share
-
-
-def _distances(
-    model: FaceModel,
-    photo: np.ndarray,
-    detected: Sequence[Face],
-    squares: Sequence[Square],
-    portraits: Sequence[np.ndarray],
-) -> list[float | None]:
-    """Of each face to the references, before a reference changes it."""
-    if not portraits:
-        return [None] * len(detected)
-    embeddings = [_embedded(portrait) for portrait in portraits]
-    known = [each for each in embeddings if each is not None]
-    if not known:
-        return [None] * len(detected)
-    mean = np.stack(known).mean(axis=0)
-    every = zip(detected, squares, strict=True)
-    chips = [_own_chip(model, photo, face, square) for face, square in every]
-    return [float(each) for each in np.linalg.norm(embed_faces(np.stack(chips)) - mean, axis=1)]
-
-
-def _embedded(portrait: np.ndarray) -> np.ndarray | None:
-    """The embedding (128,) of a portrait's main face; None where none is detected."""
-    detected = faces.detect(portrait)
-    if not detected:
-        return None
-    chip = face_chip(portrait, detected[0].box, detected[0].points)
-    embedding: np.ndarray = embed_faces(chip[None])[0]
-    return embedding
-
-
-def _own_chip(model: FaceModel, photo: np.ndarray, face: Face, square: Square) -> np.ndarray:
-    """The face chip of a square that was restored without a reference."""
-    image, _ = _restore(model, faces.cut(photo, square), (), SHARPNESS)
-    stretch = len(image) / square.side
-    points = (face.points @ square.turn[:, :2].T + square.turn[:, 2]) * stretch
-    return face_chip(image, face.box, points)
 
 
 def _nearest(distances: Sequence[float | None]) -> int:
@@ -273,11 +202,6 @@ def _notes(model: FaceModel, square: Square) -> list[str]:
 def _box(face: Face) -> tuple[float, float, float, float]:
     left, top, width, height = face.box.round(1).tolist()
     return left, top, width, height
-
-
-def _tensor(image: np.ndarray) -> torch.Tensor:
-    """(h, w, 3) uint8 -> (1, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def _require_range(name: str, value: float | None, low: float, high: float) -> None:

@@ -1,0 +1,89 @@
+"""The references as the network takes them, and how near the faces of a photo are to them."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from refsr.curation.alignment import face_chip
+from refsr.curation.face_models import embed_faces
+from refsr.errors import RefsrError
+from refsr.inference import faces
+from refsr.inference.faces import Face, Square
+from refsr.inference.restoration import SHARPNESS, FaceModel, restore
+
+CROP = 2.0  # an image without a detected face is a crop if it is at most so much too large
+
+
+class Portrait(NamedTuple):
+    """A reference, as the network takes it."""
+
+    pixels: np.ndarray  # (n, n, 3) uint8 RGB, the face as in the training crops
+    embedding: np.ndarray | None  # (128,) of dlib; None where no face is detected
+
+
+def portraits_of(
+    model: FaceModel, references: Sequence[np.ndarray], *, crop: bool = False
+) -> list[Portrait]:
+    """The main face of each reference; to be made once for many photos.
+
+    Args:
+        model: Whose crops they become.
+        references: Each (H, W, 3) uint8 RGB.
+        crop: They are crops of faces already.
+
+    Raises:
+        RefsrError: No face is detected in one.
+    """
+    return [_portrait(model, each, number, crop) for number, each in enumerate(references, 1)]
+
+
+def _portrait(model: FaceModel, reference: np.ndarray, number: int, crop: bool) -> Portrait:
+    """The main face of a reference, cut as in training."""
+    detected = faces.detect(reference)
+    if detected:
+        square = faces.square_of(detected[0], model.usual_landmarks)
+        pixels = reference if crop else faces.cut(reference, square)
+        return Portrait(pixels, embed_faces(face_chip(reference, *detected[0])[None])[0])
+    if crop or max(reference.shape[:2]) <= CROP * model.hr_size:
+        return Portrait(reference, None)
+    raise RefsrError(
+        f"reference {number} ({reference.shape[1]}x{reference.shape[0]}): no face is detected; "
+        "take a photo that shows the face from the front"
+    )
+
+
+def distances_to(
+    model: FaceModel,
+    photo: np.ndarray,
+    detected: Sequence[Face],
+    squares: Sequence[Square],
+    portraits: Sequence[Portrait],
+) -> list[float | None]:
+    """How far each face is from the mean of the references, before a reference changes it.
+
+    Args:
+        model: Restores the faces, without a reference.
+        photo: (H, W, 3) uint8 RGB.
+        detected: Its faces.
+        squares: Of each face.
+        portraits: The references.
+
+    Returns:
+        Of dlib's embedding, for each face; None where no reference has a detected face.
+    """
+    known = [each.embedding for each in portraits if each.embedding is not None]
+    if not known:
+        return [None] * len(detected)
+    mean = np.stack(known).mean(axis=0)
+    every = zip(detected, squares, strict=True)
+    chips = [_own_chip(model, photo, face, square) for face, square in every]
+    return [float(each) for each in np.linalg.norm(embed_faces(np.stack(chips)) - mean, axis=1)]
+
+
+def _own_chip(model: FaceModel, photo: np.ndarray, face: Face, square: Square) -> np.ndarray:
+    """The face chip of a square that was restored without a reference."""
+    image, _ = restore(model, faces.cut(photo, square), (), SHARPNESS)
+    stretch = len(image) / square.side
+    points = (face.points @ square.turn[:, :2].T + square.turn[:, 2]) * stretch
+    return face_chip(image, face.box, points)

@@ -1,0 +1,59 @@
+"""One square crop of a face, enlarged: what it shows is kept, the network adds finer detail."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from refsr.curation.alignment import resample
+from refsr.models.upscaling import hold_to_lr
+
+SHARPNESS = 0.9  # of 1; more costs PSNR on some faces: see benchmarks/photo_to_photo.py
+_FADING = 2 / 3  # how fast the network's share falls where the face is larger than its LR
+
+
+class FaceModel(Protocol):
+    """What enlarges a square crop of a face: see refsr.inference.library.Upscaler."""
+
+    @property
+    def lr_size(self) -> int: ...
+
+    @property
+    def hr_size(self) -> int: ...
+
+    @property
+    def usual_landmarks(self) -> np.ndarray: ...
+
+    def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray: ...
+
+
+def restore(
+    model: FaceModel, crop: np.ndarray, references: Sequence[np.ndarray], sharpness: float
+) -> tuple[np.ndarray, float]:
+    """Enlarge a crop to the network's HR size.
+
+    Args:
+        model: The network.
+        crop: (c, c, 3) uint8 RGB. One that is as large as HR is returned as it is.
+        references: Each (H, W, 3) uint8 RGB, cropped as in training.
+        sharpness: In [0, 1], the share of the network's detail.
+
+    Returns:
+        (H, H, 3) uint8 RGB, which reduced to c pixels is the crop; and the share of the network's
+        detail in it. The larger the crop, the less the network knows better.
+    """
+    side, hr_size = len(crop), model.hr_size
+    if side >= hr_size:
+        return crop, 0.0
+    small = _tensor(crop)
+    plain = hold_to_lr(_tensor(resample(crop, hr_size, hr_size)), small, 1.0)
+    share = sharpness * min(1.0, (model.lr_size / side) ** _FADING)
+    sharp = hold_to_lr(_tensor(model.upscale(crop, *references)), small, 1.0)
+    mixed = (plain + share * (sharp - plain)).clamp(0, 1) * 255
+    return mixed.round().byte()[0].permute(1, 2, 0).numpy(), share
+
+
+def _tensor(image: np.ndarray) -> torch.Tensor:
+    """(h, w, 3) uint8 -> (1, 3, h, w) in [0, 1]."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
