@@ -1,26 +1,29 @@
 """A loaded model for programs: NumPy images in, NumPy images out."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference import upscaler
-from refsr.models.checkpoint import load_model
+from refsr.models.checkpoint import LANDMARKS, load_model, read_checkpoint
 from refsr.models.landmarks import USUAL
 
 
 class Upscaler:
     """One network of refsr. `refsr.load` makes it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, facts: Mapping[str, Any] | None = None) -> None:
         self._network = network
+        self._facts = facts or {}
 
     @classmethod
     def from_checkpoint(cls, path: Path, device: str = "cpu") -> "Upscaler":
         """The model of a checkpoint file. Raises RefsrError where it is missing or damaged."""
-        return cls(load_model(path, device))
+        return cls(load_model(path, device), read_checkpoint(path)[1])
 
     @property
     def lr_size(self) -> int:
@@ -40,7 +43,7 @@ class Upscaler:
     @property
     def usual_landmarks(self) -> np.ndarray:
         """(5, 2) where landmarks lie in the crops it was trained on, in [-1, 1]."""
-        return np.array(USUAL)
+        return np.array(self._facts.get(LANDMARKS, USUAL))
 
     def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray:
         """Make a crop of a small face larger. For whole photos there is `upscale_photo`.

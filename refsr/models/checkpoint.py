@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -17,7 +18,9 @@ from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.io.exhausted import out_of_memory
 from refsr.models import build
+from refsr.models.landmarks import USUAL
 
+LANDMARKS = "usual_landmarks"  # among the facts: (5, 2), see refsr.models.landmarks
 _SHOWN = 500  # characters of an error in a message
 
 
@@ -27,6 +30,13 @@ def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None
     # same bytes
     header = {"refsr": json.dumps({"config": model.config, "facts": facts or {}})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
+
+
+def add_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Write more facts into the header of a checkpoint; its weights stay as they are."""
+    config, known, tensors = read_checkpoint(path)
+    header = {"refsr": json.dumps({"config": config, "facts": known | facts})}
     write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
 
 
@@ -117,6 +127,9 @@ def _require_facts(facts: Mapping[str, Any]) -> None:
         raise ValueError(f"step {step!r} in its header")
     if not isinstance(networks, list) or not all(isinstance(name, str) for name in networks):
         raise ValueError(f"loss_networks {networks!r} in its header")
+    points = np.array(facts.get(LANDMARKS, USUAL), dtype=np.float64)
+    if points.shape != (5, 2) or not (np.abs(points) < 1).all():
+        raise ValueError(f"{LANDMARKS} in its header are no five points of a crop")
 
 
 def load_matching(

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 from torch import nn
 
 from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.models import SuperResolver
+from refsr.models.checkpoint import LANDMARKS, add_facts
 from refsr.tracker import Tracker
 from refsr.training.loop import train
 from refsr.training.objective import Objective
@@ -37,7 +39,7 @@ def fit(
         The last numbers.
     """
     snapshot_at = params.warm_start_step if isinstance(params, TrainSisr) else 0
-    return train(
+    metrics = train(
         model,
         pairs_for(model, faces, params),
         params,
@@ -47,6 +49,18 @@ def fit(
         picture=fixed_batch(faces, scale),
         snapshot_at=snapshot_at,
     )
+    if cast(SuperResolver, model).learns_landmarks:
+        _note_landmarks(folder / "model.safetensors", faces)
+    return metrics
+
+
+def _note_landmarks(checkpoint: Path, faces: Curated) -> None:
+    """Write where landmarks lie in the training crops, mean: whoever crops a photo needs it."""
+    points = faces.landmarks(faces.split("train"))
+    known = points[np.isfinite(points).all(axis=(1, 2))]
+    if len(known):
+        usual = known.mean(axis=0, dtype=np.float64)
+        add_facts(checkpoint, {LANDMARKS: usual.round(4).tolist()})
 
 
 def pairs_for(model: nn.Module, faces: Curated, params: Training) -> Pairs:
