@@ -195,7 +195,7 @@ def _notes(model: FaceModel, square: Square) -> list[str]:
         return [f"{seen}, the model gives {model.hr_size}: it adds nothing."]
     if side > 2 * size:
         known = f"The face has {side} pixels, the model was trained for {size}"
-        return [f"{known}: most detail is the photo's own."]
+        return [f"{known}: most detail is the photo's own.", GUESS]
     return [GUESS]
 
 
