@@ -15,6 +15,8 @@ import contextlib
 import faulthandler
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,16 @@ from typing import NamedTuple
 from refsr.io import limits
 
 _MAIN, _LATE = "main", ".late"
+_LAST_WORDS = """
+import sys
+if not sys.stdin.buffer.read():  # the run ended without a word
+    image, late = (open(path, errors="surrogateescape").read() for path in sys.argv[1:3])
+    image = ascii(image.partition("\\n")[0])[1:-1]
+    why = f"{image} took more than {sys.argv[3]} s of processor time"
+    if late:
+        print(f"refsr: error: {why}; run again: it is left out, extracted features are kept",
+              file=sys.stderr)
+"""
 
 
 class _Note(NamedTuple):
@@ -99,9 +111,25 @@ class Journal:
         """Keep notes of this process, which has no workers, during the block."""
         late = self._begin(_MAIN)
         try:
-            yield
+            with self._message_after_death():
+                yield
         finally:
             self._end(late)
+
+    @contextmanager
+    def _message_after_death(self) -> Iterator[None]:
+        """A small process says which image took too long, should its signal end this one."""
+        paths = [self._folder / name for name in (_MAIN, f"{_MAIN}{_LATE}")]
+        command = [sys.executable, "-I", "-S", "-c", _LAST_WORDS]
+        with subprocess.Popen(  # noqa: S603 - our own words
+            [*command, *map(str, paths), f"{self.seconds:g}"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the run
+        ) as watcher:
+            try:
+                yield
+            finally:
+                watcher.communicate(b"ended")
 
     def blame(self) -> Blamed:
         """Store and return the images that killed workers had noted."""

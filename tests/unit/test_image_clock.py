@@ -101,8 +101,16 @@ def test_a_worker_that_hangs_is_ended_and_its_image_left_out(folder: Path) -> No
     assert not (folder / "out" / "work").exists()
 
 
-def test_a_run_without_workers_that_hangs_leaves_the_image_out_next_time(folder: Path) -> None:
+def test_a_run_without_workers_that_hangs_leaves_the_image_out_next_time(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert exit_status(folder, hangs) == -signal.SIGPROF
+    said = ""
+    while not said:  # another process says it
+        said = capfd.readouterr().err
+    assert said.startswith(
+        f"refsr: error: {SOURCE} took more than 2 s of processor time; run again"
+    )
     assert curate(folder, hangs, 1)[SOURCE] == "costly"
     assert not (folder / "out" / "work").exists()
 
