@@ -133,7 +133,7 @@ def _seams(model: Upscaler, scene: np.ndarray, image: np.ndarray, scale: float) 
     """Gradients across the edges of squares, relative to those of the bicubic enlargement."""
     plain = resample(scene, image.shape[1], image.shape[0])
     for face in faces.detect(scene):
-        square = faces.square_of(face, model.usual_landmarks)
+        square = faces.square_of(face.points, model.usual_landmarks)
         corner = np.round(-square.turn[:, 2] * scale).astype(int)
         side = round(square.side * scale)
         if np.any(square.turn[:, :2] != np.eye(2)) or (corner < 1).any():

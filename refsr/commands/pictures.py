@@ -25,13 +25,7 @@ def _upscale_options(parser: Parser) -> None:
         metavar="PHOTO",
         help="small photo, or folder of photos; the face in it is found",
     )
-    parser.add_argument(
-        "--ref",
-        type=path_option,
-        action="append",
-        default=[],
-        help="good photo of the same person, or folder of them; may be repeated, all are used",
-    )
+    _reference_options(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -39,14 +33,6 @@ def _upscale_options(parser: Parser) -> None:
         required=True,
         help="image to write, or folder for several; only what refsr wrote is replaced",
     )
-    parser.add_argument(
-        "--model",
-        type=path_text,
-        default="models:/refsr@champion",
-        help="registered version, or checkpoint file",
-    )
-    parser.add_argument("--scale", type=float, help="times larger (default: what the model gives)")
-    parser.add_argument("--sharpness", type=float, help="0 to 1: the model's share (default: 0.9)")
     parser.add_argument(
         "--all-faces", action="store_true", help="restore every face, not only the person's"
     )
@@ -75,11 +61,7 @@ def upscale(options: Options) -> None:
         _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
         images = []
     chosen = {"all_faces": options.all_faces, "crop": options.crop}
-    chosen |= {
-        name: getattr(options, name)
-        for name in ("scale", "sharpness")
-        if getattr(options, name) is not None
-    }
+    chosen |= _numbers(options)
     recipe = batch.recipe(digest, references, chosen)
     portraits = portraits_of(model, images, crop=options.crop)
     results = batch.upscale_all(model, todo, portraits, chosen, recipe, sheets=options.sheets)
@@ -90,6 +72,60 @@ def upscale(options: Options) -> None:
         print(
             f"{result['output']}: enlarged {result['scale']:g} times. {' '.join(result['notes'])}"
         )
+
+
+def _reference_options(parser: Parser) -> None:
+    """What every way to enlarge pictures takes."""
+    parser.add_argument(
+        "--ref",
+        type=path_option,
+        action="append",
+        default=[],
+        help="good photo of the same person, or folder of them; may be repeated, all are used",
+    )
+    parser.add_argument(
+        "--model",
+        type=path_text,
+        default="models:/refsr@champion",
+        help="registered version, or checkpoint file",
+    )
+    parser.add_argument("--scale", type=float, help="times larger (default: what the model gives)")
+    parser.add_argument("--sharpness", type=float, help="0 to 1: the model's share (default: 0.9)")
+
+
+def _video_options(parser: Parser) -> None:
+    parser.add_argument("video", type=path_option, help="video of the person")
+    _reference_options(parser)
+    parser.add_argument(
+        "-o", "--output", type=path_option, required=True, help="new file: .mp4, .mkv or .avi"
+    )
+
+
+def upscale_video(options: Options) -> None:
+    """Enlarge a video and restore one face in it."""
+    from refsr.inference import batch, video
+    from refsr.inference.images import read_image
+    from refsr.inference.photo import GUESS
+    from refsr.inference.portraits import portraits_of
+    from refsr.io.output import check_file
+
+    video.require_codec(options.output)
+    references = batch.references_of(options.ref)
+    inputs = [("VIDEO", options.video), *_given(options, references)]
+    check_file(options.output, inputs, lambda _: False)  # before the model is fetched
+    images = [read_image(path) for path in references]
+    model, _ = _model(options.model)
+    portraits = portraits_of(model, images)
+    chosen = _numbers(options)
+    made = video.upscale_video(model, options.video, options.output, portraits, **chosen)
+    frames = f"{made.frames} frames, in {made.restored} of them the face was restored"
+    print(f"{options.output}: {frames}. Sound is left out. {GUESS}")
+
+
+def _numbers(options: Options) -> dict[str, float]:
+    """--scale and --sharpness, where they are given."""
+    given = {name: getattr(options, name) for name in ("scale", "sharpness")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _model(source: str) -> "tuple[Upscaler, str]":
@@ -119,6 +155,13 @@ COMMANDS = (
         example="upscale small.png --ref portrait.png -o large.png",
         add_options=_upscale_options,
         run=upscale,
+    ),
+    Command(
+        name="upscale-video",
+        help="a video and good photos of the person -> a larger video",
+        example="upscale-video clip.mp4 --ref portrait.png -o large.mp4",
+        add_options=_video_options,
+        run=upscale_video,
     ),
     step_command(
         "upscale_folder",

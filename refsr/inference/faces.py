@@ -13,6 +13,7 @@ _SHORTER, _LONGER = 256, 1280  # pixels of the detector's input, where MOST_ENLA
 _MOST_ENLARGED = 8  # a face of 3 pixels is none
 _SMALLEST = 20.0  # pixels of the detector's input
 _UPRIGHT = np.radians(20)  # as heads tilt in the training crops; beyond, the crop is turned
+_STEADY = 0.15  # of its side, by which a square of a video may be too large or small
 _BORDER = cv2.BORDER_REFLECT_101
 
 
@@ -50,18 +51,21 @@ def detect(photo: np.ndarray) -> list[Face]:
     return [Face(boxes[at], points[at]) for at in order]
 
 
-def square_of(face: Face, usual: np.ndarray) -> Square:
-    """The square in which the face lies as faces do in training.
+def square_of(points: np.ndarray, usual: np.ndarray, usual_side: int | None = None) -> Square:
+    """The square in which a face lies as faces do in training.
 
     Args:
-        face: With its landmarks.
+        points: (5, 2) its landmarks.
         usual: (5, 2) the mean landmarks of the training crops, in [-1, 1].
+        usual_side: In a video the side in the frame before; it stays while it nearly fits.
 
     Returns:
         It has whole pixels; it is turned only where the head tilts more than in training.
     """
-    fitted = alignment.similarity(face.points, usual)
+    fitted = alignment.similarity(points, usual)
     side = max(2, round(2 / float(np.hypot(*fitted[:, 0]))))
+    if usual_side and abs(side - usual_side) <= _STEADY * usual_side:
+        side = usual_side
     angle = np.arctan2(fitted[1, 0], fitted[0, 0])
     middle = np.linalg.solve(fitted[:, :2], -fitted[:, 2])
     if abs(angle) <= _UPRIGHT:

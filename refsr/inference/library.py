@@ -9,6 +9,7 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference import upscaler
+from refsr.inference.photo import EnlargedPhoto, upscale_photo
 from refsr.models.checkpoint import LANDMARKS, load_model, read_checkpoint
 from refsr.models.landmarks import USUAL
 
@@ -68,6 +69,24 @@ class Upscaler:
         # Copies: PyTorch warns of arrays that may not be written to, as Pillow's are.
         copies = [np.array(reference) for reference in references]
         return upscaler.upscale_by(self._network, np.array(photo), copies)
+
+    def upscale_photo(
+        self, photo: np.ndarray, *references: np.ndarray, **options: Any
+    ) -> EnlargedPhoto:
+        """Enlarge a photo and restore the face in it that fits the references.
+
+        Args:
+            photo: (H, W, 3) uint8 RGB.
+            references: Each (H, W, 3) uint8 RGB, a good photo of the person.
+            options: scale, sharpness, all_faces, crop: see refsr.inference.photo.enlarge.
+
+        Raises:
+            RefsrError: As `upscale`, and where no face is detected.
+        """
+        _require_image(photo, "photo")
+        for number, reference in enumerate(references, 1):
+            _require_image(reference, f"reference {number}")
+        return upscale_photo(self, photo, references, **options)
 
 
 def _require_image(image: np.ndarray, name: str) -> None:

@@ -106,16 +106,16 @@ def enlarge(
         RefsrError: There is no face, a number is out of range, or the result would have more than
             MAX_PIXELS.
     """
-    _require_range("scale", scale, 1, MAX_SCALE)
-    _require_range("sharpness", sharpness, 0, 1)
+    require_range("scale", scale, 1, MAX_SCALE)
+    require_range("sharpness", sharpness, 0, 1)
     detected, notes = ([], []) if crop else _faces_of(model, photo)
     if not detected:
         return _whole_crop(model, photo, portraits, scale, sharpness, notes)
-    squares = [faces.square_of(face, model.usual_landmarks) for face in detected]
+    squares = [faces.square_of(face.points, model.usual_landmarks) for face in detected]
     distances = distances_to(model, photo, detected, squares, portraits)
-    chosen = range(len(detected)) if all_faces else [_nearest(distances)]
-    scale = scale or _natural_scale(model, squares[chosen[0]])
-    canvas = _enlarged(photo, scale)
+    chosen = range(len(detected)) if all_faces else [nearest(distances)]
+    scale = scale or natural_scale(model, squares[chosen[0]])
+    canvas = plain(photo, scale)
     references = [each.pixels for each in portraits]
     added = dict.fromkeys(range(len(detected)), 0.0)
     for at in reversed(chosen):  # the main face last, on top
@@ -154,8 +154,8 @@ def _whole_crop(
 ) -> EnlargedPhoto:
     """All of the photo is one face."""
     square = faces.whole(photo)
-    scale = scale or _natural_scale(model, square, whole=True)
-    canvas = _enlarged(photo, scale)
+    scale = scale or natural_scale(model, square, whole=True)
+    canvas = plain(photo, scale)
     references = [each.pixels for each in portraits]
     face, added = restore(model, faces.cut(photo, square), references, sharpness)
     paste(canvas, face, square, scale, soft=False)
@@ -164,20 +164,23 @@ def _whole_crop(
     return EnlargedPhoto(canvas, scale, (restored,), (*notes, *_notes(model, square)))
 
 
-def _nearest(distances: Sequence[float | None]) -> int:
+def nearest(distances: Sequence[float | None]) -> int:
     """The face to restore: that nearest to the references, else the main one."""
     known = [np.inf if each is None else each for each in distances]
     return int(np.argmin(known))
 
 
-def _natural_scale(model: FaceModel, square: Square, whole: bool = False) -> float:
+def natural_scale(model: FaceModel, square: Square, whole: bool = False) -> float:
     """So that the face of a square gets the network's HR size; whole numbers for a photo."""
     scale = model.hr_size / square.side
     return min(max(1.0, scale if whole else float(int(scale))), MAX_SCALE)
 
 
-def _enlarged(photo: np.ndarray, scale: float) -> np.ndarray:
-    """The photo by a plain bicubic filter."""
+def plain(photo: np.ndarray, scale: float) -> np.ndarray:
+    """The photo (H, W, 3) by a plain bicubic filter.
+
+    Raises RefsrError where that has more than MAX_PIXELS.
+    """
     height, width = (max(1, round(length * scale)) for length in photo.shape[:2])
     if height * width > MAX_PIXELS:
         most = (MAX_PIXELS / (photo.shape[0] * photo.shape[1])) ** 0.5
@@ -204,6 +207,6 @@ def _box(face: Face) -> tuple[float, float, float, float]:
     return left, top, width, height
 
 
-def _require_range(name: str, value: float | None, low: float, high: float) -> None:
+def require_range(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
         raise RefsrError(f"{name} {value!r}: a number from {low:g} to {high:g} is expected")

@@ -42,7 +42,7 @@ def _portrait(model: FaceModel, reference: np.ndarray, number: int, crop: bool) 
     """The main face of a reference, cut as in training."""
     detected = faces.detect(reference)
     if detected:
-        square = faces.square_of(detected[0], model.usual_landmarks)
+        square = faces.square_of(detected[0].points, model.usual_landmarks)
         pixels = reference if crop else faces.cut(reference, square)
         return Portrait(pixels, embed_faces(face_chip(reference, *detected[0])[None])[0])
     if crop or max(reference.shape[:2]) <= CROP * model.hr_size:

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from benchmarks.video import moving_head
 from refsr.__main__ import main
 from refsr.curation.alignment import resample
 from refsr.errors import RefsrError
@@ -68,7 +70,7 @@ def test_what_is_cut_is_pasted_where_it_was(angle: float, middle: tuple[float, f
     turned = np.radians(angle)
     axes = np.array([[np.cos(turned), -np.sin(turned)], [np.sin(turned), np.cos(turned)]])
     points = np.array(USUAL) @ axes * 12 + middle
-    square = faces.square_of(faces.Face(np.zeros(4), points), np.array(USUAL))
+    square = faces.square_of(points, np.array(USUAL))
     assert square.side == 24
     canvas = resample(photo, 320, 240)
     before = canvas.copy()
@@ -180,9 +182,39 @@ def test_a_portrait_is_cut_as_in_training(network: Upscaler, checkpoint: Path) -
     add_facts(checkpoint, {"usual_landmarks": higher.tolist()})
     other = Upscaler.from_checkpoint(checkpoint)
     assert (other.usual_landmarks == higher).all()
-    points = faces.detect(head(3))[0]
+    points = faces.detect(head(3))[0].points
     placed = [faces.square_of(points, each.usual_landmarks).turn[1, 2] for each in (network, other)]
     assert placed[0] > placed[1]  # the square reaches lower, so that the face lies higher in it
+
+
+def test_a_video_is_enlarged_frame_by_frame(
+    tmp_path: Path, checkpoint: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    frames = [resample(each, 80, 80) for each in moving_head(3, 4, 0.6)]
+    writer = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (80, 80))
+    for frame in [*frames, np.zeros_like(frames[0])]:  # the face is gone at the end
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    Image.fromarray(head(3)).save("ref.png")
+    words = ["upscale-video", "clip.avi", "--ref", "ref.png", "--model", str(checkpoint), "-o"]
+    assert main([*words, "large.mp4", "--scale", "2"]) == 0
+    assert "5 frames, in 5 of them the face" in capsys.readouterr().out
+    video = cv2.VideoCapture("large.mp4")
+    made = [video.read() for _ in range(6)]
+    assert [there for there, _ in made] == [True] * 5 + [False]
+    assert made[0][1].shape == (160, 160, 3)
+    shown = made[2][1][..., ::-1].astype(int) - resample(frames[2], 160, 160)
+    assert np.abs(shown).mean() < 12  # of a lossy codec
+    for output, message in (("large.mp4", "exists"), ("large.gif", "to end in one of .mp4")):
+        assert main([*words, output]) == 1
+        assert message in capsys.readouterr().err
+    Path("empty.avi").write_bytes(b"")
+    for source, message in (("empty.avi", "not a video"), ("none.avi", "no such file")):
+        words[1] = source
+        assert main([*words, "other.mp4"]) == 1
+        assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("*other*"))
 
 
 def test_a_folder_is_done_and_continued(
