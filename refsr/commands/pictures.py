@@ -3,11 +3,16 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
 from refsr.tracker import tracking_uri
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch.nn import Module
 
 _logger = logging.getLogger(__name__)
 
@@ -20,6 +25,11 @@ def _upscale_options(parser: Parser) -> None:
         action="append",
         default=[],
         help="a good photo of the same face, cropped; several may be given, each with --ref",
+    )
+    parser.add_argument(
+        "--drop-misfits",
+        action="store_true",
+        help="do without references that do not fit the face",
     )
     parser.add_argument(
         "-o",
@@ -54,10 +64,33 @@ def upscale(options: Options) -> None:
         model = load_model(checkpoint)
     if references and not uses_reference(model):
         _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
-    result = upscale_by(model, small, references)
+    chosen = _rated(options, model, small, references)
+    result = upscale_by(model, small, chosen)
     images.write_image(options.output, result)
     height, width = result.shape[:2]
     print(f"{options.output}: {width}x{height} pixels{fitting_note(model, small)}")
+
+
+def _rated(
+    options: Options, model: "Module", small: "np.ndarray", references: list["np.ndarray"]
+) -> list["np.ndarray"]:
+    """The references to use; how well each fits is printed, where the model says so."""
+    from refsr.inference.upscaler import compatibility, fit_sentence
+    from refsr.models.compatibility import MISFIT
+
+    chosen = []
+    fits = compatibility(model, small, references)
+    for path, reference, fit in zip(options.ref, references, fits, strict=True):
+        misfit = fit is not None and fit < MISFIT
+        if fit is not None:
+            print(fit_sentence(path, fit))
+        if misfit and options.drop_misfits:
+            _logger.info("%s: left out, since it does not fit", path)
+            continue
+        if misfit:
+            _logger.warning("%s does not fit the face; --drop-misfits does without it", path)
+        chosen.append(reference)
+    return chosen
 
 
 def _given(options: Options) -> Iterator[tuple[str, Path]]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from refsr.models import SuperResolver
-from refsr.models.compatibility import score
+from refsr.models.compatibility import FITS, MISFIT, score
 
 
 def upscale(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
@@ -66,6 +66,15 @@ def compatibility(
     small = _fit(_to_tensor(lr[None], device), size)
     scores = score(model, small, torch.stack(fitted, dim=1))
     return [None] * len(fitted) if scores is None else scores[0].tolist()
+
+
+def fit_sentence(name: object, fit: float) -> str:
+    """What a score means, for users."""
+    if fit < MISFIT:
+        return f"{name}: does not fit the face ({fit:.2f}): the result may show another person"
+    if fit < FITS:
+        return f"{name}: may not fit the face ({fit:.2f})"
+    return f"{name}: fits ({fit:.2f})"
 
 
 def _upscaled(model: nn.Module, lr: np.ndarray, references: torch.Tensor | None) -> np.ndarray:

@@ -248,7 +248,7 @@ class CompactRefsr(CompactSisr):
         if ref is None:
             return super().restore(lr, None)
         x = self.encode(lr)
-        coarse, fine = self._carry_over(x, self._aligned(lr, as_set(ref)))
+        coarse, fine = self._carry_over(x, self.aligned(lr, as_set(ref)))
 
         def add_fine(y: torch.Tensor) -> torch.Tensor:
             change: torch.Tensor = self.gate_fine * self.fuse_fine(torch.cat([y, fine], 1))
@@ -259,9 +259,9 @@ class CompactRefsr(CompactSisr):
 
     def differences(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
         """See refsr.models.compatibility.Comparing."""
-        return differences_of(lr, self._aligned(lr, as_set(ref)))
+        return differences_of(lr, self.aligned(lr, as_set(ref)))
 
-    def _aligned(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
+    def aligned(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
         """References (B, R, 3, H', W') laid onto the faces of LR: (B, R, 3, H, W)."""
         if self.locator is None:
             return ref

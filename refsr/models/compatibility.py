@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 FITS = 0.5  # the score from which on a reference is taken for one that fits
+MISFIT = 0.2  # below it users are warned; few right references are
 CELLS = 8  # along each side
 DIFFERENCES = 3 * CELLS * CELLS // 2  # of a pair
 _YCBCR = ((0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081))  # BT.601
