@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
@@ -26,6 +26,11 @@ def _upscale_options(parser: Parser) -> None:
         help="small photo, or folder of photos; the face in it is found",
     )
     _reference_options(parser)
+    parser.add_argument(
+        "--drop-misfits",
+        action="store_true",
+        help="do without references that do not fit the face",
+    )
     parser.add_argument(
         "-o",
         "--output",
@@ -60,11 +65,13 @@ def upscale(options: Options) -> None:
     if references and not model.uses_reference:
         _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
         images = []
-    chosen = {"all_faces": options.all_faces, "crop": options.crop}
+    chosen = {name: getattr(options, name) for name in ("all_faces", "crop", "drop_misfits")}
     chosen |= _numbers(options)
+    names = [str(path) for path in references][: len(images)]
     recipe = batch.recipe(digest, references, chosen)
-    portraits = portraits_of(model, images, crop=options.crop)
+    portraits = portraits_of(model, images, names=names, crop=options.crop)
     results = batch.upscale_all(model, todo, portraits, chosen, recipe, sheets=options.sheets)
+    _warn_of_misfits(options, results)
     if options.json:
         print(json.dumps(results, indent=2))
         return
@@ -72,6 +79,16 @@ def upscale(options: Options) -> None:
         print(
             f"{result['output']}: enlarged {result['scale']:g} times. {' '.join(result['notes'])}"
         )
+
+
+def _warn_of_misfits(options: Options, results: Sequence[dict[str, Any]]) -> None:
+    from refsr.models.compatibility import MISFIT
+
+    for result in [] if options.drop_misfits else results:
+        fits = [fit for face in result["faces"] for fit in face["fits"]]
+        if any(fit is not None and fit < MISFIT for fit in fits):
+            why = "a reference does not fit the face; --drop-misfits does without it"
+            _logger.warning("%s: %s", result["photo"], why)
 
 
 def _reference_options(parser: Parser) -> None:

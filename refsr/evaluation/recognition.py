@@ -110,13 +110,21 @@ def verification(
     counted = genuine if same is None else genuine & ~same
     whose = np.broadcast_to(persons[:, None], cosine.shape)
     scores = cosine[counted]
-    below = np.searchsorted(impostors, scores, "left") + np.searchsorted(impostors, scores, "right")
     accepted = (cosine > threshold).astype(float)
     return Verified(
-        _by_person(below / (2 * len(impostors)), whose[counted]),
+        _by_person(share_below(impostors, scores), whose[counted]),
         _by_person(accepted[counted], whose[counted]),
         _by_person(accepted[~genuine], whose[~genuine]),
     )
+
+
+def share_below(impostors: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The share of the sorted impostor scores (M,) below each of `scores` (N,); ties count half.
+
+    Its mean is the area under the ROC curve.
+    """
+    low, high = (np.searchsorted(impostors, scores, side) for side in ("left", "right"))
+    return (low + high) / (2 * len(impostors))
 
 
 def accept_above(impostors: np.ndarray, rate: float = FALSE_ACCEPT_RATE) -> float:

@@ -1,6 +1,6 @@
 """A loaded model for programs: NumPy images in, NumPy images out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,7 @@ class Upscaler:
             RefsrError: An image has another shape or dtype, or this is a single-image model and
                 references are given.
         """
-        _require_image(photo, "photo")
-        for number, reference in enumerate(references, 1):
-            _require_image(reference, f"reference {number}")
+        _require_images(photo, references)
         if references and not self.uses_reference:
             raise RefsrError("this is a single-image model (sisr): it takes no reference")
         # Copies: PyTorch warns of arrays that may not be written to, as Pillow's are.
@@ -78,15 +76,39 @@ class Upscaler:
         Args:
             photo: (H, W, 3) uint8 RGB.
             references: Each (H, W, 3) uint8 RGB, a good photo of the person.
-            options: scale, sharpness, all_faces, crop: see refsr.inference.photo.enlarge.
+            options: Of refsr.inference.photo.enlarge: scale, sharpness, all_faces, crop,
+                drop_misfits.
 
         Raises:
             RefsrError: As `upscale`, and where no face is detected.
         """
-        _require_image(photo, "photo")
-        for number, reference in enumerate(references, 1):
-            _require_image(reference, f"reference {number}")
+        _require_images(photo, references)
         return upscale_photo(self, photo, references, **options)
+
+    def compatibility(self, photo: np.ndarray, *references: np.ndarray) -> list[float | None]:
+        """How well each reference fits a small face, before it is used.
+
+        Args:
+            photo: As for `upscale`.
+            references: As for `upscale`.
+
+        Returns:
+            Of each reference the probability in [0, 1] that it shows the person of `photo`, if
+            right and wrong references were as frequent. None where the model does not say: a
+            single-image model, the variants of the paper, and a training without validation people.
+
+        Raises:
+            RefsrError: An image has another shape or dtype.
+        """
+        _require_images(photo, references)
+        copies = [np.array(reference) for reference in references]
+        return upscaler.compatibility(self._network, np.array(photo), copies)
+
+
+def _require_images(photo: np.ndarray, references: Sequence[np.ndarray]) -> None:
+    _require_image(photo, "photo")
+    for number, reference in enumerate(references, 1):
+        _require_image(reference, f"reference {number}")
 
 
 def _require_image(image: np.ndarray, name: str) -> None:

@@ -5,7 +5,8 @@ photo itself shows of a face is kept; the network adds only finer detail.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,9 @@ from refsr.inference.faces import Face, Square
 from refsr.inference.paste import paste
 from refsr.inference.portraits import CROP, Portrait, distances_to, portraits_of
 from refsr.inference.restoration import SHARPNESS, FaceModel, restore
+from refsr.inference.upscaler import fit_sentence
 from refsr.io.limits import MAX_PIXELS
+from refsr.models.compatibility import MISFIT
 
 GUESS = "Details of the face are a guess of a neural network: no evidence of who this is."
 MAX_SCALE = 16.0
@@ -35,12 +38,15 @@ class RestoredFace:
         distance: To the references, by dlib's embedding of the face restored without them. Under
             0.6 is usually the same person, but a face of few pixels is known badly. None where
             nothing was compared.
+        fits: Of each reference the probability that it shows this person, None where the model
+            does not say; empty for a face that is not restored.
     """
 
     box: tuple[float, float, float, float]
-    restored: bool
-    added: float
     distance: float | None
+    restored: bool = False
+    added: float = 0.0
+    fits: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,16 +71,12 @@ def upscale_photo(
     photo: np.ndarray,
     references: Sequence[np.ndarray] = (),
     *,
-    scale: float | None = None,
-    sharpness: float = SHARPNESS,
-    all_faces: bool = False,
     crop: bool = False,
+    **options: Any,
 ) -> EnlargedPhoto:
     """`enlarge` with references as they are: (H, W, 3) uint8 RGB each."""
     portraits = portraits_of(model, references, crop=crop)
-    return enlarge(
-        model, photo, portraits, scale=scale, sharpness=sharpness, all_faces=all_faces, crop=crop
-    )
+    return enlarge(model, photo, portraits, crop=crop, **options)
 
 
 def enlarge(
@@ -86,6 +88,7 @@ def enlarge(
     sharpness: float = SHARPNESS,
     all_faces: bool = False,
     crop: bool = False,
+    drop_misfits: bool = False,
 ) -> EnlargedPhoto:
     """Enlarge a photo and restore its face.
 
@@ -98,6 +101,7 @@ def enlarge(
         sharpness: In [0, 1], the share of the network's detail; 0 is a plain filter.
         all_faces: Restore every face, not only the one that fits the references.
         crop: The photo is a crop of a face as in training: none is sought.
+        drop_misfits: Do without references that do not fit the face.
 
     Returns:
         The photo, and what was done to its faces.
@@ -109,24 +113,40 @@ def enlarge(
     require_range("scale", scale, 1, MAX_SCALE)
     require_range("sharpness", sharpness, 0, 1)
     detected, notes = ([], []) if crop else _faces_of(model, photo)
-    if not detected:
-        return _whole_crop(model, photo, portraits, scale, sharpness, notes)
-    squares = [faces.square_of(face.points, model.usual_landmarks) for face in detected]
+    if detected:
+        squares = [faces.square_of(face.points, model.usual_landmarks) for face in detected]
+        boxes = [_box(face) for face in detected]
+    else:
+        height, width = photo.shape[:2]
+        squares, boxes = [faces.whole(photo)], [(0.0, 0.0, float(width), float(height))]
     distances = distances_to(model, photo, detected, squares, portraits)
-    chosen = range(len(detected)) if all_faces else [nearest(distances)]
-    scale = scale or natural_scale(model, squares[chosen[0]])
+    chosen = range(len(squares)) if all_faces else [nearest(distances)]
+    main = squares[chosen[0]]
+    scale = scale or natural_scale(model, main, whole=not detected)
     canvas = plain(photo, scale)
-    references = [each.pixels for each in portraits]
-    added = dict.fromkeys(range(len(detected)), 0.0)
+    restored = [RestoredFace(*each) for each in zip(boxes, distances, strict=True)]
     for at in reversed(chosen):  # the main face last, on top
         pixels = faces.cut(photo, squares[at])
-        face, added[at] = restore(model, pixels, references, sharpness)
-        paste(canvas, face, squares[at], scale)
-    restored = tuple(
-        RestoredFace(_box(face), at in chosen, added[at], distances[at])
-        for at, face in enumerate(detected)
-    )
-    return EnlargedPhoto(canvas, scale, restored, (*notes, *_notes(model, squares[chosen[0]])))
+        fits = tuple(model.compatibility(pixels, *(each.pixels for each in portraits)))
+        used = _used(portraits, fits, drop_misfits=drop_misfits)
+        face, added = restore(model, pixels, used, sharpness)
+        paste(canvas, face, squares[at], scale, soft=bool(detected))
+        restored[at] = replace(restored[at], restored=True, added=added, fits=fits)
+    notes = [*notes, *_fit_notes(portraits, restored[chosen[0]].fits), *_notes(model, main)]
+    return EnlargedPhoto(canvas, scale, tuple(restored), tuple(notes))
+
+
+def _used(
+    portraits: Sequence[Portrait], fits: Sequence[float | None], *, drop_misfits: bool
+) -> list[np.ndarray]:
+    """The references that a face is restored with."""
+    pairs = zip(portraits, fits, strict=True)
+    return [each.pixels for each, fit in pairs if not drop_misfits or fit is None or fit >= MISFIT]
+
+
+def _fit_notes(portraits: Sequence[Portrait], fits: Sequence[float | None]) -> list[str]:
+    pairs = zip(portraits, fits, strict=True)
+    return [f"{fit_sentence(each.name, fit)}." for each, fit in pairs if fit is not None]
 
 
 def _faces_of(model: FaceModel, photo: np.ndarray) -> tuple[list[Face], list[str]]:
@@ -142,26 +162,6 @@ def _faces_of(model: FaceModel, photo: np.ndarray) -> tuple[list[Face], list[str
             "or pass it as a crop (--crop) if it shows nothing but a face"
         )
     return [], [f"No face is detected; the photo ({size}) is taken as a crop of one."]
-
-
-def _whole_crop(
-    model: FaceModel,
-    photo: np.ndarray,
-    portraits: Sequence[Portrait],
-    scale: float | None,
-    sharpness: float,
-    notes: Sequence[str],
-) -> EnlargedPhoto:
-    """All of the photo is one face."""
-    square = faces.whole(photo)
-    scale = scale or natural_scale(model, square, whole=True)
-    canvas = plain(photo, scale)
-    references = [each.pixels for each in portraits]
-    face, added = restore(model, faces.cut(photo, square), references, sharpness)
-    paste(canvas, face, square, scale, soft=False)
-    height, width = photo.shape[:2]
-    restored = RestoredFace((0.0, 0.0, float(width), float(height)), True, added, None)
-    return EnlargedPhoto(canvas, scale, (restored,), (*notes, *_notes(model, square)))
 
 
 def nearest(distances: Sequence[float | None]) -> int:

@@ -20,35 +20,42 @@ class Portrait(NamedTuple):
 
     pixels: np.ndarray  # (n, n, 3) uint8 RGB, the face as in the training crops
     embedding: np.ndarray | None  # (128,) of dlib; None where no face is detected
+    name: str = "the reference"
 
 
 def portraits_of(
-    model: FaceModel, references: Sequence[np.ndarray], *, crop: bool = False
+    model: FaceModel,
+    references: Sequence[np.ndarray],
+    *,
+    names: Sequence[str] = (),
+    crop: bool = False,
 ) -> list[Portrait]:
     """The main face of each reference; to be made once for many photos.
 
     Args:
         model: Whose crops they become.
         references: Each (H, W, 3) uint8 RGB.
+        names: What messages call each; default: reference 1, reference 2...
         crop: They are crops of faces already.
 
     Raises:
         RefsrError: No face is detected in one.
     """
-    return [_portrait(model, each, number, crop) for number, each in enumerate(references, 1)]
+    names = names or [f"reference {number}" for number in range(1, len(references) + 1)]
+    return [_portrait(model, *each, crop) for each in zip(references, names, strict=True)]
 
 
-def _portrait(model: FaceModel, reference: np.ndarray, number: int, crop: bool) -> Portrait:
+def _portrait(model: FaceModel, reference: np.ndarray, name: str, crop: bool) -> Portrait:
     """The main face of a reference, cut as in training."""
     detected = faces.detect(reference)
     if detected:
         square = faces.square_of(detected[0].points, model.usual_landmarks)
         pixels = reference if crop else faces.cut(reference, square)
-        return Portrait(pixels, embed_faces(face_chip(reference, *detected[0])[None])[0])
+        return Portrait(pixels, embed_faces(face_chip(reference, *detected[0])[None])[0], name)
     if crop or max(reference.shape[:2]) <= CROP * model.hr_size:
-        return Portrait(reference, None)
+        return Portrait(reference, None, name)
     raise RefsrError(
-        f"reference {number} ({reference.shape[1]}x{reference.shape[0]}): no face is detected; "
+        f"{name} ({reference.shape[1]}x{reference.shape[0]}): no face is detected; "
         "take a photo that shows the face from the front"
     )
 
@@ -73,8 +80,8 @@ def distances_to(
         Of dlib's embedding, for each face; None where no reference has a detected face.
     """
     known = [each.embedding for each in portraits if each.embedding is not None]
-    if not known:
-        return [None] * len(detected)
+    if not known or not detected:
+        return [None] * len(squares)
     mean = np.stack(known).mean(axis=0)
     every = zip(detected, squares, strict=True)
     chips = [_own_chip(model, photo, face, square) for face, square in every]

@@ -27,6 +27,10 @@ class FaceModel(Protocol):
 
     def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray: ...
 
+    def compatibility(
+        self, photo: np.ndarray, *references: np.ndarray
+    ) -> Sequence[float | None]: ...
+
 
 def restore(
     model: FaceModel, crop: np.ndarray, references: Sequence[np.ndarray], sharpness: float

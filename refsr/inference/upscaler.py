@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from refsr.models import SuperResolver
+from refsr.models.compatibility import FITS, MISFIT, score
 
 
 def upscale(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
@@ -48,6 +49,32 @@ def upscale_by(model: nn.Module, lr: np.ndarray, references: Sequence[np.ndarray
     stacked = torch.stack(fitted, dim=1) if len(fitted) > 1 else next(iter(fitted), None)
     sr: np.ndarray = _upscaled(model, lr[None], stacked)[0]
     return sr
+
+
+def compatibility(
+    model: nn.Module, lr: np.ndarray, references: Sequence[np.ndarray]
+) -> list[float | None]:
+    """How well each reference (H, W, 3) fits LR (h, w, 3), uint8 RGB of any size.
+
+    The probability in [0, 1] that both show one person, or None where the model does not say.
+    """
+    if not references:
+        return []
+    device = next(model.parameters()).device
+    size, hr_size = sizes(model)
+    fitted = [_fit(_to_tensor(each[None], device), hr_size) for each in references]
+    small = _fit(_to_tensor(lr[None], device), size)
+    scores = score(model, small, torch.stack(fitted, dim=1))
+    return [None] * len(fitted) if scores is None else scores[0].tolist()
+
+
+def fit_sentence(name: object, fit: float) -> str:
+    """What a score means, for users."""
+    if fit < MISFIT:
+        return f"{name}: does not fit the face ({fit:.2f}): the result may show another person"
+    if fit < FITS:
+        return f"{name}: may not fit the face ({fit:.2f})"
+    return f"{name}: fits ({fit:.2f})"
 
 
 def _upscaled(model: nn.Module, lr: np.ndarray, references: torch.Tensor | None) -> np.ndarray:

@@ -18,17 +18,25 @@ from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.io.exhausted import out_of_memory
 from refsr.models import build
+from refsr.models.compatibility import Comparing, read_compatibility
 from refsr.models.landmarks import USUAL
 
+COMPATIBILITY = "compatibility"  # among the facts
 LANDMARKS = "usual_landmarks"  # among the facts: (5, 2), see refsr.models.landmarks
 _SHOWN = 500  # characters of an error in a message
 
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None) -> None:
-    """Write weights, configuration and JSON-able `facts` (step, scores, ...), then rename."""
+    """Write weights, configuration and JSON-able `facts` (step, scores, ...), then rename.
+
+    By what the network rates references, where it has learned that, is a fact too.
+    """
+    facts = dict(facts or {})
+    if isinstance(model, Comparing) and model.compatibility is not None:
+        facts[COMPATIBILITY] = model.compatibility._asdict()
     # one key: safetensors writes several in an order of its own, and the same model is to be the
     # same bytes
-    header = {"refsr": json.dumps({"config": model.config, "facts": facts or {}})}
+    header = {"refsr": json.dumps({"config": model.config, "facts": facts})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
 
@@ -55,12 +63,14 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
     Raises RefsrError where the file is missing or damaged, or of a version whose networks had
     another shape.
     """
-    config, _, tensors = read_checkpoint(path)
+    config, facts, tensors = read_checkpoint(path)
     try:
         _require_same_shapes(config, tensors)
         model = build(config)
         model.load_state_dict(tensors)
         _require_numbers(tensors)
+        if COMPATIBILITY in facts and isinstance(model, Comparing):
+            model.compatibility = read_compatibility(facts[COMPATIBILITY])
     except (RefsrError, RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
         if out_of_memory(error):
             raise

@@ -18,6 +18,7 @@ from torch import nn
 
 from refsr.models import Output
 from refsr.models.attention import ReferenceAttention
+from refsr.models.compatibility import Compatibility, differences_of
 from refsr.models.landmarks import Locator, lay_onto, similarity_between
 from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
 from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
@@ -240,13 +241,14 @@ class CompactRefsr(CompactSisr):
         self.fuse_fine = nn.Conv2d(2 * half, half, 3, padding=1)
         self.gate = nn.Parameter(torch.full((1, width, 1, 1), 0.5))
         self.gate_fine = nn.Parameter(torch.full((1, half, 1, 1), 0.5))
+        self.compatibility: Compatibility | None = None
 
     def restore(self, lr: torch.Tensor, ref: torch.Tensor | None) -> Restored:
         """What takes nothing drawn; without `ref` by the single-image path alone."""
         if ref is None:
             return super().restore(lr, None)
         x = self.encode(lr)
-        coarse, fine = self._carry_over(x, self._aligned(lr, as_set(ref)))
+        coarse, fine = self._carry_over(x, self.aligned(lr, as_set(ref)))
 
         def add_fine(y: torch.Tensor) -> torch.Tensor:
             change: torch.Tensor = self.gate_fine * self.fuse_fine(torch.cat([y, fine], 1))
@@ -255,7 +257,11 @@ class CompactRefsr(CompactSisr):
         x = x + self.gate * self.fuse(torch.cat([x, coarse], 1))
         return self._decode(lr, x, add_fine)
 
-    def _aligned(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
+    def differences(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
+        """See refsr.models.compatibility.Comparing."""
+        return differences_of(lr, self.aligned(lr, as_set(ref)))
+
+    def aligned(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
         """References (B, R, 3, H', W') laid onto the faces of LR: (B, R, 3, H, W)."""
         if self.locator is None:
             return ref

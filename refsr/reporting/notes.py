@@ -51,6 +51,18 @@ GAP = (
     "and of four references so are the others. A share is absent where true photos are no better "
     "than the output without a reference."
 )
+COMPATIBILITY = (
+    "How well each reference fits, by the compatibility score of RefSR, before it is used. AUC: of "
+    "right references against these. The differences are RefSR with this reference minus RefSR "
+    "without one: of all images, and of those whose reference is rated as fitting ({fits:.0%} or "
+    "more). For a wrong reference the latter is what it costs without a warning. The nearest one "
+    "is the reference, among all people, that is most alike by dlib."
+)
+RELIABILITY = (
+    "Is a score the share of right references? Each image counts with its right and with a wrong "
+    "one. The mean difference (expected calibration error) is {error:.3f}. The score was "
+    "calibrated on validation people."
+)
 SLICE = (
     "RefSR with the right reference; gain is its identity minus that with a wrong one. The last "
     "line is the gap between two groups; its interval is corrected for the number of gaps in all "

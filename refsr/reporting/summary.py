@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from refsr.evaluation.compatibility import COSTS
 from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, RIGHT
 from refsr.evaluation.gap import FOUR
 from refsr.evaluation.metrics import METRICS, in_table
@@ -20,7 +21,25 @@ def table_text(metrics: Mapping[str, Any]) -> str:
     scale = metrics["identity_scale"]
     same, others = scale["same_person"], scale["strangers"]
     truth = f"identity of true images: same person {same:.4f}, strangers {others:.4f}"
-    return "\n".join(line.rstrip() for line in [*lines, "", truth]) + "\n"
+    rated = textwrap.wrap(compatibility_sentence(metrics), WIDTH)
+    return "\n".join(line.rstrip() for line in [*lines, "", truth, *rated]) + "\n"
+
+
+def compatibility_sentence(metrics: Mapping[str, Any]) -> str:
+    """How well the model tells right from wrong references, in words; "" where it does not."""
+    if "compatibility" not in metrics:
+        return ""
+    wrong = metrics["compatibility"]["references"]["wrong"]
+    start = f"compatibility: AUC {cell(wrong['auc'], 3)} of right against wrong references"
+    costs = [
+        f"{cell(wrong['fitting'][key], METRICS[key].digits, '+')} {METRICS[key].unit}"
+        for key in COSTS
+        if key in wrong["fitting"]
+    ]
+    if not costs:
+        return f"{start}; no wrong one is rated as fitting"
+    share = f"{100 * wrong['fits']['mean']:.0f}% of the wrong ones are rated as fitting"
+    return f"{start}; {share}, and change {' and '.join(costs)} over no reference"
 
 
 def gap_sentence(metrics: Mapping[str, Any]) -> str:

@@ -4,13 +4,13 @@ As Markdown here, as HTML in the report.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, MAIN, RIGHT, title_of
 from refsr.evaluation.gap import FOUR, MEASURES, OVER_WRONG, WRONG
 from refsr.evaluation.metrics import METRICS, in_table
 from refsr.evaluation.slices import SLICES
+from refsr.reporting.compatibility import compatibility_tables
 from refsr.reporting.notes import (
     ACTIVE,
     BREAK_EVEN,
@@ -27,20 +27,11 @@ from refsr.reporting.notes import (
     VERIFICATION,
 )
 from refsr.reporting.summary import about, cell, compared_metrics, gap_sentence
+from refsr.reporting.table import Table
 
 Metrics = Mapping[str, Any]
 
 TRUE = "true images"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A titled table of text, and what must be known to read it."""
-
-    title: str
-    note: str
-    header: list[str]
-    rows: list[list[str]] = field(default_factory=list)
 
 
 def tables(metrics: Metrics) -> list[Table]:
@@ -52,6 +43,7 @@ def tables(metrics: Metrics) -> list[Table]:
         *_paper(metrics),
         *_other_conditions(metrics),
         *_verification(metrics),
+        *compatibility_tables(metrics),
         *_kid(metrics),
         *_samples(metrics),
         *_robustness(metrics),

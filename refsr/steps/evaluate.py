@@ -138,6 +138,7 @@ def checkpoint_facts(paths: Mapping[str, Path]) -> dict[str, Any]:
 def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str, Any]:
     """metrics.json: every number of the evaluation."""
     from refsr.evaluation import gap, kid, robustness, samples, slices, statistics
+    from refsr.evaluation.compatibility import compatibility
 
     table, test, seed = measured.table, bench.test, params.seed
     resamples = params.bootstrap
@@ -164,6 +165,8 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
         numbers["samples"] = drawn
     if units:
         numbers["latent"] = units
+    if rated := compatibility(bench, table, size, resamples, seed):
+        numbers["compatibility"] = rated
     groups = slices.groups(faces, test)
     numbers["slices"] = slices.by_slice(table, groups, resamples, seed)
     numbers["identity_scale"] = bench.identity_scale(measured.identity["hr"])

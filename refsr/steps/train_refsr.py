@@ -17,8 +17,8 @@ def train_refsr(
     """Train on pairs of image and reference.
 
     Variant, sizes and the first weights are those of sisr/warm.safetensors. Writes into `refsr`:
-    model.safetensors and history.csv. Raises RefsrError where the snapshot is not of this version,
-    or was trained for images of another size.
+    model.safetensors, which also rates how well a reference fits, and history.csv. Raises
+    RefsrError where the snapshot is not of this version, or was trained for images of another size.
     """
     from typing import cast
 
@@ -28,6 +28,7 @@ def train_refsr(
     from refsr.io.files import file_hash
     from refsr.models import SuperResolver, build, reference_config
     from refsr.models.checkpoint import load_matching, load_model
+    from refsr.training.compatibility import add_compatibility
     from refsr.training.fit import fit
 
     faces = Curated(curated)
@@ -44,5 +45,6 @@ def train_refsr(
     warm_start = f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"
     tracker.tags({"warm_start": warm_start})
     metrics = fit(model, faces, config["scale"], params, tracker, refsr)
+    add_compatibility(refsr / "model.safetensors", faces, params)
     tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
     return metrics

@@ -68,6 +68,8 @@ def test_training_looks_at_nobody_of_the_test_split(
         refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"
     )  # type: ignore[arg-type]
     assert looked == seen
+    facts = read_checkpoint(tmp_path / "refsr" / "model.safetensors")[1]
+    assert ("compatibility" in facts) is ("validation" in seen)
 
 
 def test_a_snapshot_of_another_version_is_refused(tmp_path: Path) -> None:

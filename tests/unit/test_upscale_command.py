@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+import refsr
 from refsr.__main__ import main
+from refsr.errors import RefsrError
 from refsr.models import build
-from refsr.models.checkpoint import save_model
+from refsr.models.checkpoint import load_model, save_model
+from refsr.models.compatibility import DIFFERENCES, Compatibility
 
 SMALL = {"variant": "compact", "hr_size": 32, "width": 16, "blocks": 1}
 
@@ -29,9 +32,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def upscaled(model: str, *references: str) -> np.ndarray:
+def upscaled(model: str, *references: str, options: tuple[str, ...] = ()) -> np.ndarray:
     """What the command writes with these references."""
-    words = ["upscale", "small.png", "-o", "out.png"]
+    words = ["upscale", "small.png", "-o", "out.png", *options]
     words += ["--model", model]
     for reference in references:
         words += ["--ref", f"{reference}.png"]
@@ -47,6 +50,47 @@ def test_every_reference_counts() -> None:
     assert none.shape == (32, 32, 3)
     assert (none != one).any()
     assert (one != two).any()
+
+
+@pytest.mark.parametrize(
+    ("bias", "sentence", "warns"),
+    [
+        (-9.0, "one.png: does not fit the face (0.00): the result may show another person", True),
+        (-1.0, "one.png: may not fit the face (0.27)", False),
+        (2.0, "one.png: fits (0.88)", False),
+    ],
+)
+def test_how_well_a_reference_fits_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], bias: float, sentence: str, warns: bool
+) -> None:
+    """A reference is left out where it does not fit, and only where that was asked for."""
+    _rate_all(folder, bias)
+    none, one = upscaled("refsr"), upscaled("refsr", "one")
+    printed = capsys.readouterr()
+    assert f"{sentence}. " in printed.out
+    assert ("--drop-misfits does without it" in printed.err) is warns
+    assert (one != none).any()
+    dropped = upscaled("refsr", "one", options=("--drop-misfits",))
+    assert (dropped == (none if warns else one)).all()
+
+
+def _rate_all(folder: Path, bias: float) -> None:
+    """Give the network a score that is the same for every reference."""
+    network = load_model(folder / "refsr")
+    network.compatibility = Compatibility((0.0,) * DIFFERENCES, bias)  # type: ignore[assignment]
+    save_model(folder / "refsr", network)
+
+
+def test_the_library_rates_references(folder: Path) -> None:
+    small, one, two = (cv2.imread(f"{name}.png") for name in ("small", "one", "two"))
+    assert refsr.load(folder / "refsr").compatibility(small, one, two) == [None, None]
+    assert refsr.load(folder / "sisr").compatibility(small, one) == [None]
+    _rate_all(folder, 0.0)
+    model = refsr.load(folder / "refsr")
+    assert model.compatibility(small, one, two[:, :30]) == [0.5, 0.5]
+    assert model.compatibility(small) == []
+    with pytest.raises(RefsrError, match=r"^reference 2: dtype uint8"):
+        model.compatibility(small, one, one / 255)
 
 
 @pytest.mark.usefixtures("folder")
