@@ -15,7 +15,7 @@ from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
 from refsr.inference.paste import paste
-from refsr.inference.portraits import CROP, Portrait, distances_to, portraits_of
+from refsr.inference.portraits import CROP, Portrait, best, distances_to, fits_of, portraits_of
 from refsr.inference.restoration import SHARPNESS, FaceModel, restore
 from refsr.inference.upscaler import fit_sentence
 from refsr.io.limits import MAX_PIXELS
@@ -32,21 +32,21 @@ class RestoredFace:
 
     Attributes:
         box: Left, top, width, height in pixels of the photo.
-        restored: Whether the network enlarged it; others are enlarged by a plain filter.
-        added: In [0, 1], the share of the network's finer detail that is in the result; 0 where
-            the photo shows the face as large as the network would.
         distance: To the references, by dlib's embedding of the face restored without them. Under
             0.6 is usually the same person, but a face of few pixels is known badly. None where
             nothing was compared.
         fits: Of each reference the probability that it shows this person, None where the model
-            does not say; empty for a face that is not restored.
+            does not say.
+        restored: Whether the network enlarged it; others are enlarged by a plain filter.
+        added: In [0, 1], the share of the network's finer detail that is in the result; 0 where
+            the photo shows the face as large as the network would.
     """
 
     box: tuple[float, float, float, float]
     distance: float | None
+    fits: tuple[float | None, ...]
     restored: bool = False
     added: float = 0.0
-    fits: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,19 +120,19 @@ def enlarge(
         height, width = photo.shape[:2]
         squares, boxes = [faces.whole(photo)], [(0.0, 0.0, float(width), float(height))]
     distances = distances_to(model, photo, detected, squares, portraits)
-    chosen = range(len(squares)) if all_faces else [nearest(distances)]
+    crops = [faces.cut(photo, square) for square in squares]
+    fits = [fits_of(model, crop, portraits) for crop in crops]
+    chosen = range(len(squares)) if all_faces else [best(distances, fits)]
     main = squares[chosen[0]]
     scale = scale or natural_scale(model, main, whole=not detected)
     canvas = plain(photo, scale)
-    restored = [RestoredFace(*each) for each in zip(boxes, distances, strict=True)]
+    restored = [RestoredFace(*each) for each in zip(boxes, distances, fits, strict=True)]
     for at in reversed(chosen):  # the main face last, on top
-        pixels = faces.cut(photo, squares[at])
-        fits = tuple(model.compatibility(pixels, *(each.pixels for each in portraits)))
-        used = _used(portraits, fits, drop_misfits=drop_misfits)
-        face, added = restore(model, pixels, used, sharpness)
+        used = _used(portraits, fits[at], drop_misfits=drop_misfits)
+        face, added = restore(model, crops[at], used, sharpness)
         paste(canvas, face, squares[at], scale, soft=bool(detected))
-        restored[at] = replace(restored[at], restored=True, added=added, fits=fits)
-    notes = [*notes, *_fit_notes(portraits, restored[chosen[0]].fits), *_notes(model, main)]
+        restored[at] = replace(restored[at], restored=True, added=added)
+    notes = [*notes, *_fit_notes(portraits, fits[chosen[0]]), *_notes(model, main)]
     return EnlargedPhoto(canvas, scale, tuple(restored), tuple(notes))
 
 
@@ -162,12 +162,6 @@ def _faces_of(model: FaceModel, photo: np.ndarray) -> tuple[list[Face], list[str
             "or pass it as a crop (--crop) if it shows nothing but a face"
         )
     return [], [f"No face is detected; the photo ({size}) is taken as a crop of one."]
-
-
-def nearest(distances: Sequence[float | None]) -> int:
-    """The face to restore: that nearest to the references, else the main one."""
-    known = [np.inf if each is None else each for each in distances]
-    return int(np.argmin(known))
 
 
 def natural_scale(model: FaceModel, square: Square, whole: bool = False) -> float:

@@ -1,5 +1,6 @@
 """The references as the network takes them, and how near the faces of a photo are to them."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from refsr.inference import faces
 from refsr.inference.faces import Face, Square
 from refsr.inference.restoration import SHARPNESS, FaceModel, restore
 
+_PER_DISTANCE = 10.0  # of log odds: chosen on validation people, benchmarks/photo_to_photo.py
+_DOUBT = 1e-4  # no score counts as more certain
 CROP = 2.0  # an image without a detected face is a crop if it is at most so much too large
 
 
@@ -86,6 +89,35 @@ def distances_to(
     every = zip(detected, squares, strict=True)
     chips = [_own_chip(model, photo, face, square) for face, square in every]
     return [float(each) for each in np.linalg.norm(embed_faces(np.stack(chips)) - mean, axis=1)]
+
+
+def fits_of(
+    model: FaceModel, crop: np.ndarray, portraits: Sequence[Portrait]
+) -> tuple[float | None, ...]:
+    """How well each reference fits a face (c, c, 3): see refsr.models.compatibility."""
+    return tuple(model.compatibility(crop, *(each.pixels for each in portraits)))
+
+
+def best(distances: Sequence[float | None], fits: Sequence[Sequence[float | None]]) -> int:
+    """The face that is most likely the person of the references; else the main one.
+
+    Args:
+        distances: Of each face, see `distances_to`.
+        fits: Of each face, see `fits_of`.
+
+    Returns:
+        The face with the largest log odds of the model, minus _PER_DISTANCE times the distance.
+    """
+    ratings = [
+        sum(map(_log_odds, fit)) / max(1, len(fit)) - _PER_DISTANCE * (distance or 0.0)
+        for distance, fit in zip(distances, fits, strict=True)
+    ]
+    return int(np.argmax(ratings))
+
+
+def _log_odds(fit: float | None) -> float:
+    odds = min(max(0.5 if fit is None else fit, _DOUBT), 1 - _DOUBT)
+    return math.log(odds / (1 - odds))
 
 
 def _own_chip(model: FaceModel, photo: np.ndarray, face: Face, square: Square) -> np.ndarray:

@@ -18,8 +18,8 @@ from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
 from refsr.inference.paste import paste
-from refsr.inference.photo import MAX_SCALE, natural_scale, nearest, plain, require_range
-from refsr.inference.portraits import Portrait, distances_to
+from refsr.inference.photo import MAX_SCALE, natural_scale, plain, require_range
+from refsr.inference.portraits import Portrait, best, distances_to, fits_of
 from refsr.inference.restoration import SHARPNESS, FaceModel, restore
 from refsr.io.atomic import write_file
 from refsr.io.limits import MAX_PIXELS
@@ -81,7 +81,9 @@ class Follower:
         usual = self._model.usual_landmarks
         squares = [faces.square_of(face.points, usual) for face in detected]
         distances = distances_to(self._model, frame, detected, squares, self._portraits)
-        return detected[nearest(distances)].points
+        crops = [faces.cut(frame, square) for square in squares]
+        fits = [fits_of(self._model, crop, self._portraits) for crop in crops]
+        return detected[best(distances, fits)].points
 
 
 def _near(points: np.ndarray, detected: Sequence[Face]) -> Face | None:

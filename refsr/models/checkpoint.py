@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
@@ -89,12 +90,23 @@ def _require_numbers(tensors: Mapping[str, torch.Tensor]) -> None:
             raise RefsrError(f"{name}: not all of it are numbers")
 
 
+class _NothingRandom(TorchFunctionMode):
+    """Leaves out normal numbers: on the meta device they make torch load its compiler."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function in (torch.Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
 def _require_same_shapes(config: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise RefsrError where a network of this configuration has other tensors.
 
     No memory is taken for them.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingRandom():
         shapes = {key: tensor.shape for key, tensor in build(config).state_dict().items()}
     for name in sorted(shapes.keys() | tensors.keys()):
         own, read = shapes.get(name), tensors[name].shape if name in tensors else None

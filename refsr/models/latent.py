@@ -61,7 +61,7 @@ class Modes(nn.Module):
     def __init__(self, width: int, half: int, size: int) -> None:
         super().__init__()
         self.size = size
-        self.place = nn.Parameter(0.1 * torch.randn(1, width, CELLS, CELLS))
+        self.place = nn.Parameter(torch.empty(1, width, CELLS, CELLS).normal_(std=0.1))
         self.see = nn.Conv2d(width, width, 3, padding=1)
         self.to_half = nn.Conv2d(width, 4 * half, 3, padding=1)
         self.see_fine = nn.Conv2d(half, half, 1)
