@@ -7,9 +7,10 @@ embedding distance is dlib's, which measures identity in evaluations: it is prin
 no score uses it.
 
 Then the score itself on small photos that no clean bicubic made: AUC, and the shares of right and
-of wrong references below MISFIT. Then what leaving out references below a score changes, of right
-and of wrong ones, PSNR and identity; `pays from` is the share of wrong references from which on
-it is a gain in identity. The score is calibrated on the same people.
+of wrong references below MISFIT. Then what leaving out references below a score changes in PSNR and
+identity: of right ones, of wrong ones, and of both given together. `pays from` is the share of
+wrong references from which on it is a gain in identity, one reference given. The score is
+calibrated on the same people.
 
     python benchmarks/compatibility.py --curated data/curated --model models/refsr/model.safetensors
 
@@ -20,40 +21,36 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import arena
+import fits
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.dataset.small_photos import WAYS
 from refsr.evaluation import image_quality
-from refsr.evaluation.pairing import pairs
-from refsr.evaluation.protocol import images, to_8_bits
+from refsr.evaluation.protocol import to_8_bits
 from refsr.io.paths import path_option
 from refsr.models.checkpoint import load_model
 from refsr.models.compact import CompactRefsr
-from refsr.models.compatibility import CELLS, MISFIT, differences_of, score
-from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
+from refsr.models.compatibility import (
+    MISFIT,
+    score,
+)
+from refsr.models.pretrained import (
+    identity_embeddings,
+    identity_network,
+    identity_similarity,
+)
 from refsr.reporting.summary import cell
 from refsr.training import compatibility
 
-MIDDLE = slice(CELLS // 4, -CELLS // 4)
-CELL = "differences of 8x8 cells, logistic"
+RIGHT, WRONG, BOTH = "right", "wrong", "both"
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
-
-
-class People(NamedTuple):
-    """Validation people: their images, and a reference of each."""
-
-    hr: torch.Tensor  # (N, 3, H, W)
-    ref: torch.Tensor  # (P, 3, H, W)
-    place: np.ndarray  # (N,), where each image's own reference is
-    other: np.ndarray  # (N,), where its wrong one is
 
 
 def main() -> None:
@@ -63,13 +60,14 @@ def main() -> None:
     faces = Curated(options.curated)
     model = cast(CompactRefsr, load_model(options.model))
     compatibility.calibrate(model, faces, 0)
-    people = validation_people(faces)
-    areas = candidates(model, faces, people)
-    photos, saved = small_photos(model, people), left_out(model, people)
-    for lines in (areas_table(areas), photos_table(photos), saved_table(saved)):
-        print("\n".join([*lines, ""]))
-    numbers = {title: area for title, (_, area) in areas.items()}
-    print(json.dumps({"auc": numbers, "small_photos": photos, "left_out": saved}))
+    people = fits.validation_people(faces)
+    areas = fits.candidates(model, faces, people)
+    photos = small_photos(model, people)
+    saved = left_out(model, people)
+    print(*areas_table(areas), "", sep="\n")
+    print(*photos_table(photos), "", sep="\n")
+    print(*saved_table(saved), "", sep="\n")
+    print(json.dumps({"areas": areas, "small_photos": photos, "left_out": saved}))
 
 
 def parse_options() -> argparse.Namespace:
@@ -83,120 +81,19 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def validation_people(faces: Curated) -> People:
-    """The images and references that the protocol takes."""
-    chosen = pairs(faces.table, seed=0, split=arena.SPLIT)
-    own = chosen.drop_duplicates("person")
-    place = pd.Series(range(len(own)), index=own["person"])
-    hr, ref = (images(faces, each.to_numpy(), "cpu") for each in (chosen["row"], own["right"]))
-    whose = (place[chosen[key]].to_numpy(copy=True) for key in ("person", "wrong_person"))
-    return People(hr, ref, *whose)
-
-
 @torch.inference_mode()
-def candidates(model: CompactRefsr, faces: Curated, people: People) -> dict[str, tuple[str, float]]:
-    """Title -> (whose pairs gave its weights, AUC)."""
-    lr, place = reduce(people.hr, model.scale), people.place
-    laid = torch.cat([model.aligned(each[None], people.ref[None]) for each in lr])
-    single = _single(model, lr, people.ref, laid)
-    result = {title: ("", _area(-value, place)) for title, value in single.items()}
-    result["embedding distance (dlib)"] = "", _area(_embedded(model, lr, people.ref), place)
-    cells = differences_of(lr, laid).numpy().astype(np.float64)
-    several = {"all of the above but dlib's": np.stack(list(single.values()), -1), CELL: cells}
-    for title, values in several.items():
-        result[title] = "other half", _crossed(values, people)
-    drawn = compatibility.draw_pairs(faces, "train", 0)
-    assert drawn is not None
-    train = compatibility.measured(model, faces, drawn)
-    third = train.shape[-1] // 3
-    for title, kept in {
-        f"{CELL}, brightness": slice(third),
-        f"{CELL}: the score": slice(None),
-    }.items():
-        rated = cells[..., kept] @ compatibility.weigh(train[..., kept])
-        result[title] = "training", _area(rated, place)
-    return result
-
-
-def _single(
-    model: CompactRefsr, lr: torch.Tensor, ref: torch.Tensor, laid: torch.Tensor
-) -> dict[str, np.ndarray]:
-    """Title -> how far each reference is from each image, (N, P): one number of a pair."""
-    small = _reduced(laid.flatten(0, 1), lr).reshape(*laid.shape[:3], *lr.shape[-2:])
-    gap, unlaid = small - lr[:, None], _reduced(ref, lr) - lr[:, None]
-    tone = gap.mean((-2, -1), keepdim=True)
-    cells = differences_of(lr, laid).unflatten(-1, (3, -1))
-    here = model.encode(lr)[:, None].flatten(2)
-    there = torch.stack([model.encode(each) for each in small]).flatten(2)
-    far = {
-        "mean difference": gap.abs().mean((2, 3, 4)),
-        "mean difference of the middle": gap[..., MIDDLE, MIDDLE].abs().mean((2, 3, 4)),
-        "mean difference in brightness": cells[:, :, 0].mean(-1),
-        "mean difference in colour": cells[:, :, 1:].mean((-2, -1)),
-        "mean difference without the mean tone": (gap - tone).abs().mean((2, 3, 4)),
-        "difference of the mean tone": tone.abs().mean((2, 3, 4)),
-        "mean difference, reference not laid": unlaid.abs().mean((2, 3, 4)),
-        "correlation": -_correlation(small, lr[:, None]),
-        "cosine of the trunk's features": -F.cosine_similarity(here, there, dim=-1),
-    }
-    return {title: value.double().numpy() for title, value in far.items()}
-
-
-def _reduced(ref: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
-    return F.interpolate(ref, lr.shape[-2:], mode="bicubic", antialias=True).clamp(0, 1)
-
-
-def _correlation(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    a, b = (each - each.mean((-2, -1), keepdim=True) for each in (first, second))
-    return F.cosine_similarity(a.flatten(2), b.expand_as(a).flatten(2), dim=-1)
-
-
-def _embedded(model: CompactRefsr, lr: torch.Tensor, ref: torch.Tensor) -> np.ndarray:
-    """dlib's cosine of the output without a reference and each reference."""
-    network, outputs = identity_network(), to_8_bits(model.upscale(lr))
-    one, other = (F.normalize(identity_embeddings(network, each)) for each in (outputs, ref))
-    return (one @ other.T).double().numpy()
-
-
-def _area(ratings: np.ndarray, person: np.ndarray) -> float:
-    """The AUC of ratings (N, P)."""
-    right = person[:, None] == np.arange(ratings.shape[1])
-    wrong = ratings[~right]
-    return float(np.mean([(wrong < r).mean() + (wrong == r).mean() / 2 for r in ratings[right]]))
-
-
-def _crossed(values: np.ndarray, people: People) -> float:
-    """The AUC of values (N, P, D), weighed by one half of the people and measured on the other."""
-    half = np.random.default_rng(0).permutation(len(people.ref)) % 2
-    parts = []
-    for which in (0, 1):
-        chosen, rows = np.flatnonzero(half == which), np.flatnonzero(half[people.place] == which)
-        place = np.searchsorted(chosen, people.place[rows])
-        parts.append((values[rows][:, chosen], place))
-    areas = [
-        _area(other @ compatibility.weigh(_right_first(known, owner)), place)
-        for (known, owner), (other, place) in (parts, parts[::-1])
-    ]
-    return float(np.mean(areas))
-
-
-def _right_first(values: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """(N, P, D) with each image's own reference in the first place."""
-    order = np.argsort(np.arange(values.shape[1]) != person[:, None], axis=1, kind="stable")
-    return np.take_along_axis(values, order[..., None], 1)
-
-
-@torch.inference_mode()
-def small_photos(model: CompactRefsr, people: People) -> dict[str, dict[str, float]]:
+def small_photos(model: CompactRefsr, people: fits.People) -> dict[str, dict[str, float]]:
     """Way of refsr.dataset.small_photos -> {auc, right_out, wrong_out}."""
     result = {}
     for name, way in WAYS.items():
         _, lr = way(people.hr, model.scale)
-        rated = _rated(model, lr, people.ref.expand(len(lr), *people.ref.shape))
-        right = people.place[:, None] == np.arange(rated.shape[1])
+        ref = people.ref[None].expand(len(lr), -1, -1, -1, -1)
+        rated = _rated(model, lr, ref)
+        places = np.arange(rated.shape[1])
+        right = people.place[:, None] == places
         out = rated < MISFIT
         result[name] = {
-            "auc": _area(rated, people.place),
+            "auc": fits.area(rated, people.place),
             "right_out": float(out[right].mean()),
             "wrong_out": float(out[~right].mean()),
         }
@@ -211,36 +108,59 @@ def _rated(model: CompactRefsr, lr: torch.Tensor, ref: torch.Tensor) -> np.ndarr
 
 
 @torch.inference_mode()
-def left_out(model: CompactRefsr, people: People) -> dict[str, Any]:
+def left_out(model: CompactRefsr, people: fits.People) -> dict[str, Any]:
     """Threshold -> what leaving out references below it changes, with intervals over people."""
-    embedder, lr = identity_network(), reduce(people.hr, model.scale)
-    true = identity_embeddings(embedder, people.hr)
+    own, other = people.ref[people.place], people.ref[people.other]
+    two = torch.stack([own, other], 1)
+    none = _measures(model, people, None)
+    right = _measures(model, people, own)
+    wrong = _measures(model, people, other)
+    both = _measures(model, people, two)
+    outputs = {
+        RIGHT: (none, right),
+        WRONG: (none, wrong),
+        BOTH: (none, wrong, right, both),
+    }
+    lr = reduce(people.hr, model.scale)
+    scores = _rated(model, lr, two)
+    return {str(t): _saved(outputs, scores >= t, people) for t in THRESHOLDS}
 
-    def measured(ref: torch.Tensor | None) -> np.ndarray:
-        sr = to_8_bits(model.upscale(lr, ref))
-        identity = identity_similarity(identity_embeddings(embedder, sr), true)
-        psnr = image_quality.psnr(sr, people.hr)
-        return torch.stack([psnr, identity], 1).double().numpy()
 
-    none, rated = measured(None), {}
-    for name, place in {"right": people.place, "wrong": people.other}.items():
-        ref = people.ref[place]
-        rated[name] = _rated(model, lr, ref[:, None])[:, 0], none - measured(ref)
-    return {str(threshold): _saved(rated, people, threshold) for threshold in THRESHOLDS}
+def _measures(model: CompactRefsr, people: fits.People, ref: torch.Tensor | None) -> np.ndarray:
+    """PSNR and identity with these references, (N, 2)."""
+    embedder = identity_network()
+    sr = to_8_bits(model.upscale(reduce(people.hr, model.scale), ref))
+    output, true = (identity_embeddings(embedder, each) for each in (sr, people.hr))
+    psnr = image_quality.psnr(sr, people.hr)
+    identity = identity_similarity(output, true)
+    return torch.stack([psnr, identity], 1).double().numpy()
 
 
 def _saved(
-    rated: dict[str, tuple[np.ndarray, np.ndarray]], people: People, threshold: float
+    outputs: dict[str, tuple[np.ndarray, ...]], kept: np.ndarray, people: fits.People
 ) -> dict[str, Any]:
+    """What leaving out changes, where `kept` (N, 2) says which of right and wrong are kept.
+
+    `outputs` are the measures (N, 2) with none, or with what is left of the references: of two,
+    those with none, with the second, with the first, and with both.
+    """
+    right, wrong = kept.astype(int).T
+    left = {RIGHT: right, WRONG: wrong, BOTH: 2 * right + wrong}
     row: dict[str, Any] = {}
-    for name, (scores, change) in rated.items():
-        out = scores < threshold
-        means = pd.DataFrame(change * out[:, None]).groupby(people.place).mean()
-        psnr, identity = (arena.interval(means[column].tolist()) for column in means)
-        row[name] = {"out": float(out.mean()), "psnr": psnr, "identity": identity}
-    loss, gain = (row[name]["identity"]["mean"] for name in ("right", "wrong"))
-    row["pays_from"] = min(1.0, max(0.0, -loss / (gain - loss))) if gain > 0 else 1.0
-    return row
+    for name, made in outputs.items():
+        change = np.choose(left[name][:, None], made) - made[-1]
+        means = pd.DataFrame(change).groupby(people.place).mean()
+        psnr, identity = (arena.interval(means[each].tolist()) for each in means)
+        share = float((left[name] < len(made) - 1).mean())
+        row[name] = {"out": share, "psnr": psnr, "identity": identity}
+    return row | {"pays_from": _pays_from(row)}
+
+
+def _pays_from(row: dict[str, Any]) -> float:
+    loss, gain = (row[name]["identity"]["mean"] for name in (RIGHT, WRONG))
+    if gain <= 0:
+        return 1.0
+    return min(1.0, max(0.0, -loss / (gain - loss)))
 
 
 def areas_table(areas: dict[str, tuple[str, float]]) -> Iterator[str]:
@@ -261,7 +181,7 @@ def saved_table(saved: dict[str, Any]) -> Iterator[str]:
     """Lines per threshold and kind of reference."""
     yield f"{'left out below':16}{'reference':>10}{'share':>8}  {'PSNR dB':26}identity"
     for threshold, row in saved.items():
-        for name in ("right", "wrong"):
+        for name in (RIGHT, WRONG, BOTH):
             psnr, identity = (row[name][key] for key in ("psnr", "identity"))
             cells = f"{cell(psnr, 3, '+'):26}{cell(identity, 4, '+')}"
             yield f"{threshold:16}{name:>10}{row[name]['out']:8.2f}  {cells}"

@@ -46,7 +46,7 @@ def compatibility(
     if rated is None:
         return {}
     references = {
-        name: _told_apart(rated, name, resamples, seed)
+        name: _separation(rated, name, resamples, seed)
         | _effects(rated, name, table, resamples, seed)
         for name in RATED
     }
@@ -77,7 +77,7 @@ def ratings(bench: Bench, batch_size: int) -> pd.DataFrame | None:
     return pd.concat(parts, ignore_index=True)
 
 
-def _told_apart(rated: pd.DataFrame, name: str, resamples: int, seed: int) -> dict[str, Any]:
+def _separation(rated: pd.DataFrame, name: str, resamples: int, seed: int) -> dict[str, Any]:
     values = pd.DataFrame({"fits": (rated[name] >= FITS).astype(float)})
     if name != "right":
         values["auc"] = share_below(np.sort(rated[name]), rated["right"].to_numpy())
@@ -90,7 +90,7 @@ def _effects(
 ) -> dict[str, Any]:
     """The gain over no reference: of all images, and of those rated as fitting and as not."""
     with_it, without = (
-        table[table["arm"] == arm].set_index("source") for arm in (RATED[name], NONE)
+        table[table["arm"] == condition].set_index("source") for condition in (RATED[name], NONE)
     )
     gain = with_it[[*COSTS]] - without[[*COSTS]].loc[with_it.index]
     fits = (rated.set_index("source")[name] >= FITS).loc[gain.index]

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from refsr.evaluation.compatibility import COSTS
 from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES, RIGHT
 from refsr.evaluation.gap import FOUR
 from refsr.evaluation.metrics import METRICS, in_table
@@ -33,7 +32,7 @@ def compatibility_sentence(metrics: Mapping[str, Any]) -> str:
     start = f"compatibility: AUC {cell(wrong['auc'], 3)} of right against wrong references"
     costs = [
         f"{cell(wrong['fitting'][key], METRICS[key].digits, '+')} {METRICS[key].unit}"
-        for key in COSTS
+        for key in METRICS
         if key in wrong["fitting"]
     ]
     if not costs:

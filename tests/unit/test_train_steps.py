@@ -70,6 +70,11 @@ def test_training_looks_at_nobody_of_the_test_split(
     assert looked == seen
     facts = read_checkpoint(tmp_path / "refsr" / "model.safetensors")[1]
     assert ("compatibility" in facts) is ("validation" in seen)
+    once = (tmp_path / "refsr" / "model.safetensors").read_bytes()
+    train_refsr(  # as after a kill at the very end
+        refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"
+    )  # type: ignore[arg-type]
+    assert (tmp_path / "refsr" / "model.safetensors").read_bytes() == once
 
 
 def test_a_snapshot_of_another_version_is_refused(tmp_path: Path) -> None:
