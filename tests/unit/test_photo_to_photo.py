@@ -1,4 +1,4 @@
-"""A photo in, a photo out: faces are found in rendered scenes, and pasted back where they were."""
+"""A photo in, a photo out: faces are detected in rendered scenes, and pasted back where they were."""
 
 import csv
 import json
@@ -130,7 +130,7 @@ def boxes(result: EnlargedPhoto) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["exif", "grey", "alpha", "border", "rotated"])
-def test_faces_are_found_in_photos_of_every_kind(
+def test_faces_are_detected_in_photos_of_every_kind(
     tmp_path: Path, checkpoint: Path, scene: np.ndarray, kind: str, capsys: Any
 ) -> None:
     path = tmp_path / "photo.png"
