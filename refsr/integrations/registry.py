@@ -23,6 +23,7 @@ from refsr.integrations.served_model import DATA, log_model
 from refsr.integrations.tracking import MlflowTracker
 from refsr.integrations.versions import (
     CANDIDATE,
+    CARD,
     CHAMPION,
     CHECKPOINT,
     FORMER,
@@ -46,7 +47,6 @@ __all__ = [
     "checkpoint_of",
 ]
 
-CARD = "model_card.md"  # in the folder REGISTRATION
 MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: equal in these is the same version
 _DESCRIPTION = "Reference-based face super-resolution"
 

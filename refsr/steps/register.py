@@ -28,14 +28,14 @@ from refsr.integrations.registry import (
     Registry,
 )
 from refsr.integrations.tracking import MlflowTracker
-from refsr.integrations.versioning import data_hash, git_revision
+from refsr.integrations.version_facts import COMPARED, FIRST, gain_tag
+from refsr.integrations.versioning import data_revision, git_revision
 from refsr.io.files import file_hash
 from refsr.io.own_files import read_json
 from refsr.models.checkpoint import read_checkpoint
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 
-COMPARED, FIRST = "gate.champion", "none yet"  # a version's tag: the champion at its registration
 TRIES = 10  # of a registration while others change the champion
 
 
@@ -129,7 +129,7 @@ def _version(
             return version, verdict
         model = model or log()
         with contextlib.suppress(ChampionChangedError):  # the gate compares with the new one then
-            tags = {**facts, COMPARED: verdict.champion}
+            tags = {**facts, COMPARED: verdict.champion, **gain_tag(metrics)}
             return registry.add(tracker, model, tags, champion), verdict
     raise RefsrError(f"the champion changed {TRIES} times meanwhile; run the stage again")
 
@@ -207,7 +207,7 @@ def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> 
     commit, dirty = git_revision()
     facts = {
         "git": f"{commit or 'unknown'}{' with changes' if dirty else ''}",
-        "data": data_hash(curated) or "unknown",
+        "data": data_revision(curated),
     }
     for stage, folder in trained.items():
         run = registry.training_run(file_hash(folder / CHECKPOINT))

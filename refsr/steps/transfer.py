@@ -9,6 +9,7 @@ from refsr.errors import RefsrError
 from refsr.integrations.registry import CARD, MADE_OF, Registry
 from refsr.integrations.same_store import is_same_store
 from refsr.integrations.tracking import MlflowTracker, start_run
+from refsr.integrations.version_facts import COMPARED
 from refsr.io.own_files import read_text
 from refsr.redaction import hide
 from refsr.steps.register import against_champion, refusal
@@ -69,7 +70,7 @@ def transfer(
             )
         if copied is None:
             with start_run(target, "transfer", params) as tracker:
-                copied = _put(there, tracker, package, champion)
+                copied = _put(there, tracker, package, champion, verdict.champion)
                 tracker.metrics({"version": float(copied)})
         else:
             there.make_candidate(copied)
@@ -89,7 +90,13 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
     return number, Package(origin, model, registration, registry.metrics(number), tags, run)
 
 
-def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion: str | None) -> str:
+def _put(
+    registry: Registry,
+    tracker: MlflowTracker,
+    package: Package,
+    champion: str | None,
+    compared: str,
+) -> str:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
     own = {
@@ -98,7 +105,7 @@ def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion:
     tracker.tags(origin | {f"source.{key}": value[:MAX_TAG] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)
-    tags = package.tags | {ORIGIN: package.origin}
+    tags = package.tags | {ORIGIN: package.origin, COMPARED: compared}
     version = registry.adopt(tracker, package.model, tags, champion)
     card = package.registration / CARD
     note = (
