@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,10 @@ class Versions:
             known = ", ".join(self.versions()) or f"none, nothing was registered yet; {_HOW}"
             missing = f"{self._title()} has no version {version!r}"
             raise RefsrError(f"{missing}; there are: {known}") from error
+
+    def created(self, version: str) -> datetime:
+        """When a version was registered."""
+        return datetime.fromtimestamp(self.entry(version).creation_timestamp / 1000, UTC)
 
     def versions(self) -> list[str]:
         """All versions, oldest first."""

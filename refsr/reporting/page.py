@@ -1,6 +1,8 @@
 """HTML pages that are one file: a template beside this module, its pictures inside the page."""
 
 import base64
+from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 _JPEG_QUALITY = 92
+_FACTS = "<!-- facts -->"  # where a page takes what is known only after it was written
 
 
 def render(template: str, **values: object) -> str:
@@ -21,6 +24,12 @@ def render(template: str, **values: object) -> str:
     )  # fmt: skip
     environment.globals |= {"png_uri": png_uri, "jpeg_uri": jpeg_uri}
     return environment.get_template(template).render(**values)
+
+
+def with_facts(page: str, facts: Mapping[str, str]) -> str:
+    """A finished page with facts below its title; one without a place for them stays as it is."""
+    rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in facts.items())
+    return page.replace(_FACTS, f'<dl class="facts">{rows}</dl>', 1)
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.evaluation.gate import Verdict
+from refsr.integrations.model_card import description
 from refsr.integrations.registry import CARD, MADE_OF, Registry
 from refsr.integrations.same_store import is_same_store
 from refsr.integrations.tracking import MlflowTracker, start_run
@@ -70,7 +72,7 @@ def transfer(
             )
         if copied is None:
             with start_run(target, "transfer", params) as tracker:
-                copied = _put(there, tracker, package, champion, verdict.champion)
+                copied = _put(there, tracker, package, champion, verdict)
                 tracker.metrics({"version": float(copied)})
         else:
             there.make_candidate(copied)
@@ -95,7 +97,7 @@ def _put(
     tracker: MlflowTracker,
     package: Package,
     champion: str | None,
-    compared: str,
+    verdict: Verdict,
 ) -> str:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
@@ -105,7 +107,7 @@ def _put(
     tracker.tags(origin | {f"source.{key}": value[:MAX_TAG] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)
-    tags = package.tags | {ORIGIN: package.origin, COMPARED: compared}
+    tags = package.tags | {ORIGIN: package.origin, COMPARED: verdict.champion}
     version = registry.adopt(tracker, package.model, tags, champion)
     card = package.registration / CARD
     note = (
@@ -115,6 +117,19 @@ def _put(
     title, _, rest = read_text(card, "register").partition("\n")
     card.write_text(title + note + rest.lstrip("\n"), encoding="utf-8")
     tracker.artifact(package.registration, package.registration.name)
+    files = [path.name for path in package.registration.iterdir()]
+    facts = {
+        "name": registry.name,
+        "version": version,
+        "lineage": tags,
+        "metrics": package.metrics,
+        "verdict": verdict,
+    }
+    registry.describe(
+        version,
+        package.registration,
+        lambda run: description(facts, run, package.registration.name, files),
+    )
     return version
 
 

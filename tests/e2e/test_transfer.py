@@ -64,6 +64,8 @@ def test_a_version_moves_by_the_words_of_the_page(
     assert weights == (here.paths["refsr"] / CHECKPOINT).read_bytes()
     (listed,) = all_versions(registry)
     assert (listed.version, listed.gate) == ("1", "passed as the first")
+    assert 'refsr.load("models:/refsr/1")' in registry.entry("1").description
+    assert registry.card("1").startswith("# refsr, version 1\n")
     assert listed.gain["psnr"] == pytest.approx({"mean": 2.0, "low": 1.5, "high": 2.5})
     tags = registry.tags("1")
     assert tags["transferred_from"] == f"{here.uri} models:/refsr/1"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -124,6 +125,35 @@ def test_a_promotion_killed_half_way_does_not_confuse_rollback(pipeline: Pipelin
         registry.rollback()
     promote(pipeline.uri, Register(), "2")
     assert registry.rollback() == ("2", "1")
+
+
+def test_a_version_is_described_and_what_a_kill_left_out_is_added(pipeline: Pipeline) -> None:
+    pipeline.train(1)
+    folder = pipeline.paths["evaluation"]
+    (folder / "report.html").write_text("<h1>Report</h1>\n<!-- facts -->\n")
+    (folder / "strips.png").write_bytes(b"picture")
+    pipeline.register()
+    registry = Registry(pipeline.uri, "refsr")
+    entry = registry.entry("1")
+    assert "PSNR dB by +2.00 [+1.50, +2.50] and identity by +0.2500" in entry.description
+    assert 'refsr.load("models:/refsr/1")' in entry.description
+    assert f"runs/{entry.run_id}/artifacts/registration/report.html" in entry.description
+    assert f"get-artifact?path=registration%2Fstrips.png&run_uuid={entry.run_id}" in (
+        entry.description
+    )
+    page = (pipeline.paths["registration"] / "report.html").read_text()
+    assert "<dt>version</dt><dd>1 of refsr</dd>" in page
+    assert "<dd>passed; champion: none yet</dd>" in page
+    registry._client.update_model_version("refsr", "1", "")
+    run = registry._client.get_run(entry.run_id)
+    shutil.rmtree(Path(run.info.artifact_uri) / "registration")
+    pipeline.register()
+    assert registry.entry("1").description == entry.description
+    assert registry.card("1").startswith("# refsr, version 1\n")
+    registry._client.update_model_version("refsr", "1", "what a person wrote")
+    pipeline.register()
+    assert registry.entry("1").description == "what a person wrote"
+    assert run.data.metrics["difference.right_minus_wrong.psnr.mean"] == 2.0
 
 
 def test_a_registration_that_is_repeated_writes_the_same_bytes(pipeline: Pipeline) -> None:
