@@ -99,7 +99,7 @@ def show(options: Options) -> None:
 def _show_places(reports: Path) -> None:
     pages = {
         "report": reports / "evaluation" / "report.html",
-        "validation": reports / "validation" / "data_docs" / "index.html",
+        "validation": reports / "validation" / "report.html",
         "model card": reports / "registration" / "model_card.md",
     }
     for name, path in pages.items():

@@ -48,6 +48,7 @@ def forest(
     ] + list(marks)
     numbers, digits = ticks(min(ends), max(ends))
     low, span = numbers[0], numbers[-1] - numbers[0]
+    plus = "+" if sign else ""
 
     def place(value: float) -> float:
         return round(float(100 * (value - low) / span), 2)
@@ -60,8 +61,10 @@ def forest(
         }
         for name, interval in intervals.items()
     }
-    shape = f"{'+' if sign else ''}.{digits}f"
-    labels = [{"place": place(number), "text": format(number, shape)} for number in numbers]
+    labels = [
+        {"place": place(number), "text": format(number, f"{plus if number else ''}.{digits}f")}
+        for number in numbers
+    ]
     return {"ticks": labels, "marks": [place(mark) for mark in marks], "rows": rows}
 
 

@@ -48,7 +48,7 @@ def test_png_round_trip() -> None:
 
 def test_forest_places_in_percent() -> None:
     chart = charts.forest({"a": {"mean": 2.0, "low": 1.0, "high": 4.0}}, [0.0], sign=True)
-    texts = ["+0", "+1", "+2", "+3", "+4"]
+    texts = ["0", "+1", "+2", "+3", "+4"]
     assert chart == {
         "ticks": [{"place": 25.0 * number, "text": text} for number, text in enumerate(texts)],
         "marks": [0.0],
