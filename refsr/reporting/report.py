@@ -92,6 +92,7 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
     (folder / "report.html").write_text(render(findings), encoding="utf-8")
     findings.table.to_parquet(folder / "images.parquet", index=False)
     _plots(findings.table, folder / "plots")
+    _interval_plots(findings.metrics, folder / "plots")
     return pictures
 
 
@@ -103,6 +104,14 @@ def _plots(table: pd.DataFrame, folder: Path) -> None:
     means = people.groupby("arm", sort=False)[metrics].mean().reset_index()
     people.to_csv(folder / "per_identity.csv", index=False, float_format="%.6g")
     means.to_csv(folder / "arms.csv", index=False, float_format="%.6g")
+
+
+def _interval_plots(metrics: dict[str, Any], folder: Path) -> None:
+    """A table per compared metric for the template `intervals` of `dvc plots`."""
+    for key in compared_metrics(metrics):
+        rows = [{"arm": name, key: each["mean"], **each} for name, each in metrics[key].items()]
+        table = pd.DataFrame(rows)[["arm", key, "low", "high"]]
+        table.to_csv(folder / f"{key}_intervals.csv", index=False, float_format="%.6g")
 
 
 def render(findings: Findings) -> str:

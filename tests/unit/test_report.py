@@ -179,6 +179,10 @@ def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorde
     conditions = pd.read_csv(folder / "plots" / "arms.csv").set_index("arm")
     assert list(conditions.index) == list(MAIN)
     assert conditions.loc["sisr", "psnr"] == pytest.approx(returned["psnr.sisr.mean"], rel=1e-4)
+    for metric in ("psnr", "identity"):
+        rows = pd.read_csv(folder / "plots" / f"{metric}_intervals.csv").set_index("arm")
+        assert list(rows.columns) == [metric, "low", "high"]
+        assert rows.loc["sisr", "low"] == pytest.approx(returned[f"{metric}.sisr.low"], rel=1e-4)
     assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 7 * len(MAIN)
 
 
