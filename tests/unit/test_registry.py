@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ from helpers import make_curated
 from registering import HR, LR, Pipeline
 
 import refsr
-from refsr.__main__ import main
 from refsr.config import Gate, Register
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
@@ -23,13 +21,10 @@ from refsr.evaluation.openings import held_out_hash
 from refsr.inference.upscaler import upscale
 from refsr.integrations.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
 from refsr.integrations.tracking import start_run
-from refsr.integrations.version_facts import all_versions
 from refsr.io.files import file_hash
 from refsr.models.checkpoint import load_model
 from refsr.steps.register import promote, register
 from refsr.tracker import NullTracker
-
-FIRST_PASSED = "passed as the first"
 
 
 @pytest.fixture
@@ -51,35 +46,6 @@ def test_the_first_version_that_passes_is_champion(pipeline: Pipeline) -> None:
     assert "{{" not in card
 
 
-def test_a_version_is_listed_and_shown_in_the_terminal(
-    pipeline: Pipeline, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", pipeline.uri)
-    Path("params.yaml").write_text("register: {}\n")
-    assert main(["versions"]) == 0
-    assert "model 'refsr' in sqlite:" in capsys.readouterr().out
-    pipeline.train(1)
-    pipeline.register()
-    capsys.readouterr()
-    assert main(["versions"]) == 0
-    header, row, *_ = capsys.readouterr().out.splitlines()
-    assert header.split()[:3] == ["version", "aliases", "gate"]
-    assert row.startswith(f"1        candidate, champion  {FIRST_PASSED}  +0.2500 [+0.2000, +0.300")
-    assert main(["versions", "--json"]) == 0
-    (listed,) = json.loads(capsys.readouterr().out)
-    assert (listed["version"], listed["gate"]) == ("1", FIRST_PASSED)
-    assert main(["show", "champion", "--markdown"]) == 0
-    card = (pipeline.paths["registration"] / "model_card.md").read_text()
-    assert capsys.readouterr().out == card
-    assert main(["show", "champion"]) == 0
-    text = capsys.readouterr().out
-    assert 'refsr.load("models:/refsr/1")' in text
-    assert "RefSR, right reference  26.00 [25.50, 26.50]" in text
-    assert "**" not in text
-    assert main(["show", "7"]) == 1
-    assert "has no version '7'; there are: 1" in capsys.readouterr().err
-
-
 def test_rendered_faces_are_said_to_be_rendered(pipeline: Pipeline) -> None:
     (pipeline.paths["curated"] / "summary.json").write_text('{"rendered": true}')
     pipeline.train(1)
@@ -95,14 +61,6 @@ def test_a_later_version_is_candidate_until_promoted_and_can_be_taken_back(
         pipeline.train(seed)
         assert pipeline.register() == str(seed)
     assert registry.aliases() == {"candidate": "3", "champion": "1"}
-    listed = list(all_versions(registry))
-    assert [each.version for each in listed] == ["3", "2", "1"]
-    assert [each.aliases for each in listed] == [["candidate"], [], ["champion"]]
-    assert [each.gate for each in listed] == [*["passed against version 1"] * 2, FIRST_PASSED]
-    assert listed[0].gain["identity"] == pytest.approx({"mean": 0.25, "low": 0.2, "high": 0.3})
-    assert listed[0].data.startswith("manifest-")
-    registry._client.delete_model_version_tag("refsr", "2", "gain")  # as before there was the tag
-    assert [each.gain for each in all_versions(registry)] == [listed[0].gain] * 3
     assert promote(pipeline.uri, Register(), "2") == "2"
     assert promote(pipeline.uri, Register(), "candidate") == "3"
     assert promote(pipeline.uri, Register(), "3") == "3"  # again: nothing changes
@@ -125,35 +83,6 @@ def test_a_promotion_killed_half_way_does_not_confuse_rollback(pipeline: Pipelin
         registry.rollback()
     promote(pipeline.uri, Register(), "2")
     assert registry.rollback() == ("2", "1")
-
-
-def test_a_version_is_described_and_what_a_kill_left_out_is_added(pipeline: Pipeline) -> None:
-    pipeline.train(1)
-    folder = pipeline.paths["evaluation"]
-    (folder / "report.html").write_text("<h1>Report</h1>\n<!-- facts -->\n")
-    (folder / "strips.png").write_bytes(b"picture")
-    pipeline.register()
-    registry = Registry(pipeline.uri, "refsr")
-    entry = registry.entry("1")
-    assert "PSNR dB by +2.00 [+1.50, +2.50] and identity by +0.2500" in entry.description
-    assert 'refsr.load("models:/refsr/1")' in entry.description
-    assert f"runs/{entry.run_id}/artifacts/registration/report.html" in entry.description
-    assert f"get-artifact?path=registration%2Fstrips.png&run_uuid={entry.run_id}" in (
-        entry.description
-    )
-    page = (pipeline.paths["registration"] / "report.html").read_text()
-    assert "<dt>version</dt><dd>1 of refsr</dd>" in page
-    assert "<dd>passed; champion: none yet</dd>" in page
-    registry._client.update_model_version("refsr", "1", "")
-    run = registry._client.get_run(entry.run_id)
-    shutil.rmtree(Path(run.info.artifact_uri) / "registration")
-    pipeline.register()
-    assert registry.entry("1").description == entry.description
-    assert registry.card("1").startswith("# refsr, version 1\n")
-    registry._client.update_model_version("refsr", "1", "what a person wrote")
-    pipeline.register()
-    assert registry.entry("1").description == "what a person wrote"
-    assert run.data.metrics["difference.right_minus_wrong.psnr.mean"] == 2.0
 
 
 def test_a_registration_that_is_repeated_writes_the_same_bytes(pipeline: Pipeline) -> None:
