@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from evaluations import evaluation
 
 from refsr.evaluation.conditions import CONDITIONS
-from refsr.reporting import charts, figures, report
+from refsr.reporting import charts, figures, report, summary
 from refsr.reporting.page import png
 
 
@@ -101,3 +102,34 @@ def test_calibration_is_drawn_on_equal_axes() -> None:
     }
     chart = charts.calibration(bins)
     assert chart == {"high": 20.0, "line": "0.0,75.0 50.0,0.0"}
+
+
+def test_bicubic_is_not_in_charts_of_differences() -> None:
+    metrics = evaluation()
+    chart = report._difference_chart(metrics, "psnr")
+    shown = {"sisr", "ref_none", "ref_wrong"}
+    assert set(chart["rows"]) == shown
+    rows = metrics["difference"]
+    key = "right_minus_bicubic"
+    alone = {"difference": {key: rows[key]}}
+    chart = report._difference_chart(alone, "psnr")
+    assert set(chart["rows"]) == {"bicubic"}
+
+
+def test_a_difference_of_identity_is_a_share() -> None:
+    scale = {"same_person": 0.96, "strangers": 0.88}
+    difference = {
+        "mean": 0.02,
+        "low": -0.0001,
+        "high": 0.04,
+    }
+    metrics = {"identity_scale": scale}
+    text = summary.meaning(metrics, difference)
+    assert text == (
+        "In identity that is 25% [0, 50] of the way "
+        "from true photos of two people (0.8800) "
+        "to two of one person (0.9600)."
+    )
+    scale["same_person"] = 0.88  # they do not tell
+    text = summary.meaning(metrics, difference)
+    assert text == ""

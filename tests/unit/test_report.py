@@ -25,7 +25,7 @@ from refsr.evaluation.statistics import flatten
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
 from refsr.reporting import charts, figures, report, tables
-from refsr.reporting.summary import meaning, table_text
+from refsr.reporting.summary import table_text
 from refsr.steps.evaluate import evaluate
 from refsr.tracker import NullTracker
 
@@ -193,26 +193,6 @@ def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], 
     addresses = pictures((done[0] / "report.html").read_text())
     assert len(addresses) == 3 * 9 + 9 + 9 + 9 + 6
     assert all(address.startswith("data:image/png;base64,") for address in addresses)
-
-
-def test_bicubic_is_in_the_table_of_differences_and_not_in_their_charts(
-    done: tuple[Path, dict[str, float], Recorder],
-) -> None:
-    metrics = json.loads((done[0] / "metrics.json").read_text())
-    rows = report._difference_chart(metrics, "psnr")["rows"]
-    assert set(rows) == {"sisr", "ref_none", "ref_wrong"}
-    alone = {"difference": {"right_minus_bicubic": metrics["difference"]["right_minus_bicubic"]}}
-    assert set(report._difference_chart(alone, "psnr")["rows"]) == {"bicubic"}
-
-
-def test_a_difference_of_identity_is_said_as_a_share() -> None:
-    scale = {"identity_scale": {"same_person": 0.96, "strangers": 0.88}}
-    difference = {"mean": 0.02, "low": -0.0001, "high": 0.04}
-    assert meaning(scale, difference) == (
-        "In identity that is 25% [0, 50] of the way from true photos of two people (0.8800) "
-        "to two of one person (0.9600)."
-    )
-    assert meaning({"identity_scale": {"same_person": 0.5, "strangers": 0.5}}, difference) == ""
 
 
 def test_the_report_says_what_is_rendered(
