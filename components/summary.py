@@ -1,7 +1,8 @@
 """The few metrics of a stage that people look for first: metadata of its artifacts in Kubeflow."""
 
+from refsr.steps.headline import METRICS
 from refsr.steps.headline import headline as summary
 
-__all__ = ["OF_THE_RUN", "summary"]
+__all__ = ["METRICS", "OF_THE_RUN", "summary"]
 
 OF_THE_RUN = "evaluate"  # stage whose summary is that of the pipeline

@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from refsr.evaluation.conditions import CONDITIONS, DIFFERENCES
 from refsr.evaluation.metrics import METRICS
+from refsr.integrations.mlflow_store import MODEL_PAGES
 from refsr.integrations.version_facts import gain_of
 from refsr.reporting.summary import cell, compared_metrics, summary_metrics
 
@@ -56,7 +57,7 @@ def description(facts: Mapping[str, Any], run: Any, folder: str, files: Iterable
             "gain": _gain(facts["metrics"]),
             "links": {title: file for file, title in _LINKS.items() if file in names},
             "pictures": {title: file for file, title in PICTURES.items() if file in names},
-            "address": lambda file: f"{page}/{file}",
+            "address": lambda file: f"{page}/{file}{MODEL_PAGES}",
             "picture": picture,
         },
     )

@@ -29,7 +29,7 @@ FLUSH_COUNT = 200  # metrics
 FLUSH_SECONDS = 5.0
 _BATCH = 1000  # metrics that MLflow accepts in one request
 PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
-# The experiment's tag by which MLflow's UI opens it as one of models, not of generative AI.
+# The experiment is one of models, not of generative AI. MLflow 3.17 goes by an address instead.
 KIND, MODELS = "mlflow.experimentKind", "custom_model_development"
 ERROR_LENGTH = 2000  # characters
 
