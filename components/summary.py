@@ -1,35 +1,8 @@
 """The few metrics of a stage that people look for first: metadata of its artifacts in Kubeflow."""
 
-import math
-from collections.abc import Mapping
+from refsr.steps.headline import METRICS
+from refsr.steps.headline import headline as summary
 
-_CURATION = ("identities.train", "identities.test", "images.train", "images.test")
-_TRAINING = ("loss", "l1", "perceptual")
-METRICS: dict[str, tuple[str, ...]] = {  # by stage; the ten of `evaluate` are those of the run too
-    "synthesize": ("identities", "images"),
-    "curate": _CURATION,
-    "merge": _CURATION,
-    "validate": ("expectations", "rows.identities", "rows.images"),
-    "train_sisr": _TRAINING,
-    "train_refsr": _TRAINING,
-    "evaluate": (
-        "data.identities",
-        "data.images",
-        "psnr.bicubic.mean",
-        "psnr.sisr.mean",
-        "psnr.ref_right.mean",
-        "ssim.ref_right.mean",
-        "identity.ref_right.mean",
-        "difference.right_minus_wrong.psnr.mean",
-        "difference.right_minus_none.psnr.mean",
-        "difference.right_minus_sisr.psnr.mean",
-    ),
-    "register": ("version",),
-}
+__all__ = ["METRICS", "OF_THE_RUN", "summary"]
+
 OF_THE_RUN = "evaluate"  # stage whose summary is that of the pipeline
-
-
-def summary(stage: str, values: Mapping[str, float]) -> dict[str, float]:
-    """The finite ones of the stage's first metrics."""
-    names = METRICS.get(stage, ())
-    return {name: values[name] for name in names if math.isfinite(values.get(name, math.nan))}

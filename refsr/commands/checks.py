@@ -6,7 +6,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from refsr.commands.command import Command, Options, Parser
+from refsr.commands.command import Command, Options, Parser, add_params
+from refsr.commands.versions import show_version
 from refsr.errors import RefsrError
 from refsr.io import marker, own_files
 from refsr.io.paths import path_option
@@ -63,6 +64,9 @@ def _require_no_dvc_command() -> None:
 
 
 def _show_options(parser: Parser) -> None:
+    text = "show this registered version instead, a number or an alias"
+    parser.add_argument("version", nargs="?", help=text)
+    add_params(parser, "params file: name of the model")
     parser.add_argument(
         "--reports",
         type=path_option,
@@ -75,7 +79,9 @@ def _show_options(parser: Parser) -> None:
 
 
 def show(options: Options) -> None:
-    """Print the table of the last evaluation and where its pages are."""
+    """Print the table of the last evaluation and where its pages are, or a registered version."""
+    if options.version:
+        return show_version(options)
     evaluation = options.reports / "evaluation"
     if not (evaluation / "table.txt").exists():
         advice = "no evaluation here yet; `make demo` or `dvc repro` makes one"
@@ -85,15 +91,15 @@ def show(options: Options) -> None:
     text = own_files.read_text(shown, "evaluate")
     if options.markdown:
         print(text, end="")
-        return
+        return None
     print(text)
-    _show_places(options.reports)
+    return _show_places(options.reports)
 
 
 def _show_places(reports: Path) -> None:
     pages = {
         "report": reports / "evaluation" / "report.html",
-        "validation": reports / "validation" / "data_docs" / "index.html",
+        "validation": reports / "validation" / "report.html",
         "model card": reports / "registration" / "model_card.md",
     }
     for name, path in pages.items():
@@ -117,8 +123,8 @@ COMMANDS = (
     ),
     Command(
         name="show",
-        help="the table of the last evaluation, and where to look further",
-        example="show --markdown",
+        help="the table of the last evaluation, or what a registered version is",
+        example="show champion",
         add_options=_show_options,
         run=show,
     ),

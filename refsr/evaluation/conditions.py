@@ -102,10 +102,13 @@ def conditions_of(
 
 
 def _of_another(model: str) -> dict[str, Condition]:
+    references = {"none": (), "wrong": ("wrong",), "right": ("right",)}
+    titles = {"none": "no reference", "wrong": "wrong reference", "right": "right reference"}
     return {
-        f"{model}_none": Condition(f"{model}, no reference", model),
-        f"{model}_wrong": Condition(f"{model}, wrong reference", model, ("wrong",)),
-        f"{model}_right": Condition(f"{model}, right reference", model, ("right",)),
+        f"{model}_{kind}": Condition(
+            f"{model}, {titles[kind]}", model, given, short=f"{model} {kind}"
+        )
+        for kind, given in references.items()
     }
 
 

@@ -5,7 +5,7 @@ references. Outputs are clamped and rounded to 8 bits before they are measured, 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -232,8 +232,8 @@ class _Collected:
         return Measured(table, _joined(self.identity), _joined(self.texture))
 
 
-def measure(bench: Bench, batch_size: int) -> Measured:
-    """All conditions of all pairs."""
+def measure(bench: Bench, batch_size: int, only: Container[str] | None = None) -> Measured:
+    """All conditions of all pairs, or those that `only` names."""
     collected = _Collected()
     starts = range(0, len(bench.test), batch_size)
     for start in track(starts, total=len(starts), desc="evaluated", unit="batch"):
@@ -242,7 +242,7 @@ def measure(bench: Bench, batch_size: int) -> Measured:
         collected.add_truth(truth)
         for name, condition in bench.models.conditions.items():
             rows = _complete(condition, batch)
-            if not len(rows):
+            if not len(rows) or (only is not None and name not in only):
                 continue
             part = batch.iloc[rows]
             scores = bench.score(name, condition, part, truth.of(torch.from_numpy(rows)))

@@ -30,11 +30,17 @@ def main_metrics(table: pd.DataFrame) -> list[str]:
     return [name for name in METRICS if name in table.columns]
 
 
-def per_person(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The mean over each person's images: a row per person, a column per main condition."""
-    chosen = table[table["arm"].isin(MAIN)]
+def per_person(
+    table: pd.DataFrame, metric: str, conditions: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The mean over each person's images: a row per person, a column per condition.
+
+    `conditions` are the main ones, unless others are given.
+    """
+    names = list(conditions or main_conditions(table))
+    chosen = table[table["arm"].isin(names)]
     means = chosen.pivot_table(index="person", columns="arm", values=metric, aggfunc="mean")
-    return means[main_conditions(table)]
+    return means[names]
 
 
 def bootstrap(values: np.ndarray, resamples: int, seed: int) -> dict[str, float]:

@@ -31,6 +31,8 @@ DEFAULT_PORTS = {
     "mysql": 3306,
     "mssql": 1433,
 }
+# MLflow's UI opens its pages for generative AI unless an address, or a person, asks for these.
+MODEL_PAGES = "?workflowType=machine_learning"
 TIMEOUT = 5.0  # seconds to wait for a server or a database
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from refsr.integrations import dead_runs
 from refsr.integrations.kubeflow_states import RunState, status_of
-from refsr.integrations.mlflow_store import MISSING, explained, ignored, open_store
+from refsr.integrations.mlflow_store import MISSING, MODEL_PAGES, explained, ignored, open_store
 from refsr.integrations.tracking import (
     ERROR_LENGTH,
     EXPERIMENT,
@@ -84,7 +84,7 @@ def describe_pipeline(tracking_uri: str, pipeline: str, metrics: Mapping[str, fl
         tracker = MlflowTracker(client, tracking_uri, run)
         tracker.metrics(metrics)
         tracker.flush()
-        page = f"#/experiments/{experiment_id(client)}/runs/{run}"
+        page = f"#/experiments/{experiment_id(client)}/runs/{run}{MODEL_PAGES}"
     is_server = tracking_uri.startswith(("http://", "https://"))
     return f"{without_userinfo(tracking_uri).rstrip('/')}/{page}" if is_server else run
 

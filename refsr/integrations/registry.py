@@ -9,7 +9,7 @@ harm. The champion changes under a lock, and only if it is still the version of 
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from refsr.integrations.served_model import DATA, log_model
 from refsr.integrations.tracking import MlflowTracker
 from refsr.integrations.versions import (
     CANDIDATE,
+    CARD,
     CHAMPION,
     CHECKPOINT,
     FORMER,
@@ -46,7 +47,6 @@ __all__ = [
     "checkpoint_of",
 ]
 
-CARD = "model_card.md"  # in the folder REGISTRATION
 MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: equal in these is the same version
 _DESCRIPTION = "Reference-based face super-resolution"
 
@@ -156,6 +156,25 @@ class Registry(Versions):
                 version = str(created.version)
             self._set_candidate(version, held)
         return version
+
+    def describe(self, version: str, registration: Path, text: Callable[[Any], str]) -> None:
+        """Give a version its description, and its run the files of the registration.
+
+        What is there stays as it is; a killed registration may have left out either.
+
+        Args:
+            version: A number.
+            registration: The folder that becomes REGISTRATION of the version's run.
+            text: Makes the description, given that run.
+        """
+        entry = self.entry(version)
+        with explained(self.uri), quiet():
+            files = self._client.list_artifacts(entry.run_id, REGISTRATION)
+            if not files:
+                self._client.log_artifacts(entry.run_id, str(registration), REGISTRATION)
+            if not entry.description:
+                description = text(self._client.get_run(entry.run_id))
+                self._client.update_model_version(self.name, version, description)
 
     def make_candidate(self, version: str) -> None:
         """Set the alias `candidate`; if there is no champion yet, set that alias too."""

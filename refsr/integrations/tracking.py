@@ -16,6 +16,7 @@ import numpy as np
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.integrations import dead_runs
+from refsr.integrations.datasets import CONTEXTS, dataset_input
 from refsr.integrations.dead_runs import LeftOpen
 from refsr.integrations.local_store import artifact_root, store_file
 from refsr.integrations.mlflow_store import explained, open_store
@@ -28,6 +29,8 @@ FLUSH_COUNT = 200  # metrics
 FLUSH_SECONDS = 5.0
 _BATCH = 1000  # metrics that MLflow accepts in one request
 PARENT, PIPELINE = "mlflow.parentRunId", "pipeline.run"  # tags
+# The experiment is one of models, not of generative AI. MLflow 3.17 goes by an address instead.
+KIND, MODELS = "mlflow.experimentKind", "custom_model_development"
 ERROR_LENGTH = 2000  # characters
 
 
@@ -84,6 +87,10 @@ class MlflowTracker:
 
         tags = [RunTag(key, hide(value)) for key, value in values.items()]
         self._client.log_batch(self.run_id, tags=tags)
+
+    def dataset(self, curated: Path, context: str) -> None:
+        """Record a curated set as an input of the run; `context` says what it is used for."""
+        self._client.log_inputs(self.run_id, [dataset_input(curated, context)])
 
     def others(self, tags: Mapping[str, str]) -> list[dict[str, str]]:
         """The tags of all other runs of the experiment that have these, from first to last."""
@@ -160,6 +167,8 @@ def record_origin(
     """Record what a run was started with; the arguments are those of `start_run`."""
     tracker.params(_flatten(params.model_dump(mode="json"), name))
     tracker.tags(_facts(name, params, inputs))
+    if name in CONTEXTS and "curated" in inputs:
+        tracker.dataset(inputs["curated"], CONTEXTS[name])
     if pipeline:
         tracker.tags({PARENT: pipeline_run(client, pipeline)})
 
@@ -235,10 +244,13 @@ def experiment_id(client: Any) -> str:
 
     for _ in range(2):
         if experiment := client.get_experiment_by_name(EXPERIMENT):
+            if KIND not in experiment.tags:
+                client.set_experiment_tag(experiment.experiment_id, KIND, MODELS)
             return str(experiment.experiment_id)
         location = _location(client.tracking_uri)
         with contextlib.suppress(MlflowException):
-            return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+            create = client.create_experiment
+            return str(create(EXPERIMENT, artifact_location=location, tags={KIND: MODELS}))
     raise RefsrError(f"the MLflow experiment {EXPERIMENT!r} cannot be read or created")
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from refsr.errors import RefsrError
 from refsr.integrations.dvc_lock import busy
+from refsr.io.files import file_hash
 from refsr.redaction import remember
 
 if TYPE_CHECKING:
@@ -114,6 +115,17 @@ def _innermost(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def data_revision(curated: Path) -> str:
+    """What identifies a curated set: the hash that DVC keeps of it, or else of its manifest.
+
+    On a cluster DVC keeps none. "unknown" where there is no manifest either.
+    """
+    manifest = curated / "manifest.parquet"
+    if not manifest.is_file():
+        return data_hash(curated) or "unknown"
+    return data_hash(curated) or f"manifest-{file_hash(manifest)[:24]}"
 
 
 def git_revision(folder: Path = _PACKAGE) -> tuple[str | None, bool]:

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from refsr.redaction import hide
 CANDIDATE, CHAMPION, FORMER = "candidate", "champion", "former_champions"
 CHECKPOINT, METRICS = "model.safetensors", "metrics.json"
 REGISTRATION = "registration"  # a folder in the run of a version
+CARD = "model_card.md"  # in that folder
 UNKNOWN = (MISSING, "INVALID_PARAMETER_VALUE")  # MLflow's codes for a version that does not exist
 _HASHES = {CHECKPOINT: "checkpoint", METRICS: "evaluation"}  # the tag with the sha256 of each
 _HOW = "run the pipeline (`make demo` or `dvc repro`)"
@@ -59,9 +61,13 @@ class Versions:
 
     def tags(self, version: str) -> dict[str, str]:
         """The tags that a version was registered with."""
+        return dict(self.entry(version).tags)
+
+    def entry(self, version: str) -> Any:
+        """What MLflow keeps of a version: its tags, run, description and time."""
         try:
             with explained(self.uri):
-                return dict(self._client.get_model_version(self.name, version).tags)
+                return self._client.get_model_version(self.name, version)
         except RefsrError as error:
             if getattr(error.__cause__, "error_code", "") not in UNKNOWN:
                 raise
@@ -69,11 +75,32 @@ class Versions:
             missing = f"{self._title()} has no version {version!r}"
             raise RefsrError(f"{missing}; there are: {known}") from error
 
+    def created(self, version: str) -> datetime:
+        """When a version was registered."""
+        return datetime.fromtimestamp(self.entry(version).creation_timestamp / 1000, UTC)
+
     def versions(self) -> list[str]:
         """All versions, oldest first."""
-        with explained(self.uri):
-            versions = self._client.search_model_versions(self._filter())
-        return [str(number) for number in sorted(int(each.version) for each in versions)]
+        return [str(each.version) for each in reversed(self.entries())]
+
+    def entries(self) -> list[Any]:
+        """What MLflow keeps of all versions, newest first."""
+        entries: list[Any] = []
+        page = None
+        while page != "":
+            with explained(self.uri):
+                search = self._client.search_model_versions
+                answer = search(self._filter(), page_token=page)
+            entries += answer
+            page = answer.token or ""
+        return sorted(entries, key=lambda each: int(each.version), reverse=True)
+
+    def card(self, version: str) -> str:
+        """The model card that a version was registered with, Markdown."""
+        run_id = self.entry(version).run_id
+        with tempfile.TemporaryDirectory() as folder, explained(self.uri), quiet():
+            path = self._download(f"runs:/{run_id}/{REGISTRATION}/{CARD}", Path(folder))
+            return path.read_text(encoding="utf-8")
 
     def find(self, **tags: str) -> str | None:
         """The newest version that has these tags; None if there is none."""

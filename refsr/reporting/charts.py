@@ -16,22 +16,42 @@ MOST_POINTS = 300  # of one curve
 LOG_FROM = 50.0  # greatest over least value from which a curve is drawn on a logarithmic axis
 
 
+def ticks(low: float, high: float, count: int = 4) -> tuple[np.ndarray, int]:
+    """Round numbers at equal distances, the first at or below `low`, the last at or above `high`.
+
+    The distance is 1, 2 or 5 times a power of ten, so that there are about `count` of them.
+
+    Returns:
+        The numbers, and how many digits after the point they have.
+    """
+    least = ((high - low) or abs(high) or 1.0) / count
+    power = 10.0 ** np.floor(np.log10(least))
+    step = next(each * power for each in (1, 2, 5, 10) if each * power >= least * (1 - 1e-9))
+    first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)
+    digits = max(0, int(np.ceil(-np.log10(step) - 1e-9)))
+    numbers = np.arange(first, max(last, first + 1) + 1) * step
+    return np.round(numbers, digits) + 0.0, digits  # + 0.0: no -0
+
+
 def forest(
     intervals: Mapping[str, Mapping[str, float]],
     marks: Sequence[float] = (),
+    *,
+    sign: bool = False,
 ) -> dict[str, Any]:
-    """Dots with whiskers on one axis: {low, high, marks, rows: {name: {left, width, dot}}}.
+    """Dots with whiskers on one axis: {ticks, marks, rows: {name: {left, width, dot}}}.
 
-    Places are in percent.
+    Places are in percent; `ticks` are {place, text}, with a sign where that is asked for.
     """
     ends = [
         interval[key] for interval in intervals.values() for key in ("low", "mean", "high")
     ] + list(marks)
-    low, high = min(ends), max(ends)
-    span = (high - low) or 1.0
+    numbers, digits = ticks(min(ends), max(ends))
+    low, span = numbers[0], numbers[-1] - numbers[0]
+    plus = "+" if sign else ""
 
     def place(value: float) -> float:
-        return round(100 * (value - low) / span, 2)
+        return round(float(100 * (value - low) / span), 2)
 
     rows = {
         name: {
@@ -41,11 +61,32 @@ def forest(
         }
         for name, interval in intervals.items()
     }
+    labels = [
+        {"place": place(number), "text": format(number, f"{plus if number else ''}.{digits}f")}
+        for number in numbers
+    ]
+    return {"ticks": labels, "marks": [place(mark) for mark in marks], "rows": rows}
+
+
+def ranking(values: Sequence[float]) -> dict[str, Any]:
+    """A bar per value from the least to the greatest, around zero.
+
+    {low, high, zero, bars: [{left, width, top, height, up}]}: in percent of the box, y downwards.
+    """
+    ordered = sorted(values)
+    numbers, digits = ticks(min(0.0, ordered[0]), max(0.0, ordered[-1]), 2)
+    low, span = numbers[0], numbers[-1] - numbers[0]
+    zero, width = 100 + 100 * low / span, 100 / len(ordered)
+    bars = []
+    for number, value in enumerate(ordered):
+        height = 100 * value / span
+        bar = {"left": number * width, "width": width, "top": zero - max(0.0, height)}
+        bars.append({key: round(float(x), 2) for key, x in (bar | {"height": abs(height)}).items()})
     return {
-        "low": low,
-        "high": high,
-        "marks": [place(mark) for mark in marks],
-        "rows": rows,
+        "low": format(numbers[0], f"+.{digits}f"),
+        "high": format(numbers[-1], f"+.{digits}f"),
+        "zero": round(float(zero), 2),
+        "bars": bars,
     }
 
 
@@ -80,10 +121,10 @@ def wrong_share(metrics: Mapping[str, Any], key: str) -> dict[str, Any]:
     right, wrong, none = (
         metrics[key][name]["mean"] for name in ("ref_right", "ref_wrong", "ref_none")
     )
-    low, high = min(right, wrong, none), max(right, wrong, none)
+    low, high = _bounds(min(right, wrong, none), max(right, wrong, none))
 
     def place(value: float) -> float:
-        return round(100 - 100 * float(value - low) / ((high - low) or 1.0), 2)
+        return round(100 - 100 * float(value - low) / (high - low), 2)
 
     return {
         "low": low,
@@ -100,7 +141,7 @@ def calibration(bins: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     Both axes run from 0 to the greatest of either.
     """
     points = [(each["predicted"], each["actual"]) for each in bins.values()]
-    high = max(max(point) for point in points) or 1.0
+    high = _bounds(0.0, max(max(point) for point in points))[1]
     dots = [(round(100 * x / high, 2), round(100 - 100 * y / high, 2)) for x, y in points]
     return {"high": high, "line": " ".join(f"{x},{y}" for x, y in dots)}
 
@@ -114,9 +155,10 @@ def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | No
     if not lines:
         return None
     everything = np.concatenate(list(lines.values()))
-    low, high = everything[:, 1].min(), everything[:, 1].max()
+    least, most = everything[:, 1].min(), everything[:, 1].max()
     steps = everything[:, 0].max()
-    log = bool(low > 0 and high / low > LOG_FROM)
+    log = bool(least > 0 and most / least > LOG_FROM)
+    low, high = _powers(least, most) if log else _bounds(least, most)
     drawn = {model: _path(points, steps, low, high, log) for model, points in lines.items()}
     return {
         "name": name,
@@ -126,6 +168,18 @@ def _panel(name: str, tables: Mapping[str, pd.DataFrame]) -> dict[str, Any] | No
         "steps": int(steps),
         "lines": drawn,
     }
+
+
+def _bounds(low: float, high: float) -> tuple[float, float]:
+    """The round numbers that a chart of values from `low` to `high` ends at."""
+    numbers, _ = ticks(low, high)
+    return float(numbers[0]), float(numbers[-1])
+
+
+def _powers(low: float, high: float) -> tuple[float, float]:
+    """The powers of ten at the ends of a logarithmic chart."""
+    ends = np.floor(np.log10(low) + 1e-9), np.ceil(np.log10(high) - 1e-9)
+    return float(10.0 ** ends[0]), float(10.0 ** ends[1])
 
 
 def _points(table: pd.DataFrame, name: str) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Pictures of the protocol: strips of a person in every condition, the identity-transfer grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from refsr.dataset.degradation import reduce
-from refsr.evaluation.conditions import CONDITIONS, MAIN, OTHERS, RIGHT
+from refsr.evaluation.conditions import CONDITIONS, MAIN, RIGHT
 from refsr.evaluation.protocol import Bench, references_of, restore, to_8_bits
 
 INK, GREY, PAPER = (28, 28, 30), (160, 160, 160), 255
@@ -43,20 +43,19 @@ class Grid:
     outputs: list[list[np.ndarray]]
 
 
-def strips(bench: Bench, people: Sequence[str], others: bool = False) -> list[Strip]:
-    """A strip of the first image of each of these people, in the main conditions.
+def strips(bench: Bench, people: Sequence[str], names: Iterable[str] = MAIN) -> list[Strip]:
+    """A strip of the first image of each of these people.
 
-    With `others` in the other conditions that they have.
+    It is in the main conditions, or in those of `names` that they have, in that order.
     """
     chosen = _first_images(bench, people)
     hr, right, wrong = _images(bench, chosen, "row", "right", "wrong")
     lr = reduce(hr, bench.models.scale)
-    table = OTHERS if others else MAIN
     columns = {"LR": _nearest(lr, bench.models.scale)}
     titles = {}
-    for name, condition in bench.conditions(chosen).items():
-        if name not in table:
-            continue
+    conditions = bench.conditions(chosen)
+    for name in (each for each in names if each in conditions):
+        condition = conditions[name]
         ref = references_of(bench.curated, condition, chosen, lr)
         sr = restore(bench.models, condition, lr, ref, bench.curated.hr_size)
         columns[condition.short_title] = to_8_bits(sr)

@@ -15,13 +15,11 @@ from refsr.dataset.curated import Curated
 from refsr.dataset.schema import REASONS, REJECTS, SPLITS
 from refsr.errors import RefsrError
 from refsr.io import marker, own_files, pictures, sources
-from refsr.io.atomic import write_file
-from refsr.io.output import check_file
 from refsr.layouts.base import BOX
 from refsr.layouts.registry import needed
 from refsr.layouts.tree import Tree
+from refsr.reporting import page
 from refsr.reporting.inspection_tables import counts, histograms, reasons
-from refsr.reporting.page import render
 
 IDENTITIES = 12  # of each split on its contact sheet
 IMAGES = 8  # of each identity
@@ -67,22 +65,9 @@ def write(curated: Path, output: Path, raw: str | Path | None = None) -> None:
     inputs = {"--curated": curated} | (
         {"--raw": Path(raw)} if raw and not str(raw).startswith("s3://") else {}
     )
-    check_file(output, inputs.items(), _is_page)
+    page.check(output, inputs.items())
     marker.require_whole(curated)
-    page = inspect(Curated(curated), raw)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_file(output, lambda partial: partial.write_text(page, encoding="utf-8"))
-    except OSError as error:
-        raise RefsrError(
-            f"{output}: cannot be written: {error.strerror}; name another file with -o"
-        ) from error
-
-
-def _is_page(path: Path) -> bool:
-    """Whether a file is a page of refsr, by its title."""
-    with path.open("rb") as file:
-        return b"<title>refsr: " in file.read(1000)
+    page.save(inspect(Curated(curated), raw), output)
 
 
 def inspect(curated: Curated, raw: str | Path | None) -> str:
@@ -91,7 +76,7 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
     layout = str(summary.get("layout", "vggface2"))
     manifest = curated.table
     splits = {name: manifest[manifest["split"] == name] for name in SPLITS}
-    return render(
+    return page.render(
         "inspection.html",
         hr_size=curated.hr_size,
         kept=len(manifest),

@@ -1,13 +1,20 @@
 """HTML pages that are one file: a template beside this module, its pictures inside the page."""
 
 import base64
+from collections.abc import Iterable, Mapping
+from html import escape
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from refsr.errors import RefsrError
+from refsr.io.atomic import write_file
+from refsr.io.output import check_file
+
 _JPEG_QUALITY = 92
+_FACTS = "<!-- facts -->"  # where a page takes what is known only after it was written
 
 
 def render(template: str, **values: object) -> str:
@@ -21,6 +28,34 @@ def render(template: str, **values: object) -> str:
     )  # fmt: skip
     environment.globals |= {"png_uri": png_uri, "jpeg_uri": jpeg_uri}
     return environment.get_template(template).render(**values)
+
+
+def check(output: Path, inputs: Iterable[tuple[str, Path]]) -> None:
+    """Check that a page may be written there: only another page of refsr is replaced."""
+    check_file(output, inputs, _is_page)
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page of refsr, by its title."""
+    with path.open("rb") as file:
+        return b"<title>refsr: " in file.read(1000)
+
+
+def save(page: str, output: Path) -> None:
+    """Write a page. Raises RefsrError where it cannot be written."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_file(output, lambda partial: partial.write_text(page, encoding="utf-8"))
+    except OSError as error:
+        raise RefsrError(
+            f"{output}: cannot be written: {error.strerror}; name another file with -o"
+        ) from error
+
+
+def with_facts(page: str, facts: Mapping[str, str]) -> str:
+    """A finished page with facts below its title; one without a place for them stays as it is."""
+    rows = "".join(f"<dt>{escape(key)}</dt><dd>{escape(text)}</dd>" for key, text in facts.items())
+    return page.replace(_FACTS, f'<dl class="facts">{rows}</dl>', 1)
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -10,20 +10,25 @@ import numpy as np
 import pandas as pd
 
 from refsr.evaluation.conditions import DIFFERENCES, MAIN, OTHERS
+from refsr.evaluation.gap import OVER_WRONG
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.openings import Openings
 from refsr.evaluation.statistics import main_conditions, main_metrics
 from refsr.io import own_files
 from refsr.reporting import page, tables
+from refsr.reporting.captions import scores
 from refsr.reporting.charts import calibration, curves, forest, wrong_share
 from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
 from refsr.reporting.summary import (
     compared_metrics,
     gap_sentence,
+    meaning,
     people,
     summary_metrics,
     table_text,
 )
+
+BICUBIC = "bicubic"
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
     (folder / "report.html").write_text(render(findings), encoding="utf-8")
     findings.table.to_parquet(folder / "images.parquet", index=False)
     _plots(findings.table, folder / "plots")
+    _interval_plots(findings.metrics, folder / "plots")
     return pictures
 
 
@@ -98,6 +104,14 @@ def _plots(table: pd.DataFrame, folder: Path) -> None:
     means = people.groupby("arm", sort=False)[metrics].mean().reset_index()
     people.to_csv(folder / "per_identity.csv", index=False, float_format="%.6g")
     means.to_csv(folder / "arms.csv", index=False, float_format="%.6g")
+
+
+def _interval_plots(metrics: dict[str, Any], folder: Path) -> None:
+    """A table per compared metric for the template `intervals` of `dvc plots`."""
+    for key in compared_metrics(metrics):
+        rows = [{"arm": name, key: each["mean"], **each} for name, each in metrics[key].items()]
+        table = pd.DataFrame(rows)[["arm", key, "low", "high"]]
+        table.to_csv(folder / f"{key}_intervals.csv", index=False, float_format="%.6g")
 
 
 def render(findings: Findings) -> str:
@@ -113,6 +127,8 @@ def render(findings: Findings) -> str:
         people=people(metrics),
         gap=gap_sentence(metrics),
         openings=findings.openings,
+        meaning=meaning(metrics, metrics["difference"][OVER_WRONG]["identity"]),
+        bicubic_left_out=len(metrics["difference"]) > 1,
         rendered=_rendered(findings.summary),
         conditions=list(metrics["psnr"]),
         names={name: each.title for name, each in MAIN.items()},
@@ -152,19 +168,14 @@ def _chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _difference_chart(metrics: dict[str, Any], key: str) -> dict[str, Any]:
+    """Without bicubic: it is so far away that the others would stand on one point."""
     rows = {DIFFERENCES[name]: row[key] for name, row in metrics["difference"].items()}
-    return forest(rows, [0.0])
+    others = {name: row for name, row in rows.items() if name != BICUBIC}
+    return forest(others or rows, [0.0], sign=True)
 
 
 def _scores(findings: Findings) -> dict[tuple[str, str], str]:
-    """(source, condition) -> the metrics that are compared, for the captions of the strips."""
+    """The captions of all strips: the metrics that are compared."""
     groups = [*findings.strips.values(), findings.more_strips, findings.samples]
-    shown = {strip.source for group in groups for strip in group}
-    rows = findings.table[findings.table["source"].isin(shown)]
-    metrics = {key: min(3, METRICS[key].digits) for key in compared_metrics(findings.metrics)}
-    return {
-        (row["source"], row["arm"]): " · ".join(
-            format(row[key], f".{digits}f") for key, digits in metrics.items()
-        )
-        for row in rows.to_dict("records")
-    }
+    shown = [strip for group in groups for strip in group]
+    return scores(findings.table, shown, compared_metrics(findings.metrics))

@@ -61,8 +61,22 @@ def _gap_closed(metrics: Mapping[str, Any], key: str, name: str, shape: str) -> 
     return f"{closed}, four close {_percent(four)}." if four else f"{closed}."
 
 
+def meaning(metrics: Mapping[str, Any], difference: Mapping[str, float]) -> str:
+    """What a difference of identity means, in a sentence; "" where true photos do not tell.
+
+    Embeddings of all faces lie in a narrow cone, so a cosine alone says little: the difference is
+    compared with how far two photos of one person are from two of different people.
+    """
+    same, others = (metrics["identity_scale"][key] for key in ("same_person", "strangers"))
+    if same <= others:
+        return ""
+    share = {key: difference[key] / (same - others) for key in ("mean", "low", "high")}
+    ends = f"true photos of two people ({others:.4f}) to two of one person ({same:.4f})"
+    return f"In identity that is {_percent(share)} of the way from {ends}."
+
+
 def _percent(interval: Mapping[str, float]) -> str:
-    mean, low, high = (format(100 * interval[key], ".0f") for key in ("mean", "low", "high"))
+    mean, low, high = (round(100 * interval[key]) for key in ("mean", "low", "high"))
     return f"{mean}% [{low}, {high}]"
 
 

@@ -29,6 +29,7 @@ from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
 from refsr.io.paths import file_errors_as_messages, path_text
 from refsr.side_config import SIDE_SECTIONS
+from refsr.steps.headline import of_the_run
 from refsr.steps.inputs import READ, checked_inputs, fingerprint_of, option_name, require_whole
 from refsr.steps.shortage import disk_message, memory_message
 from refsr.steps.starting import require_stores, starter, steps_of, take_up
@@ -153,7 +154,7 @@ def run(
             _as_messages(name, params, scratch),
         ):
             metrics = step(params, tracker, **inputs, **scratch, **options)
-            tracker.metrics(metrics)
+            tracker.metrics(of_the_run(name, metrics))
         steps = steps_of(params)
         for folder in scratch.values():
             retained.finish(folder, name, fingerprint, steps)

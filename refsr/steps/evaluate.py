@@ -90,6 +90,7 @@ def _findings(
     paths: Mapping[str, Path],
 ) -> "Findings":
     """All that the report is made from; people are chosen by their gain."""
+    from refsr.evaluation.conditions import OTHERS
     from refsr.evaluation.statistics import gains
     from refsr.reporting.figures import drawn, strips, transfer_grid
     from refsr.reporting.report import Findings, grid_people, ranked
@@ -101,7 +102,7 @@ def _findings(
         table=measured.table,
         gains=ranking,
         strips={name: strips(bench, who) for name, who in shown.items()},
-        more_strips=strips(bench, shown["median"], others=True),
+        more_strips=strips(bench, shown["median"], OTHERS),
         samples=drawn(bench, shown["median"]),
         grid=transfer_grid(bench, grid_people(ranking, params.grid)),
         histories={
@@ -170,7 +171,7 @@ def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str
     groups = slices.groups(faces, test)
     numbers["slices"] = slices.by_slice(table, groups, resamples, seed)
     numbers["identity_scale"] = bench.identity_scale(measured.identity["hr"])
-    numbers["data"] = _data(params, bench)
+    numbers["data"] = data_of(params, bench)
     return numbers
 
 
@@ -194,7 +195,8 @@ def _verification(
     )
 
 
-def _data(params: Evaluate, bench: "Bench") -> dict[str, Any]:
+def data_of(params: Evaluate, bench: "Bench") -> dict[str, Any]:
+    """Whose images were measured, and how large they are."""
     size = bench.curated.hr_size
     return {
         "split": params.split,

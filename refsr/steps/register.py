@@ -4,7 +4,6 @@ And `promote`, which checks the gate again.
 """
 
 import contextlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +16,10 @@ from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict, check_gate
 from refsr.evaluation.openings import held_out_hash
-from refsr.integrations.model_card import model_card
+from refsr.evaluation.statistics import flatten
+from refsr.integrations import registration_files
+from refsr.integrations.model_card import description
 from refsr.integrations.registry import (
-    CARD,
     CHECKPOINT,
     MADE_OF,
     METRICS,
@@ -28,14 +28,15 @@ from refsr.integrations.registry import (
     Registry,
 )
 from refsr.integrations.tracking import MlflowTracker
-from refsr.integrations.versioning import data_hash, git_revision
+from refsr.integrations.version_facts import COMPARED, FIRST, gain_tag
+from refsr.integrations.versioning import data_revision, git_revision
 from refsr.io.files import file_hash
 from refsr.io.own_files import read_json
 from refsr.models.checkpoint import read_checkpoint
 from refsr.steps import Input, Output
+from refsr.steps.headline import headline
 from refsr.tracker import Tracker
 
-COMPARED, FIRST = "gate.champion", "none yet"  # a version's tag: the champion at its registration
 TRIES = 10  # of a registration while others change the champion
 
 
@@ -52,8 +53,9 @@ def register(
     """Register the RefSR checkpoint as `candidate` if its evaluation passes the gate.
 
     The first version is champion too. The same checkpoint with the same evaluation is one version,
-    however often it is registered. Leaves in `registration`: registered.json and model_card.md.
-    Raises RefsrError saying which threshold was missed by how much.
+    however often it is registered. Leaves in `registration`: registered.json,
+    model_card.md, and the report and pictures of the evaluation. Raises RefsrError saying which
+    threshold was missed by how much.
     """
     if not isinstance(tracker, MlflowTracker):
         raise TypeError(
@@ -79,26 +81,24 @@ def register(
     if registry.champion() == version and registry.tags(version).get(COMPARED) == FIRST:
         # A registration that was killed, or is repeated, ends the same.
         verdict = replace(verdict, champion=FIRST)
-    parameters = sum(tensor.numel() for tensor in tensors.values())
-    card = model_card(
-        {
-            "name": params.name,
-            "version": version,
-            "lineage": facts,
-            "config": config,
-            "parameters": parameters,
-        }
-        | {"metrics": metrics, "verdict": verdict, **_counts(curated)}
-    )
-    registered = {
+    card = {
         "name": params.name,
         "version": version,
-        "aliases": registry.aliases(),
         "lineage": facts,
+        "config": config,
+        "parameters": sum(tensor.numel() for tensor in tensors.values()),
+        "metrics": metrics,
+        "verdict": verdict,
+        **_counts(curated),
     }
-    _write(registration, registered | {"verdict": verdict.to_dict()}, card)
+    created = registry.created(version)
+    registration_files.write(registration, evaluation, card, registry.aliases(), created)
     tracker.artifact(registration, REGISTRATION)
-    return {"version": float(version)}
+    files = [path.name for path in registration.iterdir()]
+    registry.describe(
+        version, registration, lambda run: description(card, run, REGISTRATION, files)
+    )
+    return {"version": float(version), **headline("evaluate", flatten(metrics))}
 
 
 def _version(
@@ -129,7 +129,7 @@ def _version(
             return version, verdict
         model = model or log()
         with contextlib.suppress(ChampionChangedError):  # the gate compares with the new one then
-            tags = {**facts, COMPARED: verdict.champion}
+            tags = {**facts, COMPARED: verdict.champion, **gain_tag(metrics)}
             return registry.add(tracker, model, tags, champion), verdict
     raise RefsrError(f"the champion changed {TRIES} times meanwhile; run the stage again")
 
@@ -207,7 +207,7 @@ def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> 
     commit, dirty = git_revision()
     facts = {
         "git": f"{commit or 'unknown'}{' with changes' if dirty else ''}",
-        "data": data_hash(curated) or "unknown",
+        "data": data_revision(curated),
     }
     for stage, folder in trained.items():
         run = registry.training_run(file_hash(folder / CHECKPOINT))
@@ -247,14 +247,6 @@ def _counts(curated: Path) -> dict[str, Any]:
         "test_identities": int(identities.get("test", 0)),
         "test_images": int(tested.sum()),
     }
-
-
-def _write(registration: Path, record: Mapping[str, Any], card: str) -> None:
-    registration.mkdir()
-    (registration / "registered.json").write_text(
-        json.dumps(record, indent=2) + "\n", encoding="utf-8"
-    )
-    (registration / CARD).write_text(card, encoding="utf-8")
 
 
 def refusal(what: str, verdict: Verdict) -> str:

@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 
 from refsr.config import Register
 from refsr.errors import RefsrError
+from refsr.evaluation.gate import Verdict
+from refsr.integrations.model_card import description
 from refsr.integrations.registry import CARD, MADE_OF, Registry
 from refsr.integrations.same_store import is_same_store
 from refsr.integrations.tracking import MlflowTracker, start_run
+from refsr.integrations.version_facts import COMPARED
 from refsr.io.own_files import read_text
 from refsr.redaction import hide
 from refsr.steps.register import against_champion, refusal
@@ -69,7 +72,7 @@ def transfer(
             )
         if copied is None:
             with start_run(target, "transfer", params) as tracker:
-                copied = _put(there, tracker, package, champion)
+                copied = _put(there, tracker, package, champion, verdict)
                 tracker.metrics({"version": float(copied)})
         else:
             there.make_candidate(copied)
@@ -89,7 +92,13 @@ def _take(registry: Registry, version: str, folder: Path) -> tuple[str, Package]
     return number, Package(origin, model, registration, registry.metrics(number), tags, run)
 
 
-def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion: str | None) -> str:
+def _put(
+    registry: Registry,
+    tracker: MlflowTracker,
+    package: Package,
+    champion: str | None,
+    verdict: Verdict,
+) -> str:
     """The new version; its run has what the run it comes from had, and says which that was."""
     origin = {ORIGIN: package.origin, f"{ORIGIN}.run": package.run.info.run_id}
     own = {
@@ -98,7 +107,7 @@ def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion:
     tracker.tags(origin | {f"source.{key}": value[:MAX_TAG] for key, value in own.items()})
     tracker.params(package.run.data.params)
     tracker.metrics(package.run.data.metrics)
-    tags = package.tags | {ORIGIN: package.origin}
+    tags = package.tags | {ORIGIN: package.origin, COMPARED: verdict.champion}
     version = registry.adopt(tracker, package.model, tags, champion)
     card = package.registration / CARD
     note = (
@@ -108,6 +117,19 @@ def _put(registry: Registry, tracker: MlflowTracker, package: Package, champion:
     title, _, rest = read_text(card, "register").partition("\n")
     card.write_text(title + note + rest.lstrip("\n"), encoding="utf-8")
     tracker.artifact(package.registration, package.registration.name)
+    files = [path.name for path in package.registration.iterdir()]
+    facts = {
+        "name": registry.name,
+        "version": version,
+        "lineage": tags,
+        "metrics": package.metrics,
+        "verdict": verdict,
+    }
+    registry.describe(
+        version,
+        package.registration,
+        lambda run: description(facts, run, package.registration.name, files),
+    )
     return version
 
 

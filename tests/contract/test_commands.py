@@ -15,7 +15,7 @@ FROZEN = {
     "stages": "synthesize curate validate train-sisr train-refsr evaluate register",
     "data": "inspect merge fetch",
     "models": "describe import-caffe checkpoint seeds",
-    "registry": "promote rollback transfer",
+    "registry": "versions compare promote rollback transfer",
     "pictures": "upscale upscale-folder",
     "checks": "doctor show",
 }

@@ -63,6 +63,8 @@ COMMANDS: dict[str, list[str]] = {
     "show": [],
     "describe": [],
     "doctor": ["--fix", "--s3", "s3://faces", "--kfp", "{api}"],
+    "versions": [],
+    "compare": ["1", "refsr", "--data", "curated", "--split", "test"],
     "promote": ["1"],
     "rollback": [],
     "transfer": ["--to", "{store}/other"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import yaml
 from helpers import run_in
 
@@ -56,6 +57,12 @@ def test_metrics_have_the_agreed_keys_and_ordered_intervals(scratch: Path) -> No
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
     shown = json.loads(run_in(scratch, sys.executable, "-m", "dvc", "metrics", "show", "--json"))
     assert shown[""]["data"]["reports/evaluation/metrics.json"]["data"] == metrics
+    plot = ("plots", "show", "--show-vega", "PSNR by condition")
+    drawn = run_in(scratch, sys.executable, "-m", "dvc", *plot)
+    shown, _ = json.JSONDecoder().raw_decode(drawn[drawn.index("{") :])
+    dots = shown["data"]["values"]
+    assert [each["arm"] for each in dots] == list(CONDITIONS)
+    assert float(dots[0]["high"]) == pytest.approx(metrics["psnr"]["bicubic"]["high"], rel=1e-4)
 
 
 def test_nothing_runs_again_and_a_parameter_reruns_only_what_follows(scratch: Path) -> None:

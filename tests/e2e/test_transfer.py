@@ -16,6 +16,7 @@ from refsr.config import Register
 from refsr.errors import RefsrError
 from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import CHECKPOINT, Registry
+from refsr.integrations.version_facts import all_versions
 from refsr.steps.transfer import transfer
 from tools.local_services import mlflow_server
 
@@ -61,6 +62,11 @@ def test_a_version_moves_by_the_words_of_the_page(
     assert registry.aliases() == {"candidate": "1", "champion": "1"}
     weights = registry.fetch("1", CHECKPOINT, tmp_path / "fetched").read_bytes()
     assert weights == (here.paths["refsr"] / CHECKPOINT).read_bytes()
+    (listed,) = all_versions(registry)
+    assert (listed.version, listed.gate) == ("1", "passed as the first")
+    assert 'refsr.load("models:/refsr/1")' in registry.entry("1").description
+    assert registry.card("1").startswith("# refsr, version 1\n")
+    assert listed.gain["psnr"] == pytest.approx({"mean": 2.0, "low": 1.5, "high": 2.5})
     tags = registry.tags("1")
     assert tags["transferred_from"] == f"{here.uri} models:/refsr/1"
     assert registry.metrics("1")["psnr"]["ref_right"]["mean"] == 26.0

@@ -3,9 +3,11 @@
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
+from evaluations import evaluation
 
 from refsr.evaluation.conditions import CONDITIONS
-from refsr.reporting import charts, figures, report
+from refsr.reporting import charts, figures, report, summary
 from refsr.reporting.page import png
 
 
@@ -46,13 +48,38 @@ def test_png_round_trip() -> None:
 
 
 def test_forest_places_in_percent() -> None:
-    chart = charts.forest({"a": {"mean": 2.0, "low": 1.0, "high": 4.0}}, [0.0])
+    chart = charts.forest({"a": {"mean": 2.0, "low": 1.0, "high": 4.0}}, [0.0], sign=True)
+    texts = ["0", "+1", "+2", "+3", "+4"]
     assert chart == {
-        "low": 0.0,
-        "high": 4.0,
+        "ticks": [{"place": 25.0 * number, "text": text} for number, text in enumerate(texts)],
         "marks": [0.0],
         "rows": {"a": {"left": 25.0, "width": 75.0, "dot": 50.0}},
     }
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (20.3, 23.1, ["20", "21", "22", "23", "24"]),
+        (-0.0123, 0.0311, ["-0.02", "0.00", "0.02", "0.04"]),
+        (0.4862, 0.7060, ["0.4", "0.5", "0.6", "0.7", "0.8"]),
+        (3.0, 3.0, ["3", "4"]),
+        (0.0, 0.0, ["0.0", "0.5"]),
+        (0.0, 4000.0, ["0", "1000", "2000", "3000", "4000"]),
+    ],
+)
+def test_ticks_are_round_and_hold_both_ends(low: float, high: float, expected: list[str]) -> None:
+    numbers, digits = charts.ticks(low, high)
+    assert [format(number, f".{digits}f") for number in numbers] == expected
+    assert numbers[0] <= low and high <= numbers[-1]
+
+
+def test_a_ranking_is_a_bar_a_person_around_zero() -> None:
+    chart = charts.ranking([3.0, -1.0])
+    assert (chart["low"], chart["high"], chart["zero"]) == ("-2", "+4", 66.67)
+    least, most = chart["bars"]
+    assert (least["top"], least["height"]) == (66.67, 16.67)
+    assert (most["left"], most["top"], most["height"]) == (50.0, 16.67, 50.0)
 
 
 def test_wrong_share_is_a_line_from_right_to_wrong() -> None:
@@ -75,3 +102,34 @@ def test_calibration_is_drawn_on_equal_axes() -> None:
     }
     chart = charts.calibration(bins)
     assert chart == {"high": 20.0, "line": "0.0,75.0 50.0,0.0"}
+
+
+def test_bicubic_is_not_in_charts_of_differences() -> None:
+    metrics = evaluation()
+    chart = report._difference_chart(metrics, "psnr")
+    shown = {"sisr", "ref_none", "ref_wrong"}
+    assert set(chart["rows"]) == shown
+    rows = metrics["difference"]
+    key = "right_minus_bicubic"
+    alone = {"difference": {key: rows[key]}}
+    chart = report._difference_chart(alone, "psnr")
+    assert set(chart["rows"]) == {"bicubic"}
+
+
+def test_a_difference_of_identity_is_a_share() -> None:
+    scale = {"same_person": 0.96, "strangers": 0.88}
+    difference = {
+        "mean": 0.02,
+        "low": -0.0001,
+        "high": 0.04,
+    }
+    metrics = {"identity_scale": scale}
+    text = summary.meaning(metrics, difference)
+    assert text == (
+        "In identity that is 25% [0, 50] of the way "
+        "from true photos of two people (0.8800) "
+        "to two of one person (0.9600)."
+    )
+    scale["same_person"] = 0.88  # they do not tell
+    text = summary.meaning(metrics, difference)
+    assert text == ""

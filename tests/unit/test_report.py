@@ -176,9 +176,11 @@ def test_samples_are_shown_beside_the_output_they_depart_from(
 
 def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorder]) -> None:
     folder, returned, _ = done
-    conditions = pd.read_csv(folder / "plots" / "arms.csv").set_index("arm")
+    conditions = pd.read_csv(folder / "plots" / "arms.csv", index_col="arm")
     assert list(conditions.index) == list(MAIN)
     assert conditions.loc["sisr", "psnr"] == pytest.approx(returned["psnr.sisr.mean"], rel=1e-4)
+    dots = pd.read_csv(folder / "plots" / "psnr_intervals.csv")
+    assert list(dots) == ["arm", "psnr", "low", "high"]
     assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 7 * len(MAIN)
 
 
@@ -223,7 +225,6 @@ def test_results_are_every_table_and_the_report_has_them_too(
     for table in made:
         assert {len(row) for row in table.rows} == {len(table.header)}, table.title
         assert "nan" not in str(table.rows)
-    for table in made:
         assert f"<h3>{table.title}</h3>" in page
     line = next(
         line for line in text.splitlines() if line.startswith("| RefSR, 2 right references | 14 |")

@@ -1,5 +1,6 @@
 """Tracked runs, in a real store."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import make_curated
 
-from refsr.config import Register, Validate
+from refsr.config import Evaluate, Register, TrainSisr, Validate
 from refsr.errors import RefsrError
 from refsr.integrations import tracking
 from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.tracking import MlflowTracker, start_run
-from refsr.integrations.versioning import git_revision
+from refsr.integrations.versioning import data_revision, git_revision
 
 
 def _runs(uri: str) -> list[Any]:
@@ -50,6 +52,25 @@ def test_a_run_records_where_it_comes_from(tracking_uri: str, tmp_path: Path) ->
     assert tags["data.raw"] == "0123abc.dir"
     assert "data.other" not in tags
     assert {"python", "torch", "cpus", "stage"} <= set(tags)
+
+
+def test_a_curated_set_is_an_input_of_the_runs_that_learn_or_measure(
+    tracking_uri: str, tmp_path: Path
+) -> None:
+    curated = make_curated(tmp_path / "curated", identities=4, images=2, train=3)
+    with start_run(tracking_uri, "evaluate", Evaluate(), {"curated": curated}):
+        pass
+    (given,) = _run(tracking_uri).inputs.dataset_inputs
+    assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "evaluation"}
+    assert (given.dataset.name, given.dataset.source) == ("curated", '{"uri": "curated"}')
+    assert given.dataset.digest == data_revision(curated)
+    assert json.loads(given.dataset.profile) == {"train": 9, "test": 3}
+    (curated / "manifest.parquet").write_bytes(b"damaged")  # which the stage reports
+    with start_run(tracking_uri, "train_sisr", TrainSisr(), {"curated": curated}):
+        pass
+    client = open_store(tracking_uri).MlflowClient()
+    kind = client.get_experiment_by_name("refsr").tags["mlflow.experimentKind"]
+    assert kind == "custom_model_development"
 
 
 def test_the_hash_of_params_distinguishes_values(tracking_uri: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pages import pictures
 from raw_trees import embed_colour, make_raw
 
 from refsr.config import Curate, Validate
@@ -59,6 +60,9 @@ def breaches(curated: Path, params: Validate | None = None) -> str:
     assert str(result) in str(caught.value)
     assert not json.loads(result.read_text())["success"]
     assert (curated.parent / "validation" / "data_docs" / "index.html").is_file()
+    page = (curated.parent / "validation" / "report.html").read_text()
+    assert pictures(page) == []
+    assert "The curated set breaks " in page
     return str(caught.value)
 
 
@@ -94,6 +98,10 @@ def test_a_sound_set_passes_and_is_documented(curated: Path) -> None:
     assert len(result["expectations"]) == metrics["expectations"]
     html = (curated.parent / "validation" / "data_docs" / "index.html").read_text()
     assert all(name in html for name in ("schema", "images", "identities", "totals", "pixels"))
+    page = (curated.parent / "validation" / "report.html").read_text()
+    assert pictures(page) == []  # and nothing else from elsewhere
+    assert page.count(">holds</td>") == metrics["expectations"]
+    assert "identity is str" in page
 
 
 def test_the_pixel_sample_is_as_large_as_asked(curated: Path) -> None:
