@@ -1,4 +1,4 @@
-"""A photo in, a photo out: faces are detected in rendered scenes, and pasted back where they were."""
+"""A photo in, a photo out: faces are detected in rendered scenes and pasted back in place."""
 
 import csv
 import json
