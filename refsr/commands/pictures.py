@@ -7,7 +7,6 @@ from pathlib import Path
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
-from refsr.tracker import tracking_uri
 
 _logger = logging.getLogger(__name__)
 
@@ -32,32 +31,29 @@ def _upscale_options(parser: Parser) -> None:
         "--model",
         type=path_text,
         default="models:/refsr@champion",
-        help="registered version, or checkpoint file",
+        help="registered version, checkpoint file or folder, or ONNX file",
     )
 
 
 def upscale(options: Options) -> None:
     """Upscale one face."""
     from refsr.inference import images
-    from refsr.inference.upscaler import fitting_note, upscale_by, uses_reference
-    from refsr.integrations.registry import checkpoint_of
-    from refsr.io import marker
+    from refsr.inference.fitting import fitting_note
     from refsr.io.output import check_file
-    from refsr.models.checkpoint import load_model
+    from refsr.loading import load
 
     images.output_format(options.output)  # what can be refused before the model is fetched
     check_file(options.output, _given(options), images.is_own_image)
     small = images.read_image(options.small)
     references = [images.read_image(path) for path in options.ref]
-    with checkpoint_of(tracking_uri(), options.model) as checkpoint:
-        marker.require_whole(checkpoint)
-        model = load_model(checkpoint)
-    if references and not uses_reference(model):
+    model = load(options.model)
+    if references and not model.uses_reference:
         _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
-    result = upscale_by(model, small, references)
+        references = []
+    result = model.upscale(small, *references)
     images.write_image(options.output, result)
     height, width = result.shape[:2]
-    print(f"{options.output}: {width}x{height} pixels{fitting_note(model, small)}")
+    print(f"{options.output}: {width}x{height} pixels{fitting_note(model.lr_size, small)}")
 
 
 def _given(options: Options) -> Iterator[tuple[str, Path]]:

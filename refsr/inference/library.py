@@ -1,40 +1,50 @@
-"""A loaded model for programs: NumPy images in, NumPy images out."""
+"""A loaded model for programs: NumPy images in, NumPy images out. It needs no PyTorch by itself."""
 
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
-from torch import nn
 
 from refsr.errors import RefsrError
-from refsr.inference import upscaler
-from refsr.models.checkpoint import load_model
+from refsr.inference import fitting
+
+# a photo and its references, (h, w, 3) uint8 RGB each -> the larger face, likewise
+Run = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 
 
 class Upscaler:
-    """One network of refsr. `refsr.load` makes it."""
+    """One model of refsr. `refsr.load` makes it, with PyTorch or with ONNX Runtime behind it."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self._network = network
+    def __init__(self, config: Mapping[str, Any], run: Run) -> None:
+        self._config = config
+        self._run = run
 
     @classmethod
     def from_checkpoint(cls, path: Path, device: str = "cpu") -> "Upscaler":
         """The model of a checkpoint file. Raises RefsrError where it is missing or damaged."""
-        return cls(load_model(path, device))
+        from refsr.inference.upscaler import upscale_by
+        from refsr.models import SuperResolver
+        from refsr.models.checkpoint import load_model
+
+        network = load_model(path, device)
+        return cls(cast(SuperResolver, network).config, partial(upscale_by, network))
 
     @property
     def lr_size(self) -> int:
         """The longer side of the small photo that the network takes, pixels; others are fitted."""
-        return upscaler.sizes(self._network)[0]
+        return fitting.sizes(self._config)[0]
 
     @property
     def hr_size(self) -> int:
         """The longer side of what `upscale` returns, pixels."""
-        return upscaler.sizes(self._network)[1]
+        return fitting.sizes(self._config)[1]
 
     @property
     def uses_reference(self) -> bool:
         """Whether references change the result."""
-        return upscaler.uses_reference(self._network)
+        return str(self._config["model"]) == "refsr"
 
     def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray:
         """Make a small face larger.
@@ -58,7 +68,7 @@ class Upscaler:
             raise RefsrError("this is a single-image model (sisr): it takes no reference")
         # Copies: PyTorch warns of arrays that may not be written to, as Pillow's are.
         copies = [np.array(reference) for reference in references]
-        return upscaler.upscale_by(self._network, np.array(photo), copies)
+        return self._run(np.array(photo), copies)
 
 
 def _require_image(image: np.ndarray, name: str) -> None:

@@ -66,5 +66,5 @@ def similarity_between(points: torch.Tensor, ref_points: torch.Tensor) -> torch.
 
 def lay_onto(ref: torch.Tensor, place: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """References (B, 3, H', W') sampled where a map (B, 2, 3) points: (B, 3, *size)."""
-    grid = F.affine_grid(place, [len(ref), 3, *size], align_corners=False)
+    grid = F.affine_grid(place, [ref.shape[0], 3, *size], align_corners=False)
     return F.grid_sample(ref.float(), grid, padding_mode="reflection", align_corners=False)
