@@ -1,10 +1,14 @@
 """Commands that write a model in a form for others."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from refsr.commands.command import Command, Options, Parser
 from refsr.io.paths import path_option, path_text
+
+if TYPE_CHECKING:
+    from refsr.io.output import Output
 
 
 def add_model(parser: Parser) -> None:
@@ -59,6 +63,82 @@ def given(model: str) -> Iterator[tuple[str, Path]]:
         yield "--model", Path(model)
 
 
+def _push_options(parser: Parser) -> None:
+    parser.add_argument(
+        "folder", type=path_option, help="folder to write; only one that `push` wrote is replaced"
+    )
+    add_model(parser)
+    parser.add_argument(
+        "--license",
+        default="other",
+        metavar="ID",
+        help="licence of the weights, as Hugging Face names it (default: other)",
+    )
+    parser.add_argument(
+        "--evaluation",
+        type=path_option,
+        metavar="FOLDER",
+        help="evaluation whose metrics are named (default: that of the registered version)",
+    )
+
+
+def push(options: Options) -> None:
+    """Write a model as a folder in the form of Hugging Face's hub."""
+    from refsr.integrations import model_folder
+    from refsr.integrations.registry import METRICS
+    from refsr.io.own_files import read_json
+    from refsr.loading import checkpoint_file
+    from refsr.tracker import tracking_uri
+
+    model_folder.check_licence(options.license)
+    output = _output("push", options.folder, dict(given(options.model)))
+    model, card = options.model, ""
+    metrics: dict[str, Any] = {}
+    if model.startswith("models:"):
+        model, card, metrics = model_folder.described(tracking_uri(), model)
+    if options.evaluation:
+        metrics = read_json(options.evaluation / METRICS, "evaluate")
+    with checkpoint_file(model) as checkpoint, output.open(""):
+        output.partial.mkdir()
+        model_folder.write(output.partial, checkpoint, options.license, card, metrics)
+        output.put_in_place(output.partial)
+    print(f"{options.folder}: {model}, license {options.license}")
+
+
+def _pull_options(parser: Parser) -> None:
+    parser.add_argument("folder", type=path_option, help="folder that `push` wrote, or its like")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=path_option,
+        required=True,
+        help="folder to write, as a training leaves it; only one that `pull` wrote is replaced",
+    )
+
+
+def pull(options: Options) -> None:
+    """Check a folder in the form of Hugging Face's hub, and write its checkpoint."""
+    from refsr.integrations import model_folder
+    from refsr.integrations.registry import CHECKPOINT
+
+    output = _output("pull", options.output, {"FOLDER": options.folder})
+    with output.open(""):
+        output.partial.mkdir()
+        config = model_folder.read(options.folder, output.partial / CHECKPOINT)
+        output.put_in_place(output.partial)
+    what = "{variant} {model}, {scale}x to {hr_size}x{hr_size} pixels".format(**config)
+    print(f"{options.output / CHECKPOINT}: {what}")
+
+
+def _output(command: str, folder: Path, inputs: Mapping[str, Path]) -> "Output":
+    from refsr.io.output import Output, check_apart
+
+    output = Output(command, "FOLDER" if command == "push" else "--output", folder)
+    check_apart({output.name: output}, inputs)
+    output.check()
+    return output
+
+
 COMMANDS = (
     Command(
         name="export",
@@ -66,5 +146,19 @@ COMMANDS = (
         example="export --model models/refsr --onnx refsr.onnx",
         add_options=_export_options,
         run=export,
+    ),
+    Command(
+        name="push",
+        help="a model -> a folder in the form of Hugging Face's hub",
+        example="push shared/refsr --model models:/refsr@champion --license cc-by-nc-4.0",
+        add_options=_push_options,
+        run=push,
+    ),
+    Command(
+        name="pull",
+        help="such a folder -> a checkpoint, checked",
+        example="pull shared/refsr -o models/pulled",
+        add_options=_pull_options,
+        run=pull,
     ),
 )

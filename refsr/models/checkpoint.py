@@ -6,7 +6,7 @@ Its header carries the configuration that the model is rebuilt from.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,17 +16,27 @@ from torch import nn
 from refsr.errors import RefsrError
 from refsr.io.atomic import write_file
 from refsr.io.exhausted import out_of_memory
-from refsr.models import build
+from refsr.models import SuperResolver, build
 
 _SHOWN = 500  # characters of an error in a message
 
 
 def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None) -> None:
     """Write weights, configuration and JSON-able `facts` (step, scores, ...), then rename."""
+    save_tensors(path, cast(SuperResolver, model).config, model.state_dict(), facts)
+
+
+def save_tensors(
+    path: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint of weights by name, as `save_model` does."""
     # one key: safetensors writes several in an order of its own, and the same model is to be the
     # same bytes
-    header = {"refsr": json.dumps({"config": model.config, "facts": facts or {}})}
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    header = {"refsr": json.dumps({"config": config, "facts": facts or {}})}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
 
 

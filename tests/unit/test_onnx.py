@@ -1,22 +1,16 @@
 """`refsr export` and what ONNX Runtime makes of its file, without PyTorch."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch import nn
 
 import refsr
 from refsr.__main__ import main
-from refsr.errors import RefsrError
-from refsr.inference import export, fitting, onnx_upscaler, upscaler
-from refsr.inference.images import read_image, write_image
+from refsr.inference import export
 from refsr.models import build
 from refsr.models.checkpoint import save_model
 
