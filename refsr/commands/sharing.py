@@ -1,5 +1,6 @@
 """Commands that write a model in a form for others."""
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,16 +93,18 @@ def push(options: Options) -> None:
 
     model_folder.check_licence(options.license)
     output = _output("push", options.folder, dict(given(options.model)))
+    model_folder.require_unchanged(options.folder)
     model, card = options.model, ""
     metrics: dict[str, Any] = {}
     if model.startswith("models:"):
         model, card, metrics = model_folder.described(tracking_uri(), model)
     if options.evaluation:
         metrics = read_json(options.evaluation / METRICS, "evaluate")
-    with checkpoint_file(model) as checkpoint, output.open(""):
-        output.partial.mkdir()
-        model_folder.write(output.partial, checkpoint, options.license, card, metrics)
-        output.put_in_place(output.partial)
+    with tempfile.TemporaryDirectory(prefix="refsr-push-") as made:
+        with checkpoint_file(model) as checkpoint:
+            model_folder.write(Path(made), checkpoint, options.license, card, metrics)
+        with output.open(""):
+            output.put_in_place(Path(made))
     print(f"{options.folder}: {model}, license {options.license}")
 
 
@@ -122,10 +125,10 @@ def pull(options: Options) -> None:
     from refsr.integrations.registry import CHECKPOINT
 
     output = _output("pull", options.output, {"FOLDER": options.folder})
-    with output.open(""):
-        output.partial.mkdir()
-        config = model_folder.read(options.folder, output.partial / CHECKPOINT)
-        output.put_in_place(output.partial)
+    with tempfile.TemporaryDirectory(prefix="refsr-pull-") as made:
+        config = model_folder.read(options.folder, Path(made) / CHECKPOINT)
+        with output.open(""):
+            output.put_in_place(Path(made))
     what = "{variant} {model}, {scale}x to {hr_size}x{hr_size} pixels".format(**config)
     print(f"{options.output / CHECKPOINT}: {what}")
 

@@ -3,8 +3,9 @@
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -69,7 +70,7 @@ def write(
     checkpoint: Path,
     licence: str = OTHER,
     card: str = "",
-    metrics: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write the three files.
 
@@ -104,7 +105,7 @@ def check_licence(licence: str) -> None:
         )
 
 
-def _front_matter(licence: str, metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+def _front_matter(licence: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     front = {
         "library_name": "refsr",
         "pipeline_tag": "image-to-image",
@@ -113,18 +114,25 @@ def _front_matter(licence: str, metrics: Mapping[str, Any] | None) -> dict[str, 
     }
     if not metrics:
         return front
-    values = [
-        {
-            "type": name,
-            "name": f"{METRICS[name].title}, {CONDITIONS[RIGHT].title}",
-            "value": round(metrics[name][RIGHT]["mean"], METRICS[name].digits),
-        }
-        for name in summary_metrics(metrics)
-        if RIGHT in metrics[name]
-    ]
-    dataset = {"type": "identity-groups", "name": about(metrics)}
+    try:
+        values = list(_values(metrics))
+        name = about(metrics) if "data" in metrics else "held-out identities"
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RefsrError(f"the metrics of the evaluation are damaged ({error!r})") from error
+    dataset = {"type": "identity-groups", "name": name}
     result = {"task": _TASK, "dataset": dataset, "metrics": values}
     return front | {"model-index": [{"name": "refsr", "results": [result]}]}
+
+
+def _values(metrics: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for name in summary_metrics(metrics):
+        if RIGHT in metrics[name]:
+            metric = METRICS[name]
+            yield {
+                "type": name,
+                "name": f"{metric.title}, {CONDITIONS[RIGHT].title}",
+                "value": round(metrics[name][RIGHT]["mean"], metric.digits),
+            }
 
 
 def read(folder: Path, checkpoint: Path) -> dict[str, Any]:
@@ -155,6 +163,15 @@ def read(folder: Path, checkpoint: Path) -> dict[str, Any]:
             save_tensors(checkpoint, config, load_file(weights))
     load_model(checkpoint)
     return config
+
+
+def require_unchanged(folder: Path) -> None:
+    """Raises RefsrError where somebody edited a file since `write`: a README often is."""
+    try:
+        marker.require_whole(folder)
+    except RefsrError as error:
+        way_out = "move the file that was edited, or name another folder"
+        raise RefsrError(f"{folder}: not as `push` left it; {way_out} ({error})") from error
 
 
 def _require_same(folder: Path, config: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from refsr.commands.command import Command
 FROZEN = {
     "stages": "synthesize curate validate train-sisr train-refsr evaluate register",
     "data": "inspect merge fetch",
-    "models": "describe import-caffe checkpoint seeds export",
+    "models": "describe import-caffe checkpoint seeds export push pull",
     "registry": "promote rollback transfer",
     "pictures": "upscale upscale-folder",
     "checks": "doctor show",
