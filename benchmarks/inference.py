@@ -45,7 +45,6 @@ from refsr.loading import checkpoint_file
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import load_model, save_model
 
-BATCHES = (1, 16)
 FIRST_PHOTO = """
 import sys
 import numpy as np
@@ -71,7 +70,7 @@ def main() -> None:
         onnx = Path(folder) / "model.onnx"
         compact = load_model(checkpoint)
         export.export(compact, {}, onnx)
-        times = {batch: measure(compact, onnx, batch, options.rounds) for batch in BATCHES}
+        times = {batch: measure(compact, onnx, batch, options.rounds) for batch in options.batches}
         ready = {each.suffix[1:]: first_photo(each) for each in (checkpoint, onnx)}
     print(json.dumps(result(compact, options.rounds, times, ready)))
 
@@ -84,7 +83,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--model", type=path_text, help="a RefSR (default: one that is not trained)"
     )
-    parser.add_argument("--rounds", type=int, default=9, help="of each batch (default: 9)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each batch (default: 5)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16], help="(default: 1 16)")
     return parser.parse_args()
 
 
