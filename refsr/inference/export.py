@@ -3,18 +3,19 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import onnx
 import torch
-from onnx import helper
+from onnx import ModelProto, helper
 from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference import fitting, onnx_upscaler
-from refsr.inference.onnx_graph import graph_of
+from refsr.inference.onnx_graph import branches_of, joined
+from refsr.inference.quantization import MOST, Face, Faces, mean_psnr, quantized
 from refsr.io.atomic import write_file
 from refsr.models import SuperResolver
 
@@ -31,34 +32,65 @@ class Exported(NamedTuple):
     sizes: tuple[Sides, ...]  # (height, width) of LR
     references: tuple[int, ...]  # how many
     difference: float  # the largest of all pixels
+    losses: dict[int, float]  # of 8 bits, dB by number of references; empty in float32
 
 
-def export(network: nn.Module, facts: Mapping[str, Any], file: Path) -> Exported:
+def export(
+    network: nn.Module, facts: Mapping[str, Any], file: Path, faces: Faces | None = None
+) -> Exported:
     """Write a network as ONNX.
 
     Args:
         network: On the CPU, in evaluation mode.
         facts: What its checkpoint says of it.
         file: What to write or replace.
+        faces: Write convolutions of 8 bits, by these; None: everything in float32.
 
     Returns:
-        How ONNX Runtime and PyTorch compare.
+        How ONNX Runtime and PyTorch compare, in float32, and what 8 bits lose.
 
     Raises:
-        RefsrError: They differ by more than TOLERANCE, and nothing is written.
+        RefsrError: They differ by more than TOLERANCE, or 8 bits lose more than
+            `quantization.MOST`; nothing is written.
     """
     config = cast(SuperResolver, network).config
     sizes = _sizes(network)
     references = (0, 1, 2, 3, 4) if config["model"] == "refsr" else (0,)
-    model = graph_of(network, any_size=len(sizes) > 1)
     header = json.dumps({"config": config, "facts": facts})
-    helper.set_model_props(model, {onnx_upscaler.HEADER: header})
+    branches = branches_of(network, any_size=len(sizes) > 1)
     with tempfile.TemporaryDirectory(prefix="refsr-export-") as folder:
-        made = Path(folder) / "model.onnx"
-        onnx.save(model, made)
+        made = _saved(joined(network, branches), header, Path(folder) / "float32.onnx")
         difference = compare(network, made, sizes, references)
+        losses = {}
+        if faces:
+            smaller = [quantized(each, faces.calibration) for each in branches]
+            exact, made = made, _saved(joined(network, smaller), header, Path(folder) / "int8.onnx")
+            losses = _losses(exact, made, faces.measured, references[:2])
         write_file(file, lambda partial: shutil.copyfile(made, partial))
-    return Exported(sizes, references, difference)
+    return Exported(sizes, references, difference, losses)
+
+
+def _saved(model: ModelProto, header: str, file: Path) -> Path:
+    helper.set_model_props(model, {onnx_upscaler.HEADER: header})
+    onnx.save(model, file)
+    return file
+
+
+def _losses(
+    exact: Path, smaller: Path, faces: Sequence[Face], references: Sequence[int]
+) -> dict[int, float]:
+    """How much lower the mean PSNR of the second file is, dB, by number of references."""
+    sessions = [onnx_upscaler.open_session(each) for each in (exact, smaller)]
+    losses = {}
+    for count in references:
+        before, after = (mean_psnr(session, faces, count) for session in sessions)
+        losses[count] = before - after
+        if not losses[count] <= MOST:
+            raise RefsrError(
+                f"8 bits lose {losses[count]:.2f} dB with {count} references, more than {MOST}; "
+                "nothing was written: export without --int8"
+            )
+    return losses
 
 
 def is_export(path: Path) -> bool:

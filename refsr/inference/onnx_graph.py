@@ -7,14 +7,14 @@ torch.export takes a minute, and it needs no further package.
 import copy
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import onnx
 import torch
-from onnx import ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, TensorProto, helper
 from torch import nn
 from torch.onnx import symbolic_helper
 
@@ -31,19 +31,65 @@ _OPEN_SIDES = {
 }
 
 
-def graph_of(network: nn.Module, any_size: bool) -> ModelProto:
-    """The inputs lr (B, 3, h, w) and, of a reference network, ref (B, R, 3, H, W); the output sr.
+def branches_of(network: nn.Module, any_size: bool) -> list[ModelProto]:
+    """The graph without references; before it, of a reference network, the one with them.
 
-    R may be 0.
+    Inputs are lr (B, 3, h, w) and ref (B, R, 3, H, W), the output is sr.
 
     Args:
         network: On the CPU, in evaluation mode.
         any_size: Whether it takes LR of other sizes than its own.
     """
-    alone = _traced(network, any_size, references=0)
-    if cast(SuperResolver, network).config["model"] == "sisr":
-        return alone
-    return _joined(_traced(network, any_size, references=2), alone, set(_shared(network)))
+    is_single = cast(SuperResolver, network).config["model"] == "sisr"
+    counts = (0,) if is_single else (2, 0)
+    return [_traced(network, any_size, references) for references in counts]
+
+
+def joined(network: nn.Module, branches: Sequence[ModelProto]) -> ModelProto:
+    """One graph of these branches: R of ref may be 0.
+
+    Attention to no reference would be a mean over nothing, hence two graphs.
+    """
+    if len(branches) == 1:
+        return branches[0]
+    shared = set(_shared(network))
+    weights = {
+        each.name: each
+        for model in branches
+        for each in model.graph.initializer
+        if each.name in shared
+    }
+    with_references, alone = (_without(model.graph, shared) for model in branches)
+    none = helper.make_tensor("none", TensorProto.INT64, [1], [0])
+    nodes = [
+        helper.make_node("Shape", ["ref"], ["references"], start=1, end=2),
+        helper.make_node("Constant", [], ["none"], value=none),
+        helper.make_node("Greater", ["references", "none"], ["has_references"]),
+        helper.make_node(
+            "If", ["has_references"], ["sr"], then_branch=with_references, else_branch=alone
+        ),
+    ]
+    outer = branches[0].graph
+    graph = helper.make_graph(nodes, "refsr", outer.input, outer.output, list(weights.values()))
+    imports = branches[0].opset_import
+    return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
+
+
+def _shared(network: nn.Module) -> Iterator[str]:
+    """Weights of which a file with two branches holds one copy for both.
+
+    Those of convolutions are small, and stand in each branch: only there does ONNX Runtime reorder
+    them for speed.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear):
+            yield f"network.{name}.weight"
+
+
+def _without(graph: GraphProto, shared: set[str]) -> GraphProto:
+    """The graph as a branch, which takes its inputs and shared weights from outside."""
+    own = [each for each in graph.initializer if each.name not in shared]
+    return helper.make_graph(graph.node, "branch", [], graph.output, own)
 
 
 class _Deployed(nn.Module):
@@ -148,40 +194,3 @@ def _bicubic(g: Any, image: Any, size: Any, _: Any, factors: Any) -> Any:
 def _transposed(g: Any, matrices: Any) -> Any:
     rank = cast(int, symbolic_helper._get_tensor_rank(matrices))
     return g.op("Transpose", matrices, perm_i=[*range(rank - 2), rank - 1, rank - 2])
-
-
-def _shared(network: nn.Module) -> Iterator[str]:
-    """Weights of which a file with two branches holds one copy for both.
-
-    Those of convolutions are small, and stand in each branch: only there does ONNX Runtime reorder
-    them for speed.
-    """
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Linear):
-            yield f"network.{name}.weight"
-
-
-def _joined(with_references: ModelProto, alone: ModelProto, shared: set[str]) -> ModelProto:
-    """One model: the first graph where there are references, the second where there are none.
-
-    A graph of its own, since attention to no reference would be a mean over nothing.
-    """
-    weights: dict[str, TensorProto] = {}
-    branches = []
-    for graph in (with_references.graph, alone.graph):
-        weights |= {each.name: each for each in graph.initializer if each.name in shared}
-        own = [each for each in graph.initializer if each.name not in shared]
-        branches.append(helper.make_graph(graph.node, "branch", [], graph.output, own))
-    none = helper.make_tensor("none", TensorProto.INT64, [1], [0])
-    nodes = [
-        helper.make_node("Shape", ["ref"], ["references"], start=1, end=2),
-        helper.make_node("Constant", [], ["none"], value=none),
-        helper.make_node("Greater", ["references", "none"], ["has_references"]),
-        helper.make_node(
-            "If", ["has_references"], ["sr"], then_branch=branches[0], else_branch=branches[1]
-        ),
-    ]
-    inputs, outputs = with_references.graph.input, with_references.graph.output
-    graph = helper.make_graph(nodes, "refsr", inputs, outputs, list(weights.values()))
-    imports = with_references.opset_import
-    return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
