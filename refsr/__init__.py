@@ -28,8 +28,9 @@ def load(
     """Load a trained model.
 
     Args:
-        source: A checkpoint file, the folder that a training wrote, or a registered version:
-            models:/NAME@ALIAS or models:/NAME/VERSION.
+        source: A checkpoint file, the folder that a training or `refsr push` wrote, a registered
+            version (models:/NAME@ALIAS or models:/NAME/VERSION), or the .onnx file that
+            `refsr export` wrote, which is run on the CPU without PyTorch.
         device: "cpu", "cuda", or "auto", which is CUDA where torch sees a GPU.
         tracking_uri: The MLflow store of registered versions; None: MLFLOW_TRACKING_URI, else
             the file mlflow.db of the present folder.

@@ -65,4 +65,6 @@ def run_as_process(main: Callable[[], int]) -> NoReturn:
 def _way_out(module: str) -> str:
     if module.split(".")[0] in ("kfp", "kfp_server_api", "kubernetes"):
         return "install the extra kfp: pip install 'refsr[kfp]'"
+    if module.split(".")[0] in ("onnx", "onnxruntime"):
+        return "install the extra onnx: pip install 'refsr[onnx]'"
     return "run `make setup` once, then `source .venv/bin/activate`"

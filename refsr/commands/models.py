@@ -2,7 +2,7 @@
 
 import json
 
-from refsr.commands import seeds
+from refsr.commands import seeds, sharing
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option
@@ -83,4 +83,5 @@ COMMANDS = (
         "checkpoint --refsr models/champion",
     ),
     seeds.COMMAND,
+    *sharing.COMMANDS,
 )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
-from refsr.tracker import tracking_uri
 
 if TYPE_CHECKING:
     from refsr.inference.library import Upscaler
@@ -104,7 +103,7 @@ def _reference_options(parser: Parser) -> None:
         "--model",
         type=path_text,
         default="models:/refsr@champion",
-        help="registered version, or checkpoint file",
+        help="registered version, checkpoint file or folder, or ONNX file",
     )
     parser.add_argument("--scale", type=float, help="times larger (default: what the model gives)")
     parser.add_argument("--sharpness", type=float, help="0 to 1: the model's share (default: 0.9)")
@@ -146,15 +145,13 @@ def _numbers(options: Options) -> dict[str, float]:
 
 
 def _model(source: str) -> "tuple[Upscaler, str]":
-    """A model, and the digest of its checkpoint."""
-    from refsr.inference.library import Upscaler
-    from refsr.integrations.registry import checkpoint_of
-    from refsr.io import marker
+    """A model, and the digest of its file."""
     from refsr.io.files import file_hash
+    from refsr.loading import load, model_file
 
-    with checkpoint_of(tracking_uri(), source) as checkpoint:
-        marker.require_whole(checkpoint)
-        return Upscaler.from_checkpoint(checkpoint), file_hash(checkpoint)
+    with model_file(source) as path:
+        model = load(path)  # which says what is wrong with a file that is none
+        return model, file_hash(path)
 
 
 def _given(options: Options, references: Sequence[Path]) -> Iterator[tuple[str, Path]]:

@@ -1,45 +1,64 @@
-"""A loaded model for programs: NumPy images in, NumPy images out."""
+"""A loaded model for programs: NumPy images in, NumPy images out. It needs no PyTorch by itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
 
 from refsr.errors import RefsrError
-from refsr.inference import upscaler
-from refsr.inference.photo import EnlargedPhoto, upscale_photo
-from refsr.models.checkpoint import LANDMARKS, load_model, read_checkpoint
-from refsr.models.landmarks import USUAL
+from refsr.face_crops import LANDMARKS, USUAL
+from refsr.inference import fitting
+
+if TYPE_CHECKING:
+    from refsr.inference.photo import EnlargedPhoto
+
+# a photo and its references, (h, w, 3) uint8 RGB each -> the larger face, likewise
+Run = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
+# the same -> how well each reference fits
+Rate = Callable[[np.ndarray, Sequence[np.ndarray]], list[float | None]]
 
 
 class Upscaler:
-    """One network of refsr. `refsr.load` makes it."""
+    """One model of refsr. `refsr.load` makes it, with PyTorch or with ONNX Runtime behind it."""
 
-    def __init__(self, network: nn.Module, facts: Mapping[str, Any] | None = None) -> None:
-        self._network = network
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        run: Run,
+        facts: Mapping[str, Any] | None = None,
+        rate: Rate | None = None,
+    ) -> None:
+        self._config = config
+        self._run = run
         self._facts = facts or {}
+        self._rate = rate
 
     @classmethod
     def from_checkpoint(cls, path: Path, device: str = "cpu") -> "Upscaler":
         """The model of a checkpoint file. Raises RefsrError where it is missing or damaged."""
-        return cls(load_model(path, device), read_checkpoint(path)[1])
+        from refsr.inference.upscaler import compatibility, upscale_by
+        from refsr.models.checkpoint import load_model, read_checkpoint
+
+        network = load_model(path, device)
+        config, facts, _ = read_checkpoint(path)
+        return cls(config, partial(upscale_by, network), facts, partial(compatibility, network))
 
     @property
     def lr_size(self) -> int:
         """The longer side of the small photo that the network takes, pixels; others are fitted."""
-        return upscaler.sizes(self._network)[0]
+        return fitting.sizes(self._config)[0]
 
     @property
     def hr_size(self) -> int:
         """The longer side of what `upscale` returns, pixels."""
-        return upscaler.sizes(self._network)[1]
+        return fitting.sizes(self._config)[1]
 
     @property
     def uses_reference(self) -> bool:
         """Whether references change the result."""
-        return upscaler.uses_reference(self._network)
+        return str(self._config["model"]) == "refsr"
 
     @property
     def usual_landmarks(self) -> np.ndarray:
@@ -66,11 +85,11 @@ class Upscaler:
             raise RefsrError("this is a single-image model (sisr): it takes no reference")
         # Copies: PyTorch warns of arrays that may not be written to, as Pillow's are.
         copies = [np.array(reference) for reference in references]
-        return upscaler.upscale_by(self._network, np.array(photo), copies)
+        return self._run(np.array(photo), copies)
 
     def upscale_photo(
         self, photo: np.ndarray, *references: np.ndarray, **options: Any
-    ) -> EnlargedPhoto:
+    ) -> "EnlargedPhoto":
         """Enlarge a photo and restore the face in it that fits the references.
 
         Args:
@@ -83,6 +102,8 @@ class Upscaler:
             RefsrError: As `upscale`, and where no face is detected.
         """
         _require_images(photo, references)
+        from refsr.inference.photo import upscale_photo
+
         return upscale_photo(self, photo, references, **options)
 
     def compatibility(self, photo: np.ndarray, *references: np.ndarray) -> list[float | None]:
@@ -95,14 +116,15 @@ class Upscaler:
         Returns:
             Of each reference the probability in [0, 1] that it shows the person of `photo`, if
             right and wrong references were as frequent. None where the model does not say: a
-            single-image model, the variants of the paper, and a training without validation people.
+            single-image model, the variants of the paper, an ONNX file, and a training without
+            validation people.
 
         Raises:
             RefsrError: An image has another shape or dtype.
         """
         _require_images(photo, references)
         copies = [np.array(reference) for reference in references]
-        return upscaler.compatibility(self._network, np.array(photo), copies)
+        return self._rate(np.array(photo), copies) if self._rate else [None] * len(copies)
 
 
 def _require_images(photo: np.ndarray, references: Sequence[np.ndarray]) -> None:

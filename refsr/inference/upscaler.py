@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refsr.inference import fitting
+from refsr.inference.fitting import content, scaled
 from refsr.models import SuperResolver
 from refsr.models.compatibility import FITS, MISFIT, score
 
@@ -83,36 +85,14 @@ def _upscaled(model: nn.Module, lr: np.ndarray, references: torch.Tensor | None)
     size, hr_size = sizes(model)
     sr = cast(SuperResolver, model).upscale(_fit(_to_tensor(lr, device), size), references)
     height, width = lr.shape[1:3]
-    sr = sr[:, :, *_content(height, width, size, hr_size // size)]
-    sr = _resize(sr.float(), *_scaled(height, width, hr_size))
+    sr = sr[:, :, *content(height, width, size, hr_size // size)]
+    sr = _resize(sr.float(), *scaled(height, width, hr_size))
     return (sr.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def sizes(model: nn.Module) -> tuple[int, int]:
     """The sides of the square LR image a model takes and of the HR image it gives, pixels."""
-    config = cast(SuperResolver, model).config
-    return int(config["hr_size"]) // int(config["scale"]), int(config["hr_size"])
-
-
-def uses_reference(model: nn.Module) -> bool:
-    """Whether references change what the model gives."""
-    return str(cast(SuperResolver, model).config["model"]) == "refsr"
-
-
-def fitting_note(model: nn.Module, lr: np.ndarray) -> str:
-    """What the user should know of an LR image (h, w, 3) that is not of the model's size; or ""."""
-    size, _ = sizes(model)
-    height, width = lr.shape[:2]
-    if max(height, width) > size:
-        return (
-            f" (the model takes {size}x{size}: {width}x{height} was reduced to that first, "
-            "and detail was lost)"
-        )
-    return (
-        ""
-        if (height, width) == (size, size)
-        else f" (the model takes {size}x{size}: {width}x{height} was fitted)"
-    )
+    return fitting.sizes(cast(SuperResolver, model).config)
 
 
 def _to_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -127,29 +107,12 @@ def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
 
     The longer side fits, the other is filled with the edge on both sides.
     """
-    rows, columns = _content(images.shape[-2], images.shape[-1], side)
+    rows, columns = content(images.shape[-2], images.shape[-1], side)
     images = _resize(images, rows.stop - rows.start, columns.stop - columns.start)
     images = (images.clamp(0, 1) * 255).round() / 255
     return F.pad(
         images, (columns.start, side - columns.stop, rows.start, side - rows.stop), mode="replicate"
     )
-
-
-def _content(height: int, width: int, side: int, scale: int = 1) -> tuple[slice, slice]:
-    """Where `_fit` puts an image in a square of `side`, in pixels `scale` times smaller."""
-    inner = _scaled(height, width, side)
-    starts = [(side - length) // 2 for length in inner]
-    rows, columns = (
-        slice(start * scale, (start + length) * scale)
-        for start, length in zip(starts, inner, strict=True)
-    )
-    return rows, columns
-
-
-def _scaled(height: int, width: int, side: int) -> tuple[int, int]:
-    """(height, width) of an image whose longer side is made `side`, at least one pixel each."""
-    longer = max(height, width)
-    return max(1, round(height * side / longer)), max(1, round(width * side / longer))
 
 
 def _resize(images: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -45,6 +45,7 @@ __all__ = [
     "ChampionChangedError",
     "Registry",
     "checkpoint_of",
+    "registered_name",
 ]
 
 MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: equal in these is the same version
@@ -266,10 +267,19 @@ def checkpoint_of(tracking_uri: str, model: str) -> Iterator[Path]:
     if not model.startswith("models:/"):
         yield Path(model)
         return
+    name, version = registered_name(model)
+    registry = Registry(tracking_uri, name)
+    with tempfile.TemporaryDirectory() as folder:
+        yield registry.fetch(version, CHECKPOINT, Path(folder))
+
+
+def registered_name(model: str) -> tuple[str, str]:
+    """Name and version, a number or an alias, of "models:/NAME@ALIAS" or "models:/NAME/VERSION".
+
+    Raises RefsrError where either is missing.
+    """
     name, _, version = model.removeprefix("models:/").replace("@", "/").partition("/")
     if not name or not version:
         forms = "models:/NAME@ALIAS or models:/NAME/VERSION"
         raise RefsrError(f"{model}: write {forms}, for example models:/refsr@champion")
-    registry = Registry(tracking_uri, name)
-    with tempfile.TemporaryDirectory() as folder:
-        yield registry.fetch(version, CHECKPOINT, Path(folder))
+    return name, version

@@ -29,11 +29,11 @@ class ReferenceAttention(nn.Module):
         Features of LR (B, C, h, w), those of R references (B * R, C, h', w'), and their values (B *
         R, V, h', w'). Gives the values where LR needs them: (B, V, h, w).
         """
-        q, k = (F.normalize(self._split(self._placed(t), len(x)), dim=-1) for t in (x, keys))
-        v = self._split(values, len(x))
+        q, k = (F.normalize(self._split(self._placed(t), x.shape[0]), dim=-1) for t in (x, keys))
+        v = self._split(values, x.shape[0])
         logits = (q * (4 * self.sharpness.exp())) @ k.transpose(-1, -2)
         carried = torch.softmax(logits.float(), -1).to(v.dtype) @ v  # (B, heads, hw, V / heads)
-        return carried.transpose(-1, -2).reshape(len(x), -1, *x.shape[-2:])
+        return carried.transpose(-1, -2).reshape(x.shape[0], -1, *x.shape[-2:])
 
     def _placed(self, features: torch.Tensor) -> torch.Tensor:
         placed: torch.Tensor = self.match(features) + self.place(

@@ -6,7 +6,7 @@ Its header carries the configuration that the model is rebuilt from.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,14 +16,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from refsr.errors import RefsrError
+from refsr.face_crops import LANDMARKS, USUAL
 from refsr.io.atomic import write_file
 from refsr.io.exhausted import out_of_memory
-from refsr.models import build
+from refsr.models import SuperResolver, build
 from refsr.models.compatibility import Comparing, read_compatibility
-from refsr.models.landmarks import USUAL
 
 COMPATIBILITY = "compatibility"  # among the facts
-LANDMARKS = "usual_landmarks"  # among the facts: (5, 2), see refsr.models.landmarks
 _SHOWN = 500  # characters of an error in a message
 
 
@@ -35,18 +34,27 @@ def save_model(path: Path, model: nn.Module, facts: dict[str, Any] | None = None
     facts = dict(facts or {})
     if isinstance(model, Comparing) and model.compatibility is not None:
         facts[COMPATIBILITY] = model.compatibility._asdict()
+    save_tensors(path, cast(SuperResolver, model).config, model.state_dict(), facts)
+
+
+def save_tensors(
+    path: Path,
+    config: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint of weights by name, as `save_model` does."""
     # one key: safetensors writes several in an order of its own, and the same model is to be the
     # same bytes
-    header = {"refsr": json.dumps({"config": model.config, "facts": facts})}
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    header = {"refsr": json.dumps({"config": config, "facts": facts or {}})}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
     write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
 
 
 def add_facts(path: Path, facts: dict[str, Any]) -> None:
     """Write more facts into the header of a checkpoint; its weights stay as they are."""
     config, known, tensors = read_checkpoint(path)
-    header = {"refsr": json.dumps({"config": config, "facts": known | facts})}
-    write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
+    save_tensors(path, config, tensors, known | facts)
 
 
 def is_checkpoint(path: Path) -> bool:

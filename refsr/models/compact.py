@@ -286,7 +286,7 @@ class CompactRefsr(CompactSisr):
         values = torch.cat([self.see_coarse(cells), cells], 1)
         if self.attention is None:
             in_place = F.interpolate(values, size=x.shape[-2:], mode="bilinear")
-            carried = in_place.reshape(len(x), -1, *in_place.shape[1:]).mean(1)
+            carried = in_place.reshape(x.shape[0], -1, *in_place.shape[1:]).mean(1)
         else:
             # The trunk learns from LR; the reference is only matched by what it has learned.
             with torch.no_grad():

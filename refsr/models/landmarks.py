@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refsr.face_crops import USUAL
+
 SIDE = 32  # pixels: every image is resized to this square first
 _CELLS = 8  # along each side of the features that the points are read from
-USUAL = ((-0.33, -0.24), (0.33, -0.24), (0.0, 0.12), (-0.28, 0.45), (0.28, 0.45))
 _LEAST_SPREAD = 1e-3  # keeps the fit defined when all points coincide
 
 
@@ -66,5 +67,5 @@ def similarity_between(points: torch.Tensor, ref_points: torch.Tensor) -> torch.
 
 def lay_onto(ref: torch.Tensor, place: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """References (B, 3, H', W') sampled where a map (B, 2, 3) points: (B, 3, *size)."""
-    grid = F.affine_grid(place, [len(ref), 3, *size], align_corners=False)
+    grid = F.affine_grid(place, [ref.shape[0], 3, *size], align_corners=False)
     return F.grid_sample(ref.float(), grid, padding_mode="reflection", align_corners=False)

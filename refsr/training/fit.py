@@ -8,8 +8,9 @@ from torch import nn
 
 from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
+from refsr.face_crops import LANDMARKS
 from refsr.models import SuperResolver
-from refsr.models.checkpoint import LANDMARKS, add_facts
+from refsr.models.checkpoint import add_facts
 from refsr.tracker import Tracker
 from refsr.training.loop import train
 from refsr.training.objective import Objective

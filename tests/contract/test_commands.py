@@ -14,9 +14,9 @@ from refsr.commands.command import Command
 FROZEN = {
     "stages": "synthesize curate validate train-sisr train-refsr evaluate register",
     "data": "inspect merge fetch",
-    "models": "describe import-caffe checkpoint seeds",
+    "models": "describe import-caffe checkpoint seeds export push pull",
     "registry": "versions compare promote rollback transfer",
-    "pictures": "upscale upscale-folder",
+    "pictures": "upscale upscale-video upscale-folder",
     "checks": "doctor show",
 }
 OLD = {"train_sisr": "train-sisr", "train_refsr": "train-refsr", "upscale_folder": "upscale-folder"}

@@ -42,7 +42,7 @@ def test_a_lock_has_the_versions_of_constraints_txt(lock: str) -> None:
 def test_a_lock_has_every_dependency(lock: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    names = [*project["dependencies"], *extras["kfp"], *extras["server"]]
+    names = [*project["dependencies"], *extras["kfp"], *extras["onnx"], *extras["server"]]
     names += [
         line.partition("==")[0]
         for line in (ROOT / "weights.txt").read_text().splitlines()

@@ -24,7 +24,10 @@ from refsr.models.compact import CompactRefsr
 from tools import docker, images
 
 STAGES = (*steps.STEPS, *steps.SIDE_STEPS)
-OTHERS = ("inspect", "show", "import-caffe", "promote", "rollback", "transfer", "upscale")
+OTHERS = (
+    *("inspect", "show", "import-caffe", "promote", "rollback", "transfer", "upscale"),
+    *("export", "push", "pull"),
+)
 REQUIRED = {"target": "sqlite:///other.db", "s3": None, "hr": None, "scale": None}
 
 
@@ -164,12 +167,14 @@ def test_pages_packages_and_checkpoints_replace_only_their_like(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("params.yaml", "mine.html", "mine.caffemodel", "mine.safetensors"):
+    for name in ("params.yaml", "mine.html", "mine.caffemodel", "mine.safetensors", "mine.onnx"):
         (tmp_path / name).write_text("synthesize: {}\n")
     for words in (
         ["inspect", "-o", "mine.html"],
         ["import-caffe", "mine.caffemodel", "-o", "mine.safetensors"],
         ["import-caffe", "mine.caffemodel", "-o", "mine.caffemodel"],
+        ["export", "--model", "mine.safetensors", "--onnx", "mine.onnx"],
+        ["export", "--model", "mine.safetensors", "--onnx", "mine.safetensors"],
     ):
         assert cli.main(words) == 1
         message = capsys.readouterr().err

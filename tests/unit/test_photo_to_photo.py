@@ -15,6 +15,7 @@ from benchmarks.video import moving_head
 from refsr.__main__ import main
 from refsr.curation.alignment import resample
 from refsr.errors import RefsrError
+from refsr.face_crops import USUAL
 from refsr.inference import faces
 from refsr.inference.images import description
 from refsr.inference.library import Upscaler
@@ -23,7 +24,6 @@ from refsr.inference.photo import EnlargedPhoto, upscale_photo
 from refsr.inference.portraits import Portrait, portraits_of
 from refsr.models import build
 from refsr.models.checkpoint import add_facts, save_model
-from refsr.models.landmarks import USUAL
 from refsr.synthetic.people import view
 from refsr.synthetic.render import Frame, model, render
 

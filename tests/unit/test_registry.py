@@ -19,6 +19,7 @@ from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.openings import held_out_hash
 from refsr.inference.upscaler import upscale
+from refsr.integrations import model_folder
 from refsr.integrations.registry import CHECKPOINT, METRICS, Registry, checkpoint_of
 from refsr.integrations.tracking import start_run
 from refsr.io.files import file_hash
@@ -215,6 +216,10 @@ def test_the_checkpoint_comes_back_as_it_was(pipeline: Pipeline) -> None:
     champion = refsr.load("models:/refsr@champion", tracking_uri=pipeline.uri)
     photo = np.full((LR, LR, 3), 90, np.uint8)
     assert np.array_equal(champion.upscale(photo, photo), upscale(network, photo, photo))
+    described = model_folder.described(pipeline.uri, "models:/refsr@champion")
+    assert described.model == "models:/refsr/1"
+    assert described.card.startswith("# refsr, version 1\n")
+    assert described.metrics["psnr"]["ref_right"]["mean"] == 26
 
 
 def test_the_champion_serves_in_a_process_that_knows_nothing_of_this_package(

@@ -13,8 +13,9 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference import images
+from refsr.inference.fitting import fitting_note
 from refsr.inference.images import read_image, write_image
-from refsr.inference.upscaler import fitting_note, upscale, upscale_batch
+from refsr.inference.upscaler import upscale, upscale_batch
 from refsr.models import build
 
 RNG = np.random.default_rng(0)
@@ -103,9 +104,9 @@ def test_a_batch_is_its_images_one_by_one() -> None:
 
 
 def test_the_user_learns_what_was_lost() -> None:
-    assert fitting_note(Nearest(), _noise(8, 8, 3)) == ""
-    assert "8x8: 30x20 was reduced" in fitting_note(Nearest(), _noise(20, 30, 3))
-    assert "8x8: 6x8 was fitted" in fitting_note(Nearest(), _noise(8, 6, 3))
+    assert fitting_note(8, _noise(8, 8, 3)) == ""
+    assert "8x8: 30x20 was reduced" in fitting_note(8, _noise(20, 30, 3))
+    assert "8x8: 6x8 was fitted" in fitting_note(8, _noise(8, 6, 3))
 
 
 def test_every_ordinary_kind_of_image_is_read(tmp_path: Path) -> None:

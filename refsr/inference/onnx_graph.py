@@ -1,0 +1,196 @@
+"""A network -> its ONNX graph, of open batch, number of references and, where it can, size.
+
+Networks are exported by tracing (`dynamo=False`): with open sizes it takes two seconds, where
+torch.export takes a minute, and it needs no further package.
+"""
+
+import copy
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import onnx
+import torch
+from onnx import GraphProto, ModelProto, TensorProto, helper
+from torch import nn
+from torch.onnx import symbolic_helper
+
+from refsr.inference import fitting
+from refsr.models import SuperResolver
+
+OPSET = 20  # AffineGrid came with it
+IR_VERSION = 10  # of the same time
+_OPEN = {"lr": {0: "batch"}, "ref": {0: "batch", 1: "references"}, "sr": {0: "batch"}}
+_OPEN_SIDES = {
+    "lr": {2: "lr_height", 3: "lr_width"},
+    "ref": {3: "ref_height", 4: "ref_width"},
+    "sr": {2: "height", 3: "width"},
+}
+
+
+def branches_of(network: nn.Module, any_size: bool) -> list[ModelProto]:
+    """The graph without references; before it, of a reference network, the one with them.
+
+    Inputs are lr (B, 3, h, w) and ref (B, R, 3, H, W), the output is sr.
+
+    Args:
+        network: On the CPU, in evaluation mode.
+        any_size: Whether it takes LR of other sizes than its own.
+    """
+    is_single = cast(SuperResolver, network).config["model"] == "sisr"
+    counts = (0,) if is_single else (2, 0)
+    return [_traced(network, any_size, references) for references in counts]
+
+
+def joined(network: nn.Module, branches: Sequence[ModelProto]) -> ModelProto:
+    """One graph of these branches: R of ref may be 0.
+
+    Attention to no reference would be a mean over nothing, hence two graphs.
+    """
+    if len(branches) == 1:
+        return branches[0]
+    shared = set(_shared(network))
+    weights = {
+        each.name: each
+        for model in branches
+        for each in model.graph.initializer
+        if each.name in shared
+    }
+    with_references, alone = (_without(model.graph, shared) for model in branches)
+    none = helper.make_tensor("none", TensorProto.INT64, [1], [0])
+    nodes = [
+        helper.make_node("Shape", ["ref"], ["references"], start=1, end=2),
+        helper.make_node("Constant", [], ["none"], value=none),
+        helper.make_node("Greater", ["references", "none"], ["has_references"]),
+        helper.make_node(
+            "If", ["has_references"], ["sr"], then_branch=with_references, else_branch=alone
+        ),
+    ]
+    outer = branches[0].graph
+    graph = helper.make_graph(nodes, "refsr", outer.input, outer.output, list(weights.values()))
+    imports = branches[0].opset_import
+    return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
+
+
+def _shared(network: nn.Module) -> Iterator[str]:
+    """Weights of which a file with two branches holds one copy for both.
+
+    Those of convolutions are small, and stand in each branch: only there does ONNX Runtime reorder
+    them for speed.
+    """
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Linear):
+            yield f"network.{name}.weight"
+
+
+def _without(graph: GraphProto, shared: set[str]) -> GraphProto:
+    """The graph as a branch, which takes its inputs and shared weights from outside."""
+    own = [each for each in graph.initializer if each.name not in shared]
+    return helper.make_graph(graph.node, "branch", [], graph.output, own)
+
+
+class _Deployed(nn.Module):
+    """What a network does once it is trained."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, lr: torch.Tensor, ref: torch.Tensor | None = None) -> torch.Tensor:
+        return cast(SuperResolver, self.network).upscale(lr, ref)
+
+
+class _Pool(nn.Module):
+    """nn.AdaptiveAvgPool2d by two matrices: ONNX has no such pooling of open sizes."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, columns = (self._means(length) for length in x.shape[-2:])
+        pooled: torch.Tensor = rows @ x @ columns.mT
+        return pooled
+
+    def _means(self, length: int) -> torch.Tensor:
+        cell, place = torch.arange(self.side)[:, None], torch.arange(length)[None]
+        start, end = cell * length // self.side, ((cell + 1) * length + self.side - 1) // self.side
+        inside = ((start <= place) & (place < end)).float()
+        return inside / inside.sum(1, keepdim=True)
+
+
+def _traced(network: nn.Module, any_size: bool, references: int) -> ModelProto:
+    side, hr_size = fitting.sizes(cast(SuperResolver, network).config)
+    images = {"lr": torch.rand(2, 3, side, side)}
+    if references:
+        images["ref"] = torch.rand(2, references, 3, hr_size, hr_size)
+    axes = {name: _OPEN[name] | (_OPEN_SIDES[name] if any_size else {}) for name in _OPEN}
+    deployed = _Deployed(_with_open_pooling(network)).eval()
+    with tempfile.TemporaryDirectory(prefix="refsr-export-") as folder:
+        file = Path(folder) / "traced.onnx"
+        with _symbols(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing: what came of it is compared
+            torch.onnx.export(
+                deployed,
+                tuple(images.values()),
+                file,
+                input_names=list(images),
+                output_names=["sr"],
+                opset_version=OPSET,
+                dynamic_axes=axes,
+                dynamo=False,
+            )
+        return onnx.load(file)
+
+
+def _with_open_pooling(network: nn.Module) -> nn.Module:
+    """A copy whose pooling takes any size in ONNX."""
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.AdaptiveAvgPool2d):
+                setattr(parent, name, _Pool(cast(int, child.output_size)))
+    return network
+
+
+@contextmanager
+def _symbols() -> Iterator[None]:
+    """Add two operators to the exporter during the block."""
+    exporter: Any = torch.onnx  # has no types for it
+    symbols: dict[str, Any] = {"aten::_upsample_bicubic2d_aa": _bicubic, "aten::mT": _transposed}
+    for name, symbol in symbols.items():
+        exporter.register_custom_op_symbolic(name, symbol, OPSET)
+    try:
+        yield
+    finally:
+        for name in symbols:
+            exporter.unregister_custom_op_symbolic(name, OPSET)
+
+
+def _bicubic(g: Any, image: Any, size: Any, _: Any, factors: Any) -> Any:
+    """Bicubic resizing as PyTorch does it with antialias: a = -0.5, and no pixel from beyond."""
+    none = g.op("Constant", value_t=torch.tensor([]))
+    inputs = [image, none]
+    if symbolic_helper._is_none(size):
+        known = symbolic_helper._maybe_get_const(factors, "fs")
+        inputs += [g.op("Constant", value_t=torch.tensor([1.0, 1.0, *known]))]
+    else:
+        shape = g.op("Shape", image, start_i=0, end_i=2)
+        inputs += [none, g.op("Concat", shape, size, axis_i=0)]
+    return g.op(
+        "Resize",
+        *inputs,
+        mode_s="cubic",
+        antialias_i=1,
+        cubic_coeff_a_f=-0.5,
+        exclude_outside_i=1,
+        coordinate_transformation_mode_s="half_pixel",
+    )
+
+
+def _transposed(g: Any, matrices: Any) -> Any:
+    rank = cast(int, symbolic_helper._get_tensor_rank(matrices))
+    return g.op("Transpose", matrices, perm_i=[*range(rank - 2), rank - 1, rank - 2])
