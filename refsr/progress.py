@@ -59,7 +59,8 @@ class Progress:
 
     def _log(self) -> None:
         share = 100 * self.done / max(self._total, 1)
-        count = f"{self.done:,} of {self._total:,} {self._unit}s"
+        many = f"{self._unit}es" if self._unit.endswith("ch") else f"{self._unit}s"
+        count = f"{self.done:,} of {self._total:,} {many}"
         _logger.info("%s: %s (%.0f %%)%s", self._desc, count, share, self._facts)
 
 

@@ -104,7 +104,8 @@ class Upscaler:
         _require_images(photo, references)
         from refsr.inference.photo import upscale_photo
 
-        return upscale_photo(self, photo, references, **options)
+        copies = [np.array(reference) for reference in references]
+        return upscale_photo(self, np.array(photo), copies, **options)
 
     def compatibility(self, photo: np.ndarray, *references: np.ndarray) -> list[float | None]:
         """How well each reference fits a small face, before it is used.
