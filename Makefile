@@ -72,7 +72,7 @@ image-base:  ## an image to build on where no registry of images is reached
 # the build needs) stays as the lock has it, for uv starts from it: LOCK_UPGRADE=--upgrade asks for the newest. The
 # locks are replaced at the end, all of them, so that none is left empty where an index cannot be reached.
 override LOCKS := build/locks
-override EXTRAS := --extra kfp --extra onnx --extra server  # of pyproject.toml: what the image holds beside the core
+override EXTRAS := --extra kfp --extra onnx --extra serve --extra server  # of pyproject.toml: what the image holds beside the core
 override LOCK = uv pip compile --quiet --generate-hashes --no-annotate --no-header --constraint constraints.txt $$LOCK_UPGRADE \
   --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
 lock: setup  ## after a change of pyproject.toml, constraints.txt or weights.txt: containers/*.lock
