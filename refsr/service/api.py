@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import python_multipart as _forms  # noqa: F401  FastAPI reads forms by it, and misses it late
-from fastapi import FastAPI, File, Form, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -19,8 +20,17 @@ from refsr.service import example
 from refsr.service.following import Following
 from refsr.service.guard import FIELDS, Guard, place_of
 from refsr.service.metrics import CONTENT_TYPE, Metrics
-from refsr.service.pages import Page
-from refsr.service.results import Enlarged, Options, Problem, Result, Uploads, as_json, enlarge
+from refsr.service.pages import page, reference
+from refsr.service.results import (
+    Enlarged,
+    ModelResult,
+    Options,
+    Problem,
+    Result,
+    Uploads,
+    as_json,
+    enlarge,
+)
 from refsr.service.settings import MAX_REFERENCES, Settings
 from refsr.service.worker import Worker
 from refsr.version import __version__
@@ -52,6 +62,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         }.items()
     },
 }
+_HEALTH: dict[int | str, dict[str, Any]] = {503: {"model": Problem, "description": "A job hangs"}}
+_TOKEN = Depends(HTTPBearer(auto_error=False))  # for the document: the guard compares it
 
 Photo = Annotated[UploadFile, File(description="The small photo: JPEG, PNG or WebP")]
 References = Annotated[
@@ -117,7 +129,13 @@ def create_app(settings: Settings, following: Following) -> ASGIApp:
 
 
 def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics: Metrics) -> None:
-    @app.post(UPSCALE, response_class=Response, responses=_ANSWERS, summary="Enlarge a photo")
+    @app.post(
+        UPSCALE,
+        summary="Enlarge a photo",
+        response_class=Response,
+        responses=_ANSWERS,
+        dependencies=[_TOKEN],
+    )
     async def upscale(
         request: Request,
         photo: Photo,
@@ -167,7 +185,7 @@ def _logged(enlarged: Enlarged, references: int) -> dict[str, object]:
 def _add_probes(
     app: FastAPI, settings: Settings, following: Following, worker: Worker, metrics: Metrics
 ) -> None:
-    @app.get("/healthz", summary="Whether the process works", responses={503: {"model": Problem}})
+    @app.get("/healthz", summary="Whether the process works", responses=_HEALTH)
     async def healthz() -> JSONResponse:
         """200, or 503 where a job hangs: then restart it."""
         if worker.running > _STUCK * settings.timeout:
@@ -175,27 +193,38 @@ def _add_probes(
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", summary="Whether a model is loaded")
-    async def readyz() -> JSONResponse:
+    async def readyz() -> ModelResult:
         """The model that is served; the server listens once it has one."""
         served = following.served
-        return JSONResponse({"status": "ready", "model": served.name, "version": served.version})
+        return ModelResult(name=served.name, version=served.version)
 
-    @app.get("/metrics", summary="Numbers for Prometheus", response_class=Response)
+    @app.get(
+        "/metrics",
+        summary="Numbers for Prometheus",
+        response_class=PlainTextResponse,
+        responses={401: _ANSWERS[401]},
+        dependencies=[_TOKEN],
+    )
     async def numbers() -> Response:
         """Requests, seconds, places taken, the version."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_pages(app: FastAPI) -> None:
-    @app.get("/example/{name}.png", summary="A rendered person to try", response_class=Response)
+    @app.get("/example/{name}.png", include_in_schema=False)
     def picture(name: str) -> Response:
         """`photo`, `reference-1` or `reference-2`: rendered, nobody's face."""
         if name not in example.NAMES:
             raise HTTPException(404, f"there is no example of that name: {example.NAMES}")
         return Response(example.png(name), media_type=_PNG)
 
-    for path, page in {"/": Page("page.html"), "/docs": Page("docs.html")}.items():
-        app.add_route(path, page.answer, include_in_schema=False)
+    @app.get("/", include_in_schema=False)
+    def root() -> Response:
+        return page("page.html")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> Response:
+        return reference(app.openapi(), request)
 
 
 def _add_errors(app: FastAPI) -> None:

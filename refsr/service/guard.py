@@ -1,9 +1,11 @@
 """What a request must pass before its body is read: token, size, a place, and a time limit."""
 
 import asyncio
+import contextlib
 import hmac
 import logging
 import time
+from collections.abc import Mapping
 
 from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
@@ -17,7 +19,8 @@ from refsr.service.worker import Place, Worker
 _logger = logging.getLogger(__name__)
 PLACE = "refsr.place"  # of a request's scope
 FIELDS = "refsr.fields"  # of a request's scope: what its log line says beside
-_CLOSE = {"Connection": "close"}  # what is left of the body is not read
+_DROPPED = 64 * 2**20  # bytes of a refused body that are read, at most
+_LINGER = 2.0  # seconds of that, at most
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -69,7 +72,8 @@ class Guard:
             await _refuse(send, scope, 401, detail, {"WWW-Authenticate": "Bearer"})
             return
         if _length(headers) > self._settings.max_bytes:
-            await _refuse(send, scope, 413, _too_large(self._settings.max_bytes), _CLOSE)
+            detail = _too_large(self._settings.max_bytes)
+            await _refuse_body(receive, send, scope, 413, detail, {})
             return
         if path == self._queued and scope["method"] == "POST":
             await self._in_turn(scope, receive, send)
@@ -89,14 +93,15 @@ class Guard:
             place.leave()
 
     async def _in_time(self, scope: Scope, receive: Receive, send: "_Answer") -> None:
-        bounded = _bounded(receive, self._settings.max_bytes)
+        seconds, most = self._settings.timeout, self._settings.max_bytes
+        body = _Body(receive, most)
         try:
-            async with asyncio.timeout(self._settings.timeout):
-                await self._app(scope, bounded, send)
+            async with asyncio.timeout(seconds):
+                await self._app(scope, body, send)
         except TimeoutError:
             if send.status is None:
-                detail = f"there was no result within {self._settings.timeout:g} s: try again later"
-                await _refuse(send, scope, 503, detail, self._later() | _CLOSE)
+                detail = f"there was no result within {seconds:g} s: try again later"
+                await _refuse_body(receive, send, scope, 503, detail, self._later())
 
     def _later(self) -> dict[str, str]:
         return {"Retry-After": str(self._worker.wait)}
@@ -136,6 +141,22 @@ class _Answer:
         await self._send(message)
 
 
+class _Body:
+    """Receives at most so many bytes, whatever length was announced."""
+
+    def __init__(self, receive: Receive, most: int) -> None:
+        self._receive, self._most = receive, most
+        self._read = 0
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        if self._read > self._most:
+            await _drop_rest(self._receive)
+            raise HTTPException(413, _too_large(self._most), {"Connection": "close"})
+        return message
+
+
 def place_of(scope: Scope) -> Place:
     """The place of a request that has one."""
     place: Place = scope[PLACE]
@@ -151,30 +172,41 @@ def _length(headers: Headers) -> int:
     return int(headers.get("content-length", "0"))
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
-    """Receives at most so many bytes, whatever length was announced."""
-    read = 0
-
-    async def receive_some() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > most:
-            raise HTTPException(413, _too_large(most), _CLOSE)
-        return message
-
-    return receive_some
-
-
 def _too_large(most: int) -> str:
     return f"the request is too large: at most {most:,} bytes are read"
 
 
 async def _refuse(
-    send: Send, scope: Scope, status: int, detail: str, headers: dict[str, str]
+    send: Send, scope: Scope, status: int, detail: str, headers: Mapping[str, str]
 ) -> None:
     response = JSONResponse({"detail": detail}, status, headers)
     await response(scope, _nothing, send)
+
+
+async def _refuse_body(
+    receive: Receive, send: Send, scope: Scope, status: int, detail: str, headers: Mapping[str, str]
+) -> None:
+    """Answer before the body was read, and end the connection."""
+    response = JSONResponse({"detail": detail}, status, {**headers, "Connection": "close"})
+    start = {"type": "http.response.start", "status": status, "headers": response.raw_headers}
+    await send(start)
+    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    await _drop_rest(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _drop_rest(receive: Receive) -> None:
+    """Read some of the rest of a body.
+
+    A client that is still sending would be cut off before it reads the answer.
+    """
+    read, more = 0, True
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER):
+            while more and read < _DROPPED:
+                message = await receive()
+                read += len(message.get("body", b""))
+                more = message.get("more_body", False)
 
 
 async def _nothing() -> Message:

@@ -29,21 +29,30 @@ def serve(settings: Settings) -> None:
     """
     _require_token(settings)
     with _listening(settings) as listener:
-        app = create_app(settings, Following(settings, warm_up))
-        config = uvicorn.Config(
-            app,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=round(settings.timeout + _DRAIN),
-        )
+        server = server_of(settings, Following(settings, warm_up))
         log.adopt("uvicorn", "uvicorn.error", "uvicorn.access")
-        host, port = listener.getsockname()[:2]
-        _logger.info("serving at http://%s:%s", f"[{host}]" if ":" in host else host, port)
+        _logger.info("serving at %s", _address(listener))
         with contextlib.suppress(StoppedError):  # uvicorn raises the signal anew when it is done
-            uvicorn.Server(config).run(sockets=[listener])
+            server.run(sockets=[listener])
         _logger.info("stopped; no request is left")
+
+
+def server_of(settings: Settings, following: Following) -> uvicorn.Server:
+    """What answers on a socket, until SIGTERM or its `should_exit`."""
+    config = uvicorn.Config(
+        create_app(settings, following),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=round(settings.timeout + _DRAIN),
+    )
+    return uvicorn.Server(config)
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def warm_up(model: Upscaler) -> None:
