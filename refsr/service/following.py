@@ -43,6 +43,7 @@ class Following:
         self._prepare = prepare
         self._registry, self._alias = _alias_of(settings.model)
         self.loads, self.failures = 0, 0
+        self._fault = ""
         self._ended = threading.Event()
         self.served = self._loaded(self._present())
 
@@ -53,10 +54,12 @@ class Following:
             if version != self.served.version:
                 self.served = self._loaded(version)
                 _logger.info("version %s is served", version)
+            self._fault = ""
         except RefsrError as error:
             self.failures += 1
-            served = self.served.version
-            _logger.warning("version %s is still served: %s", served, error)
+            if str(error) != self._fault:  # not at every look
+                _logger.warning("version %s is still served: %s", self.served.version, error)
+            self._fault = str(error)
 
     def follow(self, seconds: float) -> None:
         """Look at the alias every so many seconds, in a thread, until `end`.

@@ -17,6 +17,7 @@ from refsr.service.following import Following
 from refsr.service.settings import LOOPBACK, Settings
 
 _logger = logging.getLogger(__name__)
+_IDLE = 75  # seconds; proxies, which keep connections for 60, are to close them first
 _DRAIN = 5.0  # seconds beyond the time limit of a request
 
 
@@ -31,6 +32,7 @@ def serve(settings: Settings) -> None:
     with _listening(settings) as listener:
         server = server_of(settings, Following(settings, warm_up))
         log.adopt("uvicorn", "uvicorn.error", "uvicorn.access")
+        listener.listen()  # who reads the next line may connect
         _logger.info("serving at %s", _address(listener))
         with contextlib.suppress(StoppedError):  # uvicorn raises the signal anew when it is done
             server.run(sockets=[listener])
@@ -45,6 +47,7 @@ def server_of(settings: Settings, following: Following) -> uvicorn.Server:
         log_config=None,
         server_header=False,
         ws="none",
+        timeout_keep_alive=_IDLE,
         timeout_graceful_shutdown=round(settings.timeout + _DRAIN),
     )
     return uvicorn.Server(config)
