@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 import urllib3
 from PIL import Image
-from registering import Pipeline
-from serving import Client
+from service_client import Client
 
-from refsr.config import Register
+from benchmarks.serving import make_registry
 from refsr.integrations.registry import Registry
-from refsr.steps.register import promote
 
 COMMAND = (sys.executable, "-m", "refsr", "--log-json", "serve", "--port", "0", "--poll", "0.1")
 
@@ -50,16 +48,13 @@ def requests(client: Client, photo: bytes) -> Iterator[Counter[int]]:
 def test_a_server_follows_the_champion_and_ends_without_a_failed_request(
     tracking_uri: str, tmp_path: Path
 ) -> None:
-    pipeline, registry = Pipeline(tracking_uri, tmp_path), Registry(tracking_uri, "refsr")
-    for seed in (1, 2):
-        pipeline.train(seed)
-        pipeline.register()
+    registry = make_registry(tracking_uri, tmp_path, hr_size=32, scale=4, width=16, blocks=1)
     log = tmp_path / "log"
     with _started(log, tracking_uri) as process:
         client = Client(_address(log, process))
         with requests(client, _photo()) as statuses:
             _serves(client, "1")
-            promote(tracking_uri, Register(), "2")
+            registry.make_champion("2", "1")
             _serves(client, "2")
             registry.rollback()
             _serves(client, "1")
@@ -71,7 +66,8 @@ def test_a_server_follows_the_champion_and_ends_without_a_failed_request(
         assert process.wait() == 0
     text = log.read_text()
     assert "Traceback" not in text
-    assert text.count("is still served") == 1 and "no request is left" in text
+    assert 1 <= text.count("is still served") <= 2  # a line for each cause, not for each look
+    assert "no request is left" in text
 
 
 @contextmanager

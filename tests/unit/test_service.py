@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fuzzing import pictures
 from PIL import Image
-from serving import Client, detail, file, serving
+from service_client import Client, detail, file, serving
 
 from refsr.__main__ import main
 from refsr.io.pictures import PNG

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from browser import Page, chromium
 from PIL import Image
-from serving import Client, serving
+from service_client import Client, serving
 
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr
