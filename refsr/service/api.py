@@ -63,7 +63,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     },
 }
 _HEALTH: dict[int | str, dict[str, Any]] = {503: {"model": Problem, "description": "A job hangs"}}
-_TOKEN = Depends(HTTPBearer(auto_error=False))  # for the document: the guard compares it
+_TOKEN = Depends(HTTPBearer(auto_error=False))  # for the document alone: the guard compares it
 
 Photo = Annotated[UploadFile, File(description="The small photo: JPEG, PNG or WebP")]
 References = Annotated[
@@ -134,7 +134,7 @@ def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics
         summary="Enlarge a photo",
         response_class=Response,
         responses=_ANSWERS,
-        dependencies=[_TOKEN],
+        dependencies=[_TOKEN] if settings.token else [],
     )
     async def upscale(
         request: Request,
@@ -203,7 +203,7 @@ def _add_probes(
         summary="Numbers for Prometheus",
         response_class=PlainTextResponse,
         responses={401: _ANSWERS[401]},
-        dependencies=[_TOKEN],
+        dependencies=[_TOKEN] if settings.token else [],
     )
     async def numbers() -> Response:
         """Requests, seconds, places taken, the version."""
