@@ -16,6 +16,7 @@ override export TORCH := $(value TORCH)
 override export LOCK_UPGRADE := $(value LOCK_UPGRADE)
 override export FUZZ_SECONDS := $(value SECONDS)
 override export SEED := $(value SEED)
+override export URL := $(value URL)
 override export KILLS := $(value KILLS)
 override export CONTAINER_ENGINE := $(value CONTAINER_ENGINE)
 unexport SECONDS
@@ -24,7 +25,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := False
 
 .PHONY: help setup demo pipeline-local pipeline-docker images push image-base lock audit k8s-check \
-  test fuzz drills check format clean
+  test fuzz api-fuzz drills check format clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -ts $$'\t'
@@ -72,7 +73,7 @@ image-base:  ## an image to build on where no registry of images is reached
 # the build needs) stays as the lock has it, for uv starts from it: LOCK_UPGRADE=--upgrade asks for the newest. The
 # locks are replaced at the end, all of them, so that none is left empty where an index cannot be reached.
 override LOCKS := build/locks
-override EXTRAS := --extra kfp --extra onnx --extra server  # of pyproject.toml: what the image holds beside the core
+override EXTRAS := --extra kfp --extra onnx --extra serve --extra server  # of pyproject.toml: what the image holds beside the core
 override LOCK = uv pip compile --quiet --generate-hashes --no-annotate --no-header --constraint constraints.txt $$LOCK_UPGRADE \
   --python-version 3.11 --python-platform x86_64-unknown-linux-gnu
 lock: setup  ## after a change of pyproject.toml, constraints.txt or weights.txt: containers/*.lock
@@ -89,7 +90,13 @@ audit: setup  ## known vulnerabilities of what the image (TARGET=gpu) holds; wha
 	sed 's/+cpu//' "containers/$$TARGET.lock" | grep -o '^[A-Za-z0-9._-]*==[^ ]*' > build/audit.txt
 	uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement build/audit.txt
 
-k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
+k8s-# A random file is no photo, whatever the document says, so that one check is left out.
+# Schemathesis comes with a plug-in for pytest that this environment is better without, so it has one of its own.
+api-fuzz: setup  ## test a service that runs, by its OpenAPI document: URL=http://127.0.0.1:8000/openapi.json
+	uv tool run schemathesis==4.32.5 run "$${URL:-http://127.0.0.1:8000/openapi.json}" --checks all \
+	  --exclude-checks positive_data_acceptance --max-examples 100
+
+check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
 	python -m tools.manifests
 
 # Two files at a time, each on a core of its own.
@@ -101,6 +108,12 @@ fuzz: setup  ## damage files of every kind: SECONDS=300 (600 at most), SEED=0; o
 
 drills: setup  ## kill every stage KILLS=1000 times: what it takes up again ends in the same bytes
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. python tests/kill_drills.py --kills "$${KILLS:-1000}" --seed "$${SEED:-0}"
+
+# A random file is no photo, whatever the document says, so that one check is left out.
+# Schemathesis comes with a plug-in for pytest that this environment is better without, so it has one of its own.
+api-fuzz: setup  ## test a service that runs, by its OpenAPI document: URL=http://127.0.0.1:8000/openapi.json
+	uv tool run schemathesis==4.32.5 run "$${URL:-http://127.0.0.1:8000/openapi.json}" --checks all \
+	  --exclude-checks positive_data_acceptance --max-examples 100
 
 check: setup  ## format, lint, types, layers, dependencies
 	python -m ruff format --check .

@@ -67,4 +67,6 @@ def _way_out(module: str) -> str:
         return "install the extra kfp: pip install 'refsr[kfp]'"
     if module.split(".")[0] in ("onnx", "onnxruntime"):
         return "install the extra onnx: pip install 'refsr[onnx]'"
+    if module.split(".")[0] in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
+        return "install the extra serve: pip install 'refsr[serve]'"
     return "run `make setup` once, then `source .venv/bin/activate`"

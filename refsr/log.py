@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from refsr.redaction import hide
 
@@ -142,7 +142,8 @@ class _Handler(logging.Handler):
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        return f"{clock} {record.levelname:<7} {_stage}: {_message(record)}"
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        return f"{clock} {record.levelname:<7} {_stage}: {_message(record)}{hide(fields)}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -155,9 +156,16 @@ class _JsonFormatter(logging.Formatter):
                 "stage": _stage,
                 "logger": record.name,
                 "message": _message(record),
+                **_fields(record),
             },
             ensure_ascii=False,
         )
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Values that a line has beside its message: `logger.info(..., extra={"fields": {...}})`."""
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return fields
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -16,7 +16,7 @@ from refsr.errors import RefsrError
 
 K8S = Path(__file__).parents[1] / "k8s"
 KUBERNETES = "1.36"  # version of the schemas
-APPLICABLE = ("restore", "restore-s3", "state")  # beside the overlays
+APPLICABLE = ("restore", "restore-s3", "serve", "serve-kserve", "serve-prometheus", "state")
 SECRET = re.compile("(PASSWORD|SECRET|TOKEN|ACCESS_KEY)")  # names of variables
 IMAGE = """# The image of every overlay. `make images` and `make push` write this file; \
 commit it for Argo CD or Flux.
@@ -25,6 +25,7 @@ kind: Component
 images:
   - {{name: refsr, newName: {name}, newTag: {tag}{digest}}}
 """
+INFERENCE = "InferenceService"  # of KServe
 Manifest = Mapping[str, Any]
 
 
@@ -109,12 +110,21 @@ def _schema_errors(manifest: Manifest) -> Iterator[str]:
     try:
         if schema.is_file():
             jsonschema.validate(manifest, json.loads(schema.read_text()))
+            if manifest["kind"] == INFERENCE:
+                kubernetes_validate.validate(_as_pod(manifest), KUBERNETES, strict=True)
         else:
             kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
         yield f"{'.'.join(map(str, error.path))}: {error.message}"
     except kubernetes_validate.SchemaNotFoundError:
         yield f"unknown kind; add its schema: {schema.relative_to(K8S.parent)}"
+
+
+def _as_pod(service: Manifest) -> Manifest:
+    """A pod with the fields that a predictor of KServe shares with pods, to check them as such."""
+    own = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout", "labels"}
+    pod = {key: value for key, value in service["spec"]["predictor"].items() if key not in own}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
 
 
 def _literal_secrets(manifest: Manifest) -> Iterator[str]:
@@ -156,6 +166,9 @@ def _pod(manifest: Manifest) -> Manifest | None:
     spec: Manifest = manifest.get("spec", {})
     if manifest["kind"] == "Pod":
         return spec
+    if manifest["kind"] == INFERENCE:
+        predictor: Manifest = spec["predictor"]
+        return predictor
     job = spec.get("jobTemplate", {}).get("spec", spec)
     pod: Manifest | None = job.get("template", {}).get("spec")
     return pod

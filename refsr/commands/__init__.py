@@ -4,7 +4,7 @@ To add a command, add a `Command` to `COMMANDS` of its group's module. Heavy lib
 in the function that runs a command, never at the top of these modules.
 """
 
-from refsr.commands import checks, data, models, pictures, registry, stages
+from refsr.commands import checks, data, models, pictures, registry, serving, stages
 from refsr.commands.command import Command
 
 GROUPS: dict[str, tuple[Command, ...]] = {
@@ -12,7 +12,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "data": data.COMMANDS,
     "models": models.COMMANDS,
     "registry": registry.COMMANDS,
-    "pictures": pictures.COMMANDS,
+    "pictures": (*pictures.COMMANDS, *serving.COMMANDS),
     "checks": checks.COMMANDS,
 }
 

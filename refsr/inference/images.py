@@ -31,34 +31,50 @@ def read_image(path: Path) -> np.ndarray:
     Raises RefsrError where the file is missing, no JPEG, PNG or WebP, damaged, larger than
     MAX_PIXELS or MAX_BYTES, or takes more than `limits.SECONDS` of processor time.
     """
-    data = _read(path)
+    return decode_image(_read(path), str(path))
+
+
+def decode_image(data: bytes, name: str, most: int = MAX_PIXELS) -> np.ndarray:
+    """As `read_image`, from the bytes of a file.
+
+    Args:
+        data: The file.
+        name: What messages call it.
+        most: Pixels that are decoded, at most MAX_PIXELS.
+
+    Returns:
+        (H, W, 3) uint8 sRGB.
+
+    Raises:
+        RefsrError: See `read_image`.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata; the bounds are ours
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return within(limits.SECONDS, lambda: _pixels(path, data))
+            return within(limits.SECONDS, lambda: _pixels(name, data, most))
     except pictures.UnknownError as error:
-        raise RefsrError(f"{path}: not a JPEG, PNG or WebP image") from error
+        raise RefsrError(f"{name}: not a JPEG, PNG or WebP image") from error
     except pictures.TooLargeError as error:
-        raise RefsrError(f"{path}: too large; at most {MAX_PIXELS:,} pixels") from error
+        raise RefsrError(f"{name}: too large; at most {most:,} pixels") from error
     except OvertimeError as error:
-        raise RefsrError(f"{path}: too long to decode: {error}") from error
+        raise RefsrError(f"{name}: too long to decode: {error}") from error
     except RefsrError:
         raise
     except MemoryError as error:
-        raise RefsrError(f"{path}: there is not enough memory to decode this image") from error
+        raise RefsrError(f"{name}: there is not enough memory to decode this image") from error
     except Exception as error:  # decoders raise what they like for broken content
-        raise RefsrError(f"{path}: cannot be read as an image: {error}") from error
+        raise RefsrError(f"{name}: cannot be read as an image: {error}") from error
 
 
-def _pixels(path: Path, data: bytes) -> np.ndarray:
+def _pixels(name: str, data: bytes, most: int) -> np.ndarray:
     is_jpeg = data.startswith(b"\xff\xd8")
-    image = _decode_jpeg(path, data) if is_jpeg else _decode_other(path, data)
+    image = (_decode_jpeg if is_jpeg else _decode_other)(name, data, most)
     return pictures.upright(np.array(image), pictures.orientation(data))
 
 
-def _decode_other(path: Path, data: bytes) -> Image.Image:
-    _check_pixels(path, *pictures.size(data, _OTHERS))
+def _decode_other(name: str, data: bytes, most: int) -> Image.Image:
+    _check_pixels(name, *pictures.size(data, _OTHERS), most)
     return pictures.decode(data, _OTHERS)
 
 
@@ -74,22 +90,22 @@ def _read(path: Path) -> bytes:
         raise RefsrError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _check_pixels(path: Path, width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise RefsrError(f"{path}: {width}x{height} is too large; at most {MAX_PIXELS:,} pixels")
+def _check_pixels(name: str, width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise RefsrError(f"{name}: {width}x{height} is too large; at most {most:,} pixels")
 
 
-def _decode_jpeg(path: Path, data: bytes) -> Image.Image:
+def _decode_jpeg(name: str, data: bytes, most: int) -> Image.Image:
     try:
         width, height = jpeg.size(data)
-        _check_pixels(path, width, height)
+        _check_pixels(name, width, height, most)
         jpeg.check_cost(data, width * height)
         return Image.fromarray(jpeg.decode(data))
     except jpeg.JpegError as error:
-        message = f"{path}: cannot be read as an image: truncated or damaged: {error}"
+        message = f"{name}: cannot be read as an image: truncated or damaged: {error}"
         raise RefsrError(message) from error
     except jpeg.JpegCostError as error:
-        raise RefsrError(f"{path}: too long to decode: {error}") from error
+        raise RefsrError(f"{name}: too long to decode: {error}") from error
 
 
 def output_format(path: Path) -> str:

@@ -16,7 +16,7 @@ FROZEN = {
     "data": "inspect merge fetch",
     "models": "describe import-caffe checkpoint seeds export push pull",
     "registry": "versions compare promote rollback transfer",
-    "pictures": "upscale upscale-video upscale-folder",
+    "pictures": "upscale upscale-video upscale-folder serve",
     "checks": "doctor show",
 }
 OLD = {"train_sisr": "train-sisr", "train_refsr": "train-refsr", "upscale_folder": "upscale-folder"}

@@ -12,6 +12,7 @@ from helpers import run_in
 
 from components.trainjob.api import RESOURCE
 from pipelines.cluster import load_cluster
+from refsr.__main__ import _parser
 from tools.manifests import K8S, folders, problems, render
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,9 @@ def test_no_overlay_has_a_fault(rendered: dict[str, Manifests]) -> None:
         "overlays/local": [],
         "restore": [],
         "restore-s3": [],
+        "serve": [],
+        "serve-kserve": [],
+        "serve-prometheus": [],
         "state": [],
     }
 
@@ -96,6 +100,53 @@ def test_a_fault_is_reported(fault: str, rendered: dict[str, Manifests]) -> None
     manifests = copy.deepcopy(rendered["overlays/local"])
     damage(manifests)
     assert any(expected in problem for problem in problems(manifests))
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (lambda each: each["spec"]["predictor"].update(maxReplica=1), "maxReplica"),
+        (lambda each: _predictor(each).update(imagePolicy="Always"), "imagePolicy"),
+        (lambda each: _predictor(each).update(image="refsr:latest"), "no immutable tag"),
+        (lambda each: _predictor(each)["securityContext"].clear(), "is writable"),
+    ],
+)
+def test_a_fault_of_the_inference_service_is_reported(
+    damage: Callable[[Any], Any], expected: str, rendered: dict[str, Manifests]
+) -> None:
+    manifests = copy.deepcopy(rendered["serve-kserve"])
+    damage(_of(manifests, "InferenceService", "refsr"))
+    assert any(expected in problem for problem in problems(manifests))
+
+
+def _predictor(service: dict[str, Any]) -> dict[str, Any]:
+    container: dict[str, Any] = service["spec"]["predictor"]["containers"][0]
+    return container
+
+
+def test_the_service_is_the_same_under_kserve(rendered: dict[str, Manifests]) -> None:
+    """The same container, under the name that KServe asks for."""
+    deployment = _of(rendered["serve"], "Deployment", "serve")["spec"]["template"]["spec"]
+    predictor = _of(rendered["serve-kserve"], "InferenceService", "refsr")["spec"]["predictor"]
+    own, other = deployment["containers"][0], predictor["containers"][0]
+    for key in ("image", "command", "env", "resources", "securityContext", "volumeMounts"):
+        assert own[key] == other[key], key
+    assert own["image"].startswith("localhost/refsr-cpu:")
+    assert deployment["securityContext"] == predictor["securityContext"]
+    words = own["command"][own["command"].index("refsr") + 1 :]
+    assert _parser(words).parse_args(words).host == "0.0.0.0"  # noqa: S104
+
+
+def test_a_monitor_reads_the_port_and_the_secret_of_the_service(
+    rendered: dict[str, Manifests],
+) -> None:
+    service = _of(rendered["serve"], "Service", "serve")
+    monitor = _of(rendered["serve-prometheus"], "ServiceMonitor", "serve")["spec"]
+    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    (endpoint,) = monitor["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
+    (secret,) = _values(_of(rendered["serve"], "Deployment", "serve"), "secretKeyRef")
+    assert endpoint["authorization"]["credentials"] == secret
 
 
 def test_an_external_secret_is_checked_by_its_schema(rendered: dict[str, Manifests]) -> None:

@@ -21,6 +21,7 @@ RECIPES = {
     "k8s-check": "tools.manifests",
     "test": "-m pytest",
     "fuzz": "-m fuzzing",
+    "api-fuzz": "schemathesis",
     "drills": "tests/kill_drills.py",
     "check": "lint-imports",
     "format": "ruff check --fix",
@@ -64,6 +65,7 @@ VARIABLES = {
     "LOCK_UPGRADE": "lock",
     "SECONDS": "fuzz",
     "SEED": "fuzz",
+    "URL": "api-fuzz",
     "KILLS": "drills",
 }
 MORE = [

@@ -1,0 +1,169 @@
+"""What a request asks for, the job that does it, and what is answered."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+from pydantic import BaseModel, Field
+
+from refsr.inference.images import decode_image
+from refsr.inference.photo import EnlargedPhoto, RestoredFace, upscale_photo
+from refsr.service.following import Served
+
+_COMPRESSION = 3  # of PNG; more takes longer than it saves
+_IGNORED = "This model takes no reference: those of the request change nothing."
+
+
+@dataclass(frozen=True)
+class Options:
+    """See `upscale_photo`."""
+
+    scale: float | None
+    sharpness: float
+    all_faces: bool
+    crop: bool
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """The files of a request."""
+
+    photo: bytes
+    references: Sequence[bytes]
+
+
+@dataclass(frozen=True)
+class Enlarged:
+    """The result of a request."""
+
+    photo: EnlargedPhoto
+    png: bytes
+    size: tuple[int, int]  # width and height of the photo before
+    served: Served
+
+
+class Box(BaseModel):
+    """A rectangle in pixels of the uploaded photo, turned upright by its EXIF."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class FaceResult(BaseModel):
+    """A face of the photo."""
+
+    box: Box
+    restored: bool = Field(description="Whether the network enlarged it; else a plain filter did")
+    added: float = Field(description="In [0, 1]: the share of the network's finer detail")
+    distance: float | None = Field(
+        description="To the references; under 0.6 is usually the same person. null: not compared"
+    )
+    fit: list[float | None] = Field(
+        description="How well each reference fits the face, in [0, 1]; empty: not measured"
+    )
+
+
+class ModelResult(BaseModel):
+    """The model that made the result."""
+
+    name: str
+    version: str = Field(description="Its number in the registry; empty for a file")
+
+
+class Result(BaseModel):
+    """The answer as JSON."""
+
+    model: ModelResult
+    scale: float = Field(description="How many times the photo was enlarged")
+    width: int = Field(description="Of the enlarged photo, pixels")
+    height: int
+    faces: list[FaceResult] = Field(description="Large and central ones first")
+    notes: list[str] = Field(description="Plain sentences that its reader should see")
+    image: str = Field(description="The enlarged photo: PNG, in base64")
+
+
+class Problem(BaseModel):
+    """Why there is no result, in one sentence."""
+
+    detail: str
+
+
+def enlarge(served: Served, uploads: Uploads, options: Options, most: int) -> Enlarged:
+    """Do what a request asks for.
+
+    Args:
+        served: The model.
+        uploads: Files of any content.
+        options: How the photo is enlarged.
+        most: Pixels that are decoded of a file.
+
+    Returns:
+        The photo as a PNG, and what the answer says of it.
+
+    Raises:
+        RefsrError: A file is no photo that can be used, or an option does not fit it.
+    """
+    photo = decode_image(uploads.photo, "photo", most)
+    references = [
+        decode_image(data, f"reference {number}", most)
+        for number, data in enumerate(uploads.references, 1)
+    ]
+    enlarged = _upscaled(served, photo, references, options)
+    height, width = photo.shape[:2]
+    return Enlarged(enlarged, _png(enlarged), (width, height), served)
+
+
+def _upscaled(
+    served: Served, photo: np.ndarray, references: list[np.ndarray], options: Options
+) -> EnlargedPhoto:
+    used = references if served.model.uses_reference else []
+    enlarged = upscale_photo(
+        served.model,
+        photo,
+        used,
+        scale=options.scale,
+        sharpness=options.sharpness,
+        all_faces=options.all_faces,
+        crop=options.crop,
+    )
+    notes = enlarged.notes if used == references else (*enlarged.notes, _IGNORED)
+    return EnlargedPhoto(enlarged.image, enlarged.scale, enlarged.faces, notes)
+
+
+def as_json(enlarged: Enlarged) -> Result:
+    """The answer with boxes, scores and notes."""
+    photo, served = enlarged.photo, enlarged.served
+    height, width = photo.image.shape[:2]
+    return Result(
+        model=ModelResult(name=served.name, version=served.version),
+        scale=photo.scale,
+        width=width,
+        height=height,
+        faces=[_face(each) for each in photo.faces],
+        notes=list(photo.notes),
+        image=base64.b64encode(enlarged.png).decode(),
+    )
+
+
+def _face(face: RestoredFace) -> FaceResult:
+    left, top, width, height = face.box
+    box = Box(left=left, top=top, width=width, height=height)
+    return FaceResult(
+        box=box, restored=face.restored, added=face.added, distance=face.distance, fit=[]
+    )
+
+
+def _png(photo: EnlargedPhoto) -> bytes:
+    """A PNG whose texts name refsr and hold the notes."""
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", "refsr")
+    text.add_itxt("Comment", " ".join(photo.notes))
+    target = io.BytesIO()
+    image = Image.fromarray(photo.image)
+    image.save(target, "PNG", compress_level=_COMPRESSION, pnginfo=text)
+    return target.getvalue()

@@ -1,0 +1,89 @@
+"""One thread for the model, and a bounded number of requests that wait for it."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+_MEMORY = 0.8  # share of the former mean where a job's seconds join it
+
+
+class Place:
+    """A request's place among those that are admitted."""
+
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
+        self._job: Future[object] | None = None
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call a function in the worker's thread, when it is this request's turn."""
+        job = self._worker.submit(function)
+        self._job = job  # type: ignore[assignment]
+        return await asyncio.wrap_future(job)
+
+    def leave(self) -> None:
+        """The request is over. A job that cannot be stopped keeps the place until it ends."""
+        if self._job is None:
+            self._worker.release()
+            return
+        self._job.cancel()
+        loop = asyncio.get_running_loop()
+        self._job.add_done_callback(lambda _: _call(loop, self._worker.release))
+
+
+class Worker:
+    """Runs jobs in turn; `enter` and `release` belong to the thread of the event loop."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._seconds = 1.0
+        self._began: float | None = None
+        self.admitted = 0
+
+    def enter(self) -> Place | None:
+        """A place; None where all are taken."""
+        if self.admitted >= self._room:
+            return None
+        self.admitted += 1
+        return Place(self)
+
+    def release(self) -> None:
+        """A place is free again."""
+        self.admitted -= 1
+
+    def submit(self, function: Callable[[], T]) -> "Future[T]":
+        """Put a job behind the others."""
+        return self._executor.submit(self._timed, function)
+
+    @property
+    def wait(self) -> int:
+        """Whole seconds after which there may be a place, by the mean of recent jobs."""
+        return max(1, math.ceil(self._seconds))
+
+    @property
+    def running(self) -> float:
+        """Seconds that the present job has been running; 0 without one."""
+        began = self._began
+        return 0.0 if began is None else time.monotonic() - began
+
+    def end(self) -> None:
+        """Drop what waits; the thread ends with its job."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _timed(self, function: Callable[[], T]) -> T:
+        began = self._began = time.monotonic()
+        try:
+            return function()
+        finally:
+            self._began = None
+            spent = time.monotonic() - began
+            self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * spent
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(function)
