@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping
 
+from refsr.reporting.headline import NAMES
+
 _CURATION = ("identities.train", "identities.test", "images.train", "images.test")
 _TRAINING = ("loss", "l1", "perceptual")
 METRICS: dict[str, tuple[str, ...]] = {  # by stage; the ten of `evaluate` are those of the run too
@@ -12,18 +14,7 @@ METRICS: dict[str, tuple[str, ...]] = {  # by stage; the ten of `evaluate` are t
     "validate": ("expectations", "rows.identities", "rows.images"),
     "train_sisr": _TRAINING,
     "train_refsr": _TRAINING,
-    "evaluate": (
-        "data.identities",
-        "data.images",
-        "psnr.bicubic.mean",
-        "psnr.sisr.mean",
-        "psnr.ref_right.mean",
-        "ssim.ref_right.mean",
-        "identity.ref_right.mean",
-        "difference.right_minus_wrong.psnr.mean",
-        "difference.right_minus_none.psnr.mean",
-        "difference.right_minus_sisr.psnr.mean",
-    ),
+    "evaluate": NAMES,
     "register": ("version",),
 }
 OF_THE_RUN = "evaluate"  # stage whose summary is that of the pipeline

@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from refsr.commands.command import Command, Options, Parser
+from refsr.commands.command import Command, Options, Parser, add_params
 from refsr.errors import RefsrError
 from refsr.io import marker, own_files
 from refsr.io.paths import path_option
@@ -107,6 +107,18 @@ def _show_places(reports: Path) -> None:
     print(f"{'its UI':<11} {command}")
 
 
+def _params_options(parser: Parser) -> None:
+    add_params(parser, "params file to complete")
+
+
+def complete_params(options: Options) -> None:
+    """Write out the parameters that a params file leaves out."""
+    from refsr.integrations.params_file import complete
+
+    added = complete(options.params)
+    print("\n".join([*added, f"{options.params}: {len(added)} parameters added"]))
+
+
 COMMANDS = (
     Command(
         name="doctor",
@@ -121,5 +133,12 @@ COMMANDS = (
         example="show --markdown",
         add_options=_show_options,
         run=show,
+    ),
+    Command(
+        name="params",
+        help="write out the parameters that a params file leaves out",
+        example="params --params params.yaml",
+        add_options=_params_options,
+        run=complete_params,
     ),
 )

@@ -17,7 +17,7 @@ FROZEN = {
     "models": "describe import-caffe checkpoint seeds",
     "registry": "promote rollback transfer",
     "pictures": "upscale upscale-folder",
-    "checks": "doctor show",
+    "checks": "doctor show params",
 }
 OLD = {"train_sisr": "train-sisr", "train_refsr": "train-refsr", "upscale_folder": "upscale-folder"}
 
