@@ -103,5 +103,7 @@ def test_a_profile_is_completed_and_keeps_its_values_and_comments(
 def test_an_experiment_registers_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "calm-otter")
     paths = dict.fromkeys(("curated", "sisr", "refsr", "evaluation", "registration"), tmp_path)
-    with pytest.raises(RefsrError, match="calm-otter registers no model.*`dvc exp run .* evaluate"):
+    with pytest.raises(
+        RefsrError, match=r"calm-otter registers no model.*`dvc exp run .* evaluate"
+    ):
         register(Register(), NullTracker(), **paths)

@@ -1,0 +1,67 @@
+"""Trainings without noise, in float32, to compare one process with several: ranks.py CURATED TO.
+
+Each process runs all of them. Of several, the first writes; the files of others are thrown away.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from refsr.config import Loss, Training, TrainRefsr, TrainSisr
+from refsr.dataset.curated import Curated
+from refsr.models import build
+from refsr.tracker import NullTracker
+from refsr.training import distributed
+from refsr.training.fit import pairs_for
+from refsr.training.loop import train
+from refsr.training.objective import Objective
+from refsr.training.validation import validation
+
+SMALL = {"variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1, "latent": 0}
+STEPS, HALF = 6, 3
+VALUES = {
+    "batch_size": 4,
+    "log_every": 1,
+    "validate_every": 2,
+    "warmup_steps": 0,
+    "schedule": "constant",
+    "precision": "float32",
+    "device": "cpu",
+    "loss": Loss(perceptual_weight=0),
+}
+
+
+def _params(kind: str, steps: int) -> Training:
+    if kind == "sisr":
+        return TrainSisr.model_validate(VALUES | {"steps": steps, "warm_start_step": 1})
+    return TrainRefsr.model_validate(VALUES | {"steps": steps})
+
+
+def train_one(faces: Curated, kind: str, steps: int, folder: Path) -> None:
+    """Train a network of a kind, or go on with it."""
+    torch.manual_seed(0)
+    model = build({"model": kind} | SMALL)
+    params = _params(kind, steps)
+    objective = Objective(params.loss, steps)
+    is_refsr = kind == "refsr"
+    measure = validation(faces, 8, params, objective, references=is_refsr)
+    pairs = pairs_for(model, faces, params)
+    train(model, pairs, params, objective, NullTracker(), folder, validate=measure)
+
+
+def main(curated: Path, to: Path) -> None:
+    """Train each kind at once, and in two halves."""
+    torch.randn_like = torch.zeros_like  # no noise
+    faces = Curated(curated)
+    with tempfile.TemporaryDirectory() as other:
+        root = to if distributed.rank() == 0 else Path(other)
+        for kind in ("sisr", "refsr"):
+            train_one(faces, kind, STEPS, root / kind)
+            train_one(faces, kind, HALF, root / f"{kind}-halves")
+            train_one(faces, kind, STEPS, root / f"{kind}-halves")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
