@@ -96,8 +96,8 @@ def test_two_processes_learn_what_one_does_and_go_on_together(tmp_path: Path) ->
         one, two = (_weights(tmp_path / name / kind) for name in ("one", "two"))
         assert float((one - two).norm() / one.norm()) < 1e-6
         for file in ("model.safetensors", "best.safetensors"):
-            halves = tmp_path / "two" / f"{kind}-halves" / file
-            assert halves.read_bytes() == (tmp_path / "two" / kind / file).read_bytes()
+            killed = tmp_path / "two" / f"{kind}-killed" / file
+            assert killed.read_bytes() == (tmp_path / "two" / kind / file).read_bytes()
         histories = [pd.read_csv(tmp_path / name / kind / "history.csv") for name in ("one", "two")]
         measured = [
             each[each.columns[each.columns.str.startswith("validation")]] for each in histories

@@ -171,7 +171,7 @@ def test_a_training_goes_on_from_a_damaged_state(
     (folder / "validation").mkdir()
     command = ("train_sisr", "--curated", "curated", "--validation", "validation", "--sisr", "sisr")
     with monkeypatch.context() as killed:
-        killed.setattr(loop, "_write_history", _interrupt)
+        killed.setattr(loop, "write_history", _interrupt)
         assert main(command) == 130
     assert {"state/#.pt", "state/warm.safetensors"} <= kinds(folder / "sisr.partial").keys()
     shutil.copytree(folder / "sisr.partial", folder / "left")

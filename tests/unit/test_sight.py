@@ -1,6 +1,8 @@
 """What a training shows of itself changes nothing of it: validation, means, best, early stop."""
 
+import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ import torch
 from helpers import make_curated
 from test_resume import LOSS, SMALL, _At, _interrupt, _params, _result
 
+from refsr.__main__ import main
+from refsr.commands import rehearse
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.models import build
@@ -162,8 +166,8 @@ def test_a_training_that_is_no_number_keeps_the_batch_and_may_roll_back(
         assert poison.tagged["rolled_back"] == "to step 4"
         assert list(history["step"]) == list(range(1, 13))
         assert history["learning_rate"].tolist()[2:] == [4e-4] * 2 + [2e-4] * 8
-    kept = np.load(tmp_path / "state/batch-00000006.npz")
-    assert np.array_equal(kept["hr"], Pairs(faces, 0, 2).batch(5, "cpu").hr)
+    with np.load(tmp_path / "state/batch-00000006.npz") as kept:
+        assert np.array_equal(kept["hr"], Pairs(faces, 0, 2).batch(5, "cpu").hr)
 
 
 def test_a_training_is_rolled_back_once(faces: Curated, tmp_path: Path) -> None:
@@ -172,3 +176,38 @@ def test_a_training_is_rolled_back_once(faces: Curated, tmp_path: Path) -> None:
     with pytest.raises(RefsrError, match="no number at step 2"):
         _train(faces, tmp_path, poison, prepare=poison.prepare, **values)
     assert poison.times == 0
+
+
+PARAMS = """
+train_sisr: {steps: 4, warm_start_step: 2, batch_size: 4, model: {width: 8, blocks: 1}, device: cpu}
+train_refsr: {steps: 4, batch_size: 4, device: cpu}
+"""
+
+
+def test_rehearsals_print_and_write_no_output(
+    faces: Curated,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rehearse, "OVERFIT_STEPS", 10)
+    Path("params.yaml").write_text(PARAMS)
+    sisr = ["train-sisr", "--curated", str(faces.folder), "--validation", ".", "--sisr", "sisr"]
+    refsr = ["train-refsr", "--curated", str(faces.folder), "--sisr", str(whole)]
+    refsr += ["--refsr", "refsr"]
+    assert main([*refsr, "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "model refsr, variant compact, hr_size 32" in printed
+    for title in ("parameters", "MACs", "memory", "time", "training"):
+        assert re.search(rf"^{title} +[\d,.]+\b", printed, re.MULTILINE), title
+    assert main([*sisr, "--overfit-one-batch"]) == 0
+    losses = re.findall(r"^step +\d+: loss ([\d.]+)", capsys.readouterr().out, re.MULTILINE)
+    assert len(losses) == 10
+    assert float(losses[-1]) < float(losses[0])
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    assert main([*sisr, "--profile", "1"]) == 0
+    assert json.loads(Path("trace-train_sisr.json").read_text())["traceEvents"]
+    assert main([*sisr, "--profile", "0"]) == 1
+    assert len(list(tmp_path.iterdir())) == 2
