@@ -121,7 +121,7 @@ class Learner:
 
         The random state stays as it is.
         """
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             copy = build(self.config)
         copy.load_state_dict(average or self.average)
         return _placed(copy, self.device).eval()

@@ -123,7 +123,7 @@ def _steps(learner: Learner, pairs: Pairs, between: Between, stop: StopRequest) 
         while not _is_finished(learner, between):
             train_step(learner, pairs, clock)
             progress.update()
-            validated = _validate(learner, between)
+            validated = _validate(learner, pairs, between)
             is_last = _is_finished(learner, between)
             if validated or is_last or learner.step % params.log_every == 0:
                 require_numbers_so_far(learner, pairs, between.folder)
@@ -144,12 +144,13 @@ def _is_finished(learner: Learner, between: Between) -> bool:
     return learner.step >= params.steps or is_stale
 
 
-def _validate(learner: Learner, between: Between) -> dict[str, float]:
+def _validate(learner: Learner, pairs: Pairs, between: Between) -> dict[str, float]:
     """The numbers of validation, where it is due; of several processes those of the first."""
     every = learner.params.validate_every
     is_due = every and (learner.step % every == 0 or learner.step == learner.params.steps)
     if between.validate is None or not is_due:
         return {}
+    require_numbers_so_far(learner, pairs, between.folder)
     is_first = learner.processes.rank == 0
     numbers = between.validate(learner.averaged_model()) if is_first else {}
     numbers = learner.processes.from_first(numbers)

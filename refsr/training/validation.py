@@ -41,7 +41,7 @@ def validation(
     def measure(model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device
         sums: dict[str, float] = {}
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(params.seed)
             for images, right in batches(device):
                 given = right if references else None
