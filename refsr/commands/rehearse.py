@@ -1,13 +1,10 @@
 """What `train-sisr` and `train-refsr` offer beside training: each writes no output of the stage."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refsr.commands.command import Options, Parser
 from refsr.errors import RefsrError
-
-if TYPE_CHECKING:
-    from refsr.config import Section
 
 OVERFIT_STEPS = 200
 STAGES = ("train_sisr", "train_refsr")
@@ -42,7 +39,7 @@ def is_asked(options: Options) -> bool:
     )
 
 
-def rehearse(options: Options, params: "Section") -> None:
+def rehearse(options: Options, params: Any) -> None:
     """Do what was asked, and print it.
 
     Raises:
@@ -50,20 +47,19 @@ def rehearse(options: Options, params: "Section") -> None:
     """
     from refsr.training import rehearsal
 
+    if options.profile is not None and not 1 <= options.profile <= 1000:
+        raise RefsrError(f"--profile {options.profile}: give a number of steps from 1 to 1000")
     model, faces = _prepared(options, params)
-    prepared: Any = (model, faces, params)
     if options.dry_run:
-        for title, text in rehearsal.estimate(*prepared).items():
+        for title, text in rehearsal.estimate(model, faces, params).items():
             print(f"{title:<12} {text}")
     elif options.overfit_one_batch:
-        for step, parts in rehearsal.overfit(*prepared, OVERFIT_STEPS):
+        for step, parts in rehearsal.overfit(model, faces, params, OVERFIT_STEPS):
             shown = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
             print(f"step {step:>4}: {shown}")
     else:
         path = Path(f"trace-{options.stage}.json")
-        if not 1 <= options.profile <= 1000:
-            raise RefsrError(f"--profile {options.profile}: give a number of steps from 1 to 1000")
-        print(rehearsal.profile(*prepared, options.profile, path))
+        print(rehearsal.profile(model, faces, params, options.profile, path))
         print(f"{options.stage}: {options.profile} steps -> {path}")
 
 

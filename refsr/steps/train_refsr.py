@@ -33,15 +33,15 @@ def train_refsr(
     from refsr.training.fit import fit
 
     faces = Curated(curated)
-    model, warm_start = network(params, faces, sisr)
+    model, scale, warm_start = network(params, faces, sisr)
     tracker.tags({"warm_start": warm_start})
-    metrics = fit(model, faces, model.config["scale"], params, tracker, refsr)  # type: ignore[index]
+    metrics = fit(model, faces, scale, params, tracker, refsr)
     tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
     return metrics
 
 
-def network(params: TrainRefsr, faces: "Curated", sisr: Path) -> "tuple[nn.Module, str]":
-    """The network with its first weights, and how many of them are SISR's.
+def network(params: TrainRefsr, faces: "Curated", sisr: Path) -> "tuple[nn.Module, int, str]":
+    """The network with its first weights, its scale, and how many of the weights are SISR's.
 
     Raises RefsrError where the snapshot is not of this version, or was trained for images of
     another size.
@@ -64,4 +64,4 @@ def network(params: TrainRefsr, faces: "Curated", sisr: Path) -> "tuple[nn.Modul
     torch.manual_seed(params.seed)  # the first weights
     model = build(reference_config(config) | params.model)
     loaded, skipped = load_matching(model, before.state_dict())
-    return model, f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"
+    return model, config["scale"], f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"
