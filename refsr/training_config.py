@@ -120,17 +120,15 @@ class TrainSisr(Training):
     scale: Annotated[Literal[4, 8, 16], BeforeValidator(exact_number)] = 8
     steps: Positive = 1600
     warm_start_step: Positive = 800
-    model: Options = Field(
-        default_factory=dict
-    )  # options of the variant, by the names of its class
+    best_by: Literal["loss", "psnr_none"] = "loss"  # SISR takes no reference
+    # Options of the variant, by the names of its class:
+    model: Options = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _snapshot_in_training(self) -> "TrainSisr":
         if self.warm_start_step > self.steps:
             snapshot = f"warm_start_step {self.warm_start_step}"
             raise ValueError(f"{snapshot} is after the last step {self.steps}")
-        if self.best_by == "psnr_right":
-            raise ValueError("best_by psnr_right: SISR takes no reference; set psnr_none or loss")
         return self
 
 
