@@ -37,18 +37,29 @@ VALUES = {
 class _Killed(NullTracker):
     """Ends the training when a step is reported, in all processes."""
 
-    def metrics(self, values: object, step: int | None = None) -> None:
+    def metrics(
+        self,
+        values: object,
+        step: int | None = None,
+    ) -> None:
         if step == KILLED:
             raise KeyboardInterrupt
 
 
-def _params(kind: str) -> Training:
+def _params(
+    kind: str,
+) -> Training:
     if kind == "sisr":
         return TrainSisr.model_validate(VALUES | {"steps": STEPS, "warm_start_step": 1})
     return TrainRefsr.model_validate(VALUES | {"steps": STEPS})
 
 
-def train_one(faces: Curated, kind: str, tracker: NullTracker, folder: Path) -> None:
+def train_one(
+    faces: Curated,
+    kind: str,
+    tracker: NullTracker,
+    folder: Path,
+) -> None:
     """Train a network of a kind, or go on with it."""
     torch.manual_seed(0)
     model = build({"model": kind} | SMALL)
@@ -60,7 +71,10 @@ def train_one(faces: Curated, kind: str, tracker: NullTracker, folder: Path) -> 
     loop.train(model, pairs, params, objective, tracker, folder, validate=measure)
 
 
-def main(curated: Path, to: Path) -> None:
+def main(
+    curated: Path,
+    to: Path,
+) -> None:
     """Train each kind without a break, and killed."""
     torch.randn_like = torch.zeros_like  # no noise
     faces = Curated(curated)

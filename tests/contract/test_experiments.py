@@ -30,11 +30,15 @@ PLANNED = ("residual", "gradient_weight")  # what a reader of extend.md adds fir
 
 
 @pytest.fixture
-def params(tmp_path: Path) -> Path:
+def params(
+    tmp_path: Path,
+) -> Path:
     return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
 
 
-def _grid(overrides: list[str]) -> Iterator[list[str]]:
+def _grid(
+    overrides: list[str],
+) -> Iterator[list[str]]:
     """The experiments of overrides, each of which may have several values."""
     keys, values = zip(*(each.partition("=")[::2] for each in overrides), strict=True)
     for chosen in itertools.product(*(value.split(",") for value in values)):
@@ -43,7 +47,8 @@ def _grid(overrides: list[str]) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_documented_experiments_are_accepted_and_register_nothing(
-    experiment: str, params: Path
+    experiment: str,
+    params: Path,
 ) -> None:
     assert experiment.endswith(" evaluate")
     overrides = re.findall(r"-S '(.*?)'", experiment)
@@ -64,7 +69,10 @@ def test_documented_experiments_are_accepted_and_register_nothing(
     assert changed == named
 
 
-def _leaves(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(
+    document: Mapping[str, Any],
+    above: str = "",
+) -> Iterator[tuple[str, Any]]:
     for key, value in document.items():
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, f"{above}{key}.")
@@ -72,7 +80,9 @@ def _leaves(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str,
             yield f"{above}{key}", value
 
 
-def test_every_parameter_can_be_set_in_an_experiment(params: Path) -> None:
+def test_every_parameter_can_be_set_in_an_experiment(
+    params: Path,
+) -> None:
     """params.yaml has every key, so that none needs `++`."""
     assert complete(params) == []
     assert params.read_bytes() == (ROOT / "params.yaml").read_bytes()
@@ -85,7 +95,8 @@ def test_every_parameter_can_be_set_in_an_experiment(params: Path) -> None:
 
 @pytest.mark.parametrize("profile", sorted((ROOT / "params").glob("*.yaml")), ids=lambda p: p.name)
 def test_a_profile_is_completed_and_keeps_its_values_and_comments(
-    profile: Path, tmp_path: Path
+    profile: Path,
+    tmp_path: Path,
 ) -> None:
     path = Path(shutil.copy(profile, tmp_path / "params.yaml"))
     before = yaml.safe_load(path.read_text())
@@ -100,7 +111,10 @@ def test_a_profile_is_completed_and_keeps_its_values_and_comments(
         assert new.model_copy(update={"model": None}) == old.model_copy(update={"model": None})
 
 
-def test_an_experiment_registers_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_registers_nothing(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "calm-otter")
     paths = dict.fromkeys(("curated", "sisr", "refsr", "evaluation", "registration"), tmp_path)
     with pytest.raises(

@@ -28,7 +28,9 @@ from refsr.training.validation import Validation, validation
 
 
 @pytest.fixture(scope="module")
-def faces(tmp_path_factory: pytest.TempPathFactory) -> Curated:
+def faces(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Curated:
     folder = tmp_path_factory.mktemp("faces") / "curated"
     return Curated(make_curated(folder, identities=8, images=3, train=4, validation=2))
 
@@ -51,19 +53,35 @@ def _train(
     prepare(model)
     pairs = Pairs(faces, 0, params.batch_size)
     tracker = tracker or NullTracker()
-    train(model, pairs, params, objective, tracker, folder, validate=validate, snapshot_at=3)
+    train(
+        model,
+        pairs,
+        params,
+        objective,
+        tracker,
+        folder,
+        validate=validate,
+        snapshot_at=3,
+    )
     return pd.read_csv(folder / "history.csv")
 
 
 @pytest.fixture(scope="module")
-def whole(faces: Curated, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(
+    faces: Curated,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """A training with validation that nobody disturbed."""
     folder = tmp_path_factory.mktemp("whole")
     _train(faces, folder)
     return folder
 
 
-def test_validation_changes_no_weight(faces: Curated, whole: Path, tmp_path: Path) -> None:
+def test_validation_changes_no_weight(
+    faces: Curated,
+    whole: Path,
+    tmp_path: Path,
+) -> None:
     each = _train(faces, tmp_path, validate_every=0, log_every=1)
     for name in ("model.safetensors", "warm.safetensors"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
@@ -82,7 +100,9 @@ def test_validation_changes_no_weight(faces: Curated, whole: Path, tmp_path: Pat
 
 
 def test_a_killed_training_has_the_same_best_and_means(
-    faces: Curated, whole: Path, tmp_path: Path
+    faces: Curated,
+    whole: Path,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(KeyboardInterrupt):  # the last state, of step 8, is within an interval
         _train(faces, tmp_path, _At(9, _interrupt))
@@ -95,7 +115,10 @@ def test_a_killed_training_has_the_same_best_and_means(
     assert read_checkpoint(whole / best)[1]["step"] == chosen
 
 
-def test_validation_is_of_people_who_are_not_trained_on(faces: Curated, whole: Path) -> None:
+def test_validation_is_of_people_who_are_not_trained_on(
+    faces: Curated,
+    whole: Path,
+) -> None:
     params = _params()
     model = load_model(whole / "model.safetensors")
     random = torch.get_rng_state()
@@ -107,13 +130,18 @@ def test_validation_is_of_people_who_are_not_trained_on(faces: Curated, whole: P
     assert numbers == {key: pytest.approx(last[key], rel=1e-5) for key in numbers}
 
 
-def _numbers(*losses: float) -> Validation:
+def _numbers(
+    *losses: float,
+) -> Validation:
     """A validation with these results, the last one again and again."""
     left = list(losses)
     return lambda model: {"validation.loss": left.pop(0) if len(left) > 1 else left[0]}
 
 
-def test_a_training_that_gets_no_better_ends_early(faces: Curated, tmp_path: Path) -> None:
+def test_a_training_that_gets_no_better_ends_early(
+    faces: Curated,
+    tmp_path: Path,
+) -> None:
     history = _train(faces, tmp_path, validate=_numbers(3, 2, 2), validate_every=1, patience=2)
     assert list(history["step"]) == [1, 2, 3, 4]
     assert read_checkpoint(tmp_path / "best.safetensors")[1]["step"] == 2
@@ -124,7 +152,10 @@ def test_a_training_that_gets_no_better_ends_early(faces: Curated, tmp_path: Pat
     assert list(longer["step"]) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_the_snapshot_is_made_before_an_early_end(faces: Curated, tmp_path: Path) -> None:
+def test_the_snapshot_is_made_before_an_early_end(
+    faces: Curated,
+    tmp_path: Path,
+) -> None:
     history = _train(faces, tmp_path, validate=_numbers(1), validate_every=1, patience=1)
     assert history["step"].max() == 3
     assert (tmp_path / "warm.safetensors").exists()
@@ -133,26 +164,43 @@ def test_the_snapshot_is_made_before_an_early_end(faces: Curated, tmp_path: Path
 class _Poison(NullTracker):
     """Makes weights NaN after a step, so many times."""
 
-    def __init__(self, step: int, times: int = 1) -> None:
+    def __init__(
+        self,
+        step: int,
+        times: int = 1,
+    ) -> None:
         self.step, self.times = step, times
         self.tagged: dict[str, str] = {}
         self.weight: Any = None
 
-    def prepare(self, model: torch.nn.Module) -> None:
+    def prepare(
+        self,
+        model: torch.nn.Module,
+    ) -> None:
         self.weight = model.head.weight
 
-    def metrics(self, values: object, step: int | None = None) -> None:
+    def metrics(
+        self,
+        values: object,
+        step: int | None = None,
+    ) -> None:
         if step == self.step and self.times:
             self.times -= 1
             self.weight.data.fill_(float("nan"))
 
-    def tags(self, values: Any) -> None:
+    def tags(
+        self,
+        values: Any,
+    ) -> None:
         self.tagged |= values
 
 
 @pytest.mark.parametrize("choice", ["stop", "roll_back"])
 def test_a_training_that_is_no_number_keeps_the_batch_and_may_roll_back(
-    faces: Curated, tmp_path: Path, caplog: pytest.LogCaptureFixture, choice: str
+    faces: Curated,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    choice: str,
 ) -> None:
     poison = _Poison(5)
     values = {"on_nan": choice, "validate_every": 0, "log_every": 1, "schedule": "constant"}
@@ -170,7 +218,10 @@ def test_a_training_that_is_no_number_keeps_the_batch_and_may_roll_back(
         assert np.array_equal(kept["hr"], Pairs(faces, 0, 2).batch(5, "cpu").hr)
 
 
-def test_a_training_is_rolled_back_once(faces: Curated, tmp_path: Path) -> None:
+def test_a_training_is_rolled_back_once(
+    faces: Curated,
+    tmp_path: Path,
+) -> None:
     poison = _Poison(1, times=2)
     values = {"on_nan": "roll_back", "validate_every": 0, "log_every": 1}
     with pytest.raises(RefsrError, match="no number at step 2"):
