@@ -3,23 +3,14 @@
 `params.yaml` has one section per stage. An unknown key, a wrong type or a value out of range is an
 error that names the file, the key and the value. A whole float is read as an integer (8.0 -> 8),
 because Kubeflow passes integers as floats; booleans and strings are not. Every number has bounds:
-those of the code that uses it, or what no machine could compute.
+those of the code that uses it, or what no machine could compute. Those of the trainings are in
+refsr.training_config.
 """
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from refsr.loss_terms import TERMS
 from refsr.parameter_types import (
     BatchSize,
     Count,
@@ -28,41 +19,21 @@ from refsr.parameter_types import (
     HrSize,
     Identity,
     ModelName,
-    Options,
     OtherModel,
     People,
-    Positive,
     Real,
     Seed,
     Share,
-    Weight,
     Whole,
-    exact_number,
     optional_path,
     words_of,
 )
-from refsr.variants import DEFAULT, VARIANTS
-
-
-class Section(BaseModel):
-    """The base of all sections: values are read-only, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    # Parameters with which unfinished work goes on, though another value has been set.
-    may_change: ClassVar[frozenset[str]] = frozenset()
-
-
-class Range(Section):
-    """An inclusive range of counts."""
-
-    min: Positive
-    max: Positive
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Range":
-        if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}")
-        return self
+from refsr.sections import Range as Range
+from refsr.sections import Section as Section
+from refsr.training_config import Loss as Loss
+from refsr.training_config import Training as Training
+from refsr.training_config import TrainRefsr as TrainRefsr
+from refsr.training_config import TrainSisr as TrainSisr
 
 
 class Synthesize(Section):
@@ -134,108 +105,6 @@ class Validate(Section):
     min_test_identities: People = 1
 
 
-class Loss(Section):
-    """The training loss. `kind`:
-
-    - "default": mean|HR - SR|, plus the terms below, each multiplied by its weight.
-    - "released": the authors' loss, summed over the batch, see refsr.models.losses. No weight
-      below applies.
-    - "means": the same, averaged.
-
-    A model that is trained with dlib's network (identity_weight) is not evaluated with it.
-    """
-
-    kind: Literal["default", "released", "means"] = "default"
-    perceptual: Literal["efficientnet", "hed", "vgg19"] = "efficientnet"  # network of features
-    vgg19_weights: Annotated[str, AfterValidator(optional_path)] = ""  # see models.pretrained.vgg19
-    perceptual_weight: Weight = 0.3
-    kl_weight: Weight = 1.0e-4  # per nat of KL, and of the compact variant's residual code
-    kl_warmup: Share = 0.0  # share of the steps in which the weight of KL rises from 0
-    free_bits: Weight = 0.0  # nats of each latent dimension that add nothing to the loss
-    identity_weight: Weight = 0.0  # of 1 - cosine similarity of dlib's embeddings
-    consistency_weight: Weight = 0.0  # of mean|LR - reduced SR|
-
-    @model_validator(mode="after")
-    def _consistent(self) -> "Loss":
-        if self.perceptual == "vgg19" and not self.vgg19_weights:
-            raise ValueError("perceptual vgg19 needs vgg19_weights, the path of their file")
-        for name, field in type(self).model_fields.items():
-            is_term = name not in ("kind", "perceptual", "vgg19_weights")
-            if self.kind != "default" and is_term and getattr(self, name) != field.default:
-                raise ValueError(f"{name} has no part in the loss {self.kind!r}: leave it out")
-        return self
-
-
-if not TYPE_CHECKING:  # a term that has no weight above gets one, of 0
-    Loss = create_model(
-        "Loss",
-        __base__=Loss,
-        __doc__=Loss.__doc__,
-        __module__=__name__,
-        **{
-            f"{name}_weight": (Weight, 0.0)
-            for name in TERMS
-            if f"{name}_weight" not in Loss.model_fields
-        },
-    )
-
-
-class Training(Section):
-    """The parameters of both trainings; those of the network are in `model`."""
-
-    may_change = frozenset({"steps", "device", "log_every", "image_every", "save_every"})
-    seed: Seed = 0
-    steps: Positive
-    batch_size: BatchSize = 32  # over all processes
-    optimizer: Literal["adamw", "adam"] = "adamw"  # adam adds weight decay to the gradient
-    learning_rate: Annotated[Real, Field(gt=0, le=100)] = 4.0e-4
-    schedule: Literal["decay", "constant"] = "decay"  # to 3% in the last 40% of the steps
-    weight_decay: Weight = 1.0e-4
-    clip_norm: Weight = 1.0  # greatest norm of a gradient; 0 does not clip
-    warmup_steps: Count = 50
-    ema: Annotated[Real, Field(ge=0, lt=1)] = 0.998  # average of weights; 0: the last weights
-    loss: Loss = Loss()
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if native
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda if there is a GPU
-    log_every: Positive = 20  # steps
-    image_every: Positive = 200  # steps
-    save_every: Positive = 200  # steps between checkpoints to resume from
-
-
-if TYPE_CHECKING:
-    VariantName = str
-else:
-    VariantName = Literal[tuple(VARIANTS)]
-
-
-class TrainSisr(Training):
-    """Train the single-image model. RefSR starts from the snapshot at `warm_start_step`."""
-
-    variant: VariantName = DEFAULT
-    scale: Annotated[Literal[4, 8, 16], BeforeValidator(exact_number)] = 8
-    steps: Positive = 1600
-    warm_start_step: Positive = 800
-    model: Options = {}  # options of the variant, by the names of its class
-
-    @model_validator(mode="after")
-    def _snapshot_in_training(self) -> "TrainSisr":
-        if self.warm_start_step > self.steps:
-            snapshot = f"warm_start_step {self.warm_start_step}"
-            raise ValueError(f"{snapshot} is after the last step {self.steps}")
-        return self
-
-
-class TrainRefsr(Training):
-    """Train the reference model; variant, scale and sizes are those of the SISR checkpoint."""
-
-    steps: Positive = 800
-    model: Options = {}  # options in addition to those of SISR, by the names of its class
-    # Shares of training pairs:
-    wrong_reference: Share = 0.15  # with a reference of another person
-    no_reference: Share = 0.1  # without a reference
-    self_reference: Share = 0.5  # with the warped HR image as reference; falls from here to 0
-
-
 class Evaluate(Section):
     """How much is evaluated; the protocol itself is fixed in refsr.evaluation."""
 
@@ -249,7 +118,8 @@ class Evaluate(Section):
     kid_images: Annotated[Whole, Field(ge=2, le=100_000)] = 240  # training images, at most
     robustness: Count = 0  # images of each person that are also degraded in other ways; 0: none
     lpips: FilePath | None = None  # a file of weights, see models.pretrained.lpips; None: no LPIPS
-    compare: dict[OtherModel, FilePath] = {}  # name -> checkpoint of another RefSR
+    # name -> checkpoint of another RefSR
+    compare: dict[OtherModel, FilePath] = Field(default_factory=dict)
 
 
 class Gate(Section):

@@ -13,6 +13,7 @@ from refsr.config import SECTIONS, Section
 from refsr.integrations.registry import Registry
 from refsr.io.marker import MARKER
 from refsr.steps.register import promote
+from refsr.training.history import MEASURED
 
 PARAMS: dict[str, Any] = {
     "synthesize": {
@@ -60,7 +61,6 @@ PATHS = {  # of each stage: its inputs and its output, which comes last
     "register": ("curated", "sisr", "refsr", "evaluation", "registration"),
     "promote": (),
 }
-TIMED = ("images_per_second",)  # columns that tell of the clock
 
 
 class Drill(NamedTuple):
@@ -120,7 +120,7 @@ def digest(output: Path) -> str:
     ):
         data = path.read_bytes()
         if path.name == "history.csv":
-            data = pd.read_csv(path).drop(columns=list(TIMED)).to_csv().encode()
+            data = pd.read_csv(path).drop(columns=list(MEASURED)).to_csv().encode()
         if path.name == "report.html":  # of a version: when it was registered
             data = re.sub(rb"<dt>registered</dt><dd>[^<]*</dd>", b"", data)
         lines.append(f"{path.relative_to(output)} {hashlib.sha256(data).hexdigest()}")

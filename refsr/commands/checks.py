@@ -113,6 +113,18 @@ def _show_places(reports: Path) -> None:
     print(f"{'its UI':<11} {command}")
 
 
+def _params_options(parser: Parser) -> None:
+    add_params(parser, "params file to complete")
+
+
+def complete_params(options: Options) -> None:
+    """Write out the parameters that a params file leaves out."""
+    from refsr.integrations.params_file import complete
+
+    added = complete(options.params)
+    print("\n".join([*added, f"{options.params}: {len(added)} parameters added"]))
+
+
 COMMANDS = (
     Command(
         name="doctor",
@@ -127,5 +139,12 @@ COMMANDS = (
         example="show champion",
         add_options=_show_options,
         run=show,
+    ),
+    Command(
+        name="params",
+        help="write out the parameters that a params file leaves out",
+        example="params --params params.yaml",
+        add_options=_params_options,
+        run=complete_params,
     ),
 )

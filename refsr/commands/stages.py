@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from refsr import steps
+from refsr.commands import rehearse
 from refsr.commands.command import Command, Options, Parser, add_params
 from refsr.io.paths import path_option, path_text
 from refsr.tracker import tracking_uri
@@ -85,6 +86,8 @@ def _add_options(command: Parser, name: str) -> None:
         text = "vggface2, people (a folder per person) or auto (default: data.layout of params)"
         command.add_argument("--layout", metavar="NAME", help=text)
         command.set_defaults(options=["layout"])
+    if name in rehearse.STAGES:
+        rehearse.add_options(command)
     if name == "evaluate":
         text = "test or validation (default: evaluate.split of params)"
         command.add_argument("--split", choices=["test", "validation"], help=text)
@@ -137,6 +140,8 @@ def _run(options: Options) -> None:
                 setattr(options, port, data.raw)
     if getattr(options, "split", None):
         section = section.model_copy(update={"split": options.split})
+    if rehearse.is_asked(options):
+        return rehearse.rehearse(options, section)
     if getattr(options, "dry_run", False):
         return _preview(options.raw, section, options.layout)
     named = {key: value for key in (*kinds, *options.options) if (value := getattr(options, key))}

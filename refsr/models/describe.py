@@ -29,17 +29,17 @@ def describe(variant: str, hr_size: int, scale: int = 8) -> dict[str, Any]:
             f"HR of {hr_size} pixels at {scale}x: "
             "the size must be a multiple of 8 and of the scale",
         )
-    networks = {
-        model: _describe_network(model, known, hr_size, scale) for model in ("sisr", "refsr")
-    }
-    return {"variant": known, "hr_size": hr_size, "scale": scale, **networks}
+    facts = {"variant": known, "hr_size": hr_size, "scale": scale}
+    return facts | {model: count({"model": model} | facts) for model in ("sisr", "refsr")}
 
 
-def _describe_network(model: str, variant: str, hr_size: int, scale: int) -> dict[str, Any]:
+def count(config: dict[str, Any]) -> dict[str, Any]:
+    """The numbers and layers of the network of a configuration; see `describe`."""
+    size, scale = config["hr_size"], config["scale"]
     with torch.device("meta"):
-        network = build({"model": model, "variant": variant, "hr_size": hr_size, "scale": scale})
-        hr = torch.empty(1, 3, hr_size, hr_size)
-        lr = torch.empty(1, 3, hr_size // scale, hr_size // scale)
+        network = build(config)
+        hr = torch.empty(1, 3, size, size)
+        lr = torch.empty(1, 3, size // scale, size // scale)
     macs = _trace_upscale(network, lr, hr)
     parameters = dict(network.named_parameters())
     return {

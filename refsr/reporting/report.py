@@ -13,12 +13,13 @@ from refsr.evaluation.conditions import DIFFERENCES, MAIN, OTHERS
 from refsr.evaluation.gap import OVER_WRONG
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.openings import Openings
-from refsr.evaluation.statistics import main_conditions, main_metrics
+from refsr.evaluation.statistics import flatten, main_conditions, main_metrics
 from refsr.io import own_files
 from refsr.reporting import page, tables
 from refsr.reporting.captions import scores
 from refsr.reporting.charts import calibration, curves, forest, wrong_share
 from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
+from refsr.reporting.headline import FILE, headline
 from refsr.reporting.summary import (
     compared_metrics,
     gap_sentence,
@@ -87,6 +88,8 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
         json.dumps(findings.metrics, indent=2) + "\n",
         encoding="utf-8",
     )
+    numbers = headline("evaluate", flatten(findings.metrics))
+    (folder / FILE).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
     (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
     (folder / "results.md").write_text(tables.markdown(findings.metrics), encoding="utf-8")
     (folder / "report.html").write_text(render(findings), encoding="utf-8")

@@ -28,8 +28,8 @@ from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
 from refsr.io.paths import file_errors_as_messages, path_text
+from refsr.reporting.headline import of_the_run
 from refsr.side_config import SIDE_SECTIONS
-from refsr.steps.headline import of_the_run
 from refsr.steps.inputs import READ, checked_inputs, fingerprint_of, option_name, require_whole
 from refsr.steps.shortage import disk_message, memory_message
 from refsr.steps.starting import require_stores, starter, steps_of, take_up

@@ -30,9 +30,9 @@ def evaluate(
     """Measure every condition of the protocol on the split `params.split` of `curated`.
 
     `sisr` and `refsr` are checkpoints, or folders with a model.safetensors; without `sisr` its
-    condition is absent. Writes into `evaluation`: metrics.json, images.parquet, table.txt,
-    results.md, report.html, pictures and plots/. Returns the numbers of metrics.json under dotted
-    names. Raises RefsrError where the models do not fit the images.
+    condition is absent. Writes into `evaluation`: metrics.json, headline.json, images.parquet,
+    table.txt, results.md, report.html, pictures and plots/. Returns the numbers of metrics.json
+    under dotted names. Raises RefsrError where the models do not fit the images.
     """
     import torch
 

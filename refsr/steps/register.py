@@ -4,6 +4,7 @@ And `promote`, which checks the gate again.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +34,8 @@ from refsr.integrations.versioning import data_revision, git_revision
 from refsr.io.files import file_hash
 from refsr.io.own_files import read_json
 from refsr.models.checkpoint import read_checkpoint
+from refsr.reporting.headline import headline
 from refsr.steps import Input, Output
-from refsr.steps.headline import headline
 from refsr.tracker import Tracker
 
 TRIES = 10  # of a registration while others change the champion
@@ -55,8 +56,9 @@ def register(
     The first version is champion too. The same checkpoint with the same evaluation is one version,
     however often it is registered. Leaves in `registration`: registered.json,
     model_card.md, and the report and pictures of the evaluation. Raises RefsrError saying which
-    threshold was missed by how much.
+    threshold was missed by how much, or in an experiment of DVC.
     """
+    _refuse_experiment()
     if not isinstance(tracker, MlflowTracker):
         raise TypeError(
             "a version belongs to a tracked run: register needs the tracker of "
@@ -214,6 +216,16 @@ def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> 
         facts[f"{stage}_run"] = run.info.run_id if run else "unknown"
         facts[f"{stage}_params"] = run.data.tags.get("params", "unknown") if run else "unknown"
     return facts
+
+
+def _refuse_experiment() -> None:
+    """Check that `dvc exp run` has not started this stage: it would move the alias `candidate`."""
+    if name := os.environ.get("DVC_EXP_NAME"):
+        raise RefsrError(
+            f"register: the experiment {name} registers no model. Name the last stage it runs: "
+            "`dvc exp run ... evaluate`; what has run already is not run again. To register its "
+            f"model: `dvc exp apply {name}`, then `dvc repro register`"
+        )
 
 
 def _require_test(metrics: Mapping[str, Any], path: Path) -> None:

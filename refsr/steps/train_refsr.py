@@ -1,9 +1,17 @@
 """Stage `train_refsr`: the reference conditional VAE, started from the single-image one."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from refsr.config import TrainRefsr
 from refsr.errors import RefsrError
 from refsr.steps import Input, ResumableOutput
 from refsr.tracker import Tracker
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from refsr.dataset.curated import Curated
 
 
 def train_refsr(
@@ -17,34 +25,46 @@ def train_refsr(
     """Train on pairs of image and reference.
 
     Variant, sizes and the first weights are those of sisr/warm.safetensors. Writes into `refsr`:
-    model.safetensors, which also rates how well a reference fits, and history.csv. Raises
-    RefsrError where the snapshot is not of this version, or was trained for images of another size.
+    model.safetensors, which also rates how well a reference fits, best.safetensors (the best in
+    validation) and history.csv. Raises RefsrError where the snapshot is not of this version, or was
+    trained for images of another size.
+    """
+    from refsr.dataset.curated import Curated
+    from refsr.io.files import file_hash
+    from refsr.training.compatibility import add_compatibility
+    from refsr.training.fit import fit
+
+    faces = Curated(curated)
+    model, scale, warm_start = network(params, faces, sisr)
+    tracker.tags({"warm_start": warm_start})
+    metrics = fit(model, faces, scale, params, tracker, refsr)
+    add_compatibility(refsr / "model.safetensors", faces, params)
+    tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
+    return metrics
+
+
+def network(params: TrainRefsr, faces: "Curated", sisr: Path) -> "tuple[nn.Module, int, str]":
+    """The network with its first weights, its scale, and how many of the weights are SISR's.
+
+    Raises RefsrError where the snapshot is not of this version, or was trained for images of
+    another size.
     """
     from typing import cast
 
     import torch
 
-    from refsr.dataset.curated import Curated
-    from refsr.io.files import file_hash
     from refsr.models import SuperResolver, build, reference_config
     from refsr.models.checkpoint import load_matching, load_model
-    from refsr.training.compatibility import add_compatibility
-    from refsr.training.fit import fit
 
-    faces = Curated(curated)
     before = load_model(sisr / "warm.safetensors")
     config = cast(SuperResolver, before).config
     if config["hr_size"] != faces.hr_size:
         raise RefsrError(
             f"{sisr / 'warm.safetensors'}: trained for HR images of {config['hr_size']} pixels, "
-            f"and {curated} has {faces.hr_size} (curate.hr_size); run the stage `train_sisr` again"
+            f"and {faces.folder} has {faces.hr_size} (curate.hr_size); run the stage `train_sisr` "
+            "again"
         )
     torch.manual_seed(params.seed)  # the first weights
     model = build(reference_config(config) | params.model)
     loaded, skipped = load_matching(model, before.state_dict())
-    warm_start = f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"
-    tracker.tags({"warm_start": warm_start})
-    metrics = fit(model, faces, config["scale"], params, tracker, refsr)
-    add_compatibility(refsr / "model.safetensors", faces, params)
-    tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
-    return metrics
+    return model, config["scale"], f"{len(loaded)} tensors of SISR loaded, {len(skipped)} left out"

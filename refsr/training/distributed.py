@@ -69,13 +69,17 @@ class Processes:
 
     def any(self, is_so: bool) -> bool:
         """Whether it is so in any process; all get the same answer. A GPU is not waited for."""
+        return bool(self.largest(int(is_so)))
+
+    def largest(self, value: int) -> int:
+        """The largest value of all processes."""
         import torch.distributed
 
         if self.count == 1:
-            return is_so
-        answer = torch.tensor([int(is_so)])
+            return value
+        answer = torch.tensor([value])
         torch.distributed.all_reduce(answer, torch.distributed.ReduceOp.MAX, self.on_cpu)
-        return bool(answer.item())
+        return int(answer.item())
 
 
 ALONE = Processes()

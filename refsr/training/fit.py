@@ -16,6 +16,7 @@ from refsr.training.loop import train
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 from refsr.training.pictures import fixed_batch
+from refsr.training.validation import validation
 
 
 def fit(
@@ -40,14 +41,20 @@ def fit(
         The last numbers.
     """
     snapshot_at = params.warm_start_step if isinstance(params, TrainSisr) else 0
+    objective = Objective(params.loss, params.steps)
+    validate = None
+    if params.validate_every:
+        pairs_too = isinstance(params, TrainRefsr)
+        validate = validation(faces, scale, params, objective, references=pairs_too)
     metrics = train(
         model,
         pairs_for(model, faces, params),
         params,
-        Objective(params.loss, params.steps),
+        objective,
         tracker,
         folder,
         picture=fixed_batch(faces, scale),
+        validate=validate,
         snapshot_at=snapshot_at,
     )
     if cast(SuperResolver, model).learns_landmarks:

@@ -1,5 +1,6 @@
 """A network that learns: one update from one batch, its averaged weights and its state file."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from refsr.io.own_files import Checksum
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.training.distributed import ALONE, Processes
+from refsr.training.means import Means
 from refsr.training.objective import Objective
 from refsr.training.pairs import Batch
 from refsr.training.precision import choose_device, choose_precision
@@ -55,6 +57,10 @@ class Learner:
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.snapshots: dict[str, Checksum] = {}  # of the checkpoints exported on the way, by name
+        self.means = Means()  # since the last row of the history
+        self.rate = 1.0  # a factor of the learning rate
+        self.best: dict[str, Any] = {}  # by, value, step and average; see training.validation
+        self.waited = 0  # validations since the best
 
     def train_step(self, batch: Batch) -> dict[str, torch.Tensor]:
         """One update from one batch.
@@ -66,7 +72,7 @@ class Learner:
         )
         batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.params.learning_rate * schedule(self.step, self.params)
+            group["lr"] = self.learning_rate
         lr = reduce(batch.hr, self.config["scale"])
         self.model.train()
         with self._autocast():
@@ -76,12 +82,25 @@ class Learner:
             parts["loss"] = parts["loss"] * self.processes.count
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
-        if self.params.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
+        parts["gradient_norm"] = self._clipped()
         self.optimizer.step()
         self.step += 1
         self._average()
-        return {name: part.detach() for name, part in parts.items()}
+        parts = {name: part.detach() for name, part in parts.items()}
+        self.means.add(parts, self.step)
+        return parts
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the present step."""
+        return self.rate * self.params.learning_rate * schedule(self.step, self.params)
+
+    def _clipped(self) -> torch.Tensor:
+        """Clip the gradients where a parameter says so; returns their norm before."""
+        if self.params.clip_norm:
+            return nn.utils.clip_grad_norm_(self.model.parameters(), self.params.clip_norm)
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        return nn.utils.get_total_norm(gradients)
 
     def _autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "bfloat16":
@@ -97,16 +116,28 @@ class Learner:
             [self.average[key] for key in current], list(current.values()), 1 - keep
         )
 
-    def averaged_model(self) -> nn.Module:
-        """A copy of the network with the averaged weights, in evaluation mode."""
-        copy = build(self.config)
-        copy.load_state_dict(self.average)
+    def averaged_model(self, average: dict[str, torch.Tensor] | None = None) -> nn.Module:
+        """A copy of the network with averaged weights, in evaluation mode; the present by default.
+
+        The random state stays as it is.
+        """
+        with torch.random.fork_rng(devices=[]):
+            copy = build(self.config)
+        copy.load_state_dict(average or self.average)
         return _placed(copy, self.device).eval()
 
     def export(self, path: Path) -> None:
         """Write the averaged network as a checkpoint."""
-        facts = {"step": self.step, "loss_networks": self.objective.networks}
-        save_model(path, self.averaged_model(), facts)
+        save_model(path, self.averaged_model(), self._facts(self.step))
+
+    def export_best(self, path: Path) -> None:
+        """Write the network that was best in validation, if there was any."""
+        if self.best:
+            network = self.averaged_model(self.best["average"])
+            save_model(path, network, self._facts(self.best["step"]))
+
+    def _facts(self, step: int) -> dict[str, Any]:
+        return {"step": step, "loss_networks": self.objective.networks}
 
     def save(self, path: Path) -> None:
         """Write all that a resumed training needs, beside `path`, then rename."""
@@ -119,6 +150,10 @@ class Learner:
             "history": self.history,
             "precision": self.precision,
             "snapshots": self.snapshots,
+            "means": self.means.state(),
+            "rate": self.rate,
+            "best": self.best,
+            "waited": self.waited,
         }
         write_file(path, lambda partial: torch.save(state, partial))
 
@@ -144,6 +179,11 @@ class Learner:
                 state["precision"],
             )
             self.snapshots = state.get("snapshots", {})
+            self.rate, self.best = state.get("rate", 1.0), state.get("best", {})
+            self.waited = state.get("waited", 0)
+            self.means.clear()
+            if "means" in state:
+                self.means.load(state["means"], self.device)
             if (
                 not 0 <= self.step <= self.params.steps
                 or self.average.keys() != state["model"].keys()
@@ -166,10 +206,13 @@ def _placed(model: nn.Module, device: str) -> nn.Module:
 def schedule(step: int, params: Training) -> float:
     """The share of the learning rate at a step.
 
-    Linear warm-up, constant, then linear to 3% over the last 40%. With `schedule: constant` it does
-    not fall.
+    Linear warm-up, constant, then linear to 3% over the last 40%. With `schedule: cosine` it falls
+    to 3% from the first step on, with `constant` not at all.
     """
     warm = min(1.0, (step + 1) / max(1, params.warmup_steps))
+    if params.schedule == "cosine":
+        done = math.cos(math.pi * step / params.steps)
+        return warm * (0.03 + 0.97 * (1 + done) / 2)
     if params.schedule == "constant":
         return warm
     left = (params.steps - step) / (0.4 * params.steps)

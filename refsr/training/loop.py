@@ -1,15 +1,13 @@
 """The training loop, the only one: both networks and every variant go through it."""
 
-import csv
 import logging
 import math
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import nn
 
 from refsr.config import Training
@@ -19,16 +17,35 @@ from refsr.io.retained import STATE
 from refsr.progress import Progress
 from refsr.tracker import Tracker
 from refsr.training.distributed import together
+from refsr.training.history import Clock, row, without_step, write_history
 from refsr.training.learner import Learner
+from refsr.training.not_a_number import require_numbers_so_far, roll_back
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 from refsr.training.precision import choose_device
 from refsr.training.shortage import train_step
-from refsr.training.state_file import prune, save_state, usable_state
+from refsr.training.state_file import (
+    NotANumberError,
+    prune,
+    require_saveable,
+    save_state,
+    usable_state,
+)
 from refsr.training.stop import StopRequest, stop_requests
+from refsr.training.validation import PREFIX, Validation, note
 
 Picture = Callable[[nn.Module], np.ndarray]
 _logger = logging.getLogger(__name__)
+
+
+class Between(NamedTuple):
+    """What is done between steps, and where to."""
+
+    tracker: Tracker
+    folder: Path
+    picture: Picture | None
+    validate: Validation | None
+    snapshot_at: int
 
 
 def train(
@@ -40,9 +57,12 @@ def train(
     folder: Path,
     *,
     picture: Picture | None = None,
+    validate: Validation | None = None,
     snapshot_at: int = 0,
 ) -> dict[str, float]:
     """Train a network; writes model.safetensors (averaged weights) and history.csv.
+
+    With `validate`, best.safetensors has the averaged weights that were best in validation.
 
     `folder`/state holds the resume points; refsr.steps takes them out once the folder is in place.
     A training that was killed goes on from the newest that is sound: on a CPU to the very weights
@@ -58,27 +78,36 @@ def train(
         tracker: Gets the numbers of the first process's share, and the pictures.
         folder: Where files are written.
         picture: Draws what the network makes of a fixed batch.
+        validate: Measures the network on people it is not trained on.
         snapshot_at: The step whose averaged weights are written to warm.safetensors too.
 
     Returns:
         The last numbers.
 
     Raises:
-        RefsrError: The loss is no longer a number, or a batch cannot be shared.
+        NotANumberError: The loss, a gradient or a weight is no longer a number.
+        RefsrError: A batch cannot be shared.
         StoppedError: SIGTERM has stopped the training, and its state is saved.
     """
     (folder / STATE).mkdir(parents=True, exist_ok=True)
+    between = Between(tracker, folder, picture, validate, snapshot_at)
     with together(choose_device(params.device)) as processes, stop_requests() as stop:
         _check_shares(params.batch_size, processes.count)
         learner = Learner(model, params, objective, processes)
         _resume(learner, folder, tracker)
-        _steps(learner, pairs, tracker, folder, picture, snapshot_at, stop)
+        try:
+            _steps(learner, pairs, between, stop)
+        except NotANumberError as error:
+            roll_back(learner, folder, error)
+            tracker.tags({"rolled_back": f"to step {learner.step}"})
+            _steps(learner, pairs, between, stop)
     learner.export(folder / "model.safetensors")
+    learner.export_best(folder / "best.safetensors")
     for name in learner.snapshots:
         shutil.copyfile(folder / STATE / name, folder / name)
-    _write_history(folder / "history.csv", learner.history)
+    write_history(folder / "history.csv", learner.history)
     prune(folder / STATE, 1)
-    return _without_step(learner.history[-1])
+    return without_step(learner.history[-1])
 
 
 def _check_shares(batch_size: int, processes: int) -> None:
@@ -86,34 +115,56 @@ def _check_shares(batch_size: int, processes: int) -> None:
         raise RefsrError(f"batch_size {batch_size} cannot be shared by {processes} processes")
 
 
-def _steps(
-    learner: Learner,
-    pairs: Pairs,
-    tracker: Tracker,
-    folder: Path,
-    picture: Picture | None,
-    snapshot_at: int,
-    stop: StopRequest,
-) -> None:
+def _steps(learner: Learner, pairs: Pairs, between: Between, stop: StopRequest) -> None:
     """The steps that are left, with all that falls due between them."""
     params = learner.params
-    clock = _Clock(params.batch_size, learner.step)
-    with _progress(learner, folder.stem) as progress:
-        while learner.step < params.steps:
-            parts = train_step(learner, pairs)
-            step = learner.step
+    clock = Clock(params.batch_size, learner.step)
+    with _progress(learner, between.folder.stem) as progress:
+        while not _is_finished(learner, between):
+            train_step(learner, pairs, clock)
             progress.update()
-            if _due(step, params.log_every, params.steps):
-                progress.show(**_log(learner, parts, tracker, clock))
-            if picture is not None and _due(step, params.image_every, params.steps):
-                tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
-            if step == snapshot_at:
-                _export_snapshot(learner, folder / STATE / "warm.safetensors")
-            is_stopped = step < params.steps and learner.processes.any(bool(stop))
-            if is_stopped or _due(step, params.save_every, params.steps):
-                _save(learner, folder)
+            validated = _validate(learner, pairs, between)
+            is_last = _is_finished(learner, between)
+            if validated or is_last or learner.step % params.log_every == 0:
+                require_numbers_so_far(learner, pairs, between.folder)
+                progress.show(**_log(learner, between.tracker, clock, validated))
+            _show(learner, between, is_last)
+            is_stopped = not is_last and learner.processes.any(bool(stop))
+            if is_stopped or is_last or learner.step % params.save_every == 0:
+                _save(learner, pairs, between.folder)
             if is_stopped:
-                raise stop.error(step)
+                raise stop.error(learner.step)
+
+
+def _is_finished(learner: Learner, between: Between) -> bool:
+    """Whether all steps are done, or validation has not become better for long enough."""
+    params = learner.params
+    is_stale = bool(params.patience) and learner.waited >= params.patience
+    is_stale = is_stale and learner.step >= between.snapshot_at
+    return learner.step >= params.steps or is_stale
+
+
+def _validate(learner: Learner, pairs: Pairs, between: Between) -> dict[str, float]:
+    """The numbers of validation, where it is due; of several processes those of the first."""
+    every = learner.params.validate_every
+    is_due = every and (learner.step % every == 0 or learner.step == learner.params.steps)
+    if between.validate is None or not is_due:
+        return {}
+    require_numbers_so_far(learner, pairs, between.folder)
+    is_first = learner.processes.rank == 0
+    numbers = between.validate(learner.averaged_model()) if is_first else {}
+    numbers = learner.processes.from_first(numbers)
+    note(learner, numbers)
+    return numbers
+
+
+def _show(learner: Learner, between: Between, is_last: bool) -> None:
+    """The picture and the snapshot, where they are due."""
+    step, picture = learner.step, between.picture
+    if picture is not None and (is_last or step % learner.params.image_every == 0):
+        between.tracker.image(picture(learner.averaged_model()), "fixed_batch", step)
+    if step == between.snapshot_at:
+        _export_snapshot(learner, between.folder / STATE / "warm.safetensors")
 
 
 def _tags(learner: Learner) -> dict[str, str]:
@@ -134,22 +185,25 @@ def _progress(learner: Learner, model: str) -> Progress:
 
 
 def _log(
-    learner: Learner,
-    parts: dict[str, torch.Tensor],
-    tracker: Tracker,
-    clock: "_Clock",
+    learner: Learner, tracker: Tracker, clock: Clock, validated: dict[str, float]
 ) -> dict[str, str]:
     """Add a row to the history; returns what the progress bar shows."""
-    step = learner.step
-    row = {key: float(value) for key, value in parts.items()}
-    row["images_per_second"] = clock.lap(step)
-    _refuse_nan(row, step)
-    learner.history.append({"step": step} | row)
-    tracker.metrics(row, step)
-    return {
-        "loss": f"{row['loss']:.4f}",
-        "images_per_s": f"{row['images_per_second']:.0f}",
-    }
+    numbers = row(learner, clock, validated)
+    bad = [name for name, value in numbers.items() if not math.isfinite(value)]
+    if bad:
+        raise NotANumberError(f"training: no number at step {learner.step}: {bad} ({numbers})")
+    learner.history.append(numbers)
+    tracker.metrics(without_step(numbers), learner.step)
+    shown = {"loss": f"{numbers['loss']:.4f}"}
+    shown |= {name.removeprefix(PREFIX): f"{value:.4g}" for name, value in _psnr(learner)}
+    return shown | {"images_per_s": f"{numbers['images_per_second']:.0f}"}
+
+
+def _psnr(learner: Learner) -> list[tuple[str, float]]:
+    """The PSNR of the last validation."""
+    rows = (each for each in reversed(learner.history) if f"{PREFIX}loss" in each)
+    last = next(rows, {})
+    return [(name, value) for name, value in last.items() if name.startswith(f"{PREFIX}psnr")]
 
 
 def _resume(learner: Learner, folder: Path, tracker: Tracker) -> None:
@@ -166,10 +220,12 @@ def _resume(learner: Learner, folder: Path, tracker: Tracker) -> None:
         "%s on %s, %d process(es)", learner.precision, learner.device, learner.processes.count
     )
     tracker.tags(_tags(learner))
-    for row in learner.history:
-        tracker.metrics(_without_step(row), int(row["step"]))
+    for each in learner.history:
+        tracker.metrics(without_step(each), int(each["step"]))
     if learner.step:
         _logger.info("resumes at step %d of %d", learner.step, learner.params.steps)
+    elif learner.params.on_nan == "roll_back" and learner.processes.rank == 0:
+        save_state(learner, folder / STATE)  # to roll back to
     if learner.precision != chosen:
         begun = f"goes on in {learner.precision}, as it began"
         _logger.warning("%s; a new training would be in %s here", begun, chosen)
@@ -180,46 +236,10 @@ def _export_snapshot(learner: Learner, path: Path) -> None:
     learner.snapshots[path.name] = checksum(path)
 
 
-def _save(learner: Learner, folder: Path) -> None:
+def _save(learner: Learner, pairs: Pairs, folder: Path) -> None:
     """Save the state; the folder of other processes than the first is thrown away."""
+    require_numbers_so_far(learner, pairs, folder)
     if learner.processes.rank == 0:
         save_state(learner, folder / STATE)
-
-
-def _without_step(row: dict[str, float]) -> dict[str, float]:
-    return {key: value for key, value in row.items() if key != "step"}
-
-
-def _due(step: int, every: int, last: int) -> bool:
-    return step % every == 0 or step == last
-
-
-def _refuse_nan(row: dict[str, float], step: int) -> None:
-    if not math.isfinite(row["loss"]):
-        raise RefsrError(
-            f"training: the loss is {row['loss']} at step {step} ({row}); lower learning_rate",
-        )
-
-
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(history[0]))
-        writer.writeheader()
-        writer.writerows(history)
-
-
-class _Clock:
-    """Images per second since the lap before."""
-
-    def __init__(self, batch_size: int, step: int) -> None:
-        self._batch_size, self._step, self._since = (
-            batch_size,
-            step,
-            time.perf_counter(),
-        )
-
-    def lap(self, step: int) -> float:
-        now = time.perf_counter()
-        rate = (step - self._step) * self._batch_size / (now - self._since)
-        self._step, self._since = step, now
-        return rate
+    else:
+        require_saveable(learner, folder / STATE)

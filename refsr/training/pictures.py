@@ -19,15 +19,7 @@ def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Mo
     training where a small set has none. Test faces are never shown, since people choose by what
     they see.
     """
-    rows = curated.table.iloc[_watched(curated)]
-    first = {
-        role: rows[rows["role"] == role].groupby("identity").head(1)
-        for role in ("image", "reference")
-    }
-    shown = first["image"].index[:faces].to_numpy()
-    reference_of = pd.Series(first["reference"].index, index=first["reference"]["identity"])
-    hr = _images(curated, shown)
-    ref = _images(curated, reference_of[curated.table["identity"].to_numpy()[shown]].to_numpy())
+    hr, ref = fixed_faces(curated, faces, each=1)
     lr = reduce(hr, scale)
     size = (int(hr.shape[-2]), int(hr.shape[-1]))
 
@@ -40,6 +32,21 @@ def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Mo
         return (sheet.clamp(0, 1) * 255).round().byte().numpy()
 
     return draw
+
+
+def fixed_faces(curated: Curated, count: int, each: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """HR images and the right reference of each, both (N, 3, H, W) in [0, 1], N <= count.
+
+    They are the first of every validation identity, then the second, and so on: at most `each`.
+    """
+    rows = curated.table.iloc[_watched(curated)]
+    images = rows[rows["role"] == "image"]
+    place = images.groupby("identity").cumcount()
+    shown = place[place < each].sort_values(kind="stable").index[:count].to_numpy()
+    references = rows[rows["role"] == "reference"].groupby("identity").head(1)
+    reference_of = pd.Series(references.index, index=references["identity"])
+    people = curated.table["identity"].to_numpy()[shown]
+    return _images(curated, shown), _images(curated, reference_of[people].to_numpy())
 
 
 def _watched(curated: Curated) -> np.ndarray:

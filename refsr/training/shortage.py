@@ -5,19 +5,23 @@ import gc
 import torch
 
 from refsr.io.exhausted import BatchTooLargeError, out_of_memory
+from refsr.training.history import Clock
 from refsr.training.learner import Learner
 from refsr.training.pairs import Batch, Pairs
 
 
-def train_step(learner: Learner, pairs: Pairs) -> dict[str, torch.Tensor]:
-    """`Learner.train_step` with the batch of its step.
+def train_step(learner: Learner, pairs: Pairs, clock: Clock) -> None:
+    """`Learner.train_step` with the batch of its step; the clock measures the wait for it.
 
     Raises:
         BatchTooLargeError: There is not enough memory; it says how many images fit. Of several
             processes each raises the error of its machine instead.
     """
     try:
-        return learner.train_step(pairs.batch(learner.step, learner.device))
+        with clock.waiting():
+            batch = pairs.batch(learner.step, learner.device)
+        learner.train_step(batch)
+        return
     except Exception as error:
         if learner.processes.count > 1 or not out_of_memory(error):
             raise

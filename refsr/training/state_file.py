@@ -30,16 +30,25 @@ _UNUSED = ".unused"  # what a file is renamed to that cannot be gone on from
 _logger = logging.getLogger(__name__)
 
 
+class NotANumberError(RefsrError):
+    """A loss, a gradient or a weight is infinite or NaN."""
+
+
+def require_saveable(learner: "Learner", folder: Path) -> None:
+    """Raises NotANumberError where a weight is no number."""
+    try:
+        require_numbers(dict(_all_tensors(learner)))
+    except ValueError as error:
+        raise NotANumberError(_no_number(learner.step, error, folder)) from error
+
+
 def save_state(learner: "Learner", folder: Path) -> None:
     """Save a training; the oldest file is deleted once the new one is on the disk.
 
     Raises:
-        RefsrError: A weight is no number. Nothing is written, so that older files stay.
+        NotANumberError: A weight is no number. Nothing is written, so that older files stay.
     """
-    try:
-        require_numbers(dict(_all_tensors(learner)))
-    except ValueError as error:
-        raise RefsrError(_no_number(learner.step, error, folder)) from error
+    require_saveable(learner, folder)
     learner.save(folder / f"{learner.step:08d}.pt")
     atomic.flush_folder(folder)
     prune(folder, KEPT)

@@ -17,7 +17,7 @@ FROZEN = {
     "models": "describe import-caffe checkpoint seeds export push pull",
     "registry": "versions compare promote rollback transfer",
     "pictures": "upscale upscale-video upscale-folder serve",
-    "checks": "doctor show",
+    "checks": "doctor show params",
 }
 OLD = {"train_sisr": "train-sisr", "train_refsr": "train-refsr", "upscale_folder": "upscale-folder"}
 

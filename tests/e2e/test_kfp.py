@@ -21,7 +21,7 @@ from components.shell import RUN
 from refsr import steps
 from refsr.integrations.mlflow_store import open_store
 from refsr.io.files import file_hash
-from refsr.steps.headline import METRICS, of_the_run
+from refsr.reporting.headline import METRICS, of_the_run
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,6 +12,9 @@ import pytest
 import yaml
 from helpers import run_in
 
+from refsr.evaluation.statistics import flatten
+from refsr.reporting.headline import headline
+
 CONDITIONS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
 STAGES = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
 
@@ -56,7 +59,9 @@ def test_metrics_have_the_agreed_keys_and_ordered_intervals(scratch: Path) -> No
     ]
     assert all(row["low"] <= row["mean"] <= row["high"] for row in rows)
     shown = json.loads(run_in(scratch, sys.executable, "-m", "dvc", "metrics", "show", "--json"))
-    assert shown[""]["data"]["reports/evaluation/metrics.json"]["data"] == metrics
+    assert shown[""]["data"]["reports/evaluation/headline.json"]["data"] == headline(
+        "evaluate", flatten(metrics)
+    )
     plot = ("plots", "show", "--show-vega", "PSNR by condition")
     drawn = run_in(scratch, sys.executable, "-m", "dvc", *plot)
     shown, _ = json.JSONDecoder().raw_decode(drawn[drawn.index("{") :])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from helpers import holds_only_finished, make_curated
 from trainer_api import condition, serving
 
@@ -82,6 +83,31 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
             ("2",),
             ("2",),
         ]
+
+
+def test_two_processes_learn_what_one_does_and_go_on_together(tmp_path: Path) -> None:
+    make_curated(tmp_path / "curated", identities=8, images=3, train=4, validation=2)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    for words, name in ((launcher, "two"), ([], "one")):
+        script = [str(ROOT / "tests/ranks.py"), "curated", name]
+        _succeed([sys.executable, *words, *script], tmp_path, environment)
+    for kind in ("sisr", "refsr"):
+        one, two = (_weights(tmp_path / name / kind) for name in ("one", "two"))
+        assert float((one - two).norm() / one.norm()) < 1e-6
+        for file in ("model.safetensors", "best.safetensors"):
+            killed = tmp_path / "two" / f"{kind}-killed" / file
+            assert killed.read_bytes() == (tmp_path / "two" / kind / file).read_bytes()
+        histories = [pd.read_csv(tmp_path / name / kind / "history.csv") for name in ("one", "two")]
+        measured = [
+            each[each.columns[each.columns.str.startswith("validation")]] for each in histories
+        ]
+        pd.testing.assert_frame_equal(*measured, rtol=1e-5)
+
+
+def _weights(folder: Path) -> torch.Tensor:
+    tensors = read_checkpoint(folder / "model.safetensors")[2]
+    return torch.cat([tensor.flatten().double() for tensor in tensors.values()])
 
 
 def test_a_task_trains_through_a_trainjob(

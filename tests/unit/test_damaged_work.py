@@ -28,6 +28,7 @@ from refsr.io.marker import MARKER
 from refsr.steps import curate as curate_step
 from refsr.tracker import NullTracker
 from refsr.training import loop
+from refsr.training.history import MEASURED
 
 TRAINING = {
     "steps": 2,
@@ -159,7 +160,7 @@ def test_a_curation_goes_on_from_damaged_work_to_the_same_bytes(
 def _trained(folder: Path) -> dict[str, bytes | None]:
     """What a training left, without what tells of the clock."""
     files = contents(folder)
-    history = pd.read_csv(folder / "history.csv").drop(columns="images_per_second")
+    history = pd.read_csv(folder / "history.csv").drop(columns=list(MEASURED))
     return files | {"history.csv": history.to_csv().encode(), MARKER: None}
 
 
@@ -170,7 +171,7 @@ def test_a_training_goes_on_from_a_damaged_state(
     (folder / "validation").mkdir()
     command = ("train_sisr", "--curated", "curated", "--validation", "validation", "--sisr", "sisr")
     with monkeypatch.context() as killed:
-        killed.setattr(loop, "_write_history", _interrupt)
+        killed.setattr(loop, "write_history", _interrupt)
         assert main(command) == 130
     assert {"state/#.pt", "state/warm.safetensors"} <= kinds(folder / "sisr.partial").keys()
     shutil.copytree(folder / "sisr.partial", folder / "left")

@@ -20,6 +20,7 @@ from refsr.models import build
 from refsr.steps.inputs import fingerprint_of
 from refsr.tracker import NullTracker
 from refsr.training.distributed import Processes
+from refsr.training.history import MEASURED
 from refsr.training.learner import Learner
 from refsr.training.loop import train
 from refsr.training.objective import Objective
@@ -72,7 +73,7 @@ def _train(
 
 
 def _result(folder: Path) -> list[bytes]:
-    history = pd.read_csv(folder / "history.csv").drop(columns="images_per_second")
+    history = pd.read_csv(folder / "history.csv").drop(columns=list(MEASURED))
     names = ("model.safetensors", "warm.safetensors")
     return [history.to_csv().encode()] + [(folder / name).read_bytes() for name in names]
 

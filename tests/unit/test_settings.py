@@ -50,13 +50,13 @@ RUNS: dict[str, dict[str, Settings]] = {
         "train_sisr": {
             "scale": 4, "model": {"latent": 0, "align": False}, "optimizer": "adam",
             "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
-            "clip_norm": 0, "weight_decay": 0,
+            "clip_norm": 0, "weight_decay": 0, "validate_every": 0, "on_nan": "roll_back",
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
         "train_refsr": {
             "model": {"attention": False, "align": False}, "optimizer": "adam",
             "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
-            "clip_norm": 0, "weight_decay": 0,
+            "clip_norm": 0, "weight_decay": 0, "validate_every": 0, "on_nan": "roll_back",
             "wrong_reference": 0, "no_reference": 0, "self_reference": 0,
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
@@ -64,12 +64,13 @@ RUNS: dict[str, dict[str, Settings]] = {
     "compact with all terms": {
         "train_sisr": {
             "scale": 16, "model": {"latent": 64}, "precision": "bfloat16",
+            "schedule": "cosine", "best_by": "psnr_none",
             "loss": {
                 "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
             },
         },
         "train_refsr": {
-            "precision": "bfloat16",
+            "precision": "bfloat16", "schedule": "cosine", "best_by": "psnr_right",
             "loss": {
                 "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
             },
@@ -80,7 +81,9 @@ RUNS: dict[str, dict[str, Settings]] = {
         "train_sisr": {
             "steps": 1, "variant": "release", "loss": {"kind": "released", "perceptual": "hed"},
         },
-        "train_refsr": {"steps": 1, "loss": {"kind": "released", "perceptual": "hed"}},
+        "train_refsr": {
+            "steps": 1, "best_by": "psnr_none", "loss": {"kind": "released", "perceptual": "hed"},
+        },
     },
     "figure": {
         "train_sisr": {
@@ -210,7 +213,7 @@ def _of_variants() -> Iterator[tuple[str, Any]]:
 
 
 def _of_the_page() -> Iterator[tuple[str, Any]]:
-    for key, value in re.findall(r"-S '\+\+(train_\w+[\w.]*)=(.*?)'", PAGE.read_text()):
+    for key, value in re.findall(r"-S '\+?(train_\w+[\w.]*)=(.*?)'", PAGE.read_text()):
         yield key, yaml.safe_load(value)
 
 

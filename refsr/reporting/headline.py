@@ -1,7 +1,7 @@
 """The few metrics of a stage that people look for first.
 
-They are the metrics of its MLflow run, where a stage measures hundreds, and the metadata of its
-artifacts in Kubeflow.
+They are the metrics of its MLflow run, where a stage measures hundreds, the metadata of its
+artifacts in Kubeflow, and those of an evaluation what `dvc metrics` compares.
 """
 
 import math
@@ -30,6 +30,7 @@ METRICS: dict[str, tuple[str, ...]] = {  # by stage
     ),
     "register": ("version",),
 }
+FILE = "headline.json"  # of an evaluation, beside metrics.json, which has every number
 LONG = ("evaluate",)  # stages whose numbers are too many for a run; all are in an artifact
 
 
