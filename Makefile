@@ -90,13 +90,7 @@ audit: setup  ## known vulnerabilities of what the image (TARGET=gpu) holds; wha
 	sed 's/+cpu//' "containers/$$TARGET.lock" | grep -o '^[A-Za-z0-9._-]*==[^ ]*' > build/audit.txt
 	uv tool run pip-audit==2.10.1 --strict --no-deps --disable-pip --requirement build/audit.txt
 
-k8s-# A random file is no photo, whatever the document says, so that one check is left out.
-# Schemathesis comes with a plug-in for pytest that this environment is better without, so it has one of its own.
-api-fuzz: setup  ## test a service that runs, by its OpenAPI document: URL=http://127.0.0.1:8000/openapi.json
-	uv tool run schemathesis==4.32.5 run "$${URL:-http://127.0.0.1:8000/openapi.json}" --checks all \
-	  --exclude-checks positive_data_acceptance --max-examples 100
-
-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
+k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
 	python -m tools.manifests
 
 # Two files at a time, each on a core of its own.

@@ -1,7 +1,7 @@
 """The few metrics of a stage that people look for first: metadata of its artifacts in Kubeflow."""
 
-from refsr.reporting.headline import METRICS
-from refsr.reporting.headline import headline as summary
+from refsr.headline import METRICS
+from refsr.headline import headline as summary
 
 __all__ = ["METRICS", "OF_THE_RUN", "summary"]
 

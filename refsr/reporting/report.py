@@ -14,12 +14,12 @@ from refsr.evaluation.gap import OVER_WRONG
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.openings import Openings
 from refsr.evaluation.statistics import flatten, main_conditions, main_metrics
+from refsr.headline import FILE, headline
 from refsr.io import own_files
 from refsr.reporting import page, tables
 from refsr.reporting.captions import scores
 from refsr.reporting.charts import calibration, curves, forest, wrong_share
 from refsr.reporting.figures import Grid, Strip, grid_sheet, reliability, sheet
-from refsr.reporting.headline import FILE, headline
 from refsr.reporting.summary import (
     compared_metrics,
     gap_sentence,

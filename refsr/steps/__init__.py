@@ -22,13 +22,13 @@ from typing import Annotated, Any, TypeVar, cast, get_args, get_type_hints
 from refsr import log
 from refsr.config import SECTIONS, Section
 from refsr.errors import RefsrError
+from refsr.headline import of_the_run
 from refsr.io import output as io_output
 from refsr.io import retained
 from refsr.io.exhausted import disk_full, out_of_memory
 from refsr.io.lock import Lock
 from refsr.io.output import check_apart, held, recover
 from refsr.io.paths import file_errors_as_messages, path_text
-from refsr.reporting.headline import of_the_run
 from refsr.side_config import SIDE_SECTIONS
 from refsr.steps.inputs import READ, checked_inputs, fingerprint_of, option_name, require_whole
 from refsr.steps.shortage import disk_message, memory_message

@@ -18,6 +18,7 @@ from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict, check_gate
 from refsr.evaluation.openings import held_out_hash
 from refsr.evaluation.statistics import flatten
+from refsr.headline import headline
 from refsr.integrations import registration_files
 from refsr.integrations.model_card import description
 from refsr.integrations.registry import (
@@ -34,7 +35,6 @@ from refsr.integrations.versioning import data_revision, git_revision
 from refsr.io.files import file_hash
 from refsr.io.own_files import read_json
 from refsr.models.checkpoint import read_checkpoint
-from refsr.reporting.headline import headline
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 

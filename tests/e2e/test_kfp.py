@@ -19,9 +19,9 @@ from helpers import commit_all, holds_only_finished, run_in
 from components import shell
 from components.shell import RUN
 from refsr import steps
+from refsr.headline import METRICS, of_the_run
 from refsr.integrations.mlflow_store import open_store
 from refsr.io.files import file_hash
-from refsr.reporting.headline import METRICS, of_the_run
 
 ROOT = Path(__file__).parents[2]
 

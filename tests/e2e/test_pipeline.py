@@ -13,7 +13,7 @@ import yaml
 from helpers import run_in
 
 from refsr.evaluation.statistics import flatten
-from refsr.reporting.headline import headline
+from refsr.headline import headline
 
 CONDITIONS = ("bicubic", "sisr", "ref_none", "ref_wrong", "ref_right")
 STAGES = ("synthesize", "curate", "validate", "train_sisr", "train_refsr", "evaluate", "register")
