@@ -90,6 +90,7 @@ AllFaces = Annotated[
 Crop = Annotated[
     bool, Form(description="The photos are crops of faces as in training: none is sought")
 ]
+DropMisfits = Annotated[bool, Form(description="Do without references that do not fit the face")]
 
 
 def create_app(settings: Settings, following: Following) -> ASGIApp:
@@ -145,10 +146,11 @@ def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics
         sharpness: Sharpness = SHARPNESS,
         all_faces: AllFaces = False,
         crop: Crop = False,
+        drop_misfits: DropMisfits = False,
     ) -> Response:
         """`curl -F photo=@small.jpg -F references=@portrait.jpg -o large.png URL/v1/upscale`"""
         uploads = Uploads(await photo.read(), [await each.read() for each in references])
-        options = Options(scale, sharpness, all_faces, crop)
+        options = Options(scale, sharpness, all_faces, crop, drop_misfits)
         served, most = following.served, settings.max_pixels
         place = place_of(request.scope)
         enlarged = await place.run(lambda: enlarge(served, uploads, options, most))
@@ -179,6 +181,7 @@ def _logged(enlarged: Enlarged, references: int) -> dict[str, object]:
         "faces": len(photo.faces),
         "restored": sides,
         "added": [round(face.added, 3) for face in restored],
+        "fits": [[fit and round(fit, 3) for fit in face.fits] for face in restored],
         "distance": [face.distance and round(face.distance, 3) for face in restored],
     }
 
@@ -233,7 +236,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RefsrError)
     async def unusable(_: Request, error: RefsrError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, 422)
+        detail = str(error).replace("(--crop)", "(crop=true)")  # the form's name of the option
+        return JSONResponse({"detail": detail}, 422)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -19,12 +19,13 @@ _IGNORED = "This model takes no reference: those of the request change nothing."
 
 @dataclass(frozen=True)
 class Options:
-    """See `upscale_photo`."""
+    """See `refsr.inference.photo.enlarge`."""
 
     scale: float | None
     sharpness: float
     all_faces: bool
     crop: bool
+    drop_misfits: bool
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class FaceResult(BaseModel):
     distance: float | None = Field(
         description="To the references; under 0.6 is usually the same person. null: not compared"
     )
-    fit: list[float | None] = Field(
-        description="How well each reference fits the face, in [0, 1]; empty: not measured"
+    fits: list[float | None] = Field(
+        description="Of each reference the probability that it shows this person; null: not known"
     )
 
 
@@ -122,17 +123,10 @@ def _upscaled(
     served: Served, photo: np.ndarray, references: list[np.ndarray], options: Options
 ) -> EnlargedPhoto:
     used = references if served.model.uses_reference else []
-    enlarged = upscale_photo(
-        served.model,
-        photo,
-        used,
-        scale=options.scale,
-        sharpness=options.sharpness,
-        all_faces=options.all_faces,
-        crop=options.crop,
-    )
-    notes = enlarged.notes if used == references else (*enlarged.notes, _IGNORED)
-    return EnlargedPhoto(enlarged.image, enlarged.scale, enlarged.faces, notes)
+    enlarged = upscale_photo(served.model, photo, used, **asdict(options))
+    if len(used) == len(references):
+        return enlarged
+    return replace(enlarged, notes=(*enlarged.notes, _IGNORED))
 
 
 def as_json(enlarged: Enlarged) -> Result:
@@ -154,7 +148,11 @@ def _face(face: RestoredFace) -> FaceResult:
     left, top, width, height = face.box
     box = Box(left=left, top=top, width=width, height=height)
     return FaceResult(
-        box=box, restored=face.restored, added=face.added, distance=face.distance, fit=[]
+        box=box,
+        restored=face.restored,
+        added=face.added,
+        distance=face.distance,
+        fits=list(face.fits),
     )
 
 
@@ -162,7 +160,7 @@ def _png(photo: EnlargedPhoto) -> bytes:
     """A PNG whose texts name refsr and hold the notes."""
     text = PngImagePlugin.PngInfo()
     text.add_text("Software", "refsr")
-    text.add_itxt("Comment", " ".join(photo.notes))
+    text.add_itxt("Description", " ".join(photo.notes))
     target = io.BytesIO()
     image = Image.fromarray(photo.image)
     image.save(target, "PNG", compress_level=_COMPRESSION, pnginfo=text)
