@@ -144,7 +144,8 @@ def compare(
         if not difference <= TOLERANCE:
             raise RefsrError(
                 f"ONNX Runtime and PyTorch differ by {difference:.1e}, more than {TOLERANCE:.0e}, "
-                f"with {count} references in a batch of {batch}; nothing was written"
+                f"with {count} references in a batch of {batch}; nothing was written. "
+                "A network that draws at random cannot be exported"
             )
         worst = max(worst, difference)
     return worst

@@ -48,10 +48,11 @@ def branches_of(network: nn.Module, any_size: bool) -> list[ModelProto]:
 def joined(network: nn.Module, branches: Sequence[ModelProto]) -> ModelProto:
     """One graph of these branches: R of ref may be 0.
 
-    Attention to no reference would be a mean over nothing, hence two graphs.
+    Attention to no reference would be a mean over nothing, hence two graphs. A network that
+    ignores references (`mode: lr`) needs one, and has no such input.
     """
-    if len(branches) == 1:
-        return branches[0]
+    if all(each.name != "ref" for each in branches[0].graph.input):
+        return branches[-1]
     shared = set(_shared(network))
     weights = {
         each.name: each

@@ -83,7 +83,7 @@ def _upscale(
     """The same as `refsr.inference.upscaler.upscale_by`."""
     size, hr_size = fitting.sizes(config)
     feeds = {"lr": fitting.fit(photo, size)[None]}
-    if config["model"] == "refsr":
+    if any(each.name == "ref" for each in session.get_inputs()):
         fitted = [fitting.fit(each, hr_size) for each in references]
         shape = (1, len(fitted), 3, hr_size, hr_size)
         feeds["ref"] = np.array(fitted, np.float32).reshape(shape)

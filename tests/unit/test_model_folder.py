@@ -51,9 +51,15 @@ def test_a_folder_has_the_form_of_the_hub(pushed: Path) -> None:
     front = _front(pushed)
     keys = ("library_name", "pipeline_tag", "license")
     assert [front[key] for key in keys] == ["refsr", "image-to-image", "cc-by-nc-4.0"]
-    (result,) = front["model-index"][0]["results"]
+    (model,) = front["model-index"]
+    (result,) = model["results"]
     values = {each["type"]: each["value"] for each in result["metrics"]}
-    assert values == {"psnr": 26.0, "ssim": 0.7, "identity": 0.8, "perceptual": 0.4}
+    assert values == {
+        "psnr": 26.0,
+        "ssim": 0.7,
+        "identity": 0.8,
+        "perceptual": 0.4,
+    }
     config = json.loads((pushed / "config.json").read_text())
     assert config["library_name"] == "refsr"
     assert (config["variant"], config["hr_size"], config["align"]) == ("compact", 32, True)

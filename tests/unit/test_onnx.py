@@ -72,6 +72,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "no attention": {"model": "refsr", **COMPACT, "attention": False},
     "16x": {"model": "refsr", **COMPACT, "scale": 16},
 }
+FIGURE = {"variant": "figure", "hr_size": 16, "scale": 4}
 
 
 @pytest.mark.parametrize("config", OTHERS.values(), ids=OTHERS)
@@ -117,6 +118,24 @@ def test_the_configuration_is_read_without_torch(exported: Path, checkpoint: Pat
     document = json.loads(header)
     assert document["facts"] == {"step": 7}
     assert document["config"] == refsr.load(checkpoint)._config
+
+
+def test_a_network_of_one_size_that_ignores_references(tmp_path: Path) -> None:
+    network = _network(model="refsr", mode="lr", **FIGURE)
+    file = tmp_path / "model.onnx"
+    made = export.export(network, {}, file)
+    assert made.sizes == ((4, 4),)
+    model = refsr.load(file)
+    photo = _image(4, 3)
+    one = model.upscale(photo, _image(16, 16))
+    assert np.array_equal(one, model.upscale(photo))
+
+
+def test_a_network_that_draws_is_not_exported(tmp_path: Path) -> None:
+    network = _network(model="refsr", mode="gaussian", **FIGURE)
+    with pytest.raises(RefsrError, match="draws at random"):
+        export.export(network, {}, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 class Wrong(nn.Module):

@@ -188,7 +188,7 @@ def test_pages_packages_and_checkpoints_replace_only_their_like(
 NO_PATHS = {
     *("shard", "layout", "variant", "kfp", "s3", "version", "source", "target", "name"),
     *("endpoint", "namespace", "tracking_uri", "image", "experiment", "run_name", "run"),
-    *("uri", "registry", "tag", "base"),
+    *("uri", "registry", "tag", "base", "license"),
 }
 MAINS = (kubeflow.main, local.main, backup.main, docker.main, images.main)
 
