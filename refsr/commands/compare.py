@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from refsr.evaluation.protocol import Bench
 
 _logger = logging.getLogger(__name__)
+# What a model has to agree with, by the key of its configuration.
+_OTHERS = {"model": "what is compared", "hr_size": "the images of {}"}
 _OUTPUT = Path("reports/comparison.html")
 
 
@@ -154,10 +156,10 @@ def _require_alike(faces: "Curated", models: Mapping[str, _Model]) -> None:
         for key, value in expected.items():
             if config.get(key) != value:
                 title = f"{name}, {models[name].facts['model']}"
-                other = "A" if key == "scale" else f"the comparison on {faces.folder}"
+                other = "A" if key == "scale" else _OTHERS[key].format(faces.folder)
                 raise RefsrError(
-                    f"{title}: its {key} is {config.get(key)}, and {other} has {value}; "
-                    "compare models of one kind and size"
+                    f"{title}: its {key} is {config.get(key)}, that of {other} is {value}; "
+                    "compare reference models of one scale and size"
                 )
 
 

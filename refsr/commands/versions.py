@@ -71,7 +71,7 @@ def _row(facts: "VersionFacts") -> list[str]:
         facts.gate,
         _interval(facts.gain, "identity"),
         _interval(facts.gain, "psnr"),
-        facts.data[:_SHOWN],
+        facts.data.removeprefix("manifest-")[:_SHOWN],
         f"{facts.created:%Y-%m-%d}",
         age(facts.created),
     ]

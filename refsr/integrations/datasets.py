@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as parquet
-
 from refsr.integrations.versioning import data_revision
 
 CONTEXTS = {  # by stage: what the curated set is used for
@@ -35,6 +33,8 @@ def dataset_input(curated: Path, context: str) -> Any:
 
 def _images(manifest: Path) -> dict[str, int]:
     """Split -> images. Empty where the manifest cannot be read: the stage itself reports that."""
+    from pyarrow import parquet
+
     try:
         splits = parquet.read_table(manifest, columns=["split"])["split"]
     except (OSError, ValueError):

@@ -109,7 +109,7 @@ def test_two_checkpoints_are_compared_on_one_page(
     [
         (["one", "9"], "no version '9'"),
         (["one", "nowhere/model.safetensors"], "nowhere/model.safetensors: no such checkpoint"),
-        (["one", "three"], "B, three: its scale is 8, and A has 4"),
+        (["one", "three"], "B, three: its scale is 8, that of A is 4"),
         (["one", "two", "-o", "one/model.safetensors"], "is the input A one/model.safetensors"),
     ],
 )
