@@ -82,14 +82,13 @@ def _rated(
     fits = compatibility(model, small, references)
     for path, reference, fit in zip(options.ref, references, fits, strict=True):
         misfit = fit is not None and fit < MISFIT
+        left_out = misfit and options.drop_misfits
         if fit is not None:
-            print(fit_sentence(path, fit))
-        if misfit and options.drop_misfits:
-            _logger.info("%s: left out, since it does not fit", path)
-            continue
-        if misfit:
+            print(fit_sentence(path, fit, left_out=left_out))
+        if misfit and not left_out:
             _logger.warning("%s does not fit the face; --drop-misfits does without it", path)
-        chosen.append(reference)
+        if not left_out:
+            chosen.append(reference)
     return chosen
 
 
