@@ -132,7 +132,7 @@ def enlarge(
         face, added = restore(model, crops[at], used, sharpness)
         paste(canvas, face, squares[at], scale, soft=bool(detected))
         restored[at] = replace(restored[at], restored=True, added=added)
-    notes = [*notes, *_fit_notes(portraits, fits[chosen[0]]), *_notes(model, main)]
+    notes = [*notes, *_fit_notes(portraits, fits[chosen[0]], drop_misfits), *_notes(model, main)]
     return EnlargedPhoto(canvas, scale, tuple(restored), tuple(notes))
 
 
@@ -144,9 +144,15 @@ def _used(
     return [each.pixels for each, fit in pairs if not drop_misfits or fit is None or fit >= MISFIT]
 
 
-def _fit_notes(portraits: Sequence[Portrait], fits: Sequence[float | None]) -> list[str]:
+def _fit_notes(
+    portraits: Sequence[Portrait], fits: Sequence[float | None], drop_misfits: bool
+) -> list[str]:
     pairs = zip(portraits, fits, strict=True)
-    return [f"{fit_sentence(each.name, fit)}." for each, fit in pairs if fit is not None]
+    return [
+        f"{fit_sentence(each.name, fit, left_out=drop_misfits)}."
+        for each, fit in pairs
+        if fit is not None
+    ]
 
 
 def _faces_of(model: FaceModel, photo: np.ndarray) -> tuple[list[Face], list[str]]:

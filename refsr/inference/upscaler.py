@@ -70,10 +70,11 @@ def compatibility(
     return [None] * len(fitted) if scores is None else scores[0].tolist()
 
 
-def fit_sentence(name: object, fit: float) -> str:
-    """What a score means, for users."""
+def fit_sentence(name: object, fit: float, *, left_out: bool = False) -> str:
+    """What the score of a reference means, for users."""
     if fit < MISFIT:
-        return f"{name}: does not fit the face ({fit:.2f}): the result may show another person"
+        then = "it is left out" if left_out else "the result may show another person"
+        return f"{name}: does not fit the face ({fit:.2f}): {then}"
     if fit < FITS:
         return f"{name}: may not fit the face ({fit:.2f})"
     return f"{name}: fits ({fit:.2f})"

@@ -71,6 +71,7 @@ def test_how_well_a_reference_fits_is_said(
     assert ("--drop-misfits does without it" in printed.err) is warns
     assert (one != none).any()
     dropped = upscaled("refsr", "one", options=("--drop-misfits",))
+    assert ("it is left out" in capsys.readouterr().out) is warns
     assert (dropped == (none if warns else one)).all()
 
 
