@@ -132,7 +132,8 @@ def enlarge(
         face, added = restore(model, crops[at], used, sharpness)
         paste(canvas, face, squares[at], scale, soft=bool(detected))
         restored[at] = replace(restored[at], restored=True, added=added)
-    notes = [*notes, *_fit_notes(portraits, fits[chosen[0]], drop_misfits), *_notes(model, main)]
+    notes = [*notes, *(each.note for each in portraits if each.note)]
+    notes += [*_fit_notes(portraits, fits[chosen[0]], drop_misfits), *_notes(model, main)]
     return EnlargedPhoto(canvas, scale, tuple(restored), tuple(notes))
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from refsr.curation.alignment import face_chip
 from refsr.curation.face_models import embed_faces
-from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
 from refsr.inference.restoration import SHARPNESS, FaceModel, restore
@@ -24,6 +23,7 @@ class Portrait(NamedTuple):
     pixels: np.ndarray  # (n, n, 3) uint8 RGB, the face as in the training crops
     embedding: np.ndarray | None  # (128,) of dlib; None where no face is detected
     name: str = "the reference"
+    note: str = ""  # what the user should know of it
 
 
 def portraits_of(
@@ -40,9 +40,6 @@ def portraits_of(
         references: Each (H, W, 3) uint8 RGB.
         names: What messages call each; default: reference 1, reference 2...
         crop: They are crops of faces already.
-
-    Raises:
-        RefsrError: No face is detected in one.
     """
     names = names or [f"reference {number}" for number in range(1, len(references) + 1)]
     return [_portrait(model, *each, crop) for each in zip(references, names, strict=True)]
@@ -55,12 +52,8 @@ def _portrait(model: FaceModel, reference: np.ndarray, name: str, crop: bool) ->
         square = faces.square_of(detected[0].points, model.usual_landmarks)
         pixels = reference if crop else faces.cut(reference, square)
         return Portrait(pixels, embed_faces(face_chip(reference, *detected[0])[None])[0], name)
-    if crop or max(reference.shape[:2]) <= CROP * model.hr_size:
-        return Portrait(reference, None, name)
-    raise RefsrError(
-        f"{name} ({reference.shape[1]}x{reference.shape[0]}): no face is detected; "
-        "take a photo that shows the face from the front"
-    )
+    note = "" if crop else f"{name}: no face is detected; it is taken as a crop of one."
+    return Portrait(reference, None, name, note)
 
 
 def distances_to(

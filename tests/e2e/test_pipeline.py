@@ -3,6 +3,7 @@ under a tight umask.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -85,6 +86,15 @@ def test_a_user_upscales_promotes_and_rolls_back(scratch: Path) -> None:
     assert cv2.imread(str(scratch / "out 1.png")).shape == (32, 32, 3)
     assert "version 1" in _refsr(scratch, "promote", "1")
     assert "refsr: error:" in _refsr(scratch, "rollback", status=1)
+
+
+def test_the_commands_of_the_tutorial(scratch: Path) -> None:
+    page = (scratch / "docs/tutorial.md").read_text()
+    script = "".join(re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL))
+    output = run_in(scratch, "sh", "-ec", script)
+    assert "large.png: enlarged" in output
+    assert "no evidence" in output
+    assert all((scratch / name).is_file() for name in ("large.png", "large.sheet.png"))
 
 
 def test_bad_input_is_one_message_and_leaves_nothing_half_written(scratch: Path) -> None:
