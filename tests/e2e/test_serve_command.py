@@ -18,7 +18,7 @@ from service_client import SMALL, Client
 from benchmarks.serving import make_registry
 from refsr.integrations.registry import Registry
 
-COMMAND = (sys.executable, "-m", "refsr", "--log-json", "serve", "--port", "0", "--poll", "0.1")
+COMMAND = (sys.executable, "-m", "refsr", "--log-json", "serve", "--port", "0", "--poll", "0.3")
 
 
 @contextmanager
