@@ -1,5 +1,6 @@
 """The service on a free port of this machine, in a thread of the test."""
 
+import io
 import json
 import socket
 import threading
@@ -8,7 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import urllib3
+from PIL import Image
 
 from refsr.service.following import Following
 from refsr.service.server import server_of
@@ -61,6 +64,17 @@ class Client:
         kind = "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
         connection.sendall((head + kind).encode())
         return connection
+
+
+def noise(width: int, height: int) -> bytes:
+    """A PNG."""
+    rng = np.random.default_rng(0)
+    target = io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(target, "PNG")
+    return target.getvalue()
+
+
+SMALL = noise(12, 9)
 
 
 @contextmanager

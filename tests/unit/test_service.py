@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from fuzzing import pictures
 from PIL import Image
-from service_client import Client, detail, file, serving
+from service_client import SMALL, Client, detail, file, noise, serving
 
 from refsr.__main__ import main
 from refsr.io.pictures import PNG
@@ -50,17 +50,6 @@ def following(folder: Path) -> Following:
 def client(following: Following) -> Iterator[Client]:
     with serving(following, max_bytes=2**20, max_pixels=200_000) as client:
         yield client
-
-
-def photo(width: int = 12, height: int = 9) -> bytes:
-    """A PNG of noise."""
-    rng = np.random.default_rng(0)
-    target = io.BytesIO()
-    Image.fromarray(rng.integers(0, 255, (height, width, 3), np.uint8)).save(target, "PNG")
-    return target.getvalue()
-
-
-SMALL = photo()
 
 
 def test_a_photo_with_references_is_answered_with_a_png(client: Client) -> None:
@@ -121,8 +110,8 @@ FORMS: dict[str, tuple[list[tuple[str, Any]], str]] = {
     "huge": ([("photo", file(SMALL)), ("scale", "1e999")], "scale: "),
     "negative": ([("photo", file(SMALL)), ("sharpness", "-1")], "sharpness: "),
     "words": ([("photo", file(SMALL)), ("all_faces", "perhaps")], "all_faces: "),
-    "no face": ([("photo", file(photo(200, 100)))], "the photo (200x100): no face is detected"),
-    "pixels": ([("photo", file(photo(500, 401)))], "photo: 500x401 is too large; at most 200,000"),
+    "no face": ([("photo", file(noise(200, 100)))], "the photo (200x100): no face is detected"),
+    "pixels": ([("photo", file(noise(500, 401)))], "photo: 500x401 is too large; at most 200,000"),
 }
 
 

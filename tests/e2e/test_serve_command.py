@@ -1,6 +1,5 @@
 """The command `serve` as a process: it follows the champion, and SIGTERM lets requests end."""
 
-import io
 import os
 import re
 import signal
@@ -13,15 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import urllib3
-from PIL import Image
-from service_client import Client
+from service_client import SMALL, Client
 
 from benchmarks.serving import make_registry
 from refsr.integrations.registry import Registry
 
-COMMAND = (sys.executable, "-m", "refsr", "--log-json", "serve", "--port", "0", "--poll", "0.1")
+COMMAND = (sys.executable, "-m", "refsr", "--log-json", "serve", "--port", "0", "--poll", "0.3")
 
 
 @contextmanager
@@ -52,7 +49,7 @@ def test_a_server_follows_the_champion_and_ends_without_a_failed_request(
     log = tmp_path / "log"
     with _started(log, tracking_uri) as process:
         client = Client(_address(log, process))
-        with requests(client, _photo()) as statuses:
+        with requests(client, SMALL) as statuses:
             _serves(client, "1")
             registry.make_champion("2", "1")
             _serves(client, "2")
@@ -117,10 +114,3 @@ def _address(log: Path, process: "subprocess.Popen[bytes]") -> str:
             return match[0]
         time.sleep(0.05)
     raise AssertionError(log.read_text())
-
-
-def _photo() -> bytes:
-    target = io.BytesIO()
-    pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)
-    Image.fromarray(pixels).save(target, "PNG")
-    return target.getvalue()
