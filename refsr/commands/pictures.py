@@ -11,7 +11,10 @@ from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from refsr.inference.library import Upscaler
+    from refsr.inference.portraits import Portrait
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +56,6 @@ def upscale(options: Options) -> None:
     """Enlarge photos and restore the face in them."""
     from refsr.inference import batch
     from refsr.inference.images import read_image
-    from refsr.inference.portraits import portraits_of
 
     todo = batch.jobs(options.photos, options.output)
     references = batch.references_of(options.ref)
@@ -61,14 +63,10 @@ def upscale(options: Options) -> None:
     batch.check_outputs(todo, inputs, sheets=options.sheets)  # before the model is fetched
     images = [read_image(path) for path in references]
     model, digest = _model(options.model)
-    if references and not model.uses_reference:
-        _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
-        images = []
+    portraits = _portraits(options, model, images, crop=options.crop)
     chosen = {name: getattr(options, name) for name in ("all_faces", "crop", "drop_misfits")}
     chosen |= _numbers(options)
-    names = [str(path) for path in references][: len(images)]
     recipe = batch.recipe(digest, references, chosen)
-    portraits = portraits_of(model, images, names=names, crop=options.crop)
     results = batch.upscale_all(model, todo, portraits, chosen, recipe, sheets=options.sheets)
     _warn_of_misfits(options, results)
     if options.json:
@@ -78,6 +76,20 @@ def upscale(options: Options) -> None:
         print(
             f"{result['output']}: enlarged {result['scale']:g} times. {' '.join(result['notes'])}"
         )
+
+
+def _portraits(
+    options: Options, model: "Upscaler", images: Sequence["np.ndarray"], *, crop: bool = False
+) -> "list[Portrait]":
+    """The references as the network takes them; none where it takes none."""
+    from refsr.inference.batch import references_of
+    from refsr.inference.portraits import portraits_of
+
+    if images and not model.uses_reference:
+        _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
+        return []
+    names = [str(path) for path in references_of(options.ref)]
+    return portraits_of(model, images, names=names, crop=crop)
 
 
 def _warn_of_misfits(options: Options, results: Sequence[dict[str, Any]]) -> None:
@@ -122,7 +134,6 @@ def upscale_video(options: Options) -> None:
     from refsr.inference import batch, video
     from refsr.inference.images import read_image
     from refsr.inference.photo import GUESS
-    from refsr.inference.portraits import portraits_of
     from refsr.io.output import check_file
 
     video.require_codec(options.output)
@@ -131,7 +142,7 @@ def upscale_video(options: Options) -> None:
     check_file(options.output, inputs, lambda _: False)  # before the model is fetched
     images = [read_image(path) for path in references]
     model, _ = _model(options.model)
-    portraits = portraits_of(model, images)
+    portraits = _portraits(options, model, images)
     chosen = _numbers(options)
     made = video.upscale_video(model, options.video, options.output, portraits, **chosen)
     frames = f"{made.frames} frames, in {made.restored} of them the face was restored"

@@ -209,6 +209,10 @@ def test_a_video_is_enlarged_frame_by_frame(
     assert made[0][1].shape == (160, 160, 3)
     shown = made[2][1][..., ::-1].astype(int) - resample(frames[2], 160, 160)
     assert np.abs(shown).mean() < 12  # of a lossy codec
+    save_model(Path("sisr"), build(CONFIG | {"model": "sisr"}))
+    single = [*words[:4], "--model", "sisr", "-o", "single.avi", "--scale", "2"]
+    assert main(single) == 0
+    assert "--ref changes nothing" in capsys.readouterr().err
     for output, message in (("large.mp4", "exists"), ("large.gif", "to end in one of .mp4")):
         assert main([*words, output]) == 1
         assert message in capsys.readouterr().err
