@@ -60,7 +60,7 @@ def upscale(options: Options) -> None:
     todo = batch.jobs(options.photos, options.output)
     references = batch.references_of(options.ref)
     inputs = _given(options, references)
-    batch.check_outputs(todo, inputs, sheets=options.sheets)  # before the model is fetched
+    batch.check_outputs(todo, options.output, inputs, sheets=options.sheets)
     images = [read_image(path) for path in references]
     model, digest = _model(options.model)
     portraits = _portraits(options, model, images, crop=options.crop)

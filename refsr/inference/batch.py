@@ -13,7 +13,14 @@ import numpy as np
 
 from refsr.curation.alignment import resample
 from refsr.errors import RefsrError
-from refsr.inference.images import FORMATS, description, is_own_image, read_image, write_image
+from refsr.inference.images import (
+    FORMATS,
+    description,
+    is_own_image,
+    output_format,
+    read_image,
+    write_image,
+)
 from refsr.inference.photo import EnlargedPhoto, enlarge
 from refsr.inference.portraits import Portrait
 from refsr.inference.restoration import FaceModel
@@ -45,11 +52,13 @@ def jobs(photos: Sequence[Path], output: Path) -> list[Job]:
         output: A file for one photo; else a folder, where each becomes NAME.png.
 
     Raises:
-        RefsrError: A folder holds no image, two photos have one name, or many go into one file.
+        RefsrError: A folder holds no image, two photos have one name, many go into one file, or
+            that of one has an unknown format.
     """
     files = list(images_of(photos))
     is_one = len(files) == 1 and not photos[0].is_dir()
-    if is_one and not output.is_dir() and output.suffix.lower() in FORMATS:
+    if is_one and not output.is_dir() and output.suffix:
+        output_format(output)
         return [Job(files[0], output)]
     if output.suffix.lower() in FORMATS and not output.is_dir():
         raise RefsrError(f"{output}: is one file for {len(files)} photos; name a folder with -o")
@@ -62,12 +71,17 @@ def jobs(photos: Sequence[Path], output: Path) -> list[Job]:
 
 
 def check_outputs(
-    todo: Sequence[Job], inputs: Iterable[tuple[str, Path]], *, sheets: bool = False
+    todo: Sequence[Job],
+    output: Path,
+    inputs: Iterable[tuple[str, Path]],
+    *,
+    sheets: bool = False,
 ) -> None:
     """Check that every output may be written; a missing folder is made.
 
     Args:
         todo: The photos and their outputs.
+        output: The file, or the folder of them.
         inputs: What else is read, each after the option that names it.
         sheets: Whether each has a sheet beside it.
 
@@ -75,11 +89,11 @@ def check_outputs(
         RefsrError: See `refsr.io.output.check_file`.
     """
     given = [("PHOTO", job.photo) for job in todo] + list(inputs)
-    folder = todo[0].output.parent
-    if len(todo) > 1:
+    if todo[0].output != output:
         with file_errors_as_messages():
-            folder.mkdir(parents=True, exist_ok=True)
-        check_file(folder / FAILED, given, _is_list_of_failures)
+            output.mkdir(parents=True, exist_ok=True)
+    if len(todo) > 1:
+        check_file(output / FAILED, given, _is_list_of_failures)
     for job in todo:
         check_file(job.output, given, is_own_image)
         if sheets:

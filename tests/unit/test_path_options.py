@@ -189,6 +189,7 @@ NO_PATHS = {
     *("shard", "layout", "variant", "kfp", "s3", "version", "source", "target", "name"),
     *("endpoint", "namespace", "tracking_uri", "image", "experiment", "run_name", "run"),
     *("uri", "registry", "tag", "base", "license"),
+    "host",
 }
 MAINS = (kubeflow.main, local.main, backup.main, docker.main, images.main)
 

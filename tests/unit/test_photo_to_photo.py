@@ -260,3 +260,8 @@ def test_a_folder_is_done_and_continued(
     one = [*words[:1], str(photos / "a.png"), str(photos / "b.png"), *words[2:5], "x.png"]
     assert main([*one, *words[6:]]) == 1
     assert "name a folder with -o" in capsys.readouterr().err
+    alone = ["upscale", str(photos / "b.png"), "--model", str(checkpoint), "--scale", "2", "-o"]
+    assert main([*alone, str(tmp_path / "new/deep")]) == 0
+    assert (tmp_path / "new/deep/b.png").is_file()
+    assert main([*alone, "x.gif"]) == 1
+    assert "is to end in one of .jpg" in capsys.readouterr().err
