@@ -93,9 +93,9 @@ audit: setup  ## known vulnerabilities of what the image (TARGET=gpu) holds; wha
 k8s-check: setup  ## render every overlay of k8s/ and refuse what must not reach a cluster
 	python -m tools.manifests
 
-# Two files at a time, each on a core of its own.
+# Three files at a time, slow ones first: some wait for servers.
 test: setup  ## unit, contract and e2e tests
-	OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 fuzz: setup  ## damage files of every kind: SECONDS=300 (600 at most), SEED=0; one line of JSON
 	PYTHONPATH=tests:. python -m fuzzing --seconds "$${FUZZ_SECONDS:-300}" --seed "$${SEED:-0}"

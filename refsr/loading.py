@@ -53,6 +53,6 @@ def checkpoint_file(source: str, tracking_uri: str | None = None) -> Iterator[Pa
         RefsrError: There is no such version, or the file is not what its folder's marker says.
     """
     with checkpoint_of(tracking_uri or default_uri(), source) as path:
-        file = path / CHECKPOINT if path.is_dir() else path
+        file = path / CHECKPOINT if path.is_dir() and path.name != CHECKPOINT else path
         marker.require_whole(file)
         yield file
