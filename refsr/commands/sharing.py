@@ -48,13 +48,13 @@ def export(options: Options) -> None:
     from refsr.inference import export, onnx_upscaler, quantization
     from refsr.io.output import check_file
     from refsr.loading import checkpoint_file
-    from refsr.models.checkpoint import load_model, read_checkpoint
+    from refsr.models.checkpoint import load_model, read_header
 
     check_file(options.onnx, given(options.model), export.is_export)
     if options.onnx.suffix.lower() != onnx_upscaler.SUFFIX:
         raise RefsrError(f"{options.onnx}: a name that ends in {onnx_upscaler.SUFFIX} is needed")
     with checkpoint_file(options.model) as checkpoint:
-        network, facts = load_model(checkpoint), read_checkpoint(checkpoint)[1]
+        network, facts = load_model(checkpoint), read_header(checkpoint)[1]
     config = cast("SuperResolver", network).config
     scale, hr_size = int(config["scale"]), int(config["hr_size"])
     faces = quantization.faces_of(options.int8, hr_size, scale) if options.int8 else None

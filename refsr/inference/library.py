@@ -39,10 +39,10 @@ class Upscaler:
     def from_checkpoint(cls, path: Path, device: str = "cpu") -> "Upscaler":
         """The model of a checkpoint file. Raises RefsrError where it is missing or damaged."""
         from refsr.inference.upscaler import compatibility, upscale_by
-        from refsr.models.checkpoint import load_model, read_checkpoint
+        from refsr.models.checkpoint import load_model, read_header
 
         network = load_model(path, device)
-        config, facts, _ = read_checkpoint(path)
+        config, facts = read_header(path)
         return cls(config, partial(upscale_by, network), facts, partial(compatibility, network))
 
     @property

@@ -4,7 +4,8 @@ Its header carries the configuration that the model is rebuilt from.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -128,6 +129,20 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
 
     Raises RefsrError where it is missing or damaged.
     """
+    with _opened(path) as (file, config, facts):
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    return config, facts, tensors
+
+
+def read_header(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(config, facts) of a checkpoint, without its tensors. Raises as `read_checkpoint`."""
+    with _opened(path) as (_, config, facts):
+        return config, facts
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
+    """The file, config and facts of a checkpoint; what fails in the block is its damage."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["refsr"])
@@ -135,8 +150,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
             if not isinstance(config, dict) or not isinstance(facts, dict):
                 raise TypeError("its header is no configuration")
             _require_facts(facts)
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        return _with_new_options(config), facts, tensors
+            yield file, _with_new_options(config), facts
     except FileNotFoundError as error:
         raise RefsrError(f"{path}: no such checkpoint; train one first (`dvc repro`)") from error
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:

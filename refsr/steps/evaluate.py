@@ -125,9 +125,9 @@ def checkpoint_facts(paths: Mapping[str, Path]) -> dict[str, Any]:
     `loss_networks` are the names of those in the loss of "refsr", "none", or "unknown" where it
     does not say.
     """
-    from refsr.models.checkpoint import read_checkpoint
+    from refsr.models.checkpoint import read_header
 
-    facts = {name: read_checkpoint(path)[1] for name, path in paths.items()}
+    facts = {name: read_header(path)[1] for name, path in paths.items()}
     named = facts["refsr"].get("loss_networks")
     steps = {name: fact["step"] for name, fact in facts.items() if "step" in fact}
     return {

@@ -17,7 +17,7 @@ from refsr.config import TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.models import SuperResolver
-from refsr.models.checkpoint import load_model, read_checkpoint, save_model
+from refsr.models.checkpoint import load_model, read_header, save_model
 from refsr.models.compatibility import Comparing, Compatibility
 from refsr.progress import track
 from refsr.training.precision import choose_device
@@ -42,7 +42,7 @@ def add_compatibility(checkpoint: Path, faces: Curated, params: TrainRefsr) -> N
     """Calibrate the network of a checkpoint, and keep that in its header."""
     model = load_model(checkpoint, choose_device(params.device))
     if calibrate(model, faces, params.seed):
-        save_model(checkpoint, model, read_checkpoint(checkpoint)[1])
+        save_model(checkpoint, model, read_header(checkpoint)[1])
 
 
 def calibrate(model: nn.Module, faces: Curated, seed: int) -> Compatibility | None:
