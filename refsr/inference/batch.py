@@ -168,7 +168,7 @@ def upscale_all(
         except Exception as error:
             if len(todo) == 1:
                 raise
-            failures.append((str(job.photo), _reason(job.photo, error)))
+            failures.append((str(job.photo), reason(job.photo, error)))
             _logger.warning("%s", failures[-1][1])
     if len(todo) > 1:
         _write_failures(todo[0].output.parent / FAILED, failures)
@@ -240,7 +240,7 @@ def _write_failures(path: Path, failures: Sequence[tuple[str, str]]) -> None:
         rows.writerows(failures)
 
 
-def _reason(path: Path, error: Exception) -> str:
-    """In one line what is wrong with a photo."""
+def reason(path: Path, error: Exception) -> str:
+    """In one line what is wrong with a photo, in the words of the reader where it knew."""
     text = " ".join(str(error).split())
     return text if isinstance(error, RefsrError) else f"{path}: {type(error).__name__}: {text}"

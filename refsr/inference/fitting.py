@@ -53,18 +53,3 @@ def scaled(height: int, width: int, side: int) -> tuple[int, int]:
     """(height, width) of an image whose longer side is made `side`, at least one pixel each."""
     longer = max(height, width)
     return max(1, round(height * side / longer)), max(1, round(width * side / longer))
-
-
-def fitting_note(size: int, lr: np.ndarray) -> str:
-    """What the user should know of an LR image (h, w, 3) that is not of the model's size; or ""."""
-    height, width = lr.shape[:2]
-    if max(height, width) > size:
-        return (
-            f" (the model takes {size}x{size}: {width}x{height} was reduced to that first, "
-            "and detail was lost)"
-        )
-    return (
-        ""
-        if (height, width) == (size, size)
-        else f" (the model takes {size}x{size}: {width}x{height} was fitted)"
-    )

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from refsr.errors import RefsrError
+from refsr.inference.batch import reason
 from refsr.inference.images import FORMATS, read_image, write_image
 from refsr.inference.upscaler import upscale
 from refsr.models.checkpoint import load_model
@@ -40,7 +41,7 @@ def upscale_folder(
                 reference = read_image(references[name]) if name in references else None
                 write_image(upscaled / f"{name}.png", upscale(model, read_image(path), reference))
             except Exception as error:
-                reasons.append(_reason(path, error))
+                reasons.append(reason(path, error))
                 rejects.writerow([name, reasons[-1]])
                 file.flush()
     if len(reasons) == len(small):
@@ -54,12 +55,6 @@ def upscale_folder(
         "rejects": float(len(reasons)),
         "without_reference": float(alone),
     }
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """In one line: what is wrong with this image, in the words of the reader where it knew."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, RefsrError) else f"{path}: {type(error).__name__}: {text}"
 
 
 def _images(folder: Path) -> dict[str, Path]:

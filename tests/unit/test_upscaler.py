@@ -13,7 +13,6 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference import images
-from refsr.inference.fitting import fitting_note
 from refsr.inference.images import read_image, write_image
 from refsr.inference.upscaler import upscale, upscale_batch
 from refsr.models import build
@@ -101,12 +100,6 @@ def test_a_batch_is_its_images_one_by_one() -> None:
     single = np.stack([upscale(model, one, other) for one, other in zip(lr, ref, strict=True)])
     assert batch.shape == (3, 32, 24, 3)
     assert abs(batch - single).max() <= 1
-
-
-def test_the_user_learns_what_was_lost() -> None:
-    assert fitting_note(8, _noise(8, 8, 3)) == ""
-    assert "8x8: 30x20 was reduced" in fitting_note(8, _noise(20, 30, 3))
-    assert "8x8: 6x8 was fitted" in fitting_note(8, _noise(8, 6, 3))
 
 
 def test_every_ordinary_kind_of_image_is_read(tmp_path: Path) -> None:
