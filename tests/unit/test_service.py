@@ -139,7 +139,7 @@ def test_a_form_that_cannot_be_used_is_refused_in_one_sentence(name: str, client
 def test_a_body_that_is_no_form_is_refused(
     body: bytes, kind: str, status: int, client: Client
 ) -> None:
-    answer = client.send(body, kind)
+    answer = client.send(body, content_type=kind)
     assert answer.status == status
     assert detail(answer)
 
@@ -283,7 +283,7 @@ def test_the_numbers_count_answers_and_name_the_model(client: Client) -> None:
 def test_the_reference_page_has_every_path_and_field_of_the_document(client: Client) -> None:
     document = json.loads(client.get("/openapi.json").data)
     shown = client.get("/docs").data.decode()
-    assert {"/v1/upscale", "/healthz", "/readyz", "/metrics"} == set(document["paths"])
+    assert {"/v1/upscale", "/healthz", "/readyz", "/metrics"} < set(document["paths"])
     form = next(each for name, each in document["components"]["schemas"].items() if "Body" in name)
     for word in (*document["paths"], *form["properties"], f"{client.url}/v1/upscale"):
         assert word in shown
