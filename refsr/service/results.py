@@ -163,6 +163,7 @@ def logged(enlarged: Enlarged) -> dict[str, object]:
         "restored": sides,
         "added": [round(face.added, 3) for face in restored],
         "fits": [[fit and round(fit, 3) for fit in face.fits] for face in restored],
+        "statistics": [face.statistics for face in restored],
         "distance": [face.distance and round(face.distance, 3) for face in restored],
     }
 

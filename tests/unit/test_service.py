@@ -19,6 +19,7 @@ from PIL import Image
 from service_client import SMALL, Client, detail, file, noise, serving
 
 from refsr.__main__ import main
+from refsr.inference.image_statistics import STATISTICS
 from refsr.io.pictures import PNG
 from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
@@ -236,8 +237,13 @@ def test_a_token_opens_what_it_protects_and_no_log_line_has_it(
         assert client.post(fields, authorization=f"bearer {TOKEN}").status == 200
         client.get(f"/grandma/{TOKEN}")
     logger.removeHandler(caplog.handler)
-    lines = [str(vars(record)["fields"]) for record in caplog.records]
-    assert any("'size': '12x9'" in line and "'status': 200" in line for line in lines)
+    entries = [vars(record)["fields"] for record in caplog.records]
+    (face,) = next(
+        each["statistics"] for each in entries if each["status"] == 200 and "fits" in each
+    )
+    assert set(face) == set(STATISTICS)
+    lines = [json.dumps(each) for each in entries]
+    assert any('"size": "12x9"' in line and '"status": 200' in line for line in lines)
     assert not any("grandma" in line or TOKEN in line for line in lines)
 
 
