@@ -105,7 +105,7 @@ def create_app(settings: Settings, following: Following) -> ASGIApp:
         What a server such as uvicorn runs.
     """
     worker = Worker(settings.queue)
-    metrics = Metrics(worker, following)
+    metrics = Metrics(worker, following, settings.timeout)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
