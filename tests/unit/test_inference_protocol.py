@@ -23,6 +23,7 @@ TOKEN = "0123456789abcdef-secret"  # noqa: S105
 PIXELS = np.arange(9 * 12 * 3, dtype=np.uint8).reshape(9, 12, 3)
 FILE = base64.b64encode(SMALL).decode()
 CROP = {"crop": True}
+BODIES = 100
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +180,21 @@ def test_a_body_that_is_no_request_is_refused(body: bytes, client: Client) -> No
     status, answer = sent(client, body)
     assert status == 400
     assert set(answer) == {"error"}
+
+
+def test_no_damaged_body_makes_the_server_fail(client: Client) -> None:
+    rng = np.random.default_rng(5)
+    whole = json.dumps({"id": "1", "inputs": [PHOTO], "parameters": CROP}).encode()
+    pieces = [b"null", b"-1", b"1e999", b"[]", b"{}", b'"', b"\\", b"\xff", b"[[", b"}", b"9" * 400]
+    statuses = set()
+    for _ in range(BODIES):
+        start, length = rng.integers(len(whole)), rng.integers(12)
+        piece = pieces[rng.integers(len(pieces))]
+        status, answer = sent(client, whole[:start] + piece + whole[start + length :])
+        statuses.add(status)
+        assert status == 200 or set(answer) == {"error"}
+    assert statuses <= {200, 400}
+    assert infer(client, PHOTO)[0] == 200
 
 
 def test_what_the_server_cannot_do_or_take_is_said_with_the_protocol_s_errors(
