@@ -12,7 +12,8 @@ error where the server crashes. Prints one JSON object:
 |---|---|
 | ready_s, ready_cpu_s | until /readyz answers 200, and the processor's part of it |
 | failed | requests under load with another answer than 200 and 429, or none |
-| promise_s | what `refsr_promise_seconds` said meanwhile, the median; kept: whether p99 is less |
+| promise_s | what `refsr_promise_seconds` said meanwhile, the median |
+| within_promise | share of the accepted for whom what it said then was kept |
 | memory_... | of the server: after the warm-up, at the end, slope of a line between |
 | onnx_ms, eager_ms, onnx_gain | of the processor for a face with one reference |
 | batch_ms | of a face in calls of 1, 2, 4 and 8 faces, by PyTorch |
@@ -134,7 +135,7 @@ class Load:
         photo, portrait = example.png("photo"), example.png("reference-1")
         kind = "image/png"
         self._fields = [("photo", ("a", photo, kind)), ("references", ("b", portrait, kind))]
-        self.answers: list[tuple[int, float]] = []  # status, seconds
+        self.answers: list[tuple[int, float, float]] = []  # status, seconds, when
         self.without_retry_after = 0
 
     def call(self) -> None:
@@ -146,7 +147,7 @@ class Load:
             self.without_retry_after += status == 429 and "retry-after" not in answer.headers
         except urllib3.exceptions.HTTPError:
             status = 0
-        self.answers.append((status, time.perf_counter() - began))
+        self.answers.append((status, time.perf_counter() - began, time.perf_counter()))
 
     def at_rate(self, rate: float, seconds: float) -> None:
         """So many requests a second, whatever the answers are."""
@@ -172,7 +173,7 @@ def watch(server: Server, rows: list[tuple[float, ...]], ended: threading.Event)
     """Each second: the time, the memory of the server in MB, the seconds that it promises."""
     while not ended.wait(1):
         promise = number(server.url, "refsr_promise_seconds")
-        rows.append((time.monotonic(), memory_of(server.process), promise))
+        rows.append((time.perf_counter(), memory_of(server.process), promise))
 
 
 def measure(server: Server, registry: Registry, seconds: float) -> dict[str, Any]:
@@ -182,7 +183,7 @@ def measure(server: Server, registry: Registry, seconds: float) -> dict[str, Any
         for _ in range(WARM_UP // 2):
             alone.call()
         move(server, registry, move_to)
-    capacity = 1 / statistics.median(spent for _, spent in alone.answers)
+    capacity = 1 / statistics.median(spent for _, spent, _ in alone.answers)
     Load(server.url).at_rate(2 * capacity, min(WARM_UP_SECONDS, seconds / 4))
     memory = memory_of(server.process)
     rows, ended = list[tuple[float, ...]](), threading.Event()
@@ -193,16 +194,12 @@ def measure(server: Server, registry: Registry, seconds: float) -> dict[str, Any
         ended.set()
         moved.result()
     moments, sizes, promises = np.array(rows).T
-    promise = float(np.median(promises))
-    answers = of_answers(load)
     return {
         "seconds": seconds,
         "ready_s": round(server.ready, 2),
         "ready_cpu_s": round(server.ready_cpu, 2),
         "capacity_per_second": round(capacity, 2),
-        **answers,
-        "promise_s": round(promise, 3),
-        "kept": answers["accepted_p99_s"] <= promise,
+        **of_answers(load, moments, promises),
         "memory_start_mb": round(memory, 1),
         "memory_end_mb": round(memory_of(server.process), 1),
         "memory_slope_mb_per_min": round(60 * float(np.polyfit(moments, sizes, 1)[0]), 2),
@@ -211,10 +208,11 @@ def measure(server: Server, registry: Registry, seconds: float) -> dict[str, Any
     }
 
 
-def of_answers(load: Load) -> dict[str, Any]:
-    """Of the requests under load: how they were answered, and how soon."""
-    statuses = [status for status, _ in load.answers]
-    accepted = np.array([spent for status, spent in load.answers if status == 200])
+def of_answers(load: Load, moments: np.ndarray, promises: np.ndarray) -> dict[str, Any]:
+    """Of the requests under load: how they were answered, and whether as soon as promised."""
+    statuses = [status for status, *_ in load.answers]
+    accepted, when = np.array([rest for status, *rest in load.answers if status == 200]).T
+    promised = promises[np.searchsorted(moments, when).clip(max=len(moments) - 1)]
     return {
         "requests": len(statuses),
         "accepted": statuses.count(200),
@@ -223,6 +221,8 @@ def of_answers(load: Load) -> dict[str, Any]:
         "without_retry_after": load.without_retry_after,
         "accepted_p50_s": round(float(np.percentile(accepted, 50)), 3),
         "accepted_p99_s": round(float(np.percentile(accepted, 99)), 3),
+        "promise_s": round(float(np.median(promises)), 3),
+        "within_promise": round(float(np.mean(accepted <= promised)), 4),
     }
 
 
