@@ -92,14 +92,30 @@ def read_table(path: Path, needed: Columns, stage: str) -> "pd.DataFrame":
     Raises:
         RefsrError: It is missing or damaged, or lacks a column.
     """
-    import pandas as pd
-
     with reading(path, stage):
-        table = pd.read_parquet(path)
+        table = read_parquet(path)
         for name, is_right in needed.items():
             if name not in table or not is_right(table[name].dtype):
                 raise TypeError(f"column {name} is missing or of another type")
         return table
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
+    """`pandas.read_parquet`; memory that Arrow would keep, twice the table, is free afterwards."""
+    import pandas as pd
+    import pyarrow as pa
+
+    table = pd.read_parquet(path, columns=columns)
+    pa.default_memory_pool().release_unused()
+    return table
+
+
+def write_parquet(table: "pd.DataFrame", path: Path, row_group_size: int | None = None) -> None:
+    """`to_parquet` without the row labels; frees memory as `read_parquet` does."""
+    import pyarrow as pa
+
+    table.to_parquet(path, index=False, row_group_size=row_group_size)
+    pa.default_memory_pool().release_unused()
 
 
 def checksum(path: Path) -> Checksum:

@@ -93,7 +93,7 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
     (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
     (folder / "results.md").write_text(tables.markdown(findings.metrics), encoding="utf-8")
     (folder / "report.html").write_text(render(findings), encoding="utf-8")
-    findings.table.to_parquet(folder / "images.parquet", index=False)
+    own_files.write_parquet(findings.table, folder / "images.parquet")
     _plots(findings.table, folder / "plots")
     _interval_plots(findings.metrics, folder / "plots")
     return pictures

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from refsr.config import Training
-from refsr.dataset.degradation import reduce
+from refsr.dataset.real_degradation import small
 from refsr.io.atomic import write_file
 from refsr.io.exhausted import out_of_memory
 from refsr.io.own_files import Checksum
@@ -26,6 +26,7 @@ from refsr.training.state_file import (
     require_sound_history,
     unusable,
 )
+from refsr.variants import VARIANTS
 
 
 class Learner:
@@ -49,7 +50,7 @@ class Learner:
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[params.optimizer]
         self.optimizer = optimizer(
-            model.parameters(),
+            parameter_groups(model, VARIANTS[self.config["variant"]].bias_rate),
             params.learning_rate,
             weight_decay=params.weight_decay,
             fused=True,
@@ -67,13 +68,12 @@ class Learner:
 
         Returns the loss and its parts of this process's share, still on the device.
         """
-        torch.manual_seed(
-            self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007,
-        )
+        seed = self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007
+        torch.manual_seed(seed)
         batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
-        lr = reduce(batch.hr, self.config["scale"])
+            group["lr"] = self.learning_rate * group.get("multiple", 1)
+        lr = small(batch.hr, self.config["scale"], self.params.degradation, seed)
         self.model.train()
         with self._autocast():
             output = self.parallel(lr, *batch.inputs())
@@ -201,6 +201,17 @@ def _placed(model: nn.Module, device: str) -> nn.Module:
     """The network on its device, in the memory layout that convolutions are quickest in."""
     placed: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return placed
+
+
+def parameter_groups(model: nn.Module, bias_rate: float) -> list[dict[str, Any]]:
+    """For the optimiser: all parameters; biases of fully connected layers apart, see `Variant`."""
+    if bias_rate == 1:
+        return [{"params": list(model.parameters())}]
+    layers = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    biases = [layer.bias for layer in layers]
+    apart = {id(bias) for bias in biases}
+    others = [p for p in model.parameters() if id(p) not in apart]
+    return [{"params": others}, {"params": biases, "multiple": bias_rate, "weight_decay": 0.0}]
 
 
 def schedule(step: int, params: Training) -> float:
