@@ -4,6 +4,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from refsr.io.retained import STATE
 from refsr.progress import Progress
 from refsr.tracker import Tracker
 from refsr.training.distributed import together
+from refsr.training.feed import batches
 from refsr.training.history import Clock, row, without_step, write_history
 from refsr.training.learner import Learner
 from refsr.training.not_a_number import require_numbers_so_far, roll_back
@@ -119,9 +121,10 @@ def _steps(learner: Learner, pairs: Pairs, between: Between, stop: StopRequest) 
     """The steps that are left, with all that falls due between them."""
     params = learner.params
     clock = Clock(params.batch_size, learner.step)
-    with _progress(learner, between.folder.stem) as progress:
+    feed = closing(batches(pairs, learner.device, learner.step, params.steps))
+    with feed as ahead, _progress(learner, between.folder.stem) as progress:
         while not _is_finished(learner, between):
-            train_step(learner, pairs, clock)
+            train_step(learner, ahead, clock)
             progress.update()
             validated = _validate(learner, pairs, between)
             is_last = _is_finished(learner, between)

@@ -1,17 +1,18 @@
 """Train a step, and find out which batch would fit where the memory is too small."""
 
 import gc
+from collections.abc import Iterator
 
 import torch
 
 from refsr.io.exhausted import BatchTooLargeError, out_of_memory
 from refsr.training.history import Clock
 from refsr.training.learner import Learner
-from refsr.training.pairs import Batch, Pairs
+from refsr.training.pairs import Batch
 
 
-def train_step(learner: Learner, pairs: Pairs, clock: Clock) -> None:
-    """`Learner.train_step` with the batch of its step; the clock measures the wait for it.
+def train_step(learner: Learner, batches: Iterator[Batch], clock: Clock) -> None:
+    """`Learner.train_step` with the next batch; the clock measures the wait for it.
 
     Raises:
         BatchTooLargeError: There is not enough memory; it says how many images fit. Of several
@@ -19,7 +20,7 @@ def train_step(learner: Learner, pairs: Pairs, clock: Clock) -> None:
     """
     try:
         with clock.waiting():
-            batch = pairs.batch(learner.step, learner.device)
+            batch = next(batches)
         learner.train_step(batch)
         return
     except Exception as error:
