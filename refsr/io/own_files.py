@@ -5,7 +5,7 @@ A checksum is [bytes, CRC-32]. It detects damage, not forgery.
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,25 +81,57 @@ def _code(document: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(document, sort_keys=True).encode())
 
 
-def read_table(path: Path, needed: Columns, stage: str) -> "pd.DataFrame":
+def read_table(
+    path: Path,
+    needed: Columns,
+    stage: str,
+    columns: Sequence[str] | None = None,
+    categories: Sequence[str] = (),
+) -> "pd.DataFrame":
     """A Parquet table that `stage` wrote.
 
     Args:
         path: The file.
         needed: Required columns, each with a check of its type.
         stage: The command that writes it.
+        columns: Those to read; None reads all.
+        categories: Of these, texts that are read as categories.
 
     Raises:
         RefsrError: It is missing or damaged, or lacks a column.
     """
     import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     with reading(path, stage):
-        table = pd.read_parquet(path)
+        if columns is None:
+            table = pd.read_parquet(path)
+        else:
+            read = pq.read_table(path, columns=list(columns), read_dictionary=list(categories))
+            table = read.to_pandas(split_blocks=True, self_destruct=True)
+            del read
+            pa.default_memory_pool().release_unused()
         for name, is_right in needed.items():
             if name not in table or not is_right(table[name].dtype):
                 raise TypeError(f"column {name} is missing or of another type")
         return table
+
+
+def is_text(dtype: Any) -> bool:
+    """Whether a column holds texts, or categories that are texts."""
+    import pandas as pd
+
+    categories = getattr(dtype, "categories", None)
+    return bool(pd.api.types.is_string_dtype(dtype if categories is None else categories.dtype))
+
+
+def columns(path: Path, stage: str) -> list[str]:
+    """The names of a Parquet table's columns. Raises RefsrError where it is damaged."""
+    import pyarrow.parquet as pq
+
+    with reading(path, stage):
+        return list(pq.read_schema(path).names)
 
 
 def checksum(path: Path) -> Checksum:

@@ -75,27 +75,18 @@ class Pairs:
         *,
         landmarks: bool = False,
     ) -> None:
-        rows = curated.split("train")
-        if not len(rows):
-            raise RefsrError(
-                f"{curated.folder}: no image is for training; run the stage `curate` again"
-            )
-        identities = curated.table["identity"].to_numpy()[rows]
-        order = np.argsort(identities, kind="stable")
-        names, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
+        self._curated = curated
+        self._rows, first, counts = _by_identity(curated)
         if references is not None and counts.min() < 2:
+            alone = curated.table["identity"].iloc[self._rows[first[counts.argmin()]]]
             raise RefsrError(
-                f"{curated.folder}: {names[counts.argmin()]} has 1 training image, and its "
+                f"{curated.folder}: {alone} has 1 training image, and its "
                 "reference must be another; "
                 "set curate.train_images: {min: 2, max: 30} and run the stage `curate` again"
             )
-        self._curated = curated
-        self._rows = rows[order]  # one identity after the other
-        self._first = np.repeat(
-            first,
-            counts,
-        )  # where the identity of a row begins, and how many rows it has
-        self._count = np.repeat(counts, counts)
+        # Where the identity of a row begins, and how many rows it has.
+        self._first = np.repeat(first.astype(np.int32), counts)
+        self._count = np.repeat(counts.astype(np.int32), counts)
         self._seed, self._batch_size, self._references = seed, batch_size, references
         self._points = curated.landmarks(self._rows) if landmarks else None
         if self._points is not None and not np.isfinite(self._points).any():
@@ -168,6 +159,22 @@ class Pairs:
 
     def _pixels(self, chosen: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self._curated.pixels(self._rows[chosen]))
+
+
+def _by_identity(curated: Curated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Training rows by name of identity, where each identity begins, and how many it has."""
+    rows = curated.split("train")
+    if not len(rows):
+        raise RefsrError(
+            f"{curated.folder}: no image is for training; run the stage `curate` again"
+        )
+    names = curated.table["identity"].astype("category").cat
+    places = np.argsort(np.argsort(names.categories.to_numpy())).astype(np.int32)
+    place = places[names.codes.to_numpy()[rows]]
+    ordered = rows[np.argsort(place, kind="stable")].astype(np.int32)
+    place.sort()
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    return ordered, first, np.diff(first, append=len(rows))
 
 
 def _images(pixels: torch.Tensor, mirror: bool, device: torch.device) -> torch.Tensor:
