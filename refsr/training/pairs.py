@@ -31,6 +31,13 @@ class Batch(NamedTuple):
         landmarks = [self.faces, self.points] if self.faces is not None else []
         return [self.hr, self.ref, *landmarks]
 
+    def every(self, first: int, count: int) -> "Batch":
+        """Each `count`-th of its images, from `first` on."""
+        if count == 1:
+            return self
+        parts = (None if tensor is None else tensor[first::count] for tensor in self)
+        return Batch(*parts)  # type: ignore[arg-type]
+
 
 class References(NamedTuple):
     """The references of a batch, as they are drawn."""

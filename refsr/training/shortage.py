@@ -33,10 +33,10 @@ def train_step(learner: Learner, batches: Iterator[Batch], clock: Clock) -> None
 
 def _fitting(learner: Learner) -> int:
     """The largest of half, a quarter, ... of the batch with which a step can be trained; or 0."""
-    count = learner.params.batch_size // 2
-    while count and not _fits(learner, count):
+    count, least = learner.params.batch_size // 2, learner.params.accumulate
+    while count >= least and not _fits(learner, count):
         count //= 2
-    return count
+    return count if count >= least else 0
 
 
 def _fits(learner: Learner, count: int) -> bool:
