@@ -10,7 +10,17 @@ from functools import partial
 from typing import Any
 
 from kfp import dsl
-from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
+from kfp.dsl import (
+    HTML,
+    Artifact,
+    ClassificationMetrics,
+    Dataset,
+    Input,
+    Markdown,
+    Metrics,
+    Model,
+    Output,
+)
 
 IMAGE = "refsr:unset"  # pipelines.task_settings sets the image of a revision
 
@@ -158,15 +168,17 @@ def train_refsr(
 def evaluate(
     params: dict[str, Any],
     tracking_uri: str,
+    shard: str,
     curated: Input[Dataset],
     refsr: Input[Model],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     report: Output[HTML],
     results: Output[Markdown],
+    verification: Output[ClassificationMetrics],
     sisr: Input[Model] | None = None,
 ) -> None:
-    """Evaluate the networks on people that no training has seen."""
+    """Evaluate the networks on people that no training has seen, or on part I/N of them."""
     from components.shell import run
 
     run(
@@ -174,7 +186,47 @@ def evaluate(
         params,
         tracking_uri,
         metrics,
-        {"evaluation/report.html": report, "evaluation/results.md": results},
+        {
+            "evaluation/report.html": report,
+            "evaluation/results.md": results,
+            "evaluation/classification.json": verification,
+        },
+        curated=curated,
+        sisr=sisr,
+        refsr=refsr,
+        evaluation=evaluation,
+        shard=shard,
+    )
+
+
+@component
+def merge_evaluation(
+    params: dict[str, Any],
+    tracking_uri: str,
+    parts: Input[list[Artifact]],
+    curated: Input[Dataset],
+    refsr: Input[Model],
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+    results: Output[Markdown],
+    verification: Output[ClassificationMetrics],
+    sisr: Input[Model] | None = None,
+) -> None:
+    """Merge the parts of an evaluation."""
+    from components.shell import run
+
+    run(
+        "merge_evaluation",
+        params,
+        tracking_uri,
+        metrics,
+        {
+            "evaluation/report.html": report,
+            "evaluation/results.md": results,
+            "evaluation/classification.json": verification,
+        },
+        parts=parts,
         curated=curated,
         sisr=sisr,
         refsr=refsr,

@@ -6,6 +6,7 @@ from kfp import dsl
 
 from pipelines.cluster import Cluster
 from pipelines.graphs.curation import curation
+from pipelines.graphs.evaluation import evaluation
 from pipelines.graphs.raw_set import Source, raw_set
 from pipelines.graphs.tasks import task_factory
 
@@ -59,7 +60,7 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
                 sisr=sisr,
             ).outputs["refsr"]
             inputs = {"curated": curated, "sisr": sisr, "refsr": refsr}
-            evaluation = task("evaluate", params=evaluate, **inputs).outputs["evaluation"]
-            task("register", params=register, **inputs, evaluation=evaluation)
+            evaluated = evaluation(task, cluster.evaluate_shards, evaluate, **inputs)
+            task("register", params=register, **inputs, evaluation=evaluated)
 
     return pipeline

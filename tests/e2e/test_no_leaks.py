@@ -54,6 +54,7 @@ COMMANDS: dict[str, list[str]] = {
     "train_sisr": ["--curated", "curated", "--validation", "curated", "--sisr", "new"],
     "train_refsr": ["--curated", "curated", "--sisr", "sisr", "--refsr", "new"],
     "evaluate": [*MODELS, "--evaluation", "reports/evaluation"],
+    "merge_evaluation": ["curated", *MODELS, "--evaluation", "merged"],
     "seeds": ["2", "--split", "test", "--output", "seeds", "--validation", "curated"],
     "register": [*MODELS, "--evaluation", "evaluation", "--registration", "reports/registration"],
     "checkpoint": ["--refsr", "fetched"],
