@@ -10,17 +10,7 @@ from functools import partial
 from typing import Any
 
 from kfp import dsl
-from kfp.dsl import (
-    HTML,
-    Artifact,
-    ClassificationMetrics,
-    Dataset,
-    Input,
-    Markdown,
-    Metrics,
-    Model,
-    Output,
-)
+from kfp.dsl import HTML, Artifact, Dataset, Input, Markdown, Metrics, Model, Output
 
 IMAGE = "refsr:unset"  # pipelines.task_settings sets the image of a revision
 
@@ -175,7 +165,7 @@ def evaluate(
     metrics: Output[Metrics],
     report: Output[HTML],
     results: Output[Markdown],
-    verification: Output[ClassificationMetrics],
+    verification: Output[dsl.ClassificationMetrics],
     sisr: Input[Model] | None = None,
 ) -> None:
     """Evaluate the networks on people that no training has seen, or on part I/N of them."""
@@ -210,7 +200,7 @@ def merge_evaluation(
     metrics: Output[Metrics],
     report: Output[HTML],
     results: Output[Markdown],
-    verification: Output[ClassificationMetrics],
+    verification: Output[dsl.ClassificationMetrics],
     sisr: Input[Model] | None = None,
 ) -> None:
     """Merge the parts of an evaluation."""

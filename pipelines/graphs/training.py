@@ -11,9 +11,10 @@ from pipelines.graphs.raw_set import Source, raw_set
 from pipelines.graphs.tasks import task_factory
 
 NAME = "refsr-training"
+SEARCH = "refsr-search"
 
 
-def training(image: str, cluster: Cluster, source: Source) -> Any:
+def training(image: str, cluster: Cluster, source: Source, *, with_register: bool = True) -> Any:
     """The pipeline.
 
     Its inputs: MLflow store, `raw`, its `layout`, a section of parameters per stage.
@@ -22,12 +23,15 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
         image: image of every task.
         cluster: settings of the tasks.
         source: of the raw set, see pipelines.graphs.raw_set.
+        with_register: end with `register`. A search over parameters ends with `evaluate`, since
+            `register` would move the alias `candidate` in every trial.
     """
+    end = "registered model, through the quality gate" if with_register else "evaluated model"
 
     @dsl.pipeline(
-        name=NAME,
-        display_name="RefSR training",
-        description="Raw set to registered model, through the quality gate.",
+        name=NAME if with_register else SEARCH,
+        display_name="RefSR training" if with_register else "RefSR search",
+        description=f"Raw set to {end}.",
     )
     def pipeline(
         tracking_uri: str,
@@ -61,6 +65,7 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
             ).outputs["refsr"]
             inputs = {"curated": curated, "sisr": sisr, "refsr": refsr}
             evaluated = evaluation(task, cluster.evaluate_shards, evaluate, **inputs)
-            task("register", params=register, **inputs, evaluation=evaluated)
+            if with_register:
+                task("register", params=register, **inputs, evaluation=evaluated)
 
     return pipeline

@@ -93,6 +93,11 @@ def test_evaluate_shards_sets_the_number_of_evaluation_tasks(tmp_path: Path) -> 
             assert read["producerTask"] == "merge-evaluation"
 
 
+def test_a_search_ends_with_the_evaluation(tmp_path: Path) -> None:
+    tasks = stages_of(compiled_of(tmp_path / "p.yaml", graph="search")[0])
+    assert list(tasks) == sorted(map(kebab, set(steps.STEPS) - {"register"}))
+
+
 def test_reevaluation_with_and_without_the_sisr_model(tmp_path: Path) -> None:
     for graph, models in (("reevaluation", {"refsr"}), ("reevaluation of both", {"refsr", "sisr"})):
         pipeline, _ = compiled_of(tmp_path / "p.yaml", graph=graph)

@@ -85,10 +85,12 @@ SENT: dict[str, list[str]] = {
     "diff": TARGET,
     "watch": ["run", *TARGET],
     "cancel": ["run", *TARGET],
+    "sweep": [*TARGET, "--output", "sweep.yaml", "--vary", "train_refsr.steps=1,2"],
+    "trial": [*TARGET, "--graph", "search", "--set", "train_refsr.steps=2"],
     "reconcile": ["--endpoint", "{api}", "--tracking-uri", "{store}"],
 }
 
-ENDING_WELL = ("compile", "reconcile")  # which ask nothing of the server here
+ENDING_WELL = ("compile", "reconcile", "sweep")  # which ask nothing of the server here
 
 
 class Echo(BaseHTTPRequestHandler):
