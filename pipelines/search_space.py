@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from refsr.errors import RefsrError
+from refsr.io.paths import file_errors_as_messages
 from refsr.strict_yaml import read_yaml
 
 _KEY = r"[a-z_]+(?:\.[a-z0-9_]+)+"
@@ -70,16 +71,13 @@ def changed(params: Path, values: Mapping[str, str], folder: Path) -> Path:
     Raises:
         RefsrError: The file cannot be read, or a key leads through what is no section.
     """
-    try:
+    with file_errors_as_messages():
         document = read_yaml(params) or {}
-    except OSError as error:
-        raise RefsrError(f"{params}: the params file cannot be read: {error}") from error
     for key, text in values.items():
         *sections, last = key.split(".")
         place = document
         for name in sections:
-            if place.get(name) is None:
-                place[name] = {}
+            place[name] = place.get(name) or {}
             place = place[name]
             if not isinstance(place, dict):
                 raise RefsrError(f"{params}: {key}: {name} is no section")

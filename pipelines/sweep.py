@@ -83,28 +83,33 @@ def _start(submission: Submission, options: argparse.Namespace, package: Path) -
 
 def sweep(options: argparse.Namespace) -> None:
     """Write a Katib Experiment, whose trials are runs of the graph `search`."""
-    if options.output is None:
-        raise RefsrError("--output is required: the file to write, as sweep.yaml")
-    if options.algorithm == "grid" and (ranges := [v for v in options.vary if v.kind == "double"]):
-        raise RefsrError(f"--vary {ranges[0].key}: a grid needs a list of values, not a range")
+    _check(options)
     options.graph = GRAPH
     options.endpoint = options.endpoint or ENDPOINT
-    check_file(options.output, (), _is_sweep)
     with tempfile.TemporaryDirectory() as folder:
         # The people by whom models are chosen are those of the validation split.
-        params = changed(options.params, {"evaluate.split": "validation"}, Path(folder))
-        _check_values(params, options.vary)
-        options.params = params
+        changes = {"evaluate.split": "validation"}
+        options.params = changed(options.params, changes, Path(folder))
+        _check_values(options.params, options.vary)
         submission = prepare(options)
-        cluster = options.cluster.read_text(encoding="utf-8") if options.cluster else ""
-        files = {
-            "params.yaml": params.read_text(encoding="utf-8"),
-            "cluster.yaml": cluster or "{}\n",
-        }
+        files = {"params.yaml": _text(options.params), "cluster.yaml": _text(options.cluster)}
+    text = yaml.safe_dump_all(objects(options, submission, files), sort_keys=False)
     with file_errors_as_messages():
-        text = yaml.safe_dump_all(objects(options, submission, files), sort_keys=False)
         options.output.write_text(_FIRST + text, encoding="utf-8")
     print(options.output)
+
+
+def _check(options: argparse.Namespace) -> None:
+    if options.output is None:
+        raise RefsrError("--output is required: the file to write, as sweep.yaml")
+    ranges = [each.key for each in options.vary if each.kind == "double"]
+    if options.algorithm == "grid" and ranges:
+        raise RefsrError(f"--vary {ranges[0]}: a grid needs a list of values, not a range")
+    check_file(options.output, (), _is_sweep)
+
+
+def _text(path: Path | None) -> str:
+    return path.read_text(encoding="utf-8") if path else "{}\n"
 
 
 def _check_values(params: Path, space: Sequence[Varied]) -> None:
@@ -122,15 +127,23 @@ def objects(
     options: argparse.Namespace, submission: Submission, files: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """The Kubernetes objects: files of the trials, network policies, the Experiment."""
-    config, egress, ingress, experiment = yaml.safe_load_all(TEMPLATE.read_text(encoding="utf-8"))
+    made = list(yaml.safe_load_all(TEMPLATE.read_text(encoding="utf-8")))
     name = object_name(options.run_name or f"refsr-{options.params.stem}")
-    namespace = {"namespace": submission.target.namespace} if submission.target.namespace else {}
-    for each, suffix in ((config, ""), (egress, ""), (ingress, "-mlflow"), (experiment, "")):
-        each["metadata"] = {"name": f"{name}{suffix}", **namespace, **each["metadata"]}
+    namespace = submission.target.namespace
+    where = {"namespace": namespace} if namespace else {}
+    for each, suffix in zip(made, ("", "", "-mlflow", ""), strict=True):
+        each["metadata"] = {"name": f"{name}{suffix}", **where, **each["metadata"]}
+    config, _, _, experiment = made
     config["data"] = dict(files)
     _fill(experiment["spec"], options)
-    template = experiment["spec"]["trialTemplate"]
-    pod = template["trialSpec"]["spec"]["template"]["spec"]
+    job = experiment["spec"]["trialTemplate"]["trialSpec"]
+    _fill_pod(job["spec"]["template"]["spec"], name, options, submission)
+    return made
+
+
+def _fill_pod(
+    pod: dict[str, Any], name: str, options: argparse.Namespace, submission: Submission
+) -> None:
     (container,) = pod["containers"]
     container["image"] = submission.image
     container["env"] += _logins(load_cluster(options.cluster))
@@ -138,7 +151,6 @@ def objects(
     for volume in pod["volumes"]:
         if "configMap" in volume:
             volume["configMap"]["name"] = name
-    return [config, egress, ingress, experiment]
 
 
 def _fill(spec: dict[str, Any], options: argparse.Namespace) -> None:

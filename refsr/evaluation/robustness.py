@@ -34,11 +34,11 @@ def degraded(bench: Bench, most: int, batch_size: int, seed: int) -> pd.DataFram
 
 
 def _ways(bench: Bench, batch: pd.DataFrame) -> pd.DataFrame:
-    rows = [
-        each.assign(way=way, arm=condition)
-        for way, make in WAYS.items()
-        for condition, each in _batch(bench, make, batch).items()
-    ]
+    rows = []
+    for way, make in WAYS.items():
+        for condition, each in _batch(bench, make, batch).items():
+            each["way"], each["arm"] = way, condition
+            rows.append(each)
     return pd.concat(rows, ignore_index=True)
 
 

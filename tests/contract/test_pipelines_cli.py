@@ -110,12 +110,13 @@ def test_each_night_the_champion_is_evaluated_on_what_is_new(
     assert main([command, *words, *when, "--endpoint", api.endpoint]) == 0
     body = api.sent("POST recurringruns" if command == "schedule" else "POST runs")
     tasks = stages_of(body["pipeline_spec"]["pipeline_spec"])
-    enabled = {name: each["cachingOptions"].get("enableCache", False) for name, each in tasks.items()}
+    enabled = {
+        name: each["cachingOptions"].get("enableCache", False) for name, each in tasks.items()
+    }
     assert (enabled["curate"], enabled["checkpoint"], enabled["evaluate"]) == (cached, False, True)
     given = body["runtime_config"]["parameters"]
     assert given["checkpoint"] == {"model": "models:/refsr@champion"}
     assert given["raw"] == "s3://faces/new"
-
 
 
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])

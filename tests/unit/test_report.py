@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import cast
 
@@ -10,11 +9,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from helpers import make_curated
+from evaluated import PARAMS, Done
 from pages import pictures
 
-from refsr.config import Evaluate
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.conditions import DIFFERENCES, MAIN, OTHERS
@@ -22,73 +19,18 @@ from refsr.evaluation.networks import load_models
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import Bench
 from refsr.evaluation.scoring import Scorer
-from refsr.evaluation.shards import PART, facts_of, read
 from refsr.evaluation.statistics import flatten
-from refsr.io.own_files import seal
-from refsr.models.checkpoint import save_model
-from refsr.models.compact import CompactRefsr, CompactSisr
-from refsr.models.compatibility import DIFFERENCES as PLACES
-from refsr.models.compatibility import Compatibility
+from refsr.models.compact import CompactRefsr
 from refsr.reporting import charts, figures, report, tables
 from refsr.reporting.summary import table_text
-from refsr.steps.evaluate import bench_of, checkpoints, evaluate
-from refsr.steps.merge_evaluation import merge_evaluation
+from refsr.steps.evaluate import evaluate
 from refsr.tracker import NullTracker
 
 ROOT = Path(__file__).parents[2]
-PARAMS = Evaluate(
-    bootstrap=100, strips=1, grid=3, batch_size=8, samples=2, kid_images=4, robustness=1
-)
-
-
-class Recorder(NullTracker):
-    """Remembers what it was shown."""
-
-    def __init__(self) -> None:
-        self.images: dict[str, np.ndarray] = {}
-        self.files: list[str] = []
-
-    def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
-        self.images[key] = image
-
-    def artifact(self, path: Path, folder: str = "") -> None:
-        assert path.exists()
-        self.files.append(path.name)
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A curated set that says it is rendered, and two untrained models;
-    only RefSR has a history.
-    """
-    folder = tmp_path_factory.mktemp("inputs")
-    paths = {name: folder / name for name in ("curated", "sisr", "refsr")}
-    make_curated(paths["curated"], identities=8, images=2, train=1)
-    (paths["curated"] / "summary.json").write_text(json.dumps({"rendered": True}))
-    torch.manual_seed(0)
-    for name, model in (("sisr", CompactSisr), ("refsr", CompactRefsr)):
-        paths[name].mkdir()
-        facts = {"loss_networks": ["efficientnet_lite0"], "step": 7} if name == "refsr" else {}
-        network = model(hr_size=32, scale=4, width=16, blocks=1)
-        if isinstance(network, CompactRefsr):
-            network.compatibility = Compatibility((-1.0,) * PLACES, 10.0)
-        save_model(paths[name] / "model.safetensors", network, facts)
-    (paths["refsr"] / "history.csv").write_text(
-        "step,loss,kl,empty\n1,4.0,1000,\n2,2.0,10,\n3,1.0,1,\n"
-    )
-    return paths
-
-
-@pytest.fixture(scope="module")
-def done(
-    inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, float], Recorder]:
-    folder, tracker = tmp_path_factory.mktemp("out") / "evaluation", Recorder()
-    return folder, evaluate(PARAMS, tracker, evaluation=folder, **inputs), tracker
 
 
 def test_metrics_json_has_every_number_in_its_place(
-    done: tuple[Path, dict[str, float], Recorder],
+    done: Done,
 ) -> None:
     folder, returned, _ = done
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -122,7 +64,7 @@ def test_metrics_json_has_every_number_in_its_place(
 
 
 def test_differences_agree_with_the_table_per_image(
-    done: tuple[Path, dict[str, float], Recorder],
+    done: Done,
 ) -> None:
     folder, returned, _ = done
     table = pd.read_parquet(folder / "images.parquet")
@@ -135,7 +77,7 @@ def test_differences_agree_with_the_table_per_image(
 
 
 def test_the_tracker_is_shown_the_pictures_and_given_the_report(
-    done: tuple[Path, dict[str, float], Recorder],
+    done: Done,
 ) -> None:
     folder, _, tracker = done
     strips = {"strips", "strips_best", "strips_worst", "strips_more_arms"}
@@ -168,7 +110,7 @@ def test_samples_are_shown_beside_the_output_they_depart_from(
     assert figures.drawn(bench, [person]) == []
 
 
-def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_plots_are_means_over_people(done: Done) -> None:
     folder, returned, _ = done
     conditions = pd.read_csv(folder / "plots" / "arms.csv", index_col="arm")
     assert list(conditions.index) == list(MAIN)
@@ -178,7 +120,7 @@ def test_plots_are_means_over_people(done: tuple[Path, dict[str, float], Recorde
     assert len(pd.read_csv(folder / "plots" / "per_identity.csv")) == 7 * len(MAIN)
 
 
-def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_the_report_opens_without_a_network(done: Done) -> None:
     """Well-formed, every image inside, nothing from elsewhere;
     strips of 9, 9 and 9 (samples), a grid of 3 x 3 + 6.
     """
@@ -188,7 +130,7 @@ def test_the_report_opens_without_a_network(done: tuple[Path, dict[str, float], 
 
 
 def test_the_report_says_what_is_rendered(
-    inputs: dict[str, Path], done: tuple[Path, dict[str, float], Recorder], tmp_path: Path
+    inputs: dict[str, Path], done: Done, tmp_path: Path
 ) -> None:
     assert "The faces are rendered" in (done[0] / "report.html").read_text()
     assert report._rendered(tmp_path / "missing.json") is None
@@ -196,7 +138,7 @@ def test_the_report_says_what_is_rendered(
     assert report._rendered(tmp_path / "photos.json") is False
 
 
-def test_table_text(done: tuple[Path, dict[str, float], Recorder]) -> None:
+def test_table_text(done: Done) -> None:
     """Plain ASCII, a line per condition and per difference, with the numbers of metrics.json."""
     folder, returned, _ = done
     text = table_text(json.loads((folder / "metrics.json").read_text()))
@@ -208,7 +150,7 @@ def test_table_text(done: tuple[Path, dict[str, float], Recorder]) -> None:
 
 
 def test_results_are_every_table_and_the_report_has_them_too(
-    done: tuple[Path, dict[str, float], Recorder],
+    done: Done,
 ) -> None:
     folder, returned, _ = done
     text, page = (folder / "results.md").read_text(), (folder / "report.html").read_text()
@@ -227,7 +169,7 @@ def test_results_are_every_table_and_the_report_has_them_too(
 
 
 def test_docs_results_has_the_form_of_what_is_printed_now(
-    done: tuple[Path, dict[str, float], Recorder],
+    done: Done,
 ) -> None:
     """Every table of a run, under its title and with its columns;
     docs/results.md may have more slices.
@@ -246,7 +188,7 @@ def _headers(text: str) -> dict[str, str]:
 
 
 def test_a_network_that_was_the_loss_is_marked(
-    done: tuple[Path, dict[str, float], Recorder],
+    done: Done,
 ) -> None:
     metrics = json.loads((done[0] / "metrics.json").read_text())
     assert tables.column(metrics, "efficientnet") == "EfficientNet-Lite0 (lower), was the loss"
@@ -293,86 +235,3 @@ def test_curves_draw_what_there_is(inputs: dict[str, Path]) -> None:
     assert panels[0]["lines"] == {"RefSR": "33.33,0.00 66.67,66.67 100.00,100.00"}
     assert panels[1]["lines"] == {"RefSR": "33.33,0.00 66.67,66.67 100.00,100.00"}
     assert charts.curves({"SISR": inputs["sisr"] / "history.csv"}) == []
-
-
-@pytest.fixture(scope="module")
-def shards(inputs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three shards of two batches: the first has nobody."""
-    parts = [tmp_path_factory.mktemp("shards") / str(number) for number in (1, 2, 3)]
-    for part in reversed(parts):
-        counts = evaluate(PARAMS, NullTracker(), evaluation=part, shard=f"{part.name}/3", **inputs)
-        assert counts["images"] == {"1": 0, "2": 8, "3": 6}[part.name]
-    return parts
-
-
-def test_shards_merge_to_the_same_bytes(
-    inputs: dict[str, Path],
-    shards: list[Path],
-    done: tuple[Path, dict[str, float], Recorder],
-    tmp_path: Path,
-) -> None:
-    folder, returned, shown = done
-    tracker = Recorder()
-    merged = merge_evaluation(
-        PARAMS, tracker, parts=shards[::-1], evaluation=tmp_path / "merged", **inputs
-    )
-    assert merged == returned
-    assert {"robustness", "compatibility", "latent", "samples"} <= {
-        key.split(".")[0] for key in merged
-    }
-    names = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    assert {
-        path.relative_to(tmp_path / "merged") for path in (tmp_path / "merged").rglob("*")
-    } > names
-    for name in names:
-        assert (tmp_path / "merged" / name).read_bytes() == (folder / name).read_bytes(), name
-    assert tracker.files == shown.files
-    assert all(np.array_equal(tracker.images[key], image) for key, image in shown.images.items())
-
-
-def test_a_shard_that_is_missing_or_of_something_else_is_named(
-    inputs: dict[str, Path], shards: list[Path], tmp_path: Path
-) -> None:
-    one, two, three = shards
-    params = Evaluate(batch_size=8, robustness=1)
-    paths = checkpoints(params, inputs["refsr"], inputs["sisr"])
-    bench = bench_of(params, inputs["curated"], paths)
-    facts = facts_of(bench, params, paths)
-    for name, change in (("again", {}), ("half", {"share": [1, 2]}), ("damaged", {})):
-        shutil.copytree(one if name == "again" else two, tmp_path / name)
-        document = json.loads((two / PART).read_text())
-        del document["crc32"]
-        if change:
-            (tmp_path / name / PART).write_text(json.dumps(seal(document | change)))
-    (tmp_path / "damaged/ratings.parquet").write_bytes(b"PAR1")
-    seed = {"params": facts["params"] | {"seed": 1}}
-    alone = {"networks": {"refsr": facts["networks"]["refsr"]}}
-    for change, parts, message in (
-        ({}, [one, three], r"shard 2/3 is missing; run `evaluate --shard 2/3`"),
-        ({}, [one, two, inputs["sisr"]], f"{inputs['sisr']}: no shard of an evaluation"),
-        ({}, [one, tmp_path / "again", two], f"{one} and {tmp_path}/again are both shard 1/3"),
-        ({}, [one, tmp_path / "half"], f"divisions: {tmp_path}/half is of 2, {one} is of 3"),
-        ({}, [one, tmp_path / "damaged", three], r"ratings.parquet: missing or damaged .*--shard"),
-        (seed, shards, r"1: measured with other parameters .evaluate.seed was 0"),
-        (alone, shards, "1: measured with another checkpoint of `sisr`"),
-        ({"images": "other"}, shards, "1: a shard of other images, split or scale"),
-    ):
-        with pytest.raises(RefsrError, match=message):
-            read(parts, facts | change)
-    assert read(shards, facts).sources == bench.test["source"].tolist()
-    one_more = facts_of(bench, params.model_copy(update={"bootstrap": 500}), paths)
-    assert one_more == facts  # what only the merge reads may change
-
-
-def test_the_curve_of_verification_has_the_area_that_the_metrics_name(
-    done: tuple[Path, dict[str, float], Recorder],
-) -> None:
-    folder, returned, _ = done
-    document = json.loads((folder / "classification.json").read_text())
-    curve = document["roc"]
-    area = np.trapezoid(curve["tpr"], curve["fpr"])
-    assert area == pytest.approx(returned["verification.ref_right.auc.mean"], abs=0.02)
-    assert curve["threshold"] == sorted(curve["threshold"], reverse=True)
-    assert (curve["fpr"][0], curve["fpr"][-1], curve["tpr"][-1]) == (0, 1, 1)
-    assert document["confusion"]["categories"] == ["right", "wrong"]
-    assert [sum(row) for row in document["confusion"]["matrix"]] == [14, 14]
