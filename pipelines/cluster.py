@@ -101,6 +101,7 @@ class Cluster(Section):
     state: State | None = None
     run_as: User | None = User()  # null: for a server older than 2.17, which does not know it
     curate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the raw set
+    evaluate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the people
     tasks: dict[str, Task]
 
     @model_validator(mode="after")
@@ -126,6 +127,7 @@ _TRAINING = {
     "shm": "4Gi",
     "timeout_minutes": 2880,
 }
+_EVALUATION = {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240}
 TASKS: dict[str, dict[str, Any]] = {
     "synthesize": {"cpu": "4", "memory": "4Gi"},
     "fetch": {"cpu": "2", "memory": "4Gi", "timeout_minutes": 720},
@@ -134,7 +136,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "validate": {"cpu": "2", "memory": "8Gi"},
     "train_sisr": dict(_TRAINING),
     "train_refsr": dict(_TRAINING),
-    "evaluate": {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240},
+    "evaluate": dict(_EVALUATION),
+    "merge_evaluation": dict(_EVALUATION),
     # The gate depends on the current champion, which is not part of the cache key.
     "register": {"cpu": "2", "memory": "4Gi", "cache": False},
     "checkpoint": {"cache": False},  # an alias can move

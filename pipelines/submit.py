@@ -20,6 +20,7 @@ from pipelines.compile import (
     check_reachable,
     compile_package,
     immutable_image,
+    without_cache,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
 from pipelines.nodes import unplaced
@@ -77,6 +78,9 @@ def prepare(options: argparse.Namespace) -> Submission:
     for name in SECTIONS:  # the whole file must be valid, whichever sections the graph reads
         load_section(work.params, name)
     image = immutable_image(require(target, "image"))
+    if work.raw and hasattr(options, "cron"):
+        # The cache compares URIs, and what lies at this one is new each time.
+        cluster = without_cache(cluster, "curate")
     pipeline = build(work, image, cluster)
     values = arguments(pipeline, work, tracking_uri)
     summary = f"{work.graph} with {work.params} in {image}"

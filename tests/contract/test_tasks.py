@@ -12,7 +12,7 @@ from components.shell import RUN, STATE, UI
 from pipelines.cluster import ENVIRONMENT, RESUMABLE, TASKS, load_cluster
 from refsr import steps
 
-ON_GPU = {"train-sisr", "train-refsr", "evaluate"}
+ON_GPU = {"train-sisr", "train-refsr", "evaluate", "merge-evaluation"}
 
 
 def test_one_immutable_image_and_nothing_installed(graph: tuple[Spec, Spec]) -> None:
