@@ -16,7 +16,15 @@ from refsr.errors import RefsrError
 
 K8S = Path(__file__).parents[1] / "k8s"
 KUBERNETES = "1.36"  # version of the schemas
-APPLICABLE = ("restore", "restore-s3", "serve", "serve-kserve", "serve-prometheus", "state")
+APPLICABLE = (
+    "approval",
+    "restore",
+    "restore-s3",
+    "serve",
+    "serve-kserve",
+    "serve-prometheus",
+    "state",
+)
 SECRET = re.compile("(PASSWORD|SECRET|TOKEN|ACCESS_KEY)")  # names of variables
 IMAGE = """# The image of every overlay. `make images` and `make push` write this file; \
 commit it for Argo CD or Flux.
@@ -26,6 +34,11 @@ images:
   - {{name: refsr, newName: {name}, newTag: {tag}{digest}}}
 """
 INFERENCE = "InferenceService"  # of KServe
+HOST = ("hostNetwork", "hostPID", "hostIPC")
+VOLUMES = {  # that Pod Security `restricted` allows
+    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"),
+    *("projected", "secret"),
+}
 Manifest = Mapping[str, Any]
 
 
@@ -91,6 +104,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     yield from _literal_secrets(manifest)
     pod = _pod(manifest)
     if pod is not None:
+        yield from _pod_problems(pod)
         security = pod.get("securityContext", {})
         for container in containers(pod):
             yield from _container_problems(container, security)
@@ -140,6 +154,20 @@ def _literal_secrets(manifest: Manifest) -> Iterator[str]:
                 yield f"{container['name']}: holds the value of {name}; take it from a Secret"
 
 
+def _pod_problems(pod: Manifest) -> Iterator[str]:
+    """What Pod Security `restricted` refuses beside the settings of containers."""
+    for key in HOST:
+        if pod.get(key):
+            yield f"{key}: shares the node's"
+    for volume in pod.get("volumes", []):
+        if kinds := set(volume) - VOLUMES - {"name"}:
+            yield f"volume {volume['name']}: {', '.join(sorted(kinds))} is not restricted"
+    for container in containers(pod):
+        for port in container.get("ports", []):
+            if "hostPort" in port:
+                yield f"{container['name']}: has a port of the node, {port['hostPort']}"
+
+
 def _container_problems(container: Manifest, pod: Manifest) -> Iterator[str]:
     """Problems of a container; `pod` is the security context of its pod."""
     name, image = container["name"], container["image"]
@@ -157,7 +185,8 @@ def _container_problems(container: Manifest, pod: Manifest) -> Iterator[str]:
     if security.get("readOnlyRootFilesystem") is not True:
         yield f"{name}: root file system is writable"
     dropped = security.get("capabilities", {}).get("drop", [])
-    if security.get("allowPrivilegeEscalation") is not False or "ALL" not in dropped:
+    gains = security.get("privileged") or security.get("capabilities", {}).get("add")
+    if gains or security.get("allowPrivilegeEscalation") is not False or "ALL" not in dropped:
         yield f"{name}: can gain privileges"
 
 

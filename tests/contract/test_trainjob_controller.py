@@ -55,7 +55,7 @@ def _cluster() -> Cluster:
 
 def _trainjob() -> dict[str, Any]:
     cluster = _cluster()
-    return trainjob(node_settings(cluster.tasks["train_sisr"], cluster, "refsr:1"))
+    return trainjob(node_settings("train_sisr", cluster.tasks["train_sisr"], cluster, "refsr:1"))
 
 
 class Task:
