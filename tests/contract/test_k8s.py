@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from helpers import run_in
@@ -16,7 +17,8 @@ from components.trainjob.api import RESOURCE
 from pipelines.cluster import load_cluster
 from refsr.__main__ import _parser
 from refsr.config import Register
-from tools.manifests import K8S, folders, problems, render
+from tools import crd_schema
+from tools.manifests import K8S, folders, generated, problems, render
 
 ROOT = Path(__file__).parents[2]
 TRACKED = ("ls-files", "--cached", "--others", "--exclude-standard", "k8s")
@@ -114,9 +116,11 @@ FAULTS: dict[str, tuple[Callable[[Manifests], Any], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_reported(fault: str, rendered: dict[str, Manifests]) -> None:
     damage, expected = FAULTS[fault]
-    manifests = copy.deepcopy(rendered["overlays/local"])
+    before = rendered["overlays/local"]
+    manifests = copy.deepcopy(before)
     damage(manifests)
-    assert any(expected in problem for problem in problems(manifests))
+    (damaged,) = [each for each in manifests if each not in before]
+    assert any(expected in problem for problem in problems([damaged]))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +138,79 @@ def test_a_fault_of_the_inference_service_is_reported(
     manifests = copy.deepcopy(rendered["serve-kserve"])
     damage(_of(manifests, "InferenceService", "refsr"))
     assert any(expected in problem for problem in problems(manifests))
+
+
+@pytest.fixture(scope="module")
+def made() -> Manifests:
+    return generated()  # type: ignore[return-value]
+
+
+def test_generated_objects_match_the_types_of_their_servers(made: Manifests) -> None:
+    assert [each["kind"] for each in made] == ["Pipeline", "PipelineVersion", "TrainJob"]
+    assert problems(made) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        ("Pipeline", lambda spec: spec.update(unknown=1)),
+        ("PipelineVersion", lambda spec: spec.update(unknown=1)),
+        ("PipelineVersion", lambda spec: spec.pop("pipelineSpec")),
+        ("TrainJob", lambda spec: spec["trainer"].update(unknown=1)),
+        ("TrainJob", lambda spec: _node(spec).update(unknown=1)),
+        ("TrainJob", lambda spec: spec["trainer"].update(numNodes="two")),
+    ],
+)
+def test_a_wrong_field_of_a_generated_object_is_refused(
+    kind: str, damage: Callable[[Any], Any], made: Manifests
+) -> None:
+    object_ = copy.deepcopy(_of(made, kind, ""))
+    damage(object_["spec"])
+    (problem,) = problems([object_])
+    assert any(word in problem for word in ("unknown", "pipelineSpec", "two"))
+
+
+def _node(spec: dict[str, Any]) -> Any:
+    """The container of a node in the patch of a TrainJob's runtime."""
+    (patch,) = spec["runtimePatches"]
+    (job,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    return job["template"]["spec"]["template"]["spec"]["containers"][0]
+
+
+def test_each_schema_says_where_it_is_from() -> None:
+    for path in (K8S / "schemas").iterdir():
+        assert re.search(r" from \S+/\S+ [\d.]+, commit [0-9a-f]{12}, ", path.read_text()), path
+
+
+def test_a_schema_is_made_of_a_definition() -> None:
+    text = """
+spec:
+  group: example.com
+  names: {kind: Thing}
+  versions:
+    - name: v1
+      schema:
+        openAPIV3Schema:
+          properties:
+            spec:
+              type: object
+              description: left out
+              required: [size]
+              properties:
+                size: {x-kubernetes-int-or-string: true, description: left out}
+                free: {type: object, x-kubernetes-preserve-unknown-fields: true, properties: {}}
+            status: {type: object}
+"""
+    schema = json.loads(crd_schema.schema_of(text, "v1", "example/things 1.0"))
+    thing = {"apiVersion": "example.com/v1", "kind": "Thing", "metadata": {}}
+    assert "left out" not in json.dumps(schema)
+    for spec, is_valid in (
+        ({"size": "1Gi", "free": {"any": 1}}, True),
+        ({"size": 1, "other": 1}, False),
+        ({}, False),
+    ):
+        faults = list(jsonschema.Draft202012Validator(schema).iter_errors(thing | {"spec": spec}))
+        assert bool(faults) is not is_valid, spec
 
 
 def _predictor(service: dict[str, Any]) -> dict[str, Any]:

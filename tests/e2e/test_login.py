@@ -123,7 +123,7 @@ def _only_a_person_promotes(login: Login, capsys: pytest.CaptureFixture[str]) ->
     assert Registry(uri, "refsr").aliases() == {"champion": "1", "candidate": "2"}
     login("admin")
     capsys.readouterr()
-    assert users.main(["add", "alice"]) == 0
+    assert users.main(["add", "alice", "--role", "promote"]) == 0
     alice = re.search(r"alice: role promote, password (\S+)", capsys.readouterr().out)
     assert alice
     login("alice", alice[1])
