@@ -30,31 +30,45 @@ def approve(tracking_uri: str, name: str, version: str, person: str) -> str:
 
 
 def promote_approved(tracking_uri: str, params: Register) -> tuple[str, str] | None:
-    """Promote the newest version with an unused approval, if its evaluation passes the gate.
+    """Promote the version that was approved last, unless that was done.
+
+    Its evaluation must pass the gate of `params`.
 
     Returns:
-        The version and its approval, "approved by NAME at TIME"; None if there is none.
+        The version and its approval, "approved by NAME at TIME"; None if there is nothing to do.
 
     Raises:
         RefsrError: It does not pass, or the store fails.
     """
     registry = Registry(tracking_uri, params.name)
+    approved = _newest(registry)
+    if approved is None:
+        return None
+    version, tags = approved
+    promote(tracking_uri, params, version)
+    registry.set_tags(version, {PROMOTED: _approval(tags)})
+    return version, _approval(tags)
+
+
+def _newest(registry: Registry) -> tuple[str, dict[str, str]] | None:
+    """The version that was approved last, and its tags; None if its approval is used."""
+    approved = {}
     for entry in registry.entries():
         version, tags = str(entry.version), dict(entry.tags)
-        if not tags.get(BY) or tags.get(PROMOTED) == _approval(tags):
+        if not tags.get(BY):
             continue
         if AT not in tags:  # a tag set in MLflow's pages: the time when it was seen first
             tags[AT] = _now()
             registry.set_tags(version, {AT: tags[AT]})
-        promote(tracking_uri, params, version)
-        registry.set_tags(version, {PROMOTED: _approval(tags)})
-        return version, _approval(tags)
-    return None
+        approved[version] = tags
+    last = max(approved, key=lambda version: approved[version][AT], default="")
+    is_used = last and approved[last].get(PROMOTED) == _approval(approved[last])
+    return (last, approved[last]) if last and not is_used else None
 
 
 def _approval(tags: dict[str, str]) -> str:
-    return f"approved by {tags[BY]} at {tags.get(AT, 'an unknown time')}"
+    return f"approved by {tags[BY]} at {tags[AT]}"
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
