@@ -125,6 +125,21 @@ def test_a_package_names_secrets_and_holds_none(
         }
 
 
+@pytest.mark.parametrize("overlay", ["local", "gpu"])
+def test_only_the_task_register_may_change_models(overlay: str, tmp_path: Path) -> None:
+    """Each task has one login; that of `register` is another than that of the rest."""
+    cluster = ROOT / f"k8s/overlays/{overlay}/cluster.yaml"
+    _, kubernetes = compiled_of(tmp_path / "p.yaml", cluster)
+    for name, settings in kubernetes.items():
+        user = "register" if name == "exec-register" else "tasks"
+        (secret,) = settings["secretAsEnv"]
+        assert secret["secretName"] == f"mlflow-{user}"
+        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {
+            "MLFLOW_TRACKING_USERNAME",
+            "MLFLOW_TRACKING_PASSWORD",
+        }
+
+
 def test_resumable_stages_mount_the_state_volume(
     compiled: tuple[Spec, Spec], tmp_path: Path
 ) -> None:
