@@ -5,7 +5,7 @@ from pathlib import Path
 
 from refsr.errors import RefsrError
 from refsr.inference.batch import reason
-from refsr.inference.images import FORMATS, read_image, write_image
+from refsr.inference.images import READ, read_image, write_image
 from refsr.inference.upscaler import upscale
 from refsr.models.checkpoint import load_model
 from refsr.progress import track
@@ -64,7 +64,7 @@ def _images(folder: Path) -> dict[str, Path]:
     """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() not in FORMATS:
+        if path.suffix.lower() not in READ:
             continue
         if path.stem in images:
             raise RefsrError(
