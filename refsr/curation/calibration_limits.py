@@ -5,7 +5,7 @@ Estimates, and what they assume:
 - Another person's face: every face is compared with folders of other people, drawn at random. Of
   the distances within folders a share is of wrong labels, so that their distribution is a mixture
   of that of right ones and that between folders. Its share follows from how many distances within
-  folders are above the median of those between them, which right ones hardly ever are.
+  folders are as large as most between them, which those of right ones hardly ever are.
 - A blurred image, a copy: crops of the sample are blurred, and copied with small changes.
 - No face: faces that do not fit their folder stand for the wrong ones.
 
@@ -29,6 +29,7 @@ _OTHERS = 16  # folders of other people that a face is compared with
 _MOVED = 0.05  # of the faces, moved to other folders to try a limit
 _CLEARLY = BLUR[1]  # a blur for which images that are as soft are taken
 _SOFT = 0.05  # the most images that are taken for so
+_ABOVE = (10, 25, 50, 75)  # percentiles of bad images, above which good ones are rare
 _DECIMALS = 3
 _HASH_BITS = range(2, 17)  # of 64, that may be proposed
 _ENOUGH_COPIES, _COPIES = 0.95, 0.98  # by their hashes: while the limit stays, and a new one
@@ -106,8 +107,13 @@ def _above(values: np.ndarray, limits: np.ndarray) -> np.ndarray:
 
 
 def bad_share(values: np.ndarray, bad: np.ndarray, most: float = 0.5) -> float:
-    """The share of `values` that is distributed as `bad`, which are larger; at most `most`."""
-    return min(most, 2 * float((values > np.median(bad)).mean()))
+    """The share of `values` that is distributed as `bad`, which are larger; at most `most`.
+
+    Of several estimates the least: too high a share would cost good images.
+    """
+    limits = np.percentile(bad, _ABOVE)
+    shares = _above(values, limits) / np.maximum(_above(bad, limits), 1 / len(bad))
+    return float(min(most, shares.min()))
 
 
 def _precision(share: float, recall: float, lost: float) -> float:
