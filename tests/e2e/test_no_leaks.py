@@ -67,6 +67,7 @@ COMMANDS: dict[str, list[str]] = {
     "params": [],
     "serve": ["--model", "pairs/small/a.png"],
     "inspect": ["--curated", "curated", "--raw", "s3://faces/raw"],
+    "calibrate": ["--raw", "s3://faces/raw"],
     "show": [],
     "describe": [],
     "doctor": ["--fix", "--s3", "s3://faces", "--kfp", "{api}"],
