@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
-from refsr.commands import compare, versions
+from refsr.commands import compare, drift, versions
 from refsr.commands.command import Command, Options, Parser, add_params
 from refsr.redaction import hide
 from refsr.tracker import tracking_uri
@@ -88,6 +88,7 @@ def _register_params(options: Options) -> "Register":
 COMMANDS = (
     *versions.COMMANDS,
     compare.COMMAND,
+    drift.COMMAND,
     Command(
         name="promote",
         help="make a registered version the champion, if the gate still agrees",

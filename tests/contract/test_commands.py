@@ -15,7 +15,7 @@ FROZEN = {
     "stages": "synthesize curate validate train-sisr train-refsr evaluate register",
     "data": "inspect merge fetch",
     "models": "describe import-caffe checkpoint seeds export push pull",
-    "registry": "versions compare promote rollback transfer",
+    "registry": "versions compare drift promote rollback transfer",
     "pictures": "upscale upscale-video upscale-folder serve",
     "checks": "doctor show params",
 }

@@ -71,6 +71,7 @@ COMMANDS: dict[str, list[str]] = {
     "doctor": ["--fix", "--s3", "s3://faces", "--kfp", "{api}"],
     "versions": [],
     "compare": ["1", "refsr", "--data", "curated", "--split", "test"],
+    "drift": ["refsr", "--data", "curated"],
     "promote": ["1"],
     "rollback": [],
     "transfer": ["--to", "{store}/other"],
