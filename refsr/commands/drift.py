@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refsr.commands.command import Command, Options, Parser
+from refsr.errors import RefsrError
 from refsr.io.paths import path_option, path_text
 
 _logger = logging.getLogger(__name__)
@@ -77,7 +78,12 @@ def _data(given: str) -> Iterator[_Data]:
         folder = Path(work) / "curated"
         source = Fetch(repository=".", path=str(_DATA), revision=given)
         _logger.info("fetching %s of revision %s", _DATA, given)
-        fetched = fetch_data(source, folder)
+        try:
+            fetched = fetch_data(source, folder)
+        except RefsrError as error:
+            raise RefsrError(
+                f"--data {given}: no such folder, and as a revision: {error}"
+            ) from error
         yield _Data(folder, fetched.md5)
 
 
