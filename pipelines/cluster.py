@@ -165,6 +165,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "register": {"cpu": "2", "memory": "4Gi", "cache": False},
     "checkpoint": {"cache": False},  # an alias can move
     "upscale_folder": {"cpu": "4", "memory": "8Gi", "timeout_minutes": 720},
+    "drift": {"cpu": "2", "memory": "4Gi", "cache": False},  # logs grow
     "finish": {"cache": False, "timeout_minutes": 10},
 }
 

@@ -15,7 +15,7 @@ FROZEN = {
     "stages": "synthesize curate validate train-sisr train-refsr evaluate register",
     "data": "inspect calibrate merge fetch",
     "models": "describe import-caffe checkpoint seeds merge-evaluation export push pull",
-    "registry": "versions compare approve promote rollback transfer",
+    "registry": "versions compare drift approve promote rollback transfer",
     "pictures": "upscale upscale-video upscale-folder serve",
     "checks": "doctor show params",
 }

@@ -74,6 +74,7 @@ COMMANDS: dict[str, list[str]] = {
     "versions": [],
     "compare": ["1", "refsr", "--data", "curated", "--split", "test"],
     "approve": ["1", "--by", "alice"],
+    "drift": ["refsr", "--data", "curated"],
     "promote": ["1"],
     "rollback": [],
     "transfer": ["--to", "{store}/other"],
