@@ -284,6 +284,33 @@ def upscale_folder(
 
 
 @component
+def drift(
+    params: dict[str, Any],
+    tracking_uri: str,
+    refsr: Input[Model],
+    curated: Input[Dataset],
+    logs: Input[Artifact],
+    drift: Output[Artifact],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+) -> None:
+    """Compare the faces of the service's logs with those of training."""
+    from components.shell import run
+
+    run(
+        "drift",
+        params,
+        tracking_uri,
+        metrics,
+        {"drift/report.html": report},
+        refsr=refsr,
+        curated=curated,
+        logs=logs,
+        drift=drift,
+    )
+
+
+@component
 def finish(status: dsl.PipelineTaskFinalStatus, tracking_uri: str, image: str) -> None:
     """Record in MLflow how the pipeline ended."""
     from components.shell import finish

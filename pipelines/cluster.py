@@ -49,6 +49,7 @@ class Secret(Section):
 
     name: str
     env: dict[str, str]  # key: variable
+    tasks: list[str] | None = None  # those that get it; absent: all
 
 
 class Target(Section):
@@ -58,6 +59,7 @@ class Target(Section):
     namespace: str | None = None
     tracking_uri: str | None = None
     image: str | None = "refsr"
+    require_digest: bool = False  # refuse an image whose digest is not known
     ui: Annotated[str, Field(pattern=r"^https?://[^\s@]+[^/\s@]$")] | None = None  # for links
 
 
@@ -104,6 +106,27 @@ class Cluster(Section):
     evaluate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the people
     tasks: dict[str, Task]
 
+    def secrets_of(self, task: str) -> dict[str, tuple[str, str]]:
+        """Variable: (Secret, key) of a task. A Secret that names its tasks goes before others."""
+        named = [each for each in self.secrets if each.tasks and task in each.tasks]
+        shared = [each for each in self.secrets if each.tasks is None]
+        return {
+            variable: (secret.name, key)
+            for secret in (*shared, *named)
+            for key, variable in secret.env.items()
+        }
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> "Cluster":
+        for secret in self.secrets:
+            for name in secret.tasks or []:
+                if name not in TASKS:
+                    known = ", ".join(TASKS)
+                    raise ValueError(
+                        f"secrets: {secret.name}: tasks: unknown task {name}; tasks are: {known}"
+                    )
+        return self
+
     @model_validator(mode="after")
     def _check_nodes(self) -> "Cluster":
         several = [name for name, task in self.tasks.items() if task.nodes > 1]
@@ -142,6 +165,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "register": {"cpu": "2", "memory": "4Gi", "cache": False},
     "checkpoint": {"cache": False},  # an alias can move
     "upscale_folder": {"cpu": "4", "memory": "8Gi", "timeout_minutes": 720},
+    "drift": {"cpu": "2", "memory": "4Gi", "cache": False},  # logs grow
     "finish": {"cache": False, "timeout_minutes": 10},
 }
 

@@ -11,6 +11,7 @@ from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from pipelines.cluster import TRAININGS, Cluster, Task
+from pipelines.graphs.drift import drift
 from pipelines.graphs.inference import inference
 from pipelines.graphs.raw_set import Source
 from pipelines.graphs.reevaluation import reevaluation
@@ -27,11 +28,13 @@ from refsr.params import load_data, load_section, section_names
 from refsr.redaction import hide, holds_secret
 from refsr.side_config import KNOWN, Fetch
 
-GRAPHS = ("training", "search", "reevaluation", "inference")
+GRAPHS = ("training", "search", "reevaluation", "inference", "drift")
 SCHEMES = {  # of URIs that pods can read, by option
     "raw": ("s3",),  # the stage reads it without Kubeflow
     "sisr": ("s3", "minio", "gs"),
     "pairs": ("s3", "minio", "gs"),
+    "logs": ("s3", "minio", "gs"),
+    "curated": ("s3", "minio", "gs"),
 }
 
 
@@ -43,6 +46,8 @@ class Work(NamedTuple):
     raw: str | None = None  # training, reevaluation: the raw set
     sisr: str | None = None  # reevaluation: an output of `train_sisr`
     pairs: str | None = None  # inference: folder of small faces and references
+    logs: str | None = None  # drift: folder of the service's log files
+    curated: str | None = None  # drift: the curated set of the training
 
     def uris(self) -> dict[str, str]:
         """The URIs that are set."""
@@ -61,6 +66,13 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
                 "with small/NAME.png and ref/NAME.png"
             )
         return inference(image, cluster)
+    if work.graph == "drift":
+        if not work.logs or not work.curated:
+            raise RefsrError(
+                "--logs and --curated are required by --graph drift: pass the URI of a folder "
+                "with log files of the service, and that of the training's curated set"
+            )
+        return drift(image, cluster)
     source = source_of(work.params, work.raw)
     if source == "fetched":
         cluster = _for_fetch(cluster, work.params)

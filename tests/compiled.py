@@ -7,6 +7,7 @@ import yaml
 
 from pipelines.cluster import load_cluster
 from pipelines.compile import compile_package
+from pipelines.graphs.drift import drift
 from pipelines.graphs.inference import inference
 from pipelines.graphs.reevaluation import reevaluation
 from pipelines.graphs.training import training
@@ -35,6 +36,7 @@ GRAPHS = {
         IMAGE, cluster, "rendered", with_sisr=True
     ),
     "inference": lambda cluster: inference(IMAGE, cluster),
+    "drift": lambda cluster: drift(IMAGE, cluster),
 }
 
 Spec = dict[str, Any]

@@ -18,6 +18,7 @@ from refsr.curation.splits import draw
 from refsr.dataset.pixel_shards import place, write_shards
 from refsr.dataset.schema import REJECTS, conform
 from refsr.errors import RefsrError
+from refsr.io.own_files import write_parquet
 from refsr.layouts.registry import AUTO
 from refsr.layouts.tree import Tree
 from refsr.progress import track
@@ -75,7 +76,7 @@ def write_curated(
     _require_splits(kept, rejected, tree.source.uri)
     splits = _write_kept(collector, kept, curated, params)
     rejects = sorted_rejects(rejected)
-    rejects.to_parquet(curated / "rejects.parquet", index=False, row_group_size=_ROW_GROUP)
+    write_parquet(rejects, curated / "rejects.parquet", _ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)
     summary = summarise(splits, rejects, planted)
     document = summary | _facts(tree) | {"rendered": planted is not None}
@@ -174,7 +175,7 @@ def _write_kept(
     images = track(crops, total=count, desc="written", unit="image")
     write_shards(curated, images, count, side, params.shard_images, params.shards)
     manifest = collector.store.complete(kept)
-    manifest.to_parquet(curated / "manifest.parquet", index=False, row_group_size=_ROW_GROUP)
+    write_parquet(manifest, curated / "manifest.parquet", _ROW_GROUP)
     return manifest[["split", "identity"]]
 
 

@@ -76,6 +76,7 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     pictures = {
         "strips": sheet(findings.strips["median"]),
+        "close_ups": sheet(findings.strips["median"], close=True),
         "strips_best": sheet(findings.strips["best"]),
         "strips_worst": sheet(findings.strips["worst"]),
         "strips_more_arms": sheet(findings.more_strips),
@@ -98,7 +99,7 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
     (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
     (folder / "results.md").write_text(tables.markdown(findings.metrics), encoding="utf-8")
     (folder / "report.html").write_text(render(findings), encoding="utf-8")
-    findings.table.to_parquet(folder / "images.parquet", index=False)
+    own_files.write_parquet(findings.table, folder / "images.parquet")
     _plots(findings.table, folder / "plots")
     _interval_plots(findings.metrics, folder / "plots")
     return pictures

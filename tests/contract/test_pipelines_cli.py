@@ -50,7 +50,7 @@ def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
     stored = list(yaml.safe_load_all(objects.read_text()))
     assert [each["kind"] for each in stored] == ["Pipeline", "PipelineVersion"]
     for each in stored:
-        schema = Path(__file__).parent / f"schemas/{each['kind']}.json"
+        schema = ROOT / f"k8s/schemas/{each['kind']}.json"
         jsonschema.validate(each, json.loads(schema.read_text()))
     inputs = stored[1]["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
     assert inputs["train_sisr"]["defaultValue"]["steps"] == 6

@@ -236,10 +236,13 @@ def test_a_registered_model_upscales_a_folder(tasks: Path, tiny: Path, tmp_path:
         "a.png",
         "b.png",
         "rejects.csv",
+        "compatibility.csv",
     }
     assert cv2.imread(str(upscaled / "a.png")).shape == (32, 32, 3)
     assert "broken" in (upscaled / "rejects.csv").read_text()
-    assert _metrics(made, "upscale_folder") == {"images": 3, "rejects": 1, "without_reference": 2}
+    metrics = _metrics(made, "upscale_folder")
+    assert metrics.pop("misfits") in (0, 1)  # of noise
+    assert metrics == {"images": 3, "rejects": 1, "without_reference": 2}
 
 
 def test_reevaluation_on_the_same_revision_has_the_same_metrics(
