@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from pipelines import monitor, reconcile, submit, upload
+from pipelines import monitor, reconcile, submit, sweep, upload
 from pipelines.cluster import load_cluster
 from pipelines.command_line import run_command
 from pipelines.compile import arguments, build, compile_package
@@ -49,7 +49,18 @@ def _parser() -> argparse.ArgumentParser:
         _add_run_options(command)
         command.set_defaults(command=function)
     _add_reconcile(commands)
+    _add_search(commands)
     return parser
+
+
+def _add_search(commands: "argparse._SubParsersAction[Parser]") -> None:
+    for function, add_options, text in (
+        (sweep.sweep, sweep.add_sweep_options, "write a Katib Experiment over parameters"),
+        (sweep.trial, sweep.add_trial_options, "run one trial of a sweep, and print its metrics"),
+    ):
+        parser = commands.add_parser(function.__name__, help=text, description=function.__doc__)
+        add_options(parser)
+        parser.set_defaults(command=function)
 
 
 def _add_reconcile(commands: "argparse._SubParsersAction[Parser]") -> None:

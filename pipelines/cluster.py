@@ -103,6 +103,7 @@ class Cluster(Section):
     state: State | None = None
     run_as: User | None = User()  # null: for a server older than 2.17, which does not know it
     curate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the raw set
+    evaluate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the people
     tasks: dict[str, Task]
 
     def secrets_of(self, task: str) -> dict[str, tuple[str, str]]:
@@ -149,6 +150,7 @@ _TRAINING = {
     "shm": "4Gi",
     "timeout_minutes": 2880,
 }
+_EVALUATION = {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240}
 TASKS: dict[str, dict[str, Any]] = {
     "synthesize": {"cpu": "4", "memory": "4Gi"},
     "fetch": {"cpu": "2", "memory": "4Gi", "timeout_minutes": 720},
@@ -157,11 +159,13 @@ TASKS: dict[str, dict[str, Any]] = {
     "validate": {"cpu": "2", "memory": "8Gi"},
     "train_sisr": dict(_TRAINING),
     "train_refsr": dict(_TRAINING),
-    "evaluate": {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240},
+    "evaluate": dict(_EVALUATION),
+    "merge_evaluation": dict(_EVALUATION),
     # The gate depends on the current champion, which is not part of the cache key.
     "register": {"cpu": "2", "memory": "4Gi", "cache": False},
     "checkpoint": {"cache": False},  # an alias can move
     "upscale_folder": {"cpu": "4", "memory": "8Gi", "timeout_minutes": 720},
+    "drift": {"cpu": "2", "memory": "4Gi", "cache": False},  # logs grow
     "finish": {"cache": False, "timeout_minutes": 10},
 }
 

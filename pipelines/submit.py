@@ -19,6 +19,7 @@ from pipelines.compile import (
     build,
     check_reachable,
     compile_package,
+    without_cache,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
 from pipelines.images import image_of, tag_of
@@ -80,6 +81,9 @@ def prepare(options: argparse.Namespace) -> Submission:
         require(target, "image"),
         require_digest=cluster.target.require_digest,
     )
+    if work.raw and hasattr(options, "cron"):
+        # The cache compares URIs, and what lies at this one is new each time.
+        cluster = without_cache(cluster, "curate")
     pipeline = build(work, image, cluster)
     values = arguments(pipeline, work, tracking_uri)
     summary = f"{work.graph} with {work.params} in {image}"

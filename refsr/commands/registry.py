@@ -3,7 +3,7 @@
 import getpass
 from typing import TYPE_CHECKING, cast
 
-from refsr.commands import compare, versions
+from refsr.commands import compare, drift, versions
 from refsr.commands.command import Command, Options, Parser, add_params
 from refsr.redaction import hide
 from refsr.tracker import tracking_uri
@@ -120,6 +120,7 @@ def _register_params(options: Options) -> "Register":
 COMMANDS = (
     *versions.COMMANDS,
     compare.COMMAND,
+    drift.COMMAND,
     Command(
         name="approve",
         help="record that a person approves a version, for `promote --approved`",

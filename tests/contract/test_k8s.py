@@ -17,6 +17,7 @@ from components.trainjob.api import RESOURCE
 from pipelines.cluster import load_cluster
 from refsr.__main__ import _parser
 from refsr.config import Register
+from refsr.service.inference_protocol import INFER
 from tools import crd_schema
 from tools.manifests import K8S, folders, generated, problems, render
 
@@ -222,7 +223,9 @@ def test_the_service_is_the_same_under_kserve(rendered: dict[str, Manifests]) ->
     """The same container, under the name that KServe asks for."""
     deployment = _of(rendered["serve"], "Deployment", "serve")["spec"]["template"]["spec"]
     predictor = _of(rendered["serve-kserve"], "InferenceService", "refsr")["spec"]["predictor"]
-    own, other = deployment["containers"][0], predictor["containers"][0]
+    own, other = deployment["containers"][0], copy.deepcopy(predictor["containers"][0])
+    assert other["env"].pop(0) == {"name": "PROTOCOL", "value": "v2"}
+    assert INFER == "/v2/models/refsr/infer"  # where KServe says that a service of this name is
     for key in ("image", "command", "env", "resources", "securityContext", "volumeMounts"):
         assert own[key] == other[key], key
     assert own["image"].startswith("localhost/refsr-cpu:")

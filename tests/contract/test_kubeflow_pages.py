@@ -17,11 +17,11 @@ from pipelines.submit import main as old_main
 from refsr.__main__ import _parser
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
-PAGES = ("kubeflow.md", "cluster.md")
+PAGES = ("kubeflow.md", "cluster.md", "sweeps.md")
 IMAGE = "registry.example/refsr"
 LISTED = (ROOT / "docs/verified.md").read_text()
 # What these do, tests of their own check: Makefile, commands, kfp.local, users.
-ELSEWHERE = ("make ", "python -m refsr ", "python -m pipelines.local ", "export ")
+ELSEWHERE = ("make ", "python -m refsr ", "python -m pipelines.local ", "export ", "dvc ")
 ELSEWHERE += ("python -m pipelines.users ",)
 PARSERS = {
     "refsr": lambda words: _parser(words).parse_args(words),
@@ -57,7 +57,8 @@ def test_a_command_of_the_pages_runs(
     api.responses["GET runs/r1"] = [run_of("SUCCEEDED")]
     if " diff " in line:
         store(api, tmp_path)
-    words = shlex.split(line.replace(" RUN", " r1").replace("objects.yaml", f"{tmp_path}/o.yaml"))
+    line = re.sub(r"(objects|sweep)\.yaml", f"{tmp_path}/o.yaml", line)
+    words = shlex.split(line.replace(" RUN", " r1"))
     assert main(words[3:]) == (1 if " diff " in line else 0)
 
 

@@ -243,7 +243,7 @@ def test_every_option_that_takes_a_path_refuses_a_tilde(
     paths = [action for action in texts if action.type in kinds]
     assert len(paths) > 40
     others = {action.dest for action in texts if action.type not in (None, *kinds)}
-    assert others == {"cron", "every", "count"}
+    assert others == {"cron", "every", "count", "vary", "set"}
     for read in (path_option, path_text):
         for text in ("~", "~/x", "~root/x"):
             with pytest.raises(RefsrError, match="`~` is not expanded; write /"):
