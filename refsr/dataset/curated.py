@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from refsr.dataset.anonymous import names_of
 from refsr.dataset.pixel_shards import Shard
 from refsr.dataset.schema import CROP_LANDMARKS
 from refsr.errors import RefsrError
@@ -33,7 +34,8 @@ class Curated:
 
     Attributes:
         folder: Its path.
-        table: The manifest, a row per image.
+        names: How names are shown: `curate.anonymous` hides them.
+        table: The manifest, a row per image; names are as they are shown.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +44,9 @@ class Curated:
         if not (folder / "manifest.parquet").is_file():
             what = "no curated set here (manifest.parquet is missing)"
             raise RefsrError(f"{folder}: {what}; run the stage `curate`")
-        self.table = own_files.read_table(folder / "manifest.parquet", _NEEDED, "curate")
+        manifest = own_files.read_table(folder / "manifest.parquet", _NEEDED, "curate")
+        self.names = names_of(folder, manifest)
+        self.table = self.names.shown(manifest)
 
     @cached_property
     def _shards(self) -> dict[int, Shard]:
