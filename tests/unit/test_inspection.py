@@ -280,26 +280,3 @@ def test_a_value_has_the_name_and_the_limit_of_its_reason() -> None:
     rejects = pd.DataFrame({"reason": ["no_face"], "value": [0.25]})
     (row,) = inspection_tables.reasons(rejects, {})
     assert (row["measure"], row["threshold"]) == ("probability of a face", "min_face_probability")
-
-
-def test_names_are_hashed_where_the_set_is_anonymous(mine: Path, raw: Path) -> None:
-    """Alike everywhere, and by the set: nobody can try names without its checksums."""
-    plain = Curated(mine).table
-    path = mine / "summary.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"anonymous": True}))
-    curated = Curated(mine)
-    assert len(set(curated.table["source"])) == len(plain)
-    assert plain.groupby("identity").size().tolist() == [
-        len(curated.table[curated.table["identity"] == curated.names.person(name)])
-        for name in sorted(set(plain["identity"]))
-    ]
-    page = _page(mine, raw)
-    assert not re.search(r"n00000\d", page)
-    assert curated.names.person("n000001") in page
-    assert len(pictures(page)) == len(pictures(_page_of_names(mine, raw)))
-
-
-def _page_of_names(curated: Path, raw: Path) -> str:
-    path = curated / "summary.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"anonymous": False}))
-    return _page(curated, raw)
