@@ -14,8 +14,8 @@ from refsr.commands.command import Command
 FROZEN = {
     "stages": "synthesize curate validate train-sisr train-refsr evaluate register",
     "data": "inspect calibrate merge fetch",
-    "models": "describe import-caffe checkpoint seeds export push pull",
-    "registry": "versions compare promote rollback transfer",
+    "models": "describe import-caffe checkpoint seeds merge-evaluation export push pull",
+    "registry": "versions compare drift approve promote rollback transfer",
     "pictures": "upscale upscale-video upscale-folder serve",
     "checks": "doctor show params",
 }
