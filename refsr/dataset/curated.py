@@ -54,8 +54,8 @@ class Curated:
         if not self._manifest.is_file():
             what = "no curated set here (manifest.parquet is missing)"
             raise RefsrError(f"{folder}: {what}; run the stage `curate`")
-        chosen = None if columns is None else [*_NEEDED, *columns]
-        table = own_files.read_table(self._manifest, _NEEDED, "curate", chosen, _NAMES)
+        few = ([*_NEEDED, *columns], _NAMES) if columns is not None else (None, ())
+        table = own_files.read_table(self._manifest, _NEEDED, "curate", *few)
         # Who reads some columns shows nobody's name.
         self.names = names_of(folder, table) if columns is None else Names()
         self.table = self.names.shown(table)
