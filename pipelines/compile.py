@@ -28,7 +28,7 @@ from refsr.params import load_data, load_section, section_names
 from refsr.redaction import hide, holds_secret
 from refsr.side_config import KNOWN, Fetch
 
-GRAPHS = ("training", "reevaluation", "inference", "drift")
+GRAPHS = ("training", "search", "reevaluation", "inference", "drift")
 SCHEMES = {  # of URIs that pods can read, by option
     "raw": ("s3",),  # the stage reads it without Kubeflow
     "sisr": ("s3", "minio", "gs"),
@@ -77,7 +77,13 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
         return reevaluation(image, cluster, source, with_sisr=bool(work.sisr))
     for name in TRAININGS:
         _check_batches(work.params, name, cluster.tasks[name])
-    return training(image, cluster, source)
+    return training(image, cluster, source, with_register=work.graph == "training")
+
+
+def without_cache(cluster: Cluster, stage: str) -> Cluster:
+    """The cluster with no cache for a stage."""
+    task = cluster.tasks[stage].model_copy(update={"cache": False})
+    return cluster.model_copy(update={"tasks": cluster.tasks | {stage: task}})
 
 
 def _require_inputs(work: Work) -> None:
@@ -109,10 +115,7 @@ def _for_fetch(cluster: Cluster, params: Path) -> Cluster:
     """Cache `fetch` only for a full commit hash: a branch or a tag can move."""
     revision = cast(Fetch, load_section(params, "fetch")).revision
     is_commit = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-    fetch = cluster.tasks["fetch"]
-    fetch = fetch.model_copy(update={"cache": fetch.cache and is_commit})
-    tasks = cluster.tasks | {"fetch": fetch}
-    return cluster.model_copy(update={"tasks": tasks})
+    return cluster if is_commit else without_cache(cluster, "fetch")
 
 
 def compile_package(

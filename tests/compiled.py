@@ -28,8 +28,9 @@ GRAPHS = {
     "named": lambda cluster: training(IMAGE, cluster, "named"),
     "fetched": lambda cluster: training(IMAGE, cluster, "fetched"),
     "in parts": lambda cluster: training(
-        IMAGE, cluster.model_copy(update={"curate_shards": 3}), "named"
+        IMAGE, cluster.model_copy(update={"curate_shards": 3, "evaluate_shards": 2}), "named"
     ),
+    "search": lambda cluster: training(IMAGE, cluster, "rendered", with_register=False),
     "reevaluation": lambda cluster: reevaluation(IMAGE, cluster, "fetched", with_sisr=False),
     "reevaluation of both": lambda cluster: reevaluation(
         IMAGE, cluster, "rendered", with_sisr=True

@@ -5,7 +5,7 @@ photo itself shows of a face is kept; the network adds only finer detail.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from refsr.curation.alignment import resample
 from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
+from refsr.inference.image_statistics import image_statistics
 from refsr.inference.options import Options, require, require_range
 from refsr.inference.paste import paste
 from refsr.inference.portraits import CROP, Portrait, best, distances_to, fits_of, portraits_of
@@ -41,6 +42,8 @@ class RestoredFace:
         restored: Whether the network enlarged it; others are enlarged by a plain filter.
         added: In [0, 1], the share of the network's finer detail that is in the result; 0 where
             the photo shows the face as large as the network would.
+        statistics: Of a restored face in the size that the network takes: see
+            refsr.inference.image_statistics.
     """
 
     box: tuple[float, float, float, float]
@@ -48,6 +51,7 @@ class RestoredFace:
     fits: tuple[float | None, ...]
     restored: bool = False
     added: float = 0.0
+    statistics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,8 @@ def enlarge(
         used = _used(portraits, fits[at], drop_misfits=drop_misfits)
         face, added = restore(model, crops[at], used, sharpness, fidelity, **draw)
         paste(canvas, face, squares[at], scale, soft=bool(detected))
-        restored[at] = replace(restored[at], restored=True, added=added)
+        numbers = image_statistics(crops[at], model.lr_size)
+        restored[at] = replace(restored[at], restored=True, added=added, statistics=numbers)
     notes = [*notes, *(each.note for each in portraits if each.note)]
     notes += [*_fit_notes(portraits, fits[chosen[0]], drop_misfits), *_notes(model, main)]
     return EnlargedPhoto(canvas, scale, tuple(restored), tuple(notes))
