@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from refsr.service.api import prefers_json
 from refsr.service.following import Following
 from refsr.service.server import warm_up
 from refsr.service.settings import Settings
+from refsr.service.worker import Worker
 
 TINY = {"hr_size": 32, "scale": 4, "width": 16, "blocks": 1}
 TOKEN = "0123456789abcdef-secret"  # noqa: S105
@@ -284,6 +286,16 @@ def test_the_numbers_count_answers_and_name_the_model(client: Client) -> None:
     assert re.search(r'^refsr_requests_total\{path="/v1/upscale",status="200"\} [1-9]', text, re.M)
     assert re.search(r'^refsr_requests_total\{path="other",status="404"\} [1-9]', text, re.M)
     assert 'refsr_model{name="refsr",version=""} 1.0' in text
+    (promised,) = re.findall(r"^refsr_promise_seconds (\S+)", text, re.M)
+    assert 0 < float(promised) <= Settings("").timeout
+
+
+def test_the_queue_promises_as_many_of_the_slowest_job_as_it_has_places() -> None:
+    worker = Worker(3)
+    for seconds in (0.0, 0.05, 0.0):
+        worker.submit(lambda seconds=seconds: time.sleep(seconds)).result()
+    assert worker.promise >= 3 * 0.05
+    worker.end()
 
 
 def test_the_reference_page_has_every_path_and_field_of_the_document(client: Client) -> None:
