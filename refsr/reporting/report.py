@@ -74,6 +74,7 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     pictures = {
         "strips": sheet(findings.strips["median"]),
+        "close_ups": sheet(findings.strips["median"], close=True),
         "strips_best": sheet(findings.strips["best"]),
         "strips_worst": sheet(findings.strips["worst"]),
         "strips_more_arms": sheet(findings.more_strips),

@@ -144,7 +144,7 @@ def test_the_tracker_is_shown_the_pictures_and_given_the_report(
     done: tuple[Path, dict[str, float], Recorder],
 ) -> None:
     folder, _, tracker = done
-    strips = {"strips", "strips_best", "strips_worst", "strips_more_arms"}
+    strips = {"strips", "strips_best", "strips_worst", "strips_more_arms", "close_ups"}
     assert set(tracker.images) == strips | {"samples", "transfer_grid", "reliability"}
     for name, shown in tracker.images.items():
         stored = cv2.imread(str(folder / f"{name}.png"))
