@@ -78,6 +78,9 @@ class Training(Section):
     steps: Positive
     batch_size: BatchSize = 32  # over all processes
     accumulate: Positive = 1  # parts of a batch that are in memory one after the other
+    # How small photos of the training come about: by bicubic alone, or as photos do; see
+    # refsr.dataset.real_degradation.
+    degradation: Literal["bicubic", "real"] = "bicubic"
     optimizer: Literal["adamw", "adam"] = "adamw"  # adam adds weight decay to the gradient
     learning_rate: Annotated[Real, Field(gt=0, le=100)] = 4.0e-4
     # decay: to 3% in the last 40% of the steps; cosine: to 3%, from the first step on

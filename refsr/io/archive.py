@@ -35,6 +35,7 @@ from refsr.io.own_files import (
     read_sealed,
     read_table,
     seal,
+    write_parquet,
 )
 from refsr.progress import Progress
 
@@ -128,7 +129,7 @@ def save(
         checksums: Of the shards.
     """
     index, path = folder / "index.parquet", folder / "archive.json"
-    table.to_parquet(index, index=False)
+    write_parquet(table, index)
     document = seal({**archive, "files": {**checksums, index.name: checksum(index)}})
     write_file(path, lambda partial: partial.write_text(json.dumps(document), encoding="utf-8"))
 

@@ -100,22 +100,43 @@ def read_table(
     Raises:
         RefsrError: It is missing or damaged, or lacks a column.
     """
-    import pandas as pd
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     with reading(path, stage):
-        if columns is None:
-            table = pd.read_parquet(path)
-        else:
-            read = pq.read_table(path, columns=list(columns), read_dictionary=list(categories))
-            table = read.to_pandas(split_blocks=True, self_destruct=True)
-            del read
-            pa.default_memory_pool().release_unused()
+        table = read_parquet(path, columns, categories)
         for name, is_right in needed.items():
             if name not in table or not is_right(table[name].dtype):
                 raise TypeError(f"column {name} is missing or of another type")
         return table
+
+
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = ()
+) -> "pd.DataFrame":
+    """`pandas.read_parquet`; memory that Arrow would keep, twice the table, is free afterwards.
+
+    With `categories`, these texts are read as such, and what Arrow read is freed on the way.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table: pd.DataFrame
+    names = None if columns is None else list(columns)
+    if categories:
+        read = pq.read_table(path, columns=names, read_dictionary=list(categories))
+        table = read.to_pandas(split_blocks=True, self_destruct=True)
+        del read
+    else:
+        table = pd.read_parquet(path, columns=names)
+    pa.default_memory_pool().release_unused()
+    return table
+
+
+def write_parquet(table: "pd.DataFrame", path: Path, row_group_size: int | None = None) -> None:
+    """`to_parquet` without the row labels; frees memory as `read_parquet` does."""
+    import pyarrow as pa
+
+    table.to_parquet(path, index=False, row_group_size=row_group_size)
+    pa.default_memory_pool().release_unused()
 
 
 def is_text(dtype: Any) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from refsr.config import Training
-from refsr.dataset.degradation import reduce
+from refsr.dataset.real_degradation import small
 from refsr.io.atomic import write_file
 from refsr.io.exhausted import out_of_memory
 from refsr.io.own_files import Checksum
@@ -27,6 +27,7 @@ from refsr.training.state_file import (
     require_sound_history,
     unusable,
 )
+from refsr.variants import VARIANTS
 
 
 class Learner:
@@ -55,7 +56,7 @@ class Learner:
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[params.optimizer]
         self.optimizer = optimizer(
-            model.parameters(),
+            parameter_groups(model, VARIANTS[self.config["variant"]].bias_rate),
             params.learning_rate,
             weight_decay=params.weight_decay,
             fused=True,
@@ -78,7 +79,7 @@ class Learner:
         )
         batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self.learning_rate * group.get("multiple", 1)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
         parts = self._gradients(batch)
@@ -103,7 +104,7 @@ class Learner:
         return means | {"loss": means["loss"] * (count if self._is_sum else 1)}
 
     def _backward(self, batch: Batch) -> dict[str, torch.Tensor]:
-        lr = reduce(batch.hr, self.config["scale"])
+        lr = small(batch.hr, self.config["scale"], self.params.degradation)
         parts: dict[str, torch.Tensor] = self._losses(lr, batch, self._step_of_losses())
         if self._is_sum:  # gradients are averaged over the processes
             parts["loss"] = parts["loss"] * self.processes.count
@@ -244,6 +245,17 @@ def _placed(model: nn.Module, device: str) -> nn.Module:
     """The network on its device, in the memory layout that convolutions are quickest in."""
     placed: nn.Module = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return placed
+
+
+def parameter_groups(model: nn.Module, bias_rate: float) -> list[dict[str, Any]]:
+    """For the optimiser: all parameters; biases of fully connected layers apart, see `Variant`."""
+    if bias_rate == 1:
+        return [{"params": list(model.parameters())}]
+    layers = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    biases = [layer.bias for layer in layers]
+    apart = {id(bias) for bias in biases}
+    others = [p for p in model.parameters() if id(p) not in apart]
+    return [{"params": others}, {"params": biases, "multiple": bias_rate, "weight_decay": 0.0}]
 
 
 def schedule(step: int, params: Training) -> float:
