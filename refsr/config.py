@@ -70,7 +70,7 @@ class Curate(Section):
     train_images: Range = Range(min=2, max=30)  # per training identity, including its reference
     test_images: Range = Range(min=1, max=4)  # the same of others, without its reference
     hr_size: HrSize = 128  # side of the HR images, pixels
-    crop: Literal["loose", "aligned"] = "loose"  # around the box, or rotated by the landmarks
+    crop: Literal["loose", "aligned"] = "aligned"  # around the box, or upright by the landmarks
     crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # crop side / longer side of the face box
     shards: Literal["raw", "jpeg"] = "raw"  # fast, or small: see refsr.dataset.pixel_shards
     shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096  # images in a shard

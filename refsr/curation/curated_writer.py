@@ -80,7 +80,7 @@ def write_curated(
     planted = planted_defects.read_planted(tree.source)
     summary = summarise(splits, rejects, planted)
     document = summary | _facts(tree) | {"rendered": planted is not None}
-    document["people_compared"] = detector is not None and not tree.metadata.has_boxes
+    document["people_compared"] = detector is not None and not collector.boxed
     if params.licence:
         document["licence"] = params.licence
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
