@@ -101,9 +101,10 @@ def _check_batches(params: Path, name: str, task: Task) -> None:
         return
     each = task.gpus or 1
     processes = task.nodes * each
-    size = cast(Training, load_section(params, name)).batch_size
-    if size % processes:
-        larger = -(-size // processes) * processes
+    section = cast(Training, load_section(params, name))
+    size, shares = section.batch_size, processes * section.accumulate
+    if size % shares:
+        larger = -(-size // shares) * shares
         raise RefsrError(
             f"{params}: {name}.batch_size: {size} cannot be shared by the {processes} processes "
             f"of tasks.{name} in the cluster file (nodes: {task.nodes}, {each} on each); "
