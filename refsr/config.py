@@ -73,14 +73,14 @@ class Curate(Section):
     train_images: Range = Range(min=2, max=30)  # per training identity, including its reference
     test_images: Range = Range(min=1, max=4)  # the same of others, without its reference
     hr_size: HrSize = 128  # side of the HR images, pixels
-    crop: Literal["loose", "aligned"] = "loose"  # around the box, or rotated by the landmarks
+    crop: Literal["loose", "aligned"] = "aligned"  # around the box, or upright by the landmarks
     crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # crop side / longer side of the face box
     shards: Literal["raw", "jpeg"] = "raw"  # fast, or small: see refsr.dataset.pixel_shards
     shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096  # images in a shard
     min_box: Annotated[Whole, Field(ge=1, le=10_000)] = 40  # shorter side of the face box
     max_cut: Share = 0.25  # share of the face box outside the image
     max_yaw: Annotated[Real, Field(gt=0, le=90)] = 75.0
-    min_sharpness: Share = 0.17  # see refsr.curation.image_stats.sharpness
+    min_sharpness: Share = 0.22  # see refsr.curation.image_stats.sharpness
     min_face_probability: Share = 0.5  # of MTCNN for the crop; near 0 for a hidden face
     min_reference_probability: Share = 0.95  # the same, of a reference
     max_duplicate_bits: Annotated[Whole, Field(ge=0, le=64)] = 8  # of two 64-bit difference hashes

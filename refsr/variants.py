@@ -16,6 +16,8 @@ class Variant(NamedTuple):
     sisr_options: tuple[str, ...] = ()  # what `train_sisr.model` may name
     refsr_options: tuple[str, ...] = ()  # what `train_refsr.model` may name
     cell: int = 1  # HR is a multiple of so many pixels
+    # Biases of fully connected layers learn at this multiple of the rate; other than 1: undecayed.
+    bias_rate: float = 1
 
     def options(self, model: str) -> tuple[str, ...]:
         """What `train_{model}.model` may name; `model` is "sisr" or "refsr"."""
@@ -39,6 +41,7 @@ VARIANTS = {
         ("deployed_sd",),
         ("mode",),
         cell=8,
+        bias_rate=2,  # the authors' files: lr_mult 2, decay_mult 0
     ),
     "figure": Variant(
         "refsr.models.figure",

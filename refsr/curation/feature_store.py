@@ -37,9 +37,11 @@ from refsr.io.own_files import (
     checksum,
     damaged,
     is_whole,
+    read_parquet,
     read_sealed,
     reading,
     seal,
+    write_parquet,
 )
 
 FLUSH = 1024  # images whose features a kill may lose
@@ -196,7 +198,7 @@ def _write_arrays(chunk: Path, waiting: list[IdentityFeatures]) -> None:
     for name in waiting[0].columns:
         columns[name] = np.concatenate([one.columns[name] for one in waiting])
     table = pd.DataFrame(columns)
-    table.to_parquet(f"{chunk}.parquet", index=False)
+    write_parquet(table, Path(f"{chunk}.parquet"))
     np.save(f"{chunk}.ranked.npy", np.asarray(table[[*RANKED]].to_records(index=False)))
     for name in _ARRAYS:
         np.save(f"{chunk}.{name}.npy", np.concatenate([getattr(one, name) for one in waiting]))
@@ -248,7 +250,7 @@ def _damaged_files(path: Path) -> list[Path]:
 def _read_columns(chunk: Path, columns: list[str]) -> pd.DataFrame:
     path = Path(f"{chunk}.parquet")
     with reading(path, _STAGE):
-        return pd.read_parquet(path, columns=columns)
+        return read_parquet(path, columns)
 
 
 def _read_array(chunk: Path, name: str) -> np.ndarray:

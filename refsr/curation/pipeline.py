@@ -80,7 +80,8 @@ def _next_round(queue: Order, missing: dict[str, float]) -> list[str]:
 
 def _splits(identities: "pd.Series[str]", order: Order) -> "pd.Categorical[str]":
     split_of = {key: split for split, keys in order.items() for key in keys}
-    return pd.Categorical(identities.map(split_of), SPLITS)
+    of_each = pd.Categorical(identities.cat.categories.map(split_of), SPLITS)
+    return of_each.take(identities.cat.codes.to_numpy())
 
 
 def _identities_kept(table: pd.DataFrame) -> dict[str, int]:

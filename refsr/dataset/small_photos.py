@@ -4,7 +4,7 @@ A way takes HR (B, 3, H, W) in [0, 1] and the scale, and returns the true image 
 steps. Only the last one moves the face, and with it the true image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -29,15 +29,20 @@ def bicubic(hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def jpeg(hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
     """LR is saved as a JPEG of quality 30."""
-    lr = (reduce(hr, scale) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    decoded = np.stack([_as_jpeg(image) for image in lr])
-    return hr, torch.from_numpy(decoded).to(hr.device).permute(0, 3, 1, 2).float() / 255
+    return hr, as_jpegs(reduce(hr, scale), [QUALITY] * len(hr))
 
 
-def _as_jpeg(image: np.ndarray) -> np.ndarray:
+def as_jpegs(images: torch.Tensor, qualities: Sequence[int]) -> torch.Tensor:
+    """Images (B, 3, h, w) in [0, 1] after saving, each with its quality of 1 to 100."""
+    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    saved = [_saved(image, quality) for image, quality in zip(pixels, qualities, strict=True)]
+    return torch.from_numpy(np.stack(saved)).to(images.device).permute(0, 3, 1, 2).float() / 255
+
+
+def _saved(image: np.ndarray, quality: int) -> np.ndarray:
     """(h, w, 3) uint8 RGB after saving."""
-    saved = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1]
-    return decode(saved.tobytes())
+    data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return decode(data.tobytes())
 
 
 def blur(hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -49,11 +49,18 @@ def log_model(
 
 
 def _signature() -> Any:
-    """Batches of RGB images of any size; an empty `ref`, (0, H, W, 3), means no reference."""
+    """Batches of RGB images of any size.
+
+    `ref` is `object`, for which MLflow lets every array pass: JSON has no list of no images that
+    has four dimensions.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
     shape = (-1, -1, -1, 3)
     kind = np.dtype(np.uint8)
-    inputs = [TensorSpec(kind, shape, "lr"), TensorSpec(kind, shape, "ref")]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema([TensorSpec(kind, shape)]))
+    inputs = [TensorSpec(kind, shape, "lr"), TensorSpec(np.dtype(object), (-1,), "ref")]
+    scores = TensorSpec(np.dtype(float), (-1,), "compatibility")
+    return ModelSignature(
+        inputs=Schema(inputs), outputs=Schema([TensorSpec(kind, shape, "sr"), scores])
+    )

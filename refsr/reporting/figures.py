@@ -1,7 +1,7 @@
 """Pictures of the protocol: strips of a person in every condition, the identity-transfer grid."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from refsr.dataset.degradation import reduce
 from refsr.evaluation.conditions import CONDITIONS, MAIN, RIGHT
 from refsr.evaluation.protocol import Bench, references_of, restore, to_8_bits
+from refsr.face_crops import USUAL
 
+_ROWS_OF = {"reference": "right", "wrong ref.": "wrong"}  # columns of the pairs; others: "row"
 INK, GREY, PAPER = (28, 28, 30), (160, 160, 160), 255
 
 
@@ -20,7 +22,8 @@ INK, GREY, PAPER = (28, 28, 30), (160, 160, 160), 255
 class Strip:
     """One image of one person: pictures by title, (H, H, 3) uint8 RGB.
 
-    `conditions` names the condition that a title stands for.
+    `conditions` names the condition that a title stands for. `eyes` says where each picture is
+    enlarged in a sheet with close-ups: (x, y), in pixels.
     """
 
     person: str
@@ -28,6 +31,7 @@ class Strip:
     source: str
     pictures: dict[str, np.ndarray]
     conditions: dict[str, str]
+    eyes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,20 @@ def strips(bench: Bench, people: Sequence[str], names: Iterable[str] = MAIN) -> 
         columns[condition.short_title] = to_8_bits(sr)
         titles[condition.short_title] = name
     columns |= {"HR": hr, "reference": right, "wrong ref.": wrong}
-    return _as_strips(chosen, columns, titles)
+    eyes = {title: _eyes(bench, chosen, _ROWS_OF.get(title, "row")) for title in columns}
+    rows = _as_strips(chosen, columns, titles)
+    return [
+        replace(strip, eyes={title: places[number] for title, places in eyes.items()})
+        for number, strip in enumerate(rows)
+    ]
+
+
+def _eyes(bench: Bench, chosen: pd.DataFrame, column: str) -> list[tuple[int, int]]:
+    """Where the eyes of the images in `column` are, in pixels; where unknown, the usual place."""
+    points = bench.curated.landmarks(chosen[column].to_numpy())[:, :2].mean(axis=1)
+    usual = np.array(USUAL[:2]).mean(axis=0)
+    places = (np.where(np.isfinite(points), points, usual) + 1) / 2 * bench.curated.hr_size
+    return [(round(x), round(y)) for x, y in places.tolist()]
 
 
 def _as_strips(
@@ -118,13 +135,28 @@ def _images(bench: Bench, chosen: pd.DataFrame, *columns: str) -> list[torch.Ten
     return [bench.images(chosen[key].to_numpy()) for key in columns]
 
 
-def sheet(rows: Sequence[Strip], zoom: int = 2) -> np.ndarray:
+def sheet(rows: Sequence[Strip], zoom: int = 2, *, close: bool = False) -> np.ndarray:
     """Strips below each other under a line of titles: (H, W, 3) uint8 RGB.
 
-    They are enlarged `zoom` times without smoothing.
+    They are enlarged `zoom` times without smoothing. With `close`, each strip is followed by the
+    eyes of its pictures at twice that size.
     """
     titles = list(rows[0].pictures)
-    return mosaic([[strip.pictures[title] for title in titles] for strip in rows], titles, zoom)
+    pictures = []
+    for strip in rows:
+        pictures.append([strip.pictures[title] for title in titles])
+        if close:
+            pictures.append([_close_up(strip.pictures[each], strip.eyes[each]) for each in titles])
+    return mosaic(pictures, titles, zoom)
+
+
+def _close_up(picture: np.ndarray, centre: tuple[int, int]) -> np.ndarray:
+    """The quarter of a picture (H, H, 3) around a place, at the picture's size."""
+    half = len(picture) // 2
+    left, top = (min(max(at - half // 2, 0), len(picture) - half) for at in centre)
+    part = picture[top : top + half, left : left + half]
+    enlarged: np.ndarray = cv2.resize(part, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    return enlarged
 
 
 def grid_sheet(grid: Grid, zoom: int = 2) -> np.ndarray:

@@ -1,12 +1,12 @@
 """The application: its paths, and how errors are answered."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import python_multipart as _forms  # noqa: F401  FastAPI reads forms by it, and misses it late
-from fastapi import Depends, FastAPI, File, Form, Request, UploadFile
+from fastapi import Depends, FastAPI, File, Form, Request, UploadFile, params
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
@@ -19,11 +19,11 @@ from refsr.inference.restoration import SHARPNESS
 from refsr.io.exhausted import shortage
 from refsr.service import example
 from refsr.service.following import Following
-from refsr.service.guard import FIELDS, Guard, place_of
+from refsr.service.guard import FIELDS, Guard, place_of, problem
+from refsr.service.inference_protocol import INFER, ROOT, Service, add_inference_protocol
 from refsr.service.metrics import CONTENT_TYPE, Metrics
 from refsr.service.pages import page, reference
 from refsr.service.results import (
-    Enlarged,
     ModelResult,
     Options,
     Problem,
@@ -31,6 +31,7 @@ from refsr.service.results import (
     Uploads,
     as_json,
     enlarge,
+    logged,
 )
 from refsr.service.settings import MAX_REFERENCES, Settings
 from refsr.service.worker import Worker
@@ -64,9 +65,9 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     },
 }
 _HEALTH: dict[int | str, dict[str, Any]] = {503: {"model": Problem, "description": "A job hangs"}}
-_TOKEN = Depends(HTTPBearer(auto_error=False))  # for the document alone: the guard compares it
+_TOKEN = Depends(HTTPBearer(auto_error=False))
 
-Photo = Annotated[UploadFile, File(description="The small photo: JPEG, PNG or WebP")]
+Photo = Annotated[UploadFile, File(description="The small photo: JPEG, PNG, WebP, AVIF or HEIF")]
 References = Annotated[
     list[UploadFile],
     File(description="Good photos of the same person", max_length=MAX_REFERENCES),
@@ -104,7 +105,7 @@ def create_app(settings: Settings, following: Following) -> ASGIApp:
         What a server such as uvicorn runs.
     """
     worker = Worker(settings.queue)
-    metrics = Metrics(worker, following)
+    metrics = Metrics(worker, following, settings.timeout)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -125,9 +126,20 @@ def create_app(settings: Settings, following: Following) -> ASGIApp:
     _add_errors(app)
     _add_upscale(app, settings, following, metrics)
     _add_probes(app, settings, following, worker, metrics)
+    service = Service(settings, following, metrics, lambda: not _hangs(worker, settings))
+    add_inference_protocol(app, service, _ANSWERS, _token(settings))
     _add_pages(app)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
-    return Guard(app, settings, worker, metrics, paths, UPSCALE)
+    return Guard(app, settings, worker, metrics, paths, frozenset((UPSCALE, INFER)))
+
+
+def _hangs(worker: Worker, settings: Settings) -> bool:
+    return worker.running > _STUCK * settings.timeout
+
+
+def _token(settings: Settings) -> Sequence[params.Depends]:
+    """For the document alone: the guard compares the token."""
+    return [_TOKEN] if settings.token else []
 
 
 def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics: Metrics) -> None:
@@ -136,7 +148,7 @@ def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics
         summary="Enlarge a photo",
         response_class=Response,
         responses=_ANSWERS,
-        dependencies=[_TOKEN] if settings.token else [],
+        dependencies=_token(settings),
     )
     async def upscale(
         request: Request,
@@ -155,7 +167,7 @@ def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics
         place = place_of(request.scope)
         enlarged = await place.run(lambda: enlarge(served, uploads, options, most))
         metrics.restored(sum(face.restored for face in enlarged.photo.faces))
-        request.scope[FIELDS] |= _logged(enlarged, len(uploads.references))
+        request.scope[FIELDS] |= logged(enlarged)
         if prefers_json(request.headers.get("accept", "")):
             return JSONResponse(as_json(enlarged).model_dump())
         return Response(enlarged.png, media_type=_PNG)
@@ -168,31 +180,13 @@ def prefers_json(accept: str) -> bool:
     return next((kind for kind in kinds if kind in known), "").startswith("application/")
 
 
-def _logged(enlarged: Enlarged, references: int) -> dict[str, object]:
-    """What the log says of a request: sizes and numbers, no picture and no name."""
-    photo = enlarged.photo
-    restored = [face for face in photo.faces if face.restored]
-    sides = [round(max(face.box[2:])) for face in restored]
-    return {
-        "version": enlarged.served.version,
-        "size": "{}x{}".format(*enlarged.size),
-        "references": references,
-        "scale": round(photo.scale, 3),
-        "faces": len(photo.faces),
-        "restored": sides,
-        "added": [round(face.added, 3) for face in restored],
-        "fits": [[fit and round(fit, 3) for fit in face.fits] for face in restored],
-        "distance": [face.distance and round(face.distance, 3) for face in restored],
-    }
-
-
 def _add_probes(
     app: FastAPI, settings: Settings, following: Following, worker: Worker, metrics: Metrics
 ) -> None:
     @app.get("/healthz", summary="Whether the process works", responses=_HEALTH)
     async def healthz() -> JSONResponse:
         """200, or 503 where a job hangs: then restart it."""
-        if worker.running > _STUCK * settings.timeout:
+        if _hangs(worker, settings):
             return JSONResponse({"detail": f"a job runs for {worker.running:.0f} s"}, 503)
         return JSONResponse({"status": "ok"})
 
@@ -207,7 +201,7 @@ def _add_probes(
         summary="Numbers for Prometheus",
         response_class=PlainTextResponse,
         responses={401: _ANSWERS[401]},
-        dependencies=[_TOKEN] if settings.token else [],
+        dependencies=_token(settings),
     )
     async def numbers() -> Response:
         """Requests, seconds, places taken, the version."""
@@ -235,23 +229,34 @@ def _add_errors(app: FastAPI) -> None:
     """Every error is answered with one sentence."""
 
     @app.exception_handler(RefsrError)
-    async def unusable(_: Request, error: RefsrError) -> JSONResponse:
+    async def unusable(request: Request, error: RefsrError) -> JSONResponse:
         detail = str(error).replace("(--crop)", "(crop=true)")  # the form's name of the option
-        return JSONResponse({"detail": detail}, 422)
+        return _problem(request, detail, _unusable(request))
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return JSONResponse({"detail": _sentence(error)}, 422)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _problem(request, _sentence(error), _unusable(request))
 
     @app.exception_handler(HTTPException)
-    async def refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"detail": str(error.detail)}, error.status_code, error.headers)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        return _problem(request, str(error.detail), error.status_code, error.headers)
 
     @app.exception_handler(Exception)
-    async def failed(_: Request, error: Exception) -> JSONResponse:
+    async def failed(request: Request, error: Exception) -> JSONResponse:
         if shortage(error):
-            return JSONResponse({"detail": "the server is short of memory or disk"}, 503)
-        return JSONResponse({"detail": "a fault of the server; its log has it"}, 500)
+            return _problem(request, "the server is short of memory or disk", 503)
+        return _problem(request, "a fault of the server; its log has it", 500)
+
+
+def _problem(
+    request: Request, detail: str, status: int, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    return JSONResponse(problem(request.scope, detail), status, headers)
+
+
+def _unusable(request: Request) -> int:
+    """The status that each protocol has for a request that cannot be used."""
+    return 400 if request.url.path.startswith(ROOT) else 422
 
 
 def _sentence(error: RequestValidationError) -> str:

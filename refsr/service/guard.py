@@ -37,7 +37,7 @@ class Guard:
         worker: Has the places.
         metrics: Counts every answer.
         paths: Those of the application; others are not logged by name.
-        queued: The path whose requests need a place.
+        queued: The paths whose requests need a place.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Guard:
         worker: Worker,
         metrics: Metrics,
         paths: frozenset[str],
-        queued: str,
+        queued: frozenset[str],
     ) -> None:
         self._app, self._settings = app, settings
         self._worker, self._metrics = worker, metrics
@@ -67,7 +67,7 @@ class Guard:
 
     async def _checked(self, scope: Scope, receive: Receive, send: "_Answer") -> None:
         headers, path = Headers(scope=scope), scope["path"]
-        if _is_closed(path) and not self._is_allowed(headers):
+        if self._is_closed(path) and not self._is_allowed(headers):
             detail = "send the header `Authorization: Bearer TOKEN` with the token of this server"
             await _refuse(send, scope, 401, detail, {"WWW-Authenticate": "Bearer"})
             return
@@ -75,7 +75,7 @@ class Guard:
             detail = _too_large(self._settings.max_bytes)
             await _refuse_body(receive, send, scope, 413, detail, {})
             return
-        if path == self._queued and scope["method"] == "POST":
+        if path in self._queued and scope["method"] == "POST":
             await self._in_turn(scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -106,6 +106,9 @@ class Guard:
     def _later(self) -> dict[str, str]:
         return {"Retry-After": str(self._worker.wait)}
 
+    def _is_closed(self, path: str) -> bool:
+        return path in self._queued or path.startswith("/v1/") or path == "/metrics"
+
     def _is_allowed(self, headers: Headers) -> bool:
         """Whether the token is right; compared in a time that says nothing of it."""
         token = self._settings.token
@@ -121,7 +124,7 @@ class Guard:
         self._metrics.answered(path, code, seconds)
         fields = {"method": scope["method"], "path": path, "status": code}
         fields |= {"seconds": round(seconds, 3), **scope[FIELDS]}
-        level = logging.INFO if path.startswith("/v1/") else logging.DEBUG
+        level = logging.INFO if path in self._queued else logging.DEBUG
         _logger.log(level, "answered", extra={"fields": fields})
 
 
@@ -163,8 +166,9 @@ def place_of(scope: Scope) -> Place:
     return place
 
 
-def _is_closed(path: str) -> bool:
-    return path.startswith("/v1/") or path == "/metrics"
+def problem(scope: Scope, detail: str) -> dict[str, str]:
+    """The body of an error; the Open Inference Protocol has a name of its own for it."""
+    return {"error" if scope["path"].startswith("/v2") else "detail": detail}
 
 
 def _length(headers: Headers) -> int:
@@ -179,7 +183,7 @@ def _too_large(most: int) -> str:
 async def _refuse(
     send: Send, scope: Scope, status: int, detail: str, headers: Mapping[str, str]
 ) -> None:
-    response = JSONResponse({"detail": detail}, status, headers)
+    response = JSONResponse(problem(scope, detail), status, headers)
     await response(scope, _nothing, send)
 
 
@@ -187,7 +191,7 @@ async def _refuse_body(
     receive: Receive, send: Send, scope: Scope, status: int, detail: str, headers: Mapping[str, str]
 ) -> None:
     """Answer before the body was read, and end the connection."""
-    response = JSONResponse({"detail": detail}, status, {**headers, "Connection": "close"})
+    response = JSONResponse(problem(scope, detail), status, {**headers, "Connection": "close"})
     start = {"type": "http.response.start", "status": status, "headers": response.raw_headers}
     await send(start)
     await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})

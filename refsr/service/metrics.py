@@ -23,7 +23,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 class Metrics:
     """Of one server."""
 
-    def __init__(self, worker: Worker, following: Following) -> None:
+    def __init__(self, worker: Worker, following: Following, timeout: float) -> None:
         self._registry = kept = CollectorRegistry()
         ProcessCollector(registry=kept)
         PlatformCollector(registry=kept)
@@ -43,6 +43,8 @@ class Metrics:
         )
         self._faces = Counter("refsr_faces", "Faces that the network restored", registry=kept)
         _watch(kept, "refsr_admitted", "Requests that wait or run", lambda: worker.admitted)
+        promise = "Seconds within which an admitted request is answered"
+        _watch(kept, "refsr_promise_seconds", promise, lambda: min(worker.promise, timeout))
         _watch(kept, "refsr_model_loads", "Versions loaded", lambda: following.loads)
         failures = "Looks at the alias that failed"
         _watch(kept, "refsr_model_failures", failures, lambda: following.failures)
@@ -64,6 +66,6 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-def _watch(registry: CollectorRegistry, name: str, text: str, value: Callable[[], int]) -> None:
+def _watch(registry: CollectorRegistry, name: str, text: str, value: Callable[[], float]) -> None:
     """A gauge that is read when it is asked for."""
     Gauge(name, text, registry=registry).set_function(value)

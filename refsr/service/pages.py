@@ -91,7 +91,7 @@ def _paths(openapi: Mapping[str, Any]) -> Iterator[Entry]:
 
 def _fields(openapi: Mapping[str, Any], entry: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """The fields of a form: name, values, default, meaning."""
-    if "requestBody" not in entry:
+    if _BODY not in entry.get("requestBody", {}).get("content", {}):
         return
     reference = entry["requestBody"]["content"][_BODY]["schema"]["$ref"]
     form = openapi["components"]["schemas"][reference.rpartition("/")[2]]

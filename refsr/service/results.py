@@ -30,10 +30,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Uploads:
-    """The files of a request."""
+    """The images of a request: files, or (H, W, 3) uint8 RGB."""
 
-    photo: bytes
-    references: Sequence[bytes]
+    photo: bytes | np.ndarray
+    references: Sequence[bytes | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Enlarged:
     photo: EnlargedPhoto
     png: bytes
     size: tuple[int, int]  # width and height of the photo before
+    references: int
     served: Served
 
 
@@ -109,14 +110,18 @@ def enlarge(served: Served, uploads: Uploads, options: Options, most: int) -> En
     Raises:
         RefsrError: A file is no photo that can be used, or an option does not fit it.
     """
-    photo = decode_image(uploads.photo, "photo", most)
+    photo = _decoded(uploads.photo, "photo", most)
     references = [
-        decode_image(data, f"reference {number}", most)
-        for number, data in enumerate(uploads.references, 1)
+        _decoded(image, f"reference {number}", most)
+        for number, image in enumerate(uploads.references, 1)
     ]
     enlarged = _upscaled(served, photo, references, options)
     height, width = photo.shape[:2]
-    return Enlarged(enlarged, _png(enlarged), (width, height), served)
+    return Enlarged(enlarged, _png(enlarged), (width, height), len(references), served)
+
+
+def _decoded(image: bytes | np.ndarray, name: str, most: int) -> np.ndarray:
+    return decode_image(image, name, most) if isinstance(image, bytes) else image
 
 
 def _upscaled(
@@ -142,6 +147,25 @@ def as_json(enlarged: Enlarged) -> Result:
         notes=list(photo.notes),
         image=base64.b64encode(enlarged.png).decode(),
     )
+
+
+def logged(enlarged: Enlarged) -> dict[str, object]:
+    """What the log says of a request: sizes and numbers, no picture and no name."""
+    photo = enlarged.photo
+    restored = [face for face in photo.faces if face.restored]
+    sides = [round(max(face.box[2:])) for face in restored]
+    return {
+        "version": enlarged.served.version,
+        "size": "{}x{}".format(*enlarged.size),
+        "references": enlarged.references,
+        "scale": round(photo.scale, 3),
+        "faces": len(photo.faces),
+        "restored": sides,
+        "added": [round(face.added, 3) for face in restored],
+        "fits": [[fit and round(fit, 3) for fit in face.fits] for face in restored],
+        "statistics": [face.statistics for face in restored],
+        "distance": [face.distance and round(face.distance, 3) for face in restored],
+    }
 
 
 def _face(face: RestoredFace) -> FaceResult:

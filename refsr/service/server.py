@@ -1,17 +1,21 @@
 """Run the service until SIGTERM, which lets requests in flight end."""
 
 import contextlib
+import gc
 import logging
 import socket
 from collections.abc import Iterator
 
+import numpy as np
 import uvicorn
 
 from refsr import log
+from refsr.curation.alignment import CHIP
+from refsr.curation.face_models import embed_faces
 from refsr.errors import RefsrError, StoppedError
+from refsr.inference import faces
 from refsr.inference.library import Upscaler
 from refsr.inference.photo import upscale_photo
-from refsr.service import example
 from refsr.service.api import create_app
 from refsr.service.following import Following
 from refsr.service.settings import LOOPBACK, Settings
@@ -31,6 +35,7 @@ def serve(settings: Settings) -> None:
     _require_token(settings)
     with _listening(settings) as listener:
         server = server_of(settings, Following(settings, warm_up))
+        _keep()
         log.adopt("uvicorn", "uvicorn.error", "uvicorn.access")
         listener.listen()  # who reads the next line may connect
         _logger.info("serving at %s", _address(listener))
@@ -60,9 +65,20 @@ def _address(listener: socket.socket) -> str:
 
 def warm_up(model: Upscaler) -> None:
     """Load every network that a request needs, so that the first one does not wait for it."""
-    pictures = example.pictures()
-    references = [pictures[name] for name in example.NAMES[1:] if model.uses_reference]
-    upscale_photo(model, pictures["photo"], references[:1])
+    blank = np.zeros((CHIP, CHIP, 3), np.uint8)
+    faces.detect(blank)
+    embed_faces(blank[None])
+    small = blank[: model.lr_size, : model.lr_size]
+    upscale_photo(model, small, [blank] if model.uses_reference else [], crop=True)
+
+
+def _keep() -> None:
+    """The garbage collector never looks at what was loaded: it stays as long as the process.
+
+    It was off meanwhile: see refsr.commands.serving.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def _require_token(settings: Settings) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 _MEMORY = 0.8  # share of the former mean where a job's seconds join it
+_RECENT = 100  # jobs whose slowest the promise counts with
 
 
 class Place:
@@ -41,6 +43,7 @@ class Worker:
         self._room = room
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._seconds = 1.0
+        self._recent = deque[float](maxlen=_RECENT)
         self._began: float | None = None
         self.admitted = 0
 
@@ -65,6 +68,14 @@ class Worker:
         return max(1, math.ceil(self._seconds))
 
     @property
+    def promise(self) -> float:
+        """Seconds within which an admitted request is answered.
+
+        It waits for all other places, each as slow as the slowest of recent jobs.
+        """
+        return self._room * max(self._recent, default=1.0)
+
+    @property
     def running(self) -> float:
         """Seconds that the present job has been running; 0 without one."""
         began = self._began
@@ -82,6 +93,7 @@ class Worker:
             self._began = None
             spent = time.monotonic() - began
             self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * spent
+            self._recent.append(spent)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:

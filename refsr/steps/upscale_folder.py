@@ -1,18 +1,25 @@
 """Step `upscale_folder`: a folder of small faces and references -> a folder of larger faces."""
 
 import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference.batch import reason
-from refsr.inference.images import FORMATS, read_image, write_image
-from refsr.inference.upscaler import upscale
+from refsr.inference.images import READ, read_image, write_image
+from refsr.inference.upscaler import compatibility, upscale
 from refsr.models.checkpoint import load_model
+from refsr.models.compatibility import MISFIT
 from refsr.progress import track
 from refsr.side_config import UpscaleFolder
 from refsr.steps import Input, Output
 from refsr.tracker import Tracker
 from refsr.training.precision import choose_device
+
+REJECTS, COMPATIBILITY = "rejects.csv", "compatibility.csv"
 
 
 def upscale_folder(
@@ -21,8 +28,9 @@ def upscale_folder(
     """Write NAME.png for each pairs/small/NAME.*.
 
     The reference is pairs/ref/NAME.*, where there is one. Whatever one image does, the others are
-    upscaled; rejects.csv has a row for each that failed, written as it fails. Raises RefsrError
-    where none is left.
+    upscaled; rejects.csv has a row for each that failed, written as it fails. compatibility.csv has
+    a row for each that had a reference: the probability that it shows the person of the small
+    image, empty where the model does not say. Raises RefsrError where none is left.
     """
     model = load_model(refsr / "model.safetensors").to(choose_device(params.device))
     small, references = _images(pairs / "small"), _images(pairs / "ref")
@@ -32,29 +40,57 @@ def upscale_folder(
             "small faces belong there as NAME.png"
         )
     upscaled.mkdir()
-    reasons = []
-    with (upscaled / "rejects.csv").open("w", newline="", encoding="utf-8") as file:
-        rejects = csv.writer(file, lineterminator="\n")
-        rejects.writerow(["name", "reason"])
+    reasons: list[str] = []
+    fits: list[float | None] = []
+    with (
+        _table(upscaled / REJECTS, "reason") as rejects,
+        _table(upscaled / COMPATIBILITY, "compatibility") as scores,
+    ):
         for name, path in track(small.items(), total=len(small), desc="upscaled", unit="image"):
             try:
-                reference = read_image(references[name]) if name in references else None
-                write_image(upscaled / f"{name}.png", upscale(model, read_image(path), reference))
+                fit = _upscaled(model, path, references.get(name), upscaled / f"{name}.png")
             except Exception as error:
                 reasons.append(reason(path, error))
-                rejects.writerow([name, reasons[-1]])
-                file.flush()
+                rejects(name, reasons[-1])
+                continue
+            if name in references:
+                fits.append(fit)
+                scores(name, "" if fit is None else f"{fit:.4f}")
     if len(reasons) == len(small):
         raise RefsrError(
             f"{pairs}: none of {len(small)} images could be upscaled; the first: {reasons[0]}"
         )
-    tracker.artifact(upscaled / "rejects.csv")
+    for table in (REJECTS, COMPATIBILITY):
+        tracker.artifact(upscaled / table)
     alone = sum(name not in references for name in small)
     return {
         "images": float(len(small)),
         "rejects": float(len(reasons)),
         "without_reference": float(alone),
+        "misfits": float(sum(fit is not None and fit < MISFIT for fit in fits)),
     }
+
+
+def _upscaled(model: nn.Module, path: Path, portrait: Path | None, output: Path) -> float | None:
+    """Upscale one image; returns how well its reference fits, None where that is not known."""
+    image = read_image(path)
+    reference = None if portrait is None else read_image(portrait)
+    write_image(output, upscale(model, image, reference))
+    return None if reference is None else compatibility(model, image, [reference])[0]
+
+
+@contextmanager
+def _table(path: Path, column: str) -> Iterator[Callable[[str, str], None]]:
+    """A CSV whose rows are on the disk as soon as they are written."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+
+        def write(name: str, value: str) -> None:
+            rows.writerow([name, value])
+            file.flush()
+
+        write("name", column)
+        yield write
 
 
 def _images(folder: Path) -> dict[str, Path]:
@@ -64,7 +100,7 @@ def _images(folder: Path) -> dict[str, Path]:
     """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() not in FORMATS:
+        if path.suffix.lower() not in READ:
             continue
         if path.stem in images:
             raise RefsrError(

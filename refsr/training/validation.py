@@ -8,7 +8,7 @@ from torch import nn
 
 from refsr.config import Training
 from refsr.dataset.curated import Curated
-from refsr.dataset.degradation import reduce
+from refsr.dataset.real_degradation import small
 from refsr.models import SuperResolver
 from refsr.training.learner import Learner
 from refsr.training.objective import Objective
@@ -45,7 +45,8 @@ def validation(
             torch.manual_seed(params.seed)
             for images, right in batches(device):
                 given = right if references else None
-                numbers = _measured(model, objective, reduce(images, scale), images, given)
+                lr = small(images, scale, params.degradation, params.seed)
+                numbers = _measured(model, objective, lr, images, given)
                 for name, value in numbers.items():
                     sums[name] = sums.get(name, 0.0) + value * len(images)
         return {PREFIX + name: total / len(hr) for name, total in sums.items()}

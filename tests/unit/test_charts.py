@@ -40,6 +40,16 @@ def test_the_sheet_holds_every_picture_enlarged() -> None:
         assert (sheet == 10 * i).all(2).sum() >= 2 * 64 * 64
 
 
+def test_close_ups_show_the_eyes_even_at_the_border() -> None:
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:8, 24:] = 200
+    eyes = {"HR": (30, 2)}
+    strip = figures.Strip("a", "b", "a/1.jpg", {"HR": picture}, {}, eyes)
+    plain, close = (figures.sheet([strip], close=each) for each in (False, True))
+    lit = [int((each == 200).all(2).sum()) for each in (plain, close)]
+    assert lit == [16 * 16, 16 * 16 + 32 * 32]
+
+
 def test_png_round_trip() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     read = cv2.imdecode(np.frombuffer(png(picture), np.uint8), cv2.IMREAD_COLOR)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from refsr.dataset.degradation import reduce
+from refsr.dataset.real_degradation import small
 
 
 def weights(size: int, scale: int) -> np.ndarray:
@@ -31,3 +32,19 @@ def test_the_reduction_is_keyss_bicubic_with_its_support_widened(scale: int) -> 
 def test_sizes_that_do_not_divide_are_refused() -> None:
     with pytest.raises(ValueError, match="60x64 pixels cannot be reduced 8 times"):
         reduce(torch.zeros(1, 3, 60, 64), 8)
+
+
+@pytest.mark.parametrize("scale", [4, 8, 16])
+def test_real_small_photos_are_worse_each_in_its_way(scale: int) -> None:
+    ways = torch.rand(48, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    hr = torch.nn.functional.interpolate(0.3 + 0.4 * ways, size=(64, 64), mode="bicubic")
+    lr, clean = small(hr, scale, "real", 5), reduce(hr, scale)
+    worse = (lr - clean).square().mean((1, 2, 3)).sqrt() * 255
+    share = (worse == 0).float().mean()
+    assert 0.1 < share < 0.45
+    assert 3 < worse[worse > 0].median() < 30
+    assert torch.equal(lr * 255, (lr * 255).round())
+    torch.manual_seed(9)
+    assert torch.equal(lr, small(hr, scale, "real", 5))
+    assert not torch.equal(lr, small(hr, scale, "real", 6))
+    assert torch.equal(small(hr, scale, "bicubic", 5), clean)

@@ -228,18 +228,25 @@ def test_the_champion_serves_in_a_process_that_knows_nothing_of_this_package(
     pipeline.train(1)
     pipeline.register()
     code = f"""
-import mlflow, numpy as np
+import json, mlflow, numpy as np
 mlflow.set_tracking_uri({pipeline.uri!r})
 model = mlflow.pyfunc.load_model("models:/refsr@champion")
 lr, ref = np.full((2, {LR}, {LR}, 3), 90, np.uint8), np.full((2, 50, 40, 3), 99, np.uint8)
-with_ref = model.predict({{"lr": lr, "ref": ref}})
-without = model.predict({{"lr": lr, "ref": ref[:0]}})
+scored = model.predict({{"lr": lr, "ref": ref}})
+with_ref, without = scored["sr"], model.predict({{"lr": lr, "ref": ref[:0]}})["sr"]
+assert scored["compatibility"] == [None] * 2, scored  # an untrained model does not say
+from mlflow.pyfunc.scoring_server import invocations  # what `mlflow models serve` answers by
+for portraits, same in ((ref.tolist(), with_ref), ([], without)):
+    body = json.dumps({{"inputs": {{"lr": lr.tolist(), "ref": portraits}}}})
+    answer = invocations(body, "application/json", model, model.metadata.get_input_schema())
+    assert (np.array(json.loads(answer.response)["predictions"]["sr"]) == same).all(), answer
 import refsr
 print(with_ref.shape, with_ref.dtype, without.shape, (with_ref != without).any(), refsr.__file__)
-for wrong in ({{"lr": lr}}, {{"lr": lr / 255.0, "ref": ref}}, {{"lr": lr[..., :1], "ref": ref}}):
+for wrong in ({{"lr": lr}}, {{"lr": lr / 255.0, "ref": ref}}, {{"lr": lr[..., :1], "ref": ref}},
+    {{"lr": lr, "ref": ref / 10}}, {{"lr": lr, "ref": ref[:1]}}, {{"lr": lr, "ref": ref[0]}}):
     try:
         model.predict(wrong)
-    except mlflow.MlflowException:
+    except (mlflow.MlflowException, refsr.errors.RefsrError):
         print("refused")
 """
     environment = {"PATH": os.environ["PATH"], "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -254,7 +261,7 @@ for wrong in ({{"lr": lr}}, {{"lr": lr / 255.0, "ref": ref}}, {{"lr": lr[..., :1
     assert done.returncode == 0, done.stderr
     first, *rest = done.stdout.splitlines()
     assert first.startswith(f"(2, {HR}, {HR}, 3) uint8 (2, {HR}, {HR}, 3) True {tmp_path}")
-    assert rest == ["refused"] * 3
+    assert rest == ["refused"] * 6
 
 
 def test_registration_needs_a_tracked_run(pipeline: Pipeline) -> None:

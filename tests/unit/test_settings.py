@@ -64,13 +64,14 @@ RUNS: dict[str, dict[str, Settings]] = {
     "compact with all terms": {
         "train_sisr": {
             "scale": 16, "model": {"latent": 64}, "precision": "bfloat16",
-            "schedule": "cosine", "best_by": "psnr_none",
+            "schedule": "cosine", "best_by": "psnr_none", "degradation": "real",
             "loss": {
                 "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
             },
         },
         "train_refsr": {
             "precision": "bfloat16", "schedule": "cosine", "best_by": "psnr_right",
+            "degradation": "real",
             "loss": {
                 "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
             },

@@ -120,6 +120,11 @@ def test_the_papers_variants_learn_at_64_pixels(variant: str, model: str) -> Non
     learner = Learner(network, params, Objective(Loss(kind="released", perceptual="hed"), 1))
     parts = learner.train_step(Batch(*torch.rand(2, 1, 3, 64, 64)))
     assert parts["loss"] > 3 * 64 * 64 * parts["l1"]
+    linear = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)]
+    others, *apart = learner.optimizer.param_groups
+    assert [group["lr"] / others["lr"] for group in apart] == [2] * (variant == "release")
+    assert [len(group["params"]) for group in apart] == [len(linear)] * (variant == "release")
+    assert not any(group["weight_decay"] for group in apart)
     assert all(
         p.grad is not None and p.grad.isfinite().all() and p.grad.any()
         for p in network.parameters()

@@ -9,8 +9,10 @@ from raw_trees import draw, jpeg
 
 import refsr.steps.upscale_folder as step
 from refsr.errors import RefsrError
+from refsr.inference.serving_model import ServingModel
 from refsr.models import build
-from refsr.models.checkpoint import save_model
+from refsr.models.checkpoint import load_model, save_model
+from refsr.models.compatibility import DIFFERENCES, Compatibility
 from refsr.side_config import UpscaleFolder
 from refsr.tracker import NullTracker
 
@@ -35,7 +37,9 @@ BAD = {
 def folders(tmp_path: Path) -> dict[str, Path]:
     """A model, and images of which the first and last are whole."""
     (tmp_path / "model").mkdir()
-    save_model(tmp_path / "model" / "model.safetensors", build(CONFIG))
+    network = build(CONFIG)
+    network.compatibility = Compatibility((0.0,) * DIFFERENCES, -2.0)  # type: ignore[assignment]
+    save_model(tmp_path / "model" / "model.safetensors", network)
     small, references = tmp_path / "pairs" / "small", tmp_path / "pairs" / "ref"
     small.mkdir(parents=True)
     references.mkdir()
@@ -58,8 +62,22 @@ def test_each_damaged_image_has_a_row_and_all_others_are_written(folders: dict[s
         "a.png",
         "z.png",
         "rejects.csv",
+        "compatibility.csv",
     }
     assert (metrics["images"], metrics["rejects"]) == (7, 5)
+
+
+def test_the_score_of_each_reference_is_a_row(folders: dict[str, Path]) -> None:
+    (folders["pairs"] / "ref" / "z.jpg").write_bytes(WHOLE)
+    metrics, _ = run(folders)
+    assert (
+        folders["upscaled"] / "compatibility.csv"
+    ).read_text() == "name,compatibility\nz,0.1192\n"
+    assert metrics["misfits"] == 1  # of a model that doubts everything
+    model = load_model(folders["refsr"] / "model.safetensors")
+    lr = np.full((1, 8, 8, 3), 90, np.uint8)
+    served = ServingModel(model).predict({"lr": lr, "ref": lr})
+    assert served["compatibility"] == [pytest.approx(0.1192, abs=1e-4)]
 
 
 def test_a_damaged_reference_is_a_row_too(folders: dict[str, Path]) -> None:

