@@ -7,8 +7,8 @@ from pipelines import monitor, reconcile, submit, sweep, upload
 from pipelines.cluster import load_cluster
 from pipelines.command_line import run_command
 from pipelines.compile import arguments, build, compile_package
-from pipelines.connection import add_target_options, require, resolve
-from pipelines.images import image_of, tag_of
+from pipelines.connection import add_target_options, resolve
+from pipelines.images import tag_of, target_image
 from pipelines.limits import cron, seconds
 from pipelines.options import add_work_options, work_of
 from refsr.io.paths import path_option
@@ -93,10 +93,7 @@ def compile_to_file(options: argparse.Namespace) -> None:
     """Compile the pipeline to a file; the params file gives the defaults of its inputs."""
     cluster = load_cluster(options.cluster)
     target = resolve(options, cluster.target)
-    image = image_of(
-        require(target, "image"),
-        require_digest=cluster.target.require_digest,
-    )
+    image = target_image(target, cluster)
     version = tag_of(image) if options.gitops else ""
     work = work_of(options)
     pipeline = build(work, image, cluster)

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from pipelines.cluster import Cluster, Target
 from pipelines.compile import immutable_image
+from pipelines.connection import require
 from refsr.errors import RefsrError
 from refsr.strict_yaml import read_yaml
 
@@ -28,6 +30,12 @@ def image_of(name: str, *, require_digest: bool = False) -> str:
             f"for; pass {image}@sha256:..., or run `make push`, which records it in k8s/image"
         )
     return image
+
+
+def target_image(target: Target, cluster: Cluster) -> str:
+    """The image of a target, which must have a digest if the cluster file asks for it."""
+    name = require(target, "image")
+    return image_of(name, require_digest=cluster.target.require_digest)
 
 
 def tag_of(image: str) -> str:

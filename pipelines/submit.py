@@ -22,7 +22,7 @@ from pipelines.compile import (
     without_cache,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
-from pipelines.images import image_of, tag_of
+from pipelines.images import tag_of, target_image
 from pipelines.nodes import unplaced
 from pipelines.options import add_work_options, work_of
 from pipelines.task_requests import Request, requests_of, table
@@ -77,10 +77,7 @@ def prepare(options: argparse.Namespace) -> Submission:
     check_reachable(tracking_uri, work.uris())
     for name in SECTIONS:  # the whole file must be valid, whichever sections the graph reads
         load_section(work.params, name)
-    image = image_of(
-        require(target, "image"),
-        require_digest=cluster.target.require_digest,
-    )
+    image = target_image(target, cluster)
     if work.raw and hasattr(options, "cron"):
         # The cache compares URIs, and what lies at this one is new each time.
         cluster = without_cache(cluster, "curate")

@@ -1,12 +1,19 @@
 """Fixtures of the compiled pipelines and of a simulated Kubeflow API."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compiled import GRAPHS, Spec, compiled_of
+from compiled import GRAPHS, ROOT, Spec, compiled_of
+from helpers import run_in
 from kubeflow_api import Api
+from manifest_queries import Manifests
+
+from tools.manifests import folders, render
+
+TRACKED = ("ls-files", "--cached", "--others", "--exclude-standard", "k8s")
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +60,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Manifests]:
+    """From a clean checkout: nothing but what git tracks."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("NOT TESTED, the manifests of k8s/: kubectl is not on the PATH")
+    checkout = tmp_path_factory.mktemp("checkout")
+    for name in run_in(ROOT, "git", *TRACKED).splitlines():
+        if (ROOT / name).is_file():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, checkout / name)
+    return {folder: render(folder, checkout / "k8s") for folder in folders()}  # type: ignore[misc]
