@@ -15,6 +15,7 @@ from refsr.curation.detection import Embed
 from refsr.curation.extraction import Detector
 from refsr.curation.pipeline import curate_images, first_round, unread
 from refsr.curation.splits import draw
+from refsr.dataset import framing
 from refsr.dataset.pixel_shards import place, write_shards
 from refsr.dataset.schema import REJECTS, conform
 from refsr.errors import RefsrError
@@ -74,13 +75,15 @@ def write_curated(
     tree = collector.tree
     del tree.images  # as long as the raw set, and not needed any more
     _require_splits(kept, rejected, tree.source.uri)
-    splits = _write_kept(collector, kept, curated, params)
+    splits, lies = _write_kept(collector, kept, curated, params)
     rejects = sorted_rejects(rejected)
     write_parquet(rejects, curated / "rejects.parquet", _ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)
     summary = summarise(splits, rejects) | _scores(planted, rejects, curated)
     document = summary | _facts(tree) | {"rendered": planted is not None}
     document["people_compared"] = detector is not None and not collector.boxed
+    if lies:
+        document["framing"] = lies
     if params.licence:
         document["licence"] = params.licence
     if params.anonymous:
@@ -170,15 +173,15 @@ def _write_kept(
     kept: pd.DataFrame,
     curated: Path,
     params: Curate,
-) -> pd.DataFrame:
-    """Write pixels and manifest; returns the manifest's columns split and identity."""
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Write pixels and manifest; returns the columns split and identity, and how faces lie."""
     side, count = params.hr_size, len(kept)
     crops = collector.store.crops(kept, side)
     images = track(crops, total=count, desc="written", unit="image")
     write_shards(curated, images, count, side, params.shard_images, params.shards)
     manifest = collector.store.complete(kept)
     write_parquet(manifest, curated / "manifest.parquet", _ROW_GROUP)
-    return manifest[["split", "identity"]]
+    return manifest[["split", "identity"]], framing.summary(manifest, side)
 
 
 def sorted_rejects(rejected: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,11 @@ from refsr.curation.feature_store import Features
 from refsr.curation.selection import mark
 from refsr.io.arrays import Chosen, Rows
 
+_OTHER_FACE = "not the face of its folder"
+_NO_COMMON_FACE = (
+    "no two faces of its folder are of one person, so that none is known to be its own"
+)
+
 
 def apply_filters(
     features: Features,
@@ -82,7 +87,9 @@ def _mark_wrong_persons(
     chosen = Chosen(embeddings, rows)
     wrong = rows[outliers.wrong_persons(chosen, groups[rows], max_distance)]
     distance = table["identity_distance"].to_numpy()[wrong]
-    mark(table, wrong, "wrong_person", distance, "not the face of its folder")
+    alone = np.isin(groups[wrong], groups[np.setdiff1d(rows, wrong)], invert=True)
+    for part, detail in ((~alone, _OTHER_FACE), (alone, _NO_COMMON_FACE)):
+        mark(table, wrong[part], "wrong_person", distance[part], detail)
 
 
 class _Copy(NamedTuple):

@@ -86,7 +86,7 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
         rendered=summary.get("rendered"),
         splits={name: counts(rows) for name, rows in splits.items()},
         people={name: list(_people(curated, rows)) for name, rows in splits.items()},
-        histograms=histograms(splits),
+        histograms=histograms(splits, curated.hr_size),
         reasons=reasons(rejects, summary),
         examples=_examples(curated, rejects, raw, layout) if raw else {},
         layout=layout,

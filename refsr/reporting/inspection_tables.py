@@ -5,8 +5,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from refsr.dataset.framing import COLUMNS, framing
 from refsr.dataset.schema import NO_VALUE, REASONS, VALUES
 from refsr.reporting.charts import histogram
+
+_FRAMING = {
+    "tilt": "tilt of the eyes, degrees",
+    "eyes": "distance of the eyes over the side of the crop",
+    "border": "share of the crop beyond the photo",
+}
 
 
 def counts(rows: pd.DataFrame) -> dict[str, Any]:
@@ -23,7 +30,7 @@ def counts(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | None]:
+def histograms(splits: dict[str, pd.DataFrame], hr_size: int) -> dict[str, dict[str, Any] | None]:
     """Title -> chart, of what was kept."""
 
     def of(column: str) -> dict[str, Any] | None:
@@ -36,6 +43,11 @@ def histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | No
 
     images = {
         name: rows.groupby("identity").size().to_numpy(float) for name, rows in splits.items()
+    }
+    lies = {name: framing(rows, hr_size) for name, rows in splits.items() if _has_places(rows)}
+    framed = {
+        title: histogram({name: rows[column].to_numpy() for name, rows in lies.items()})
+        for column, title in _FRAMING.items()
     }
     return {
         "image, shorter side, px": shorter("width", "height"),
@@ -50,7 +62,13 @@ def histograms(splits: dict[str, pd.DataFrame]) -> dict[str, dict[str, Any] | No
                 for name, rows in splits.items()
             }
         ),
+        **framed,
     }
+
+
+def _has_places(rows: pd.DataFrame) -> bool:
+    """Whether a manifest tells where landmarks lie in crops; those of older versions do not."""
+    return set(COLUMNS) <= set(rows.columns)
 
 
 def reasons(rejects: pd.DataFrame, summary: dict[str, Any]) -> list[dict[str, Any]]:

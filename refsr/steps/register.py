@@ -252,6 +252,7 @@ def _counts(curated: Path) -> dict[str, Any]:
     return {
         "rendered": bool(summary.get("rendered")),
         "licence": str(summary.get("licence", "")),
+        "framing": dict(summary.get("framing") or {}),
         "people_compared": bool(summary.get("people_compared")),
         "same_people": int(summary.get("rejects.same_person", 0)),
         "train_identities": int(identities.get("train", 0)),
