@@ -47,6 +47,9 @@ class Synthesize(Section):
     min_size: Annotated[Whole, Field(ge=32, le=1024)] = 80  # least side of an image, pixels
     max_size: Annotated[Whole, Field(ge=32, le=1024)] = 400  # greatest side of an image, pixels
     defects: Annotated[Whole, Field(ge=0, le=10_000)] = 12  # planted images of each kind of defect
+    # Images with a bystander, as many rotated ones, and people under two names. A set that has any
+    # is one of photos: a folder per person, without box files.
+    scenes: Annotated[Whole, Field(ge=0, le=1000)] = 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "Synthesize":
