@@ -89,17 +89,8 @@ def merge(
     """Merge the parts of a curation to identity groups."""
     from components.shell import run
 
-    run(
-        "merge",
-        params,
-        tracking_uri,
-        metrics,
-        uri=uri,
-        raw=raw,
-        parts=parts,
-        curated=curated,
-        layout=layout,
-    )
+    artifacts = {"raw": raw, "parts": parts, "curated": curated}
+    run("merge", params, tracking_uri, metrics, uri=uri, layout=layout, **artifacts)
 
 
 @component
@@ -128,15 +119,8 @@ def train_sisr(
     """Train the single-image network."""
     from components.shell import run
 
-    run(
-        "train_sisr",
-        params,
-        tracking_uri,
-        metrics,
-        curated=curated,
-        validation=validation,
-        sisr=sisr,
-    )
+    inputs = {"curated": curated, "validation": validation}
+    run("train_sisr", params, tracking_uri, metrics, **inputs, sisr=sisr)
 
 
 @component

@@ -6,7 +6,10 @@ import torch
 
 from refsr.dataset.degradation import reduce
 from refsr.dataset.small_photos import WAYS
-from refsr.inference.image_statistics import STATISTICS, image_statistics
+from refsr.inference.image_statistics import (
+    STATISTICS,
+    image_statistics,
+)
 from refsr.synthetic.people import view
 from refsr.synthetic.render import Frame, model, render
 
@@ -17,7 +20,11 @@ SIDE = 16
 def face():
     """(1, 3, 128, 128) in [0, 1]: a rendered face."""
     built = model(11)
-    image = render(built, view(0, built.who, True), Frame(128, 128, 84.0, 64.0, 75.0)).image
+    image = render(
+        built,
+        view(0, built.who, True),
+        Frame(128, 128, 84.0, 64.0, 75.0),
+    ).image
     return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
 
 
@@ -40,7 +47,15 @@ def test_levels_of_a_flat_face_are_its_own():
     values = image_statistics(flat, SIDE)
     assert values["warmth"] == 90 and values["tint"] == pytest.approx(-15)
     assert values["brightness"] == pytest.approx(0.299 * 150 + 0.587 * 90 + 0.114 * 60, abs=1)
-    assert [values[name] for name in ("contrast", "sharpness", "noise", "colour_detail")] == [0] * 4
+    assert [
+        values[name]
+        for name in (
+            "contrast",
+            "sharpness",
+            "noise",
+            "colour_detail",
+        )
+    ] == [0] * 4
 
 
 def test_noise_is_measured_in_levels():
@@ -64,13 +79,18 @@ def test_faults_of_small_photos_show(face, way, name, sign):
     assert sign * (measured(face, way)[name] - measured(face)[name]) > 0
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 5, 3), (40, 40, 3), (300, 200, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(1, 1, 3), (2, 5, 3), (40, 40, 3), (300, 200, 3)],
+)
 def test_any_size_is_fitted_to_the_network(shape):
     values = image_statistics(np.full(shape, 77, np.uint8), SIDE)
     assert values["brightness"] == 77 and values["contrast"] == 0
 
 
-def test_a_larger_crop_is_measured_as_the_network_gets_it(face):
+def test_a_larger_crop_is_measured_as_the_network_gets_it(
+    face,
+):
     whole = image_statistics(pixels(face), SIDE)
     small = image_statistics(pixels(reduce(face, 128 // SIDE)), SIDE)
     assert whole == pytest.approx(small, abs=0.6)
