@@ -150,7 +150,8 @@ def measure_samples(faces: Curated, checkpoint: Path) -> dict[str, float]:
     drawn = samples.diversity(faces, models, chosen, count=8, batch_size=32)
     if not drawn:
         return {}
-    active = samples.active_units(faces, models, chosen, batch_size=32)
+    latent = samples.latents(faces, models, chosen, batch_size=32, seed=0)
+    active = samples.active_units(latent)
     share = active["active"] / active["units"]
     return {"distance": drawn["distance"], "ratio": drawn["calibration_ratio"], "active": share}
 

@@ -8,12 +8,12 @@ import contextlib
 import logging
 import math
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from components.pages import show_files
 from components.summary import OF_THE_RUN, summary
 from components.trainjob import controller
 from refsr import log, steps
@@ -61,8 +61,8 @@ def run(
         params: its section of the params file.
         tracking_uri: MLflow store.
         metrics: artifact that receives the finite metrics.
-        show: files of output folders ("evaluation/report.html") to copy to artifacts of their
-            own, since the Kubeflow UI shows single files only.
+        show: files of output folders ("evaluation/report.html") to show as artifacts of their own,
+            see components.pages.
         uri: the raw set, if not empty. The stage reads it in place; nothing is copied to the pod.
         ports: artifacts by name, None for an absent one; a text is an option of the stage.
 
@@ -76,7 +76,7 @@ def run(
     finite = {key: value for key, value in values.items() if math.isfinite(value)}
     metrics.metadata.update(finite)
     _describe(stage, values, tracking_uri, ports)
-    _copy_pages(show or {}, paths)
+    show_files(show or {}, paths)
 
 
 def _describe(
@@ -88,7 +88,7 @@ def _describe(
     """Add a summary and the page of the MLflow run to the metadata of the stage's outputs."""
     metadata: dict[str, Any] = dict(summary(stage, values))
     if pipeline := os.environ.get(RUN):
-        of_the_run = metadata if stage == OF_THE_RUN else {}
+        of_the_run = metadata if stage in OF_THE_RUN else {}
         try:
             metadata["mlflow"] = describe_pipeline(tracking_uri, pipeline, of_the_run)
         except RefsrError as error:  # the outputs of the stage are complete
@@ -106,12 +106,6 @@ def _paths(uri: str, ports: Mapping[str, Port]) -> dict[str, Any]:
         # Each pod has its own copy: only the URI is the same in every try.
         paths["named"] = {"raw": raw.uri}
     return paths
-
-
-def _copy_pages(show: Mapping[str, Artifact], paths: Mapping[str, Any]) -> None:
-    for name, page in show.items():
-        port, _, file = name.partition("/")
-        shutil.copyfile(paths[port] / file, page.path)
 
 
 def _run_stage(

@@ -158,15 +158,17 @@ def train_refsr(
 def evaluate(
     params: dict[str, Any],
     tracking_uri: str,
+    shard: str,
     curated: Input[Dataset],
     refsr: Input[Model],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     report: Output[HTML],
     results: Output[Markdown],
+    verification: Output[dsl.ClassificationMetrics],
     sisr: Input[Model] | None = None,
 ) -> None:
-    """Evaluate the networks on people that no training has seen."""
+    """Evaluate the networks on people that no training has seen, or on part I/N of them."""
     from components.shell import run
 
     run(
@@ -174,7 +176,47 @@ def evaluate(
         params,
         tracking_uri,
         metrics,
-        {"evaluation/report.html": report, "evaluation/results.md": results},
+        {
+            "evaluation/report.html": report,
+            "evaluation/results.md": results,
+            "evaluation/classification.json": verification,
+        },
+        curated=curated,
+        sisr=sisr,
+        refsr=refsr,
+        evaluation=evaluation,
+        shard=shard,
+    )
+
+
+@component
+def merge_evaluation(
+    params: dict[str, Any],
+    tracking_uri: str,
+    parts: Input[list[Artifact]],
+    curated: Input[Dataset],
+    refsr: Input[Model],
+    evaluation: Output[Artifact],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+    results: Output[Markdown],
+    verification: Output[dsl.ClassificationMetrics],
+    sisr: Input[Model] | None = None,
+) -> None:
+    """Merge the parts of an evaluation."""
+    from components.shell import run
+
+    run(
+        "merge_evaluation",
+        params,
+        tracking_uri,
+        metrics,
+        {
+            "evaluation/report.html": report,
+            "evaluation/results.md": results,
+            "evaluation/classification.json": verification,
+        },
+        parts=parts,
         curated=curated,
         sisr=sisr,
         refsr=refsr,
@@ -238,6 +280,33 @@ def upscale_folder(
 
     run(
         "upscale_folder", params, tracking_uri, metrics, refsr=refsr, pairs=pairs, upscaled=upscaled
+    )
+
+
+@component
+def drift(
+    params: dict[str, Any],
+    tracking_uri: str,
+    refsr: Input[Model],
+    curated: Input[Dataset],
+    logs: Input[Artifact],
+    drift: Output[Artifact],
+    metrics: Output[Metrics],
+    report: Output[HTML],
+) -> None:
+    """Compare the faces of the service's logs with those of training."""
+    from components.shell import run
+
+    run(
+        "drift",
+        params,
+        tracking_uri,
+        metrics,
+        {"drift/report.html": report},
+        refsr=refsr,
+        curated=curated,
+        logs=logs,
+        drift=drift,
     )
 
 

@@ -5,4 +5,5 @@ from refsr.headline import headline as summary
 
 __all__ = ["METRICS", "OF_THE_RUN", "summary"]
 
-OF_THE_RUN = "evaluate"  # stage whose summary is that of the pipeline
+# Stages whose summary is that of the pipeline; a part of an evaluation has none.
+OF_THE_RUN = ("evaluate", "merge_evaluation")

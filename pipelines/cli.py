@@ -3,11 +3,12 @@
 import argparse
 from collections.abc import Callable, Sequence
 
-from pipelines import monitor, reconcile, submit, upload
+from pipelines import monitor, reconcile, submit, sweep, upload
 from pipelines.cluster import load_cluster
 from pipelines.command_line import run_command
-from pipelines.compile import arguments, build, compile_package, immutable_image
+from pipelines.compile import arguments, build, compile_package
 from pipelines.connection import add_target_options, require, resolve
+from pipelines.images import image_of, tag_of
 from pipelines.limits import cron, seconds
 from pipelines.options import add_work_options, work_of
 from refsr.io.paths import path_option
@@ -48,7 +49,18 @@ def _parser() -> argparse.ArgumentParser:
         _add_run_options(command)
         command.set_defaults(command=function)
     _add_reconcile(commands)
+    _add_search(commands)
     return parser
+
+
+def _add_search(commands: "argparse._SubParsersAction[Parser]") -> None:
+    for function, add_options, text in (
+        (sweep.sweep, sweep.add_sweep_options, "write a Katib Experiment over parameters"),
+        (sweep.trial, sweep.add_trial_options, "run one trial of a sweep, and print its metrics"),
+    ):
+        parser = commands.add_parser(function.__name__, help=text, description=function.__doc__)
+        add_options(parser)
+        parser.set_defaults(command=function)
 
 
 def _add_reconcile(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -81,8 +93,11 @@ def compile_to_file(options: argparse.Namespace) -> None:
     """Compile the pipeline to a file; the params file gives the defaults of its inputs."""
     cluster = load_cluster(options.cluster)
     target = resolve(options, cluster.target)
-    image = immutable_image(require(target, "image"))
-    version = image.rpartition(":")[2] if options.gitops else ""
+    image = image_of(
+        require(target, "image"),
+        require_digest=cluster.target.require_digest,
+    )
+    version = tag_of(image) if options.gitops else ""
     work = work_of(options)
     pipeline = build(work, image, cluster)
     defaults = arguments(pipeline, work, target.tracking_uri or "")

@@ -49,6 +49,7 @@ class Secret(Section):
 
     name: str
     env: dict[str, str]  # key: variable
+    tasks: list[str] | None = None  # those that get it; absent: all
 
 
 class Target(Section):
@@ -58,6 +59,7 @@ class Target(Section):
     namespace: str | None = None
     tracking_uri: str | None = None
     image: str | None = "refsr"
+    require_digest: bool = False  # refuse an image whose digest is not known
     ui: Annotated[str, Field(pattern=r"^https?://[^\s@]+[^/\s@]$")] | None = None  # for links
 
 
@@ -101,7 +103,29 @@ class Cluster(Section):
     state: State | None = None
     run_as: User | None = User()  # null: for a server older than 2.17, which does not know it
     curate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the raw set
+    evaluate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the people
     tasks: dict[str, Task]
+
+    def secrets_of(self, task: str) -> dict[str, tuple[str, str]]:
+        """Variable: (Secret, key) of a task. A Secret that names its tasks goes before others."""
+        named = [each for each in self.secrets if each.tasks and task in each.tasks]
+        shared = [each for each in self.secrets if each.tasks is None]
+        return {
+            variable: (secret.name, key)
+            for secret in (*shared, *named)
+            for key, variable in secret.env.items()
+        }
+
+    @model_validator(mode="after")
+    def _check_secrets(self) -> "Cluster":
+        for secret in self.secrets:
+            for name in secret.tasks or []:
+                if name not in TASKS:
+                    known = ", ".join(TASKS)
+                    raise ValueError(
+                        f"secrets: {secret.name}: tasks: unknown task {name}; tasks are: {known}"
+                    )
+        return self
 
     @model_validator(mode="after")
     def _check_nodes(self) -> "Cluster":
@@ -126,6 +150,7 @@ _TRAINING = {
     "shm": "4Gi",
     "timeout_minutes": 2880,
 }
+_EVALUATION = {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240}
 TASKS: dict[str, dict[str, Any]] = {
     "synthesize": {"cpu": "4", "memory": "4Gi"},
     "fetch": {"cpu": "2", "memory": "4Gi", "timeout_minutes": 720},
@@ -134,11 +159,13 @@ TASKS: dict[str, dict[str, Any]] = {
     "validate": {"cpu": "2", "memory": "8Gi"},
     "train_sisr": dict(_TRAINING),
     "train_refsr": dict(_TRAINING),
-    "evaluate": {"cpu": "4", "memory": "16Gi", "gpus": 1, "timeout_minutes": 240},
+    "evaluate": dict(_EVALUATION),
+    "merge_evaluation": dict(_EVALUATION),
     # The gate depends on the current champion, which is not part of the cache key.
     "register": {"cpu": "2", "memory": "4Gi", "cache": False},
     "checkpoint": {"cache": False},  # an alias can move
     "upscale_folder": {"cpu": "4", "memory": "8Gi", "timeout_minutes": 720},
+    "drift": {"cpu": "2", "memory": "4Gi", "cache": False},  # logs grow
     "finish": {"cache": False, "timeout_minutes": 10},
 }
 

@@ -11,6 +11,7 @@ from kfp.compiler import Compiler
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
 from pipelines.cluster import TRAININGS, Cluster, Task
+from pipelines.graphs.drift import drift
 from pipelines.graphs.inference import inference
 from pipelines.graphs.raw_set import Source
 from pipelines.graphs.reevaluation import reevaluation
@@ -27,11 +28,13 @@ from refsr.params import load_data, load_section, section_names
 from refsr.redaction import hide, holds_secret
 from refsr.side_config import KNOWN, Fetch
 
-GRAPHS = ("training", "reevaluation", "inference")
+GRAPHS = ("training", "search", "reevaluation", "inference", "drift")
 SCHEMES = {  # of URIs that pods can read, by option
     "raw": ("s3",),  # the stage reads it without Kubeflow
     "sisr": ("s3", "minio", "gs"),
     "pairs": ("s3", "minio", "gs"),
+    "logs": ("s3", "minio", "gs"),
+    "curated": ("s3", "minio", "gs"),
 }
 
 
@@ -43,6 +46,8 @@ class Work(NamedTuple):
     raw: str | None = None  # training, reevaluation: the raw set
     sisr: str | None = None  # reevaluation: an output of `train_sisr`
     pairs: str | None = None  # inference: folder of small faces and references
+    logs: str | None = None  # drift: folder of the service's log files
+    curated: str | None = None  # drift: the curated set of the training
 
     def uris(self) -> dict[str, str]:
         """The URIs that are set."""
@@ -61,6 +66,13 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
                 "with small/NAME.png and ref/NAME.png"
             )
         return inference(image, cluster)
+    if work.graph == "drift":
+        if not work.logs or not work.curated:
+            raise RefsrError(
+                "--logs and --curated are required by --graph drift: pass the URI of a folder "
+                "with log files of the service, and that of the training's curated set"
+            )
+        return drift(image, cluster)
     source = source_of(work.params, work.raw)
     if source == "fetched":
         cluster = _for_fetch(cluster, work.params)
@@ -68,7 +80,13 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
         return reevaluation(image, cluster, source, with_sisr=bool(work.sisr))
     for name in TRAININGS:
         _check_batches(work.params, name, cluster.tasks[name])
-    return training(image, cluster, source)
+    return training(image, cluster, source, with_register=work.graph == "training")
+
+
+def without_cache(cluster: Cluster, stage: str) -> Cluster:
+    """The cluster with no cache for a stage."""
+    task = cluster.tasks[stage].model_copy(update={"cache": False})
+    return cluster.model_copy(update={"tasks": cluster.tasks | {stage: task}})
 
 
 def _check_batches(params: Path, name: str, task: Task) -> None:
@@ -91,10 +109,7 @@ def _for_fetch(cluster: Cluster, params: Path) -> Cluster:
     """Cache `fetch` only for a full commit hash: a branch or a tag can move."""
     revision = cast(Fetch, load_section(params, "fetch")).revision
     is_commit = re.fullmatch(r"[0-9a-f]{40}", revision) is not None
-    fetch = cluster.tasks["fetch"]
-    fetch = fetch.model_copy(update={"cache": fetch.cache and is_commit})
-    tasks = cluster.tasks | {"fetch": fetch}
-    return cluster.model_copy(update={"tasks": tasks})
+    return cluster if is_commit else without_cache(cluster, "fetch")
 
 
 def compile_package(

@@ -35,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="python -m pipelines.local", description=__doc__)
     add_work_options(parser)
     add = parser.add_argument
-    add("--cluster", type=path_option, help="cluster file; only `curate_shards` has an effect here")
+    add(
+        "--cluster",
+        type=path_option,
+        help="cluster file; only the numbers of shards have an effect here",
+    )
     add(
         "--output",
         type=path_option,
@@ -59,7 +63,7 @@ def run(folder: Path, work: Work, cluster: Cluster) -> Path:
     Args:
         folder: folder of all output.
         work: what to run.
-        cluster: settings; only `curate_shards` has an effect.
+        cluster: settings; only the numbers of shards have an effect.
 
     Returns:
         The folder of the tasks' artifacts.

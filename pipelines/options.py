@@ -28,6 +28,12 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
         type=path_text,
         help="inference: URI of a folder with small/NAME.png and ref/NAME.png",
     )
+    add("--logs", type=path_text, help="drift: URI of a folder with log files of the service")
+    add(
+        "--curated",
+        type=path_text,
+        help="drift: URI of the artifact `curated` of the training run",
+    )
 
 
 def work_of(options: argparse.Namespace) -> Work:
@@ -38,4 +44,6 @@ def work_of(options: argparse.Namespace) -> Work:
         options.raw,
         options.sisr,
         options.pairs,
+        options.logs,
+        options.curated,
     )

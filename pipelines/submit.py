@@ -19,9 +19,10 @@ from pipelines.compile import (
     build,
     check_reachable,
     compile_package,
-    immutable_image,
+    without_cache,
 )
 from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
+from pipelines.images import image_of, tag_of
 from pipelines.nodes import unplaced
 from pipelines.options import add_work_options, work_of
 from pipelines.task_requests import Request, requests_of, table
@@ -76,7 +77,13 @@ def prepare(options: argparse.Namespace) -> Submission:
     check_reachable(tracking_uri, work.uris())
     for name in SECTIONS:  # the whole file must be valid, whichever sections the graph reads
         load_section(work.params, name)
-    image = immutable_image(require(target, "image"))
+    image = image_of(
+        require(target, "image"),
+        require_digest=cluster.target.require_digest,
+    )
+    if work.raw and hasattr(options, "cron"):
+        # The cache compares URIs, and what lies at this one is new each time.
+        cluster = without_cache(cluster, "curate")
     pipeline = build(work, image, cluster)
     values = arguments(pipeline, work, tracking_uri)
     summary = f"{work.graph} with {work.params} in {image}"
@@ -142,7 +149,7 @@ def _create_schedule(
 
 def run_name(submission: Submission, options: argparse.Namespace) -> str:
     """The option --run-name, else the params file and the image's tag."""
-    tag = submission.image.rpartition(":")[2][:12]
+    tag = tag_of(submission.image)[:12]
     name: str = options.run_name or f"{options.params.stem} {tag}"
     return name
 

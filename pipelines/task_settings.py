@@ -29,12 +29,12 @@ def apply_settings(
     """Set the image of `task`, and the settings of the stage `name` in `cluster`."""
     settings = cluster.tasks[name]
     if settings.nodes > 1:
-        _set_trainjob(task, node_settings(settings, cluster, image))
+        _set_trainjob(task, node_settings(name, settings, cluster, image))
         settings = settings.model_copy(update=WAITING)
     task.set_container_image(image)
     _set_resources(task, settings, cluster)
     _set_limits(task, settings)
-    _set_environment(task, cluster)
+    _set_environment(task, name, cluster)
     _set_user(task, cluster)
     if cluster.target.ui and name == "finish":
         task.set_env_variable(UI, cluster.target.ui)
@@ -44,7 +44,7 @@ def apply_settings(
     return task
 
 
-def node_settings(settings: Task, cluster: Cluster, image: str) -> NodeSettings:
+def node_settings(name: str, settings: Task, cluster: Cluster, image: str) -> NodeSettings:
     """The values of a TrainJob; the cluster file is checked to have a volume."""
     state = cast(State, cluster.state)
     resources = {"cpu": settings.cpu, "memory": settings.memory}
@@ -59,11 +59,7 @@ def node_settings(settings: Task, cluster: Cluster, image: str) -> NodeSettings:
         resources=resources,
         timeout_seconds=settings.timeout_minutes * 60,
         environment=ENVIRONMENT,
-        secrets={
-            variable: (secret.name, key)
-            for secret in cluster.secrets
-            for key, variable in secret.env.items()
-        },
+        secrets=cluster.secrets_of(name),
         claim=state.claim,
         mount_path=state.path,
         shm=settings.shm,
@@ -110,12 +106,15 @@ def _set_limits(task: dsl.PipelineTask, settings: Task) -> None:
     kubernetes.set_timeout(task, settings.timeout_minutes * 60)
 
 
-def _set_environment(task: dsl.PipelineTask, cluster: Cluster) -> None:
+def _set_environment(task: dsl.PipelineTask, name: str, cluster: Cluster) -> None:
     for key, value in ENVIRONMENT.items():
         task.set_env_variable(key, value)
     kubernetes.use_field_path_as_env(task, RUN, RUN_LABEL)
-    for secret in cluster.secrets:
-        kubernetes.use_secret_as_env(task, secret.name, secret.env)
+    secrets: dict[str, dict[str, str]] = {}
+    for variable, (secret, key) in cluster.secrets_of(name).items():
+        secrets.setdefault(secret, {})[key] = variable
+    for secret, keys in secrets.items():
+        kubernetes.use_secret_as_env(task, secret, keys)
 
 
 def _set_user(task: dsl.PipelineTask, cluster: Cluster) -> None:

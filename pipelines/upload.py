@@ -10,6 +10,7 @@ from kfp_server_api import ApiException, V2beta1Pipeline
 
 from pipelines.compile import object_name
 from pipelines.connection import api, endpoint_of
+from pipelines.images import tag_of
 from pipelines.submit import Submission, prepare, print_requests, write_package
 from refsr.errors import RefsrError
 from refsr.redaction import hide
@@ -27,7 +28,7 @@ def upload(options: argparse.Namespace) -> None:
     submission = prepare(options)
     target = submission.target
     name = stored_name(submission, options.params)
-    version = object_name(submission.image.rpartition(":")[2])
+    version = object_name(tag_of(submission.image))
     with tempfile.TemporaryDirectory() as folder:
         package = write_package(submission, options, Path(folder), submission.arguments)
         if options.dry_run:

@@ -30,7 +30,8 @@ def load(
     Args:
         source: A checkpoint file, the folder that a training or `refsr push` wrote, a registered
             version (models:/NAME@ALIAS or models:/NAME/VERSION), or the .onnx file that
-            `refsr export` wrote, which is run on the CPU without PyTorch.
+            `refsr export` wrote, which is run on the CPU without PyTorch. File and folder may be
+            on S3: s3://BUCKET/KEY, with AWS_ENDPOINT_URL and keys in the environment.
         device: "cpu", "cuda", or "auto", which is CUDA where torch sees a GPU.
         tracking_uri: The MLflow store of registered versions; None: MLFLOW_TRACKING_URI, else
             the file mlflow.db of the present folder.

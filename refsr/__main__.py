@@ -25,11 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exit_status(lambda: _run(arguments))
 
 
-def _run(arguments: Sequence[str]) -> None:
+def _run(arguments: Sequence[str]) -> int | None:
     log.set_up(as_json=True if "--log-json" in arguments else None)
     options = _parser(arguments).parse_args(arguments)
     _set_up_log(options)
-    options.command(options)
+    status: int | None = options.command(options)
+    return status
 
 
 def _set_up_log(options: argparse.Namespace) -> None:

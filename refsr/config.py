@@ -77,7 +77,7 @@ class Curate(Section):
     min_box: Annotated[Whole, Field(ge=1, le=10_000)] = 40  # shorter side of the face box
     max_cut: Share = 0.25  # share of the face box outside the image
     max_yaw: Annotated[Real, Field(gt=0, le=90)] = 75.0
-    min_sharpness: Share = 0.17  # see refsr.curation.image_stats.sharpness
+    min_sharpness: Share = 0.22  # see refsr.curation.image_stats.sharpness
     min_face_probability: Share = 0.5  # of MTCNN for the crop; near 0 for a hidden face
     min_reference_probability: Share = 0.95  # the same, of a reference
     max_duplicate_bits: Annotated[Whole, Field(ge=0, le=64)] = 8  # of two 64-bit difference hashes

@@ -9,6 +9,18 @@ from collections.abc import Mapping
 
 _CURATION = ("identities.train", "identities.test", "images.train", "images.test")
 _TRAINING = ("loss", "l1", "perceptual")
+_EVALUATION = (
+    "data.identities",
+    "psnr.bicubic.mean",
+    "psnr.sisr.mean",
+    "psnr.ref_right.mean",
+    "ssim.ref_right.mean",
+    "identity.ref_right.mean",
+    "difference.right_minus_wrong.psnr.mean",
+    "difference.right_minus_wrong.identity.mean",
+    "difference.right_minus_none.psnr.mean",
+    "difference.right_minus_none.identity.mean",
+)
 METRICS: dict[str, tuple[str, ...]] = {  # by stage
     "synthesize": ("identities", "images"),
     "curate": _CURATION,
@@ -16,22 +28,15 @@ METRICS: dict[str, tuple[str, ...]] = {  # by stage
     "validate": ("expectations", "rows.identities", "rows.images"),
     "train_sisr": _TRAINING,
     "train_refsr": _TRAINING,
-    "evaluate": (
-        "data.identities",
-        "psnr.bicubic.mean",
-        "psnr.sisr.mean",
-        "psnr.ref_right.mean",
-        "ssim.ref_right.mean",
-        "identity.ref_right.mean",
-        "difference.right_minus_wrong.psnr.mean",
-        "difference.right_minus_wrong.identity.mean",
-        "difference.right_minus_none.psnr.mean",
-        "difference.right_minus_none.identity.mean",
-    ),
+    "evaluate": _EVALUATION,
+    "merge_evaluation": _EVALUATION,
     "register": ("version",),
 }
 FILE = "headline.json"  # of an evaluation, beside metrics.json, which has every number
-LONG = ("evaluate",)  # stages whose numbers are too many for a run; all are in an artifact
+LONG = (
+    "evaluate",
+    "merge_evaluation",
+)  # stages whose numbers are too many for a run; all are in an artifact
 
 
 def headline(stage: str, values: Mapping[str, float]) -> dict[str, float]:

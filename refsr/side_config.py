@@ -39,9 +39,16 @@ class UpscaleFolder(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+class Drift(Section):
+    """Compare the faces that the service got with those of training."""
+
+    fail: bool = False  # whether drift fails the task; its page is in MLflow all the same
+
+
 SIDE_SECTIONS: dict[str, type[Section]] = {  # of steps that are not stages of dvc.yaml
     "fetch": Fetch,
     "checkpoint": Checkpoint,
     "upscale_folder": UpscaleFolder,
+    "drift": Drift,
 }
 KNOWN = SECTIONS | SIDE_SECTIONS

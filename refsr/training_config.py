@@ -72,11 +72,12 @@ class Training(Section):
 
     may_change = frozenset(
         {"steps", "device", "log_every", "image_every", "save_every"}
-        | {"validate_every", "best_by", "patience", "on_nan"}
+        | {"validate_every", "best_by", "patience", "on_nan", "deterministic"}
     )
     seed: Seed = 0
     steps: Positive
     batch_size: BatchSize = 32  # over all processes
+    accumulate: Positive = 1  # parts of a batch that are in memory one after the other
     # How small photos of the training come about: by bicubic alone, or as photos do; see
     # refsr.dataset.real_degradation.
     degradation: Literal["bicubic", "real"] = "bicubic"
@@ -91,6 +92,8 @@ class Training(Section):
     loss: Loss = Loss()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if native
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda if there is a GPU
+    compile: bool = False  # torch.compile with CUDA graphs: for a GPU, see docs/gpu.md
+    deterministic: bool = False  # on a GPU the same weights each time, but slower
     log_every: Positive = 20  # steps
     image_every: Positive = 200  # steps
     save_every: Positive = 200  # steps between checkpoints to resume from
@@ -99,6 +102,14 @@ class Training(Section):
     best_by: Literal["loss", "psnr_none", "psnr_right"] = "loss"
     patience: Count = 0  # validations without a better one that end the training; 0: none do
     on_nan: Literal["stop", "roll_back"] = "stop"  # roll_back: once, to half the learning rate
+
+    @model_validator(mode="after")
+    def _equal_parts(self) -> "Training":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_stop(self) -> "Training":

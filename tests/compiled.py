@@ -7,6 +7,7 @@ import yaml
 
 from pipelines.cluster import load_cluster
 from pipelines.compile import compile_package
+from pipelines.graphs.drift import drift
 from pipelines.graphs.inference import inference
 from pipelines.graphs.reevaluation import reevaluation
 from pipelines.graphs.training import training
@@ -27,13 +28,15 @@ GRAPHS = {
     "named": lambda cluster: training(IMAGE, cluster, "named"),
     "fetched": lambda cluster: training(IMAGE, cluster, "fetched"),
     "in parts": lambda cluster: training(
-        IMAGE, cluster.model_copy(update={"curate_shards": 3}), "named"
+        IMAGE, cluster.model_copy(update={"curate_shards": 3, "evaluate_shards": 2}), "named"
     ),
+    "search": lambda cluster: training(IMAGE, cluster, "rendered", with_register=False),
     "reevaluation": lambda cluster: reevaluation(IMAGE, cluster, "fetched", with_sisr=False),
     "reevaluation of both": lambda cluster: reevaluation(
         IMAGE, cluster, "rendered", with_sisr=True
     ),
     "inference": lambda cluster: inference(IMAGE, cluster),
+    "drift": lambda cluster: drift(IMAGE, cluster),
 }
 
 Spec = dict[str, Any]

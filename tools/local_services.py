@@ -136,11 +136,17 @@ def _sql(uri: str, statement: str) -> None:
 
 @contextlib.contextmanager
 def mlflow_server(
-    folder: Path, database: str, s3: S3 | None = None, bucket: str = "", port: int = 0
+    folder: Path,
+    database: str,
+    s3: S3 | None = None,
+    bucket: str = "",
+    port: int = 0,
+    login: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """An MLflow server on a database, on a port or a free one; yields its URI.
 
-    The server stores artifacts on S3, so that clients need no keys, or in its folder.
+    The server stores artifacts on S3, so that clients need no keys, or in its folder. With the
+    variables of MLflow's `login`, clients log in.
     """
     port = port or free_port()
     uri = f"http://{LOOPBACK}:{port}"
@@ -154,6 +160,9 @@ def mlflow_server(
     }
     if s3:
         environment |= s3.environment | {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint}
+    if login:
+        command += ["--app-name", "basic-auth"]
+        environment |= login
     with serving(command, folder, environment, lambda: _responds(f"{uri}/health")):
         yield uri
 

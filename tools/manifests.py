@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,16 @@ from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
 
 K8S = Path(__file__).parents[1] / "k8s"
-KUBERNETES = "1.36"  # version of the schemas
-APPLICABLE = ("restore", "restore-s3", "serve", "serve-kserve", "serve-prometheus", "state")
+KUBERNETES = ("1.34", "1.37")  # versions of the schemas: the oldest and the newest
+APPLICABLE = (
+    "approval",
+    "restore",
+    "restore-s3",
+    "serve",
+    "serve-kserve",
+    "serve-prometheus",
+    "state",
+)
 SECRET = re.compile("(PASSWORD|SECRET|TOKEN|ACCESS_KEY)")  # names of variables
 IMAGE = """# The image of every overlay. `make images` and `make push` write this file; \
 commit it for Argo CD or Flux.
@@ -26,6 +35,11 @@ images:
   - {{name: refsr, newName: {name}, newTag: {tag}{digest}}}
 """
 INFERENCE = "InferenceService"  # of KServe
+HOST = ("hostNetwork", "hostPID", "hostIPC")
+VOLUMES = {  # that Pod Security `restricted` allows
+    *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"),
+    *("projected", "secret"),
+}
 Manifest = Mapping[str, Any]
 
 
@@ -41,6 +55,30 @@ def _check() -> None:
         if faults:
             raise RefsrError("\n".join(f"{folder}: {fault}" for fault in faults))
         print(f"{folder}: {len(manifests)} manifests, no problem")
+    objects = generated()
+    if faults := problems(objects):
+        raise RefsrError("\n".join(f"generated: {fault}" for fault in faults))
+    print(f"generated: {', '.join(each['kind'] for each in objects)}, no problem")
+
+
+def generated() -> list[Manifest]:
+    """The objects that this project makes itself: of a GitOps repository, and of a training."""
+    from components.trainjob.spec import trainjob
+    from pipelines.cluster import State, load_cluster
+    from pipelines.compile import compile_package
+    from pipelines.graphs.training import training
+    from pipelines.task_settings import node_settings
+
+    image = "registry.example/refsr:1"
+    cluster = load_cluster(K8S / "overlays/gpu/cluster.yaml")
+    cluster = cluster.model_copy(update={"state": State(claim="data")})
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "objects.yaml"
+        made = training(image, cluster, "rendered")
+        compile_package(package, made, version="1", namespace="refsr")
+        objects = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+    settings = node_settings("train_sisr", cluster.tasks["train_sisr"], cluster, image)
+    return [*objects, trainjob(settings) | {"metadata": {"name": "train-sisr"}}]
 
 
 def folders() -> list[str]:
@@ -91,6 +129,7 @@ def _problems(manifest: Manifest) -> Iterator[str]:
     yield from _literal_secrets(manifest)
     pod = _pod(manifest)
     if pod is not None:
+        yield from _pod_problems(pod)
         security = pod.get("securityContext", {})
         for container in containers(pod):
             yield from _container_problems(container, security)
@@ -110,21 +149,13 @@ def _schema_errors(manifest: Manifest) -> Iterator[str]:
     try:
         if schema.is_file():
             jsonschema.validate(manifest, json.loads(schema.read_text()))
-            if manifest["kind"] == INFERENCE:
-                kubernetes_validate.validate(_as_pod(manifest), KUBERNETES, strict=True)
         else:
-            kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+            for version in KUBERNETES:
+                kubernetes_validate.validate(manifest, version, strict=True)
     except (jsonschema.ValidationError, kubernetes_validate.ValidationError) as error:
         yield f"{'.'.join(map(str, error.path))}: {error.message}"
     except kubernetes_validate.SchemaNotFoundError:
         yield f"unknown kind; add its schema: {schema.relative_to(K8S.parent)}"
-
-
-def _as_pod(service: Manifest) -> Manifest:
-    """A pod with the fields that a predictor of KServe shares with pods, to check them as such."""
-    own = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout", "labels"}
-    pod = {key: value for key, value in service["spec"]["predictor"].items() if key not in own}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}
 
 
 def _literal_secrets(manifest: Manifest) -> Iterator[str]:
@@ -138,6 +169,20 @@ def _literal_secrets(manifest: Manifest) -> Iterator[str]:
             name = variable["name"]
             if variable.get("value") and SECRET.search(name):
                 yield f"{container['name']}: holds the value of {name}; take it from a Secret"
+
+
+def _pod_problems(pod: Manifest) -> Iterator[str]:
+    """What Pod Security `restricted` refuses beside the settings of containers."""
+    for key in HOST:
+        if pod.get(key):
+            yield f"{key}: shares the node's"
+    for volume in pod.get("volumes", []):
+        if kinds := set(volume) - VOLUMES - {"name"}:
+            yield f"volume {volume['name']}: {', '.join(sorted(kinds))} is not restricted"
+    for container in containers(pod):
+        for port in container.get("ports", []):
+            if "hostPort" in port:
+                yield f"{container['name']}: has a port of the node, {port['hostPort']}"
 
 
 def _container_problems(container: Manifest, pod: Manifest) -> Iterator[str]:
@@ -157,7 +202,8 @@ def _container_problems(container: Manifest, pod: Manifest) -> Iterator[str]:
     if security.get("readOnlyRootFilesystem") is not True:
         yield f"{name}: root file system is writable"
     dropped = security.get("capabilities", {}).get("drop", [])
-    if security.get("allowPrivilegeEscalation") is not False or "ALL" not in dropped:
+    gains = security.get("privileged") or security.get("capabilities", {}).get("add")
+    if gains or security.get("allowPrivilegeEscalation") is not False or "ALL" not in dropped:
         yield f"{name}: can gain privileges"
 
 

@@ -1,1 +1,1 @@
-"""The graphs: training, reevaluation and inference."""
+"""The graphs: training, reevaluation, inference and drift."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from kfp import dsl
 
+from pipelines.graphs.shards import numbers
 from pipelines.graphs.tasks import CreateTask
 
 
@@ -33,8 +34,7 @@ def curation(
         inputs["raw"] = raw
     if shards == 1:
         return task("curate", **inputs, shard="").outputs["curated"]
-    numbers = [f"{number}/{shards}" for number in range(1, shards + 1)]
-    with dsl.ParallelFor(numbers, name="parts") as shard:
+    with dsl.ParallelFor(numbers(shards), name="parts") as shard:
         part = task("curate", **inputs, shard=shard)
     parts = dsl.Collected(part.outputs["curated"])
     return task("merge", **inputs, parts=parts).outputs["curated"]

@@ -9,6 +9,7 @@ from kfp import dsl
 
 from pipelines.cluster import Cluster
 from pipelines.graphs.curation import curation
+from pipelines.graphs.evaluation import evaluation
 from pipelines.graphs.raw_set import Source, raw_set
 from pipelines.graphs.tasks import task_factory
 
@@ -52,6 +53,6 @@ def reevaluation(image: str, cluster: Cluster, source: Source, with_sisr: bool) 
             inputs = raw_set(task, source, raw, fetch, synthesize)
             curated = curation(task, cluster.curate_shards, curate, layout, **inputs)
             task("validate", params=validate, curated=curated)
-            task("evaluate", params=evaluate, curated=curated, **models)
+            evaluation(task, cluster.evaluate_shards, evaluate, curated=curated, **models)
 
     return pipeline

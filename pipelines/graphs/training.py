@@ -6,13 +6,15 @@ from kfp import dsl
 
 from pipelines.cluster import Cluster
 from pipelines.graphs.curation import curation
+from pipelines.graphs.evaluation import evaluation
 from pipelines.graphs.raw_set import Source, raw_set
 from pipelines.graphs.tasks import task_factory
 
 NAME = "refsr-training"
+SEARCH = "refsr-search"
 
 
-def training(image: str, cluster: Cluster, source: Source) -> Any:
+def training(image: str, cluster: Cluster, source: Source, *, with_register: bool = True) -> Any:
     """The pipeline.
 
     Its inputs: MLflow store, `raw`, its `layout`, a section of parameters per stage.
@@ -21,12 +23,15 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
         image: image of every task.
         cluster: settings of the tasks.
         source: of the raw set, see pipelines.graphs.raw_set.
+        with_register: end with `register`. A search over parameters ends with `evaluate`, since
+            `register` would move the alias `candidate` in every trial.
     """
+    end = "registered model, through the quality gate" if with_register else "evaluated model"
 
     @dsl.pipeline(
-        name=NAME,
-        display_name="RefSR training",
-        description="Raw set to registered model, through the quality gate.",
+        name=NAME if with_register else SEARCH,
+        display_name="RefSR training" if with_register else "RefSR search",
+        description=f"Raw set to {end}.",
     )
     def pipeline(
         tracking_uri: str,
@@ -59,7 +64,8 @@ def training(image: str, cluster: Cluster, source: Source) -> Any:
                 sisr=sisr,
             ).outputs["refsr"]
             inputs = {"curated": curated, "sisr": sisr, "refsr": refsr}
-            evaluation = task("evaluate", params=evaluate, **inputs).outputs["evaluation"]
-            task("register", params=register, **inputs, evaluation=evaluation)
+            evaluated = evaluation(task, cluster.evaluate_shards, evaluate, **inputs)
+            if with_register:
+                task("register", params=register, **inputs, evaluation=evaluated)
 
     return pipeline

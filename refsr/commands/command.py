@@ -19,7 +19,7 @@ class Command:
     help: str  # one line
     example: str  # a command line, without `refsr`
     add_options: Callable[[Parser], None]
-    run: Callable[[Options], None]
+    run: Callable[[Options], int | None]  # the exit status; None is 0
     old_name: str = ""  # accepted for one release more
     stage: str = ""  # what its log lines are marked with; empty: its name
 

@@ -177,8 +177,8 @@ def _record(params: "Evaluate", bench: "Bench", models: Mapping[str, _Model]) ->
 
 def _compared(params: "Evaluate", bench: "Bench", models: Mapping[str, _Model]) -> Any:
     from refsr.evaluation import comparison
+    from refsr.evaluation.numbers import data_of
     from refsr.reporting.comparison import Compared, chosen_strips
-    from refsr.steps.evaluate import data_of
 
     table, scale = comparison.measured(bench, params.batch_size)
     result = comparison.summary(table, params.bootstrap, params.seed)

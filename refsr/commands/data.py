@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from refsr.commands import calibrate
 from refsr.commands.command import Command, Options, Parser
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
@@ -45,6 +46,7 @@ COMMANDS = (
         add_options=_inspect_options,
         run=inspect,
     ),
+    calibrate.COMMAND,
     step_command(
         "merge",
         "join what `curate --shard I/N` measured",

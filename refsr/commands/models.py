@@ -1,6 +1,7 @@
 """Commands about networks and checkpoints."""
 
 import json
+from dataclasses import replace
 
 from refsr.commands import seeds, sharing
 from refsr.commands.command import Command, Options, Parser
@@ -83,5 +84,14 @@ COMMANDS = (
         "checkpoint --refsr models/champion",
     ),
     seeds.COMMAND,
+    replace(
+        step_command(
+            "merge_evaluation",
+            "join what `evaluate --shard I/N` measured",
+            "merge-evaluation parts/1 parts/2 --curated data/curated --refsr models/refsr"
+            " --evaluation reports/evaluation",
+        ),
+        old_name="",
+    ),
     *sharing.COMMANDS,
 )

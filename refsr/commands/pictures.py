@@ -49,7 +49,17 @@ def _upscale_options(parser: Parser) -> None:
     parser.add_argument(
         "--sheets", action="store_true", help="also write NAME.sheet.png: before, after, references"
     )
+    _sample_options(parser)
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+
+
+def _sample_options(parser: Parser) -> None:
+    group = parser.add_argument_group("other possible faces")
+    text = "0 to 1: how strongly the face is held to the photo (default: 1)"
+    group.add_argument("--fidelity", type=float, help=text)
+    text = "0 to 2: 0 is the most likely face, 1 draws a possible one (default: 0)"
+    group.add_argument("--temperature", type=float, help=text)
+    group.add_argument("--seed", type=int, help="of what is drawn (default: 0)")
 
 
 def upscale(options: Options) -> None:
@@ -62,10 +72,10 @@ def upscale(options: Options) -> None:
     inputs = _given(options, references)
     batch.check_outputs(todo, options.output, inputs, sheets=options.sheets)
     images = [read_image(path) for path in references]
-    model, digest = _model(options.model)
+    model, digest = _model(options.model, options.device)
     portraits = _portraits(options, model, images, crop=options.crop)
     chosen = {name: getattr(options, name) for name in ("all_faces", "crop", "drop_misfits")}
-    chosen |= _numbers(options)
+    chosen |= _numbers(options, "scale", "sharpness", "fidelity", "temperature", "seed")
     recipe = batch.recipe(digest, references, chosen)
     results = batch.upscale_all(model, todo, portraits, chosen, recipe, sheets=options.sheets)
     _warn_of_misfits(options, results)
@@ -115,10 +125,16 @@ def _reference_options(parser: Parser) -> None:
         "--model",
         type=path_text,
         default="models:/refsr@champion",
-        help="registered version, checkpoint file or folder, or ONNX file",
+        help="registered version, checkpoint file or folder, or ONNX file; these on s3:// too",
     )
     parser.add_argument("--scale", type=float, help="times larger (default: what the model gives)")
     parser.add_argument("--sharpness", type=float, help="0 to 1: the model's share (default: 0.9)")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda", "auto"),
+        default="cpu",
+        help="where the network runs (default: cpu)",
+    )
 
 
 def _video_options(parser: Parser) -> None:
@@ -141,27 +157,27 @@ def upscale_video(options: Options) -> None:
     inputs = [("VIDEO", options.video), *_given(options, references)]
     check_file(options.output, inputs, lambda _: False)  # before the model is fetched
     images = [read_image(path) for path in references]
-    model, _ = _model(options.model)
+    model, _ = _model(options.model, options.device)
     portraits = _portraits(options, model, images)
-    chosen = _numbers(options)
+    chosen = _numbers(options, "scale", "sharpness")
     made = video.upscale_video(model, options.video, options.output, portraits, **chosen)
     frames = f"{made.frames} frames, in {made.restored} of them the face was restored"
     print(f"{options.output}: {frames}. Sound is left out. {GUESS}")
 
 
-def _numbers(options: Options) -> dict[str, float]:
-    """--scale and --sharpness, where they are given."""
-    given = {name: getattr(options, name) for name in ("scale", "sharpness")}
+def _numbers(options: Options, *names: str) -> dict[str, float]:
+    """Those of these options that are given."""
+    given = {name: getattr(options, name) for name in names}
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _model(source: str) -> "tuple[Upscaler, str]":
+def _model(source: str, device: str) -> "tuple[Upscaler, str]":
     """A model, and the digest of its file."""
     from refsr.io.files import file_hash
     from refsr.loading import load, model_file
 
     with model_file(source) as path:
-        model = load(path)  # which says what is wrong with a file that is none
+        model = load(path, device=device)  # which says what is wrong with a file that is none
         return model, file_hash(path)
 
 
@@ -169,7 +185,7 @@ def _given(options: Options, references: Sequence[Path]) -> Iterator[tuple[str, 
     """The other files that are read, each with the option that names it."""
     for path in references:
         yield "--ref", path
-    if not options.model.startswith("models:"):
+    if not options.model.startswith(("models:", "s3://")):
         yield "--model", Path(options.model)
 
 

@@ -1,8 +1,9 @@
 """Commands about the model registry."""
 
+import getpass
 from typing import TYPE_CHECKING, cast
 
-from refsr.commands import compare, versions
+from refsr.commands import compare, drift, versions
 from refsr.commands.command import Command, Options, Parser, add_params
 from refsr.redaction import hide
 from refsr.tracker import tracking_uri
@@ -18,6 +19,18 @@ def _add_version(parser: Parser, default: str) -> None:
 
 def _promote_options(parser: Parser) -> None:
     _add_version(parser, "candidate")
+    _add_params(parser)
+
+    parser.add_argument(
+        "--approved",
+        action="store_true",
+        help="the newest version that a person has approved, if there is one; for a schedule",
+    )
+
+
+def _approve_options(parser: Parser) -> None:
+    _add_version(parser, "candidate")
+    parser.add_argument("--by", metavar="NAME", help="who approves it (default: your login)")
     _add_params(parser)
 
 
@@ -52,11 +65,30 @@ def _add_params(parser: Parser) -> None:
 
 def promote(options: Options) -> None:
     """Make a version the champion."""
+    from refsr.steps.approval import promote_approved
     from refsr.steps.register import promote
 
     params = _register_params(options)
+    if options.approved:
+        promoted = promote_approved(tracking_uri(), params)
+        if promoted:
+            print(f"version {promoted[0]} of {params.name} is champion, {promoted[1]}")
+        else:
+            print(f"no version of {params.name} has an approval that was not used")
+        return
     version = promote(tracking_uri(), params, options.version)
     print(f"version {version} of {params.name} is champion")
+
+
+def approve(options: Options) -> None:
+    """Approve a version: `promote --approved`, which a CronJob runs, then makes it the champion."""
+    from refsr.integrations.mlflow_login import user
+    from refsr.steps.approval import approve
+
+    name = _register_params(options).name
+    person = options.by or user() or getpass.getuser()
+    version = approve(tracking_uri(), name, options.version, person)
+    print(f"version {version} of {name} is approved by {person}")
 
 
 def rollback(options: Options) -> None:
@@ -88,6 +120,14 @@ def _register_params(options: Options) -> "Register":
 COMMANDS = (
     *versions.COMMANDS,
     compare.COMMAND,
+    drift.COMMAND,
+    Command(
+        name="approve",
+        help="record that a person approves a version, for `promote --approved`",
+        example="approve candidate --by alice",
+        add_options=_approve_options,
+        run=approve,
+    ),
     Command(
         name="promote",
         help="make a registered version the champion, if the gate still agrees",

@@ -68,7 +68,7 @@ def _prepared(options: Options, params: Any) -> tuple[Any, Any]:
     from refsr.dataset.curated import Curated
     from refsr.steps import train_refsr, train_sisr
 
-    faces = Curated(options.curated)
+    faces = Curated(options.curated, columns=())
     if options.stage == "train_sisr":
         return train_sisr.network(params, faces), faces
     return train_refsr.network(params, faces, options.sisr)[0], faces

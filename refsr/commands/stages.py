@@ -50,13 +50,17 @@ _ALSO = {("evaluate", "refsr"): "--model", ("evaluate", "curated"): "--data"}
 _DEFAULTS = {
     ("evaluate", "sisr"): None,
     ("evaluate", "evaluation"): Path("reports/model"),
+    ("merge_evaluation", "sisr"): None,
 }
 _HELP = {
     ("evaluate", "refsr"): (
         "checkpoint, its folder, or a registered version: models:/NAME@ALIAS, models:/NAME/VERSION"
     ),
     ("evaluate", "sisr"): "checkpoint or its folder; without it there is no SISR arm",
+    ("merge", "parts"): "folder of `curate --shard`",
+    ("merge_evaluation", "parts"): "folder of `evaluate --shard`",
 }
+_MERGED = {"curate": "merge", "evaluate": "merge-evaluation"}  # stage -> what joins its shards
 _RAW_SET = (
     "folder, .tar, .tar.gz or a folder of these; each also as s3://bucket/key "
     "(default: data.raw of params)"
@@ -88,15 +92,14 @@ def _add_options(command: Parser, name: str) -> None:
         command.set_defaults(options=["layout"])
     if name in rehearse.STAGES:
         rehearse.add_options(command)
-    if name == "evaluate":
+    if name in ("evaluate", "merge_evaluation"):
         text = "test or validation (default: evaluate.split of params)"
         command.add_argument("--split", choices=["test", "validation"], help=text)
+    if name in _MERGED:
+        text = f"measure the I-th of N parts only, for `{_MERGED[name]}`"
+        command.add_argument("--shard", metavar="I/N", help=text)
+        command.set_defaults(options=["shard"])
     if name == "curate":
-        command.add_argument(
-            "--shard",
-            metavar="I/N",
-            help="measure the I-th of N parts only, for `merge`",
-        )
         command.add_argument(
             "--dry-run",
             action="store_true",
@@ -113,7 +116,7 @@ def _add_path(command: Parser, name: str, port: str, kind: str) -> None:
             type=path_option,
             nargs="+",
             metavar="PART",
-            help="folder of `curate --shard`",
+            help=_HELP[key],
         )
         return
     if kind == "raw set":

@@ -57,7 +57,7 @@ def _shard_rows(path: Path, size: int) -> int:
     """The number of images in a shard; 0 where it is missing or its images have another size."""
     try:
         shard = Shard(path)
-        return len(shard) if shard.size() == size else 0
+        return len(shard) if shard.side == size else 0
     except (OSError, ValueError, RefsrError):
         return 0
 

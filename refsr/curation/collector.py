@@ -13,7 +13,6 @@ from refsr.curation import partition
 from refsr.curation.detection import Embed
 from refsr.curation.extraction import Detector, Job, extract
 from refsr.curation.feature_store import Features, Store
-from refsr.curation.partition import WHOLE, Share
 from refsr.curation.pipeline import describe
 from refsr.curation.planted_defects import PLANTED
 from refsr.io import archive, atomic
@@ -22,6 +21,7 @@ from refsr.io.sources import open_source
 from refsr.layouts.registry import AUTO, LAYOUTS, needed
 from refsr.layouts.tree import Tree
 from refsr.progress import Progress
+from refsr.share import WHOLE, Share
 
 _logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ from refsr.curation import partition, planted_defects
 from refsr.curation.collector import FeatureCollector
 from refsr.curation.detection import Embed
 from refsr.curation.extraction import Detector
-from refsr.curation.partition import Share
 from refsr.curation.pipeline import curate_images, first_round, unread
 from refsr.curation.splits import draw
 from refsr.dataset.pixel_shards import place, write_shards
@@ -23,6 +22,7 @@ from refsr.io.own_files import write_parquet
 from refsr.layouts.registry import AUTO
 from refsr.layouts.tree import Tree
 from refsr.progress import track
+from refsr.share import Share
 
 _UNNAMED = "vggface2"  # the layout of a summary that names none
 _ROW_GROUP = 2**14  # rows of a table that its writer holds at a time

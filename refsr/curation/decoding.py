@@ -32,7 +32,7 @@ class Reject(Exception):  # noqa: N818 - a verdict, not an error
 def image_size(data: bytes, *, any_format: bool = False) -> tuple[int, int]:
     """(width, height) of a JPEG, as stored, from its header; nothing is decoded.
 
-    With `any_format` also of a PNG, WebP or BMP.
+    With `any_format` also of a PNG, WebP, BMP, AVIF or HEIF.
 
     Raises:
         Reject: The file is no complete image, or its size or cost exceeds a limit.
@@ -53,7 +53,7 @@ def _header_size(data: bytes, is_jpeg: bool) -> tuple[int, int]:
     try:
         return jpeg.size(data) if is_jpeg else pictures.size(data)
     except pictures.UnknownError as error:
-        raise _unknown(data) from error
+        raise _unknown(data, str(error)) from error
     except pictures.TooLargeError as error:
         detail = f"more than the {MAX_PIXELS} px that are decoded"
         raise Reject("oversized", detail=detail) from error
@@ -101,13 +101,13 @@ def decode(
             image = _reduced(np.array(pictures.decode(data)), reduction)
         return pictures.upright(image, orientation), reduction
     except pictures.UnknownError as error:
-        raise _unknown(data) from error
+        raise _unknown(data, str(error)) from error
     except (jpeg.JpegError, pictures.PictureError) as error:
         raise Reject("truncated", float(len(data)), str(error)) from error
 
 
-def _unknown(data: bytes) -> Reject:
-    return Reject("not_jpeg", detail=f"begins with {data[:4].hex(' ')}")
+def _unknown(data: bytes, missing: str = "") -> Reject:
+    return Reject("not_jpeg", detail=missing or f"begins with {data[:4].hex(' ')}")
 
 
 def _reduced(image: np.ndarray, reduction: int) -> np.ndarray:

@@ -5,41 +5,18 @@ which images to skip.
 """
 
 import json
-import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from refsr.config import Curate
 from refsr.errors import RefsrError
 from refsr.io.own_files import damaged, is_sealed, read_json, seal
+from refsr.share import Share
 
 PART = "part.json"
 VERSION = "7"  # of the features and their files; those of another version are not used
 _STAGE = "curate --shard"
-
-
-class Share(NamedTuple):
-    """The part `number` (from 1) of `total`."""
-
-    number: int
-    total: int
-
-    def holds(self, identity: str) -> bool:
-        """Whether the identity belongs to this part."""
-        return zlib.crc32(identity.encode()) % self.total == self.number - 1
-
-
-WHOLE = Share(1, 1)
-
-
-def parse_share(text: str) -> Share:
-    """`2/8` as a Share. Raises RefsrError for any other text."""
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
-    if match and 1 <= int(match[1]) <= int(match[2]):
-        return Share(int(match[1]), int(match[2]))
-    raise RefsrError(f"--shard {text}: I/N is expected, with I from 1 to N, e.g. 1/8 ... 8/8")
 
 
 def write(folder: Path, signature: str, params: Curate, share: Share, layout: str) -> None:

@@ -14,8 +14,10 @@ from refsr.io.arrays import Chosen, Rows
 
 # Deviations below the mean distance of two people of the set from which on two identities are one
 # person; the mean of those of embeddings and of whitened ones.
-_ONE_PERSON = -3.8
-_TWO_PEOPLE = -3.2  # the same, from which on the halves of a folder are two people
+_ONE_PERSON = -3.9
+_FEW_PEOPLE = 100  # up to which this holds; in larger sets more pairs are near by chance
+_PER_DECADE = -0.45  # what it changes by with ten times the people
+_TWO_PEOPLE = -2.9  # the same, from which on the halves of a folder are two people
 _LEAST_PEOPLE = 8  # needed for a meaningful deviation
 _BLOCK = 512  # identities compared with all others at a time
 
@@ -55,11 +57,13 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
         groups: (N,) codes from 0.
     """
     members = outliers.rows_by_group(groups)
-    plain = outliers.centred(embeddings, members)[1]
-    if len(plain) < _LEAST_PEOPLE:
+    if len(members) < _LEAST_PEOPLE:
         return []
-    white = outliers.centred(outliers.whitened(embeddings, groups), members)[1]
+    # Wrong persons are left out already, so that all images count: a mean of more varies less.
+    plain = _means(embeddings, members)
+    white = _means(outliers.whitened(embeddings, groups), members)
     scales = [_mean_and_deviation(each) for each in (plain, white)]
+    least = _ONE_PERSON + _PER_DECADE * np.log10(max(1.0, len(plain) / _FEW_PEOPLE))
     result = []
     for start in range(0, len(plain), _BLOCK):
         part = slice(start, start + _BLOCK)
@@ -70,7 +74,7 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
             ],
             axis=0,
         )
-        near, other = np.nonzero(scores < _ONE_PERSON)
+        near, other = np.nonzero(scores < least)
         for a, b in zip(near.tolist(), other.tolist(), strict=True):
             if start + a < b:
                 result.append((start + a, b, float(scores[a, b])))
@@ -88,21 +92,47 @@ def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[out
     members = outliers.rows_by_group(groups)
     if len(members) < _LEAST_PEOPLE:
         return outliers.mixed(embeddings, groups, max_distance)
-    white = outliers.whitened(embeddings, groups)
+    halves = {
+        at: second for at, rows in enumerate(members) if len(second := _half(embeddings[rows]))
+    }
+    white = outliers.whitened(embeddings, _with_halves(groups, members, halves))
     scales = [
         _mean_and_deviation(outliers.centred(each, members)[1]) for each in (embeddings, white)
     ]
     result = []
-    for rows in members:
-        group = embeddings[rows]
-        second = outliers.smaller_half(group)
-        if not outliers.are_halves(second) or not _is_one_person(group, second):
-            continue
-        apart = [outliers.centre_distance(each, second) for each in (group, white[rows])]
+    for at, second in halves.items():
+        rows = members[at]
+        apart = [outliers.centre_distance(each[rows], second) for each in (embeddings, white)]
         score = np.mean([(a - mean) / sd for a, (mean, sd) in zip(apart, scales, strict=True)])
         if score > _TWO_PEOPLE:
             result.append(outliers.Mixed(rows, rows[second], apart[0]))
     return result
+
+
+def _half(group: np.ndarray) -> np.ndarray:
+    """(n,) which of a group (n, D) may be a second person; (0,) where none is."""
+    second = outliers.smaller_half(group)
+    if outliers.are_halves(second) and _is_one_person(group, second):
+        return second
+    return np.empty(0, bool)
+
+
+def _with_halves(
+    groups: np.ndarray, members: list[np.ndarray], halves: dict[int, np.ndarray]
+) -> np.ndarray:
+    """The groups (N,), each half that may be a second person in one of its own.
+
+    Otherwise the difference of two people would count as what varies in one.
+    """
+    codes = np.unique(groups, return_inverse=True)[1]
+    for number, (at, second) in enumerate(halves.items(), len(members)):
+        codes[members[at][second]] = number
+    return np.asarray(codes)
+
+
+def _means(embeddings: Rows, members: list[np.ndarray]) -> np.ndarray:
+    """The mean (G, D) of each group."""
+    return np.stack([embeddings[rows].mean(axis=0) for rows in members])
 
 
 def _is_one_person(group: np.ndarray, second: np.ndarray) -> bool:

@@ -7,7 +7,10 @@ curated/
   summary.json       counts; precision and recall where the planted defects are known
 """
 
-from functools import cached_property
+import errno
+import resource
+from collections.abc import Sequence
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,54 +22,59 @@ from refsr.errors import RefsrError
 from refsr.io import own_files
 
 _AGAIN = "run the stage `curate` again"
-_NEEDED = {
-    "identity": pd.api.types.is_string_dtype,
-    "split": pd.api.types.is_string_dtype,
-    "role": pd.api.types.is_string_dtype,
-    "shard": pd.api.types.is_integer_dtype,
-    "index": pd.api.types.is_integer_dtype,
-}
+_NAMES = ("identity", "split", "role")
+_PLACES = ("shard", "index")
+_NEEDED = dict.fromkeys(_NAMES, own_files.is_text) | dict.fromkeys(
+    _PLACES, pd.api.types.is_integer_dtype
+)
+_DAMAGE = (None, errno.EINVAL, errno.ENOENT, errno.EISDIR)
+_OTHER_FILES = 128  # descriptors left to all else
 
 
 class Curated:
-    """A curated folder opened for reading.
+    """A curated folder opened for reading. Few shards are open at a time.
 
     Attributes:
         folder: Its path.
         table: The manifest, a row per image.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, columns: Sequence[str] | None = None) -> None:
+        """Open a folder.
+
+        Args:
+            folder: Its path.
+            columns: What `table` has beside identity, split, role, shard and index; the first
+                three are categories then, which take a tenth of the memory. None reads all columns.
+        """
         self.folder = folder
-        self._sizes: dict[int, int] = {}  # of the shards read so far
-        if not (folder / "manifest.parquet").is_file():
+        self._manifest = folder / "manifest.parquet"
+        if not self._manifest.is_file():
             what = "no curated set here (manifest.parquet is missing)"
             raise RefsrError(f"{folder}: {what}; run the stage `curate`")
-        self.table = own_files.read_table(folder / "manifest.parquet", _NEEDED, "curate")
+        chosen = None if columns is None else [*_NEEDED, *columns]
+        self.table = own_files.read_table(self._manifest, _NEEDED, "curate", chosen, _NAMES)
+        # In several threads; a shard that is dropped stays open until nobody reads it.
+        self._shard = lru_cache(most_open())(partial(_open_shard, folder))
 
     @cached_property
-    def _shards(self) -> dict[int, Shard]:
-        paths = sorted(self.folder.glob("hr-*.npy"))
-        if not paths:
+    def _first_shard(self) -> Shard:
+        numbers = [int(path.stem.removeprefix("hr-")) for path in self.folder.glob("hr-*.npy")]
+        if not numbers:
             raise RefsrError(
                 f"{self.folder}: no pixels here (hr-*.npy is missing); run the stage `curate`",
             )
-        try:
-            return {int(path.stem.removeprefix("hr-")): Shard(path) for path in paths}
-        except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
-            raise RefsrError(
-                f"{self.folder}: pixels are damaged ({error}); run the stage `curate` again",
-            ) from error
+        return self._shard(min(numbers))
 
     @cached_property
     def hr_size(self) -> int:
         """The side of the square HR images, pixels."""
-        return next(iter(self._shards.values())).size()
+        return self._first_shard.side
 
     @property
     def is_lossy(self) -> bool:
         """Whether pixels are stored as JPEGs, so that they differ from those measured."""
-        return next(iter(self._shards.values())).is_jpeg
+        return self._first_shard.is_jpeg
 
     @cached_property
     def _places(self) -> tuple[np.ndarray, np.ndarray]:
@@ -80,10 +88,13 @@ class Curated:
             RefsrError: Pixels that the manifest lists are missing, or of another size.
         """
         shard, index = (places[rows] for places in self._places)
+        numbers = np.unique(shard).tolist()
+        if len(numbers) == 1:
+            return self._shard_with(numbers[0], index).pixels(index)
         out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
-        for number in np.unique(shard).tolist():
+        for number in numbers:
             chosen = np.flatnonzero(shard == number)
-            out[chosen] = self._shard(number, index[chosen]).pixels(index[chosen])
+            self._shard_with(number, index[chosen]).read_into(out, chosen, index[chosen])
         return out
 
     def landmarks(self, rows: np.ndarray) -> np.ndarray:
@@ -92,30 +103,56 @@ class Curated:
         (x, y) in [-1, 1], see refsr.models.landmarks. Raises RefsrError where the manifest has
         none.
         """
-        missing = set(CROP_LANDMARKS) - set(self.table.columns)
-        if missing:
-            path = self.folder / "manifest.parquet"
-            raise RefsrError(
-                f"{path}: no column {min(missing)}: an older version made it; {_AGAIN}"
-            )
-        pixels: np.ndarray = self.table[list(CROP_LANDMARKS)].to_numpy(np.float32)[rows]
-        points: np.ndarray = pixels.reshape(-1, 5, 2) * np.float32(2 / self.hr_size) - 1
-        return points
+        points = np.empty((len(rows), len(CROP_LANDMARKS)), np.float32)
+        for place, name in enumerate(CROP_LANDMARKS):
+            points[:, place] = self._column(name)[rows]
+        points *= np.float32(2 / self.hr_size)
+        points -= 1
+        return points.reshape(-1, 5, 2)
 
-    def _shard(self, number: int, index: np.ndarray) -> Shard:
+    def _column(self, name: str) -> np.ndarray:
+        """A column of the manifest, of those that are not in memory one at a time."""
+        table = self.table
+        if name not in table:
+            needed = {name: pd.api.types.is_numeric_dtype}
+            if name not in own_files.columns(self._manifest, "curate"):
+                raise RefsrError(
+                    f"{self._manifest}: no column {name}: an older version made it; {_AGAIN}"
+                )
+            table = own_files.read_table(self._manifest, needed, "curate", [name])
+        column: np.ndarray = table[name].to_numpy(np.float32)
+        return column
+
+    def _shard_with(self, number: int, index: np.ndarray) -> Shard:
         """The shard of this number, which must hold images at `index`."""
-        path = self.folder / f"hr-{number:05d}.npy"
-        shard = self._shards.get(number)
-        if shard is None:
-            raise RefsrError(f"{path}: missing; run the stage `curate` again")
+        shard = self._shard(number)
         if index.min() < 0 or index.max() >= len(shard):
-            raise RefsrError(f"{path}: fewer images than the manifest names; {_AGAIN}")
-        if number not in self._sizes:
-            self._sizes[number] = shard.size()
-        if self._sizes[number] != self.hr_size or self.hr_size == 0:
-            raise RefsrError(f"{path}: its images are not square or of another size; {_AGAIN}")
+            raise RefsrError(f"{shard.path}: fewer images than the manifest names; {_AGAIN}")
+        if shard.side != self.hr_size or self.hr_size == 0:
+            what = "its images are not square or of another size"
+            raise RefsrError(f"{shard.path}: {what}; {_AGAIN}")
         return shard
 
     def split(self, name: str) -> np.ndarray:
         """The rows of `table` of one split, one of schema.SPLITS."""
         return np.flatnonzero((self.table["split"] == name).to_numpy())
+
+
+def most_open() -> int:
+    """How many shards are open at a time: each takes up to two descriptors."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return 4096
+    return min(4096, max(4, (limit - _OTHER_FILES) // 2))
+
+
+def _open_shard(folder: Path, number: int) -> Shard:
+    path = folder / f"hr-{number:05d}.npy"
+    if not path.exists():
+        raise RefsrError(f"{path}: missing; {_AGAIN}")
+    try:
+        return Shard(path)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno not in _DAMAGE:
+            raise  # what the system says of its limits or its disk
+        raise RefsrError(f"{folder}: pixels are damaged ({error}); {_AGAIN}") from error

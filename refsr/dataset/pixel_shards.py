@@ -10,7 +10,7 @@ jpeg  hr-00000.jpgs  JPEGs one after another, quality 95 without chroma subsampl
 import tokenize
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import cv2
@@ -85,7 +85,8 @@ def _decoders() -> ThreadPoolExecutor:
 def _open_array(path: Path) -> np.ndarray:
     """An .npy file, mapped. Raises OSError or ValueError."""
     try:
-        return open_memmap(path, mode="r")  # np.load would accept an archive as well
+        # np.load would accept an archive as well; a plain array is quicker to index than a memmap
+        return np.asarray(open_memmap(path, mode="r"))
     except tokenize.TokenError as error:  # of a damaged header
         raise ValueError(f"{path}: {error}") from error
 
@@ -124,9 +125,11 @@ class Shard:
     def __len__(self) -> int:
         return len(self._array) - self.is_jpeg
 
-    def size(self) -> int:
+    @cached_property
+    def side(self) -> int:
         """The side of its images, pixels; 0 where they are not square."""
-        height, width = self.pixels(np.array([0])).shape[1:3]
+        shape = self.pixels(np.array([0])).shape if self.is_jpeg else self._array.shape
+        height, width = shape[1:3]
         return int(height) if height == width else 0
 
     def pixels(self, index: np.ndarray) -> np.ndarray:
@@ -137,6 +140,12 @@ class Shard:
         if len({image.shape for image in images}) > 1:
             raise RefsrError(f"{self.path}: images of several sizes; run the stage `curate` again")
         return np.stack(images)
+
+    def read_into(self, out: np.ndarray, places: np.ndarray, index: np.ndarray) -> None:
+        """Write images by index to these places of an array, each copied once."""
+        images = self.pixels(index) if self.is_jpeg else map(self._array.__getitem__, index)
+        for place, image in zip(places, images, strict=True):
+            out[place] = image
 
     def _decoded(self, at: int) -> np.ndarray:
         data = self._jpegs[self._array[at] : self._array[at + 1]]

@@ -24,9 +24,14 @@ _RADIUS = 3  # pixels of the blur's window
 Step = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
-def small(hr: torch.Tensor, scale: int, degradation: str, seed: int) -> torch.Tensor:
-    """LR as `train_*.degradation` has it: "real", see `degrade`, or "bicubic"."""
-    return degrade(hr, scale, seed) if degradation == "real" else reduce(hr, scale)
+def small(hr: torch.Tensor, scale: int, degradation: str, seed: int | None = None) -> torch.Tensor:
+    """LR as `train_*.degradation` has it: "real", see `degrade`, or "bicubic".
+
+    Without a seed, one is drawn by torch where it is needed.
+    """
+    if degradation == "bicubic":
+        return reduce(hr, scale)
+    return degrade(hr, scale, int(torch.randint(2**62, ())) if seed is None else seed)
 
 
 def degrade(hr: torch.Tensor, scale: int, seed: int) -> torch.Tensor:

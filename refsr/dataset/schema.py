@@ -96,9 +96,9 @@ REASONS: dict[str, str] = {
     "zero_byte": "the file is empty",
     "not_jpeg": (
         "the content is not a JPEG, whatever the name says; "
-        "in a set without box files, nor a PNG, WebP or BMP"
+        "in a set without box files, nor a PNG, WebP, BMP, AVIF or HEIF that can be decoded"
     ),
-    "truncated": "the JPEG ends too early or is damaged: the decoder fails or warns",
+    "truncated": "the image ends too early or is damaged: the decoder fails or warns",
     "tiny": "a side of the image is under 32 px",
     "oversized": "the image has more pixels than are decoded",
     "costly": "decoding would take too long, or a process was killed while it decoded the image",

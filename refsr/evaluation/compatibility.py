@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 
 from refsr.dataset.degradation import reduce
+from refsr.evaluation.batches import batches
 from refsr.evaluation.protocol import Bench
 from refsr.evaluation.recognition import share_below
 from refsr.evaluation.statistics import bootstrap
@@ -24,14 +25,13 @@ COSTS = ("psnr", "identity")
 
 
 def compatibility(
-    bench: Bench, table: pd.DataFrame, batch_size: int, resamples: int, seed: int
+    rated: pd.DataFrame, table: pd.DataFrame, resamples: int, seed: int
 ) -> dict[str, Any]:
     """The compatibility score of RefSR on the images of a bench.
 
     Args:
-        bench: The images, their references and the models.
+        rated: The row per image that `ratings` gave.
         table: The row per image and condition that `measure` gave.
-        batch_size: Images at a time.
         resamples: Of the bootstrap over people.
         seed: Of the bootstrap.
 
@@ -42,8 +42,7 @@ def compatibility(
         all images and of those whose reference the model takes for a fitting one or not. Empty
         where the model does not rate references.
     """
-    rated = ratings(bench, batch_size)
-    if rated is None:
+    if rated.empty:
         return {}
     references = {
         name: _separation(rated, name, resamples, seed)
@@ -55,26 +54,32 @@ def compatibility(
     return {"references": references, "calibration": reliability(scores, right)}
 
 
-def ratings(bench: Bench, batch_size: int) -> pd.DataFrame | None:
+def confusion(rated: pd.DataFrame) -> dict[str, Any]:
+    """{categories, matrix}: right and wrong references (rows) by what they are rated (columns)."""
+    fits = {name: int((rated[name] >= FITS).sum()) for name in ("right", "wrong")}
+    matrix = [[count, len(rated) - count] for count in fits.values()]
+    return {"categories": list(fits), "matrix": matrix}
+
+
+def ratings(bench: Bench, batch_size: int) -> pd.DataFrame:
     """The score of each reference in RATED: a row per image, with its `person` and `source`.
 
-    None where the model does not rate references.
+    No row where the model does not rate references.
     """
     network: Any = bench.models.refsr
-    parts = []
-    starts = range(0, len(bench.test), batch_size)
-    for start in track(starts, total=len(starts), desc="rated", unit="batch"):
-        batch = bench.test.iloc[start : start + batch_size]
+    rated = []
+    parts = batches(bench.test, batch_size)
+    for batch in track(parts, total=len(parts), desc="rated", unit="batch"):
         lr = reduce(bench.images(batch["row"].to_numpy()), bench.models.scale)
         refs = torch.stack([bench.images(batch[name].to_numpy()) for name in RATED], 1)
         scores = score(network, lr, refs)
         if scores is None:
-            return None
+            break
         columns = dict(zip(RATED, scores.T.cpu().numpy(), strict=True))
-        parts.append(
+        rated.append(
             pd.DataFrame(columns | {key: batch[key].array for key in ("person", "source")})
         )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(rated, ignore_index=True) if rated else pd.DataFrame()
 
 
 def _separation(rated: pd.DataFrame, name: str, resamples: int, seed: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from refsr.io.files import file_hash
 from refsr.tracker import Tracker
 
 CHUNK = 1024  # images hashed at a time
-TEST_SET, MODEL = "opened.test_set", "opened.model"  # tags of a run
+TEST_SET, MODEL, SHARD = "opened.test_set", "opened.model", "opened.shard"  # tags of a run
 _SHOWN = 12  # digits of a checksum
 
 
@@ -35,8 +35,12 @@ class Openings(NamedTuple):
         return f"The test people of this data revision were opened by {by}."
 
 
-def record(tracker: Tracker, faces: Curated, scale: int, checkpoint: Path) -> Openings:
-    """Record in the tracked run that a model sees the test people of `faces`.
+def record(
+    tracker: Tracker, faces: Curated, scale: int, checkpoint: Path, shard: str = ""
+) -> Openings:
+    """Record in the tracked run that a model sees the test people of `faces`, or a `shard` of them.
+
+    A shard opens the people, but the evaluation that joins the shards counts for all of them.
 
     Returns:
         The models of this time and of all earlier ones that the tracking store knows.
@@ -44,21 +48,22 @@ def record(tracker: Tracker, faces: Curated, scale: int, checkpoint: Path) -> Op
     model = file_hash(checkpoint)
     test_set = held_out_hash(faces, scale)
     earlier = tracker.others({TEST_SET: test_set})
-    tracker.tags({TEST_SET: test_set, MODEL: model})
-    all_times = [*(tags.get(MODEL, "unknown")[:_SHOWN] for tags in earlier), model[:_SHOWN]]
-    models = list(dict.fromkeys(all_times))
-    tracker.metrics({"opened.times": len(all_times), "opened.models": len(models)})
+    tracker.tags({TEST_SET: test_set, MODEL: model} | ({SHARD: shard} if shard else {}))
+    times = sum(SHARD not in tags for tags in earlier) + (not shard)
+    all_models = [*(tags.get(MODEL, "unknown")[:_SHOWN] for tags in earlier), model[:_SHOWN]]
+    models = list(dict.fromkeys(all_models))
+    tracker.metrics({"opened.times": times, "opened.models": len(models)})
     return Openings(models, model[:_SHOWN])
 
 
-def held_out_hash(faces: Curated, scale: int) -> str:
+def held_out_hash(faces: Curated, scale: int, split: str = "test") -> str:
     """A sha256 of all that a score depends on beside the model.
 
     That is: the test images and references, whose they are, and the scale. It is made from pixels,
     so it also holds where DVC keeps no hash (on a cluster), and two sets that differ in training
     images only are still comparable.
     """
-    rows = faces.split("test")
+    rows = faces.split(split)
     digest = hashlib.sha256(f"{scale}\n".encode())
     digest.update(faces.table.iloc[rows][["identity", "role"]].to_csv(index=False).encode())
     for start in range(0, len(rows), CHUNK):

@@ -4,6 +4,7 @@
 references. Outputs are clamped and rounded to 8 bits before they are measured, as a saved file is.
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
 from refsr.errors import RefsrError
+from refsr.evaluation.batches import batches, seed_draws
 from refsr.evaluation.conditions import MAIN, Condition, title_of
 from refsr.evaluation.ensemble import self_ensemble
 from refsr.evaluation.networks import Models, draws_by_mode
@@ -125,6 +127,12 @@ class Bench:
         self.test = add_lookalikes(test, self.references, cosine)
         self._place = {person: place for place, person in enumerate(self.references["person"])}
 
+    def of(self, test: pd.DataFrame) -> "Bench":
+        """The same bench for some of its images; everybody's references stay."""
+        part = copy.copy(self)
+        part.test = test
+        return part
+
     def conditions(self, batch: pd.DataFrame) -> dict[str, Condition]:
         """The conditions that every one of these pairs has the references for."""
         return {
@@ -232,18 +240,20 @@ class _Collected:
         return Measured(table, _joined(self.identity), _joined(self.texture))
 
 
-def measure(bench: Bench, batch_size: int, only: Container[str] | None = None) -> Measured:
-    """All conditions of all pairs, or those that `only` names."""
+def measure(
+    bench: Bench, batch_size: int, only: Container[str] | None = None, seed: int = 0
+) -> Measured:
+    """All conditions of all pairs, or those that `only` names; `seed` is that of drawn ones."""
     collected = _Collected()
-    starts = range(0, len(bench.test), batch_size)
-    for start in track(starts, total=len(starts), desc="evaluated", unit="batch"):
-        batch = bench.test.iloc[start : start + batch_size].reset_index(drop=True)
+    parts = batches(bench.test, batch_size)
+    for batch in track(parts, total=len(parts), desc="evaluated", unit="batch"):
         truth = bench.truth(batch)
         collected.add_truth(truth)
         for name, condition in bench.models.conditions.items():
             rows = _complete(condition, batch)
             if not len(rows) or (only is not None and name not in only):
                 continue
+            seed_draws(seed, name, batch["source"].iloc[0])
             part = batch.iloc[rows]
             scores = bench.score(name, condition, part, truth.of(torch.from_numpy(rows)))
             collected.add(name, part, scores)

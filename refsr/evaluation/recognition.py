@@ -13,6 +13,7 @@ import numpy as np
 from refsr.evaluation.statistics import bootstrap
 
 FALSE_ACCEPT_RATE = 1.0e-2  # of true photos
+_POINTS = 100  # of a ROC curve, at most
 
 
 # Embeddings, whose they are, and which pairs are of one and the same picture.
@@ -116,6 +117,27 @@ def verification(
         _by_person(accepted[counted], whose[counted]),
         _by_person(accepted[~genuine], whose[~genuine]),
     )
+
+
+def roc(
+    probes: np.ndarray, persons: np.ndarray, gallery: np.ndarray, owners: np.ndarray
+) -> dict[str, list[float]]:
+    """{fpr, tpr, threshold}: the ROC curve of probes (N, D) against a gallery (M, D).
+
+    True accepts are means per person first, so the area below the curve is the mean AUC.
+    """
+    cosine = _unit(probes) @ _unit(gallery).T
+    genuine = persons[:, None] == owners[None]
+    impostors = np.sort(cosine[~genuine])[::-1]
+    whose = np.broadcast_to(persons[:, None], cosine.shape)[genuine]
+    _, person, images = np.unique(whose, return_inverse=True, return_counts=True)
+    order = np.argsort(-cosine[genuine])
+    accepted = np.concatenate([[0], np.cumsum((1 / images[person] / len(images))[order])])
+    places = np.unique(np.geomspace(1, len(impostors), _POINTS).astype(int)) - 1
+    at = [1.0, *impostors[places].tolist(), -1.0]
+    false = [0.0, *((places + 1) / len(impostors)).tolist(), 1.0]
+    true = accepted[np.searchsorted(-cosine[genuine][order], -np.array(at), "right")]
+    return {"fpr": false, "tpr": [*true[:-1].tolist(), 1.0], "threshold": at}
 
 
 def share_below(impostors: np.ndarray, scores: np.ndarray) -> np.ndarray:

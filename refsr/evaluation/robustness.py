@@ -1,6 +1,5 @@
 """The main conditions on small photos that no clean bicubic made."""
 
-from collections import defaultdict
 from typing import Any
 
 import pandas as pd
@@ -8,6 +7,7 @@ import torch
 
 from refsr.dataset.small_photos import WAYS, Way
 from refsr.evaluation import image_quality
+from refsr.evaluation.batches import batches, seed_draws
 from refsr.evaluation.conditions import MAIN
 from refsr.evaluation.protocol import Bench, references_of, require_numbers, restore, to_8_bits
 from refsr.evaluation.statistics import bootstrap
@@ -17,20 +17,37 @@ from refsr.progress import track
 MEASURES = ("psnr", "identity")
 
 
-def robustness(bench: Bench, most: int, batch_size: int, resamples: int, seed: int) -> Any:
-    """{way: {condition: {psnr, identity}}}, intervals over people, of `most` images of each."""
-    chosen = bench.test.groupby("person", sort=False).head(most)
+def degraded(bench: Bench, most: int, batch_size: int, seed: int) -> pd.DataFrame:
+    """A row per way, condition and image, of up to `most` images of each person.
+
+    Columns: `way`, `arm` (the condition), `person` and MEASURES. No row where `most` is 0.
+    """
+    nth = bench.test.groupby("person", sort=False).cumcount()
+    parts = batches(bench.test.assign(nth=nth.to_numpy()), batch_size) if most else []
+    tables = []
+    for batch in track(parts, total=len(parts), desc="degraded", unit="batch"):
+        chosen = batch[batch["nth"] < most].reset_index(drop=True)
+        if len(chosen):
+            seed_draws(seed, "degraded", chosen["source"].iloc[0])
+            tables.append(_ways(bench, chosen))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def _ways(bench: Bench, batch: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for way, make in WAYS.items():
+        for condition, each in _batch(bench, make, batch).items():
+            each["way"], each["arm"] = way, condition
+            rows.append(each)
+    return pd.concat(rows, ignore_index=True)
+
+
+def robustness(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
+    """{way: {condition: {psnr, identity}}}, intervals over people, of the rows of `degraded`."""
+    groups = rows.groupby(["way", "arm"], sort=False) if len(rows) else ()
     result: dict[str, Any] = {}
-    for name, way in track(WAYS.items(), total=len(WAYS), desc="degraded", unit="way"):
-        tables = defaultdict(list)
-        for start in range(0, len(chosen), batch_size):
-            batch = chosen.iloc[start : start + batch_size].reset_index(drop=True)
-            for condition, rows in _batch(bench, way, batch).items():
-                tables[condition].append(rows)
-        result[name] = {
-            condition: _means(pd.concat(rows), resamples, seed)
-            for condition, rows in tables.items()
-        }
+    for (way, condition), each in groups:
+        result.setdefault(str(way), {})[str(condition)] = _means(each, resamples, seed)
     return result
 
 

@@ -1,6 +1,6 @@
 """Measures of the latent variable: diversity of samples, their calibration, active units."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,7 @@ import torch
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.evaluation import image_quality
+from refsr.evaluation.batches import batches, seed_draws
 from refsr.evaluation.networks import Models
 from refsr.evaluation.protocol import images, to_8_bits
 
@@ -98,30 +99,43 @@ def _root(squares: np.ndarray) -> float:
     return 255 * float(np.sqrt(squares.mean()))
 
 
+class Latents(NamedTuple):
+    """The latent variable of N images: (N, K) and (N,)."""
+
+    shift: np.ndarray  # mean of the posterior less that of the prior
+    kl: np.ndarray  # nats, the mean over the image's batch
+
+
 @torch.inference_mode()
-def active_units(
+def latents(
     curated: Curated,
     models: Models,
     test: pd.DataFrame,
     batch_size: int,
-) -> dict[str, float]:
+    seed: int,
+) -> Latents:
+    """What RefSR does with its latent variable on each image; K is 0 where it has none."""
+    shifts, kl = [], []
+    for batch in batches(test, batch_size):
+        hr, ref = (
+            images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right")
+        )
+        seed_draws(seed, "latent", batch["source"].iloc[0])
+        output = models.refsr(reduce(hr, models.scale), hr, ref)
+        shifts.append(output.posterior_mean - output.prior_mean)
+        kl += [float(output.kl)] * len(batch)
+    return Latents(torch.cat(shifts).float().cpu().numpy(), np.array(kl))
+
+
+def active_units(latent: Latents) -> dict[str, float]:
     """{units, active, kl}: latent dimensions, the active ones, and the KL in nats per image.
 
     A unit is active where the mean of the posterior, less that of the prior, varies by more than
     ACTIVE over the images (Burda et al., ICLR 2016, for a prior that is learned). Empty where there
     is no latent variable.
     """
-    shifts, kl = [], 0.0
-    for start in range(0, len(test), batch_size):
-        batch = test.iloc[start : start + batch_size]
-        hr, ref = (
-            images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right")
-        )
-        output = models.refsr(reduce(hr, models.scale), hr, ref)
-        shifts.append(output.posterior_mean - output.prior_mean)
-        kl += float(output.kl) * len(batch)
-    shift = torch.cat(shifts)
-    if not shift.shape[1]:
+    units = latent.shift.shape[1]
+    if not units:
         return {}
-    active = int((shift.var(0, correction=0) > ACTIVE).sum())
-    return {"units": shift.shape[1], "active": active, "kl": kl / len(test)}
+    active = int((latent.shift.var(0) > ACTIVE).sum())
+    return {"units": units, "active": active, "kl": float(latent.kl.mean())}

@@ -15,6 +15,7 @@ from refsr.curation.alignment import resample
 from refsr.errors import RefsrError
 from refsr.inference.images import (
     FORMATS,
+    READ,
     description,
     is_own_image,
     output_format,
@@ -111,9 +112,9 @@ def images_of(paths: Iterable[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(each for each in path.iterdir() if each.suffix.lower() in FORMATS)
+        inside = sorted(each for each in path.iterdir() if each.suffix.lower() in READ)
         if not inside:
-            raise RefsrError(f"{path}: no {', '.join(FORMATS)} image in this folder")
+            raise RefsrError(f"{path}: no {', '.join(READ)} image in this folder")
         yield from inside
 
 

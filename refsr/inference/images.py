@@ -1,4 +1,6 @@
-"""Photos in and out: JPEG, PNG and WebP. Sizes are bounded before a pixel is decoded.
+"""Photos in and out: JPEG, PNG and WebP; in, AVIF and HEIF as well.
+
+Sizes are bounded before a pixel is decoded.
 
 Metadata never decides about pixels: of it only the EXIF orientation and the ICC profile are read,
 and where they cannot be read the image is taken as it is.
@@ -20,7 +22,8 @@ from refsr.io.timed import OvertimeError, within
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 MAX_BYTES = 256 * 2**20  # of a file
-_OTHERS = ("PNG", "WEBP")
+READ = (*FORMATS, ".avif", ".heic", ".heif")  # suffixes of what is taken out of a folder
+_OTHERS = ("PNG", "WEBP", "AVIF", "HEIF")
 _WRITTEN_BY = "refsr"
 _SOFTWARE, _DESCRIPTION = 0x0131, 0x010E  # EXIF tags
 
@@ -28,7 +31,7 @@ _SOFTWARE, _DESCRIPTION = 0x0131, 0x010E  # EXIF tags
 def read_image(path: Path) -> np.ndarray:
     """A photo as (H, W, 3) uint8 sRGB: upright by its EXIF, transparency on white, 16 bits made 8.
 
-    Raises RefsrError where the file is missing, no JPEG, PNG or WebP, damaged, larger than
+    Raises RefsrError where the file is missing, of none of these formats, damaged, larger than
     MAX_PIXELS or MAX_BYTES, or takes more than `limits.SECONDS` of processor time.
     """
     return decode_image(_read(path), str(path))
@@ -54,7 +57,9 @@ def decode_image(data: bytes, name: str, most: int = MAX_PIXELS) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             return within(limits.SECONDS, lambda: _pixels(name, data, most))
     except pictures.UnknownError as error:
-        raise RefsrError(f"{name}: not a JPEG, PNG or WebP image") from error
+        missing = str(error)
+        known = f"it is {missing}" if missing else "not a JPEG, PNG, WebP, AVIF or HEIF image"
+        raise RefsrError(f"{name}: {known}") from error
     except pictures.TooLargeError as error:
         raise RefsrError(f"{name}: too large; at most {most:,} pixels") from error
     except OvertimeError as error:

@@ -9,14 +9,15 @@ import numpy as np
 
 from refsr.errors import RefsrError
 from refsr.face_crops import LANDMARKS, USUAL
-from refsr.inference import fitting
+from refsr.inference import fitting, options
+from refsr.inference.options import Options
 
 if TYPE_CHECKING:
     from refsr.inference.photo import EnlargedPhoto
 
 # a photo and its references, (h, w, 3) uint8 RGB each -> the larger face, likewise
-Run = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
-# the same -> how well each reference fits
+Run = Callable[[np.ndarray, Sequence[np.ndarray], Options], np.ndarray]
+# a photo and its references -> how well each reference fits
 Rate = Callable[[np.ndarray, Sequence[np.ndarray]], list[float | None]]
 
 
@@ -65,30 +66,55 @@ class Upscaler:
         """(5, 2) where landmarks lie in the crops it was trained on, in [-1, 1]."""
         return np.array(self._facts.get(LANDMARKS, USUAL))
 
-    def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray:
+    def upscale(
+        self,
+        photo: np.ndarray,
+        *references: np.ndarray | Sequence[np.ndarray],
+        sharpness: float = 1.0,
+        temperature: float = 0.0,
+        fidelity: float = 0.0,
+        seed: int = 0,
+        device: str | None = None,
+    ) -> np.ndarray:
         """Make a crop of a small face larger. For whole photos there is `upscale_photo`.
 
         Args:
             photo: (h, w, 3) uint8 RGB, a crop of the face as in training.
             references: Each (H, W, 3) uint8 RGB, a crop of a good photo of the same person; of any
-                size. Without one, the network does without.
+                size. Without one, the network does without. A list of them will do.
+            sharpness: In [0, 1], the share of the network's detail; 0 is a plain filter.
+            temperature: From 0 to 2: 0 gives the most likely face, 1 draws one of those that the
+                network takes for possible.
+            fidelity: In [0, 1], how strongly the result is held to the photo: 0 is the network's
+                own output, 1 makes the result, reduced again, the photo.
+            seed: Of what is drawn at a temperature above 0.
+            device: "cpu", "cuda" or "auto": where it is run from now on; None: where it is.
 
         Returns:
             (h', w', 3) uint8 RGB with the proportions of `photo`; the longer side is `hr_size`.
 
         Raises:
-            RefsrError: An image has another shape or dtype, or this is a single-image model and
-                references are given.
+            RefsrError: An image has another shape or dtype, an option is out of its range, or the
+                model does not have it: references of a single-image model, a temperature of one
+                that draws no samples or of an ONNX file.
         """
-        _require_images(photo, references)
-        if references and not self.uses_reference:
+        given = _listed(references)
+        _require_images(photo, given)
+        chosen = Options(temperature, seed, fidelity, device)
+        options.require(chosen)
+        options.require_range("sharpness", sharpness, 0, 1)
+        if given and not self.uses_reference:
             raise RefsrError("this is a single-image model (sisr): it takes no reference")
         # Copies: PyTorch warns of arrays that may not be written to, as Pillow's are.
-        copies = [np.array(reference) for reference in references]
-        return self._run(np.array(photo), copies)
+        copies = [np.array(reference) for reference in given]
+        large = self._run(np.array(photo), copies, chosen)
+        return large if sharpness == 1 else _softened(photo, large, sharpness)
 
     def upscale_photo(
-        self, photo: np.ndarray, *references: np.ndarray, **options: Any
+        self,
+        photo: np.ndarray,
+        *references: np.ndarray | Sequence[np.ndarray],
+        **options: Any,
     ) -> "EnlargedPhoto":
         """Enlarge a photo and restore the face in it that fits the references.
 
@@ -96,18 +122,21 @@ class Upscaler:
             photo: (H, W, 3) uint8 RGB.
             references: Each (H, W, 3) uint8 RGB, a good photo of the person.
             options: Of refsr.inference.photo.enlarge: scale, sharpness, all_faces, crop,
-                drop_misfits.
+                drop_misfits, fidelity, temperature, seed.
 
         Raises:
             RefsrError: As `upscale`, and where no face is detected.
         """
-        _require_images(photo, references)
+        given = _listed(references)
+        _require_images(photo, given)
         from refsr.inference.photo import upscale_photo
 
-        copies = [np.array(reference) for reference in references]
+        copies = [np.array(reference) for reference in given]
         return upscale_photo(self, np.array(photo), copies, **options)
 
-    def compatibility(self, photo: np.ndarray, *references: np.ndarray) -> list[float | None]:
+    def compatibility(
+        self, photo: np.ndarray, *references: np.ndarray | Sequence[np.ndarray]
+    ) -> list[float | None]:
         """How well each reference fits a small face, before it is used.
 
         Args:
@@ -123,9 +152,25 @@ class Upscaler:
         Raises:
             RefsrError: An image has another shape or dtype.
         """
-        _require_images(photo, references)
-        copies = [np.array(reference) for reference in references]
+        given = _listed(references)
+        _require_images(photo, given)
+        copies = [np.array(reference) for reference in given]
         return self._rate(np.array(photo), copies) if self._rate else [None] * len(copies)
+
+
+def _listed(references: Sequence[np.ndarray | Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """References that were given one by one, or as one list or tuple."""
+    if len(references) == 1 and isinstance(references[0], list | tuple):
+        return list(references[0])
+    return list(references)  # type: ignore[arg-type]
+
+
+def _softened(photo: np.ndarray, large: np.ndarray, sharpness: float) -> np.ndarray:
+    """A share of the network's detail over the photo by a plain bicubic filter."""
+    planes: np.ndarray = np.moveaxis(photo, -1, 0).astype(np.float32)
+    plain = np.moveaxis(fitting.resize(planes, *large.shape[:2]), 0, -1).clip(0, 255)
+    mixed = plain + sharpness * (large - plain)
+    return np.asarray(mixed.round().astype(np.uint8))
 
 
 def _require_images(photo: np.ndarray, references: Sequence[np.ndarray]) -> None:

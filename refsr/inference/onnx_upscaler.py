@@ -13,12 +13,14 @@ import numpy as np
 from refsr.errors import RefsrError
 from refsr.inference import fitting
 from refsr.inference.library import Upscaler
+from refsr.inference.options import Options
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 SUFFIX = ".onnx"
 HEADER = "refsr"  # the key of the metadata that holds the header of the checkpoint, as JSON
+_LOAD = "load the checkpoint"
 _SHOWN = 300  # characters of an error in a message
 
 
@@ -79,8 +81,13 @@ def _upscale(
     config: Mapping[str, Any],
     photo: np.ndarray,
     references: Sequence[np.ndarray],
+    options: Options = Options(),  # noqa: B008  it cannot be changed
 ) -> np.ndarray:
-    """The same as `refsr.inference.upscaler.upscale_by`."""
+    """The same as `refsr.inference.upscaler.upscale_by`, without what a file cannot do."""
+    if options.temperature:
+        raise RefsrError(f"an ONNX file draws no samples: {_LOAD} for a temperature above 0")
+    if options.device == "cuda":
+        raise RefsrError(f"an ONNX file runs on the CPU here: {_LOAD} for cuda")
     size, hr_size = fitting.sizes(config)
     feeds = {"lr": fitting.fit(photo, size)[None]}
     if any(each.name == "ref" for each in session.get_inputs()):
@@ -88,8 +95,20 @@ def _upscale(
         shape = (1, len(fitted), 3, hr_size, hr_size)
         feeds["ref"] = np.array(fitted, np.float32).reshape(shape)
     (sr,) = session.run(None, feeds)
+    if options.fidelity:
+        sr = _held(sr, feeds["lr"], options.fidelity)
     height, width = photo.shape[:2]
     rows, columns = fitting.content(height, width, size, hr_size // size)
     face = fitting.resize(sr[0, :, rows, columns], *fitting.scaled(height, width, hr_size))
     pixels = (face.clip(0, 1) * 255).round().astype(np.uint8)
     return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+
+
+def _held(sr: np.ndarray, lr: np.ndarray, fidelity: float) -> np.ndarray:
+    """As `hold_to_lr`, which needs PyTorch."""
+    import torch
+
+    from refsr.models.upscaling import hold_to_lr
+
+    held = hold_to_lr(torch.from_numpy(sr), torch.from_numpy(lr), fidelity)
+    return np.asarray(held.numpy())

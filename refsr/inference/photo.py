@@ -15,6 +15,7 @@ from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
 from refsr.inference.image_statistics import image_statistics
+from refsr.inference.options import Options, require, require_range
 from refsr.inference.paste import paste
 from refsr.inference.portraits import CROP, Portrait, best, distances_to, fits_of, portraits_of
 from refsr.inference.restoration import SHARPNESS, FaceModel, restore
@@ -93,6 +94,9 @@ def enlarge(
     all_faces: bool = False,
     crop: bool = False,
     drop_misfits: bool = False,
+    fidelity: float = 1.0,
+    temperature: float = 0.0,
+    seed: int = 0,
 ) -> EnlargedPhoto:
     """Enlarge a photo and restore its face.
 
@@ -106,6 +110,10 @@ def enlarge(
         all_faces: Restore every face, not only the one that fits the references.
         crop: The photo is a crop of a face as in training: none is sought.
         drop_misfits: Do without references that do not fit the face.
+        fidelity: In [0, 1], how strongly the face is held to the photo. At 1 it shows what the
+            photo shows; less lets the network change more.
+        temperature: From 0 to 2: 0 gives the most likely face, 1 draws a possible one.
+        seed: Of what is drawn.
 
     Returns:
         The photo, and what was done to its faces.
@@ -116,6 +124,8 @@ def enlarge(
     """
     require_range("scale", scale, 1, MAX_SCALE)
     require_range("sharpness", sharpness, 0, 1)
+    require(Options(temperature, seed, fidelity))
+    draw = {"temperature": temperature, "seed": seed} if temperature else {}
     detected, notes = ([], []) if crop else _faces_of(model, photo)
     if detected:
         squares = [faces.square_of(face.points, model.usual_landmarks) for face in detected]
@@ -133,7 +143,7 @@ def enlarge(
     restored = [RestoredFace(*each) for each in zip(boxes, distances, fits, strict=True)]
     for at in reversed(chosen):  # the main face last, on top
         used = _used(portraits, fits[at], drop_misfits=drop_misfits)
-        face, added = restore(model, crops[at], used, sharpness)
+        face, added = restore(model, crops[at], used, sharpness, fidelity, **draw)
         paste(canvas, face, squares[at], scale, soft=bool(detected))
         numbers = image_statistics(crops[at], model.lr_size)
         restored[at] = replace(restored[at], restored=True, added=added, statistics=numbers)
@@ -211,8 +221,3 @@ def _notes(model: FaceModel, square: Square) -> list[str]:
 def _box(face: Face) -> tuple[float, float, float, float]:
     left, top, width, height = face.box.round(1).tolist()
     return left, top, width, height
-
-
-def require_range(name: str, value: float | None, low: float, high: float) -> None:
-    if value is not None and not low <= value <= high:
-        raise RefsrError(f"{name} {value!r}: a number from {low:g} to {high:g} is expected")

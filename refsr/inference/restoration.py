@@ -1,7 +1,7 @@
 """One square crop of a face, enlarged: what it shows is kept, the network adds finer detail."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,13 @@ class FaceModel(Protocol):
     @property
     def usual_landmarks(self) -> np.ndarray: ...
 
-    def upscale(self, photo: np.ndarray, *references: np.ndarray) -> np.ndarray: ...
+    def upscale(
+        self,
+        photo: np.ndarray,
+        *references: np.ndarray,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> np.ndarray: ...
 
     def compatibility(
         self, photo: np.ndarray, *references: np.ndarray
@@ -33,7 +39,12 @@ class FaceModel(Protocol):
 
 
 def restore(
-    model: FaceModel, crop: np.ndarray, references: Sequence[np.ndarray], sharpness: float
+    model: FaceModel,
+    crop: np.ndarray,
+    references: Sequence[np.ndarray],
+    sharpness: float,
+    fidelity: float = 1.0,
+    **draw: Any,
 ) -> tuple[np.ndarray, float]:
     """Enlarge a crop to the network's HR size.
 
@@ -42,10 +53,12 @@ def restore(
         crop: (c, c, 3) uint8 RGB. One that is as large as HR is returned as it is.
         references: Each (H, W, 3) uint8 RGB, cropped as in training.
         sharpness: In [0, 1], the share of the network's detail.
+        fidelity: In [0, 1], how strongly the result is held to the crop.
+        draw: `temperature` and `seed` of `Upscaler.upscale`, where a sample is drawn.
 
     Returns:
-        (H, H, 3) uint8 RGB, which reduced to c pixels is the crop; and the share of the network's
-        detail in it. The larger the crop, the less the network knows better.
+        (H, H, 3) uint8 RGB, which reduced to c pixels is the crop, at fidelity 1; and the share of
+        the network's detail in it. The larger the crop, the less the network knows better.
     """
     side, hr_size = len(crop), model.hr_size
     if side >= hr_size:
@@ -53,7 +66,7 @@ def restore(
     small = _tensor(crop)
     plain = hold_to_lr(_tensor(resample(crop, hr_size, hr_size)), small, 1.0)
     share = sharpness * min(1.0, (model.lr_size / side) ** _FADING)
-    sharp = hold_to_lr(_tensor(model.upscale(crop, *references)), small, 1.0)
+    sharp = hold_to_lr(_tensor(model.upscale(crop, *references, **draw)), small, fidelity)
     mixed = (plain + share * (sharp - plain)).clamp(0, 1) * 255
     return mixed.round().byte()[0].permute(1, 2, 0).numpy(), share
 

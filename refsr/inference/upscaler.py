@@ -1,6 +1,7 @@
 """One face and one reference of any size -> the face at the model's own size, as 8-bit pixels."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 
 import numpy as np
@@ -10,8 +11,10 @@ from torch import nn
 
 from refsr.inference import fitting
 from refsr.inference.fitting import content, scaled
+from refsr.inference.options import Options
 from refsr.models import SuperResolver
 from refsr.models.compatibility import FITS, MISFIT, score
+from refsr.models.device import choose_device
 
 
 def upscale(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
@@ -40,16 +43,23 @@ def upscale_batch(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = Non
 
 
 @torch.inference_mode()
-def upscale_by(model: nn.Module, lr: np.ndarray, references: Sequence[np.ndarray]) -> np.ndarray:
+def upscale_by(
+    model: nn.Module,
+    lr: np.ndarray,
+    references: Sequence[np.ndarray],
+    options: Options = Options(),  # noqa: B008  it cannot be changed
+) -> np.ndarray:
     """LR (h, w, 3) and any number of references, each (H, W, 3), uint8 RGB -> SR, uint8 RGB.
 
     Sizes as in `upscale`; of several references a variant that knows one takes the first.
     """
+    if options.device is not None:
+        model.to(choose_device(options.device))
     device = next(model.parameters()).device
     _, hr_size = sizes(model)
     fitted = [_fit(_to_tensor(each[None], device), hr_size) for each in references]
     stacked = torch.stack(fitted, dim=1) if len(fitted) > 1 else next(iter(fitted), None)
-    sr: np.ndarray = _upscaled(model, lr[None], stacked)[0]
+    sr: np.ndarray = _upscaled(model, lr[None], stacked, options)[0]
     return sr
 
 
@@ -80,15 +90,34 @@ def fit_sentence(name: object, fit: float, *, left_out: bool = False) -> str:
     return f"{name}: fits ({fit:.2f})"
 
 
-def _upscaled(model: nn.Module, lr: np.ndarray, references: torch.Tensor | None) -> np.ndarray:
+def _upscaled(
+    model: nn.Module,
+    lr: np.ndarray,
+    references: torch.Tensor | None,
+    options: Options = Options(),  # noqa: B008  it cannot be changed
+) -> np.ndarray:
     """LR (B, h, w, 3), fitted references (B, 3, H, W) or (B, R, 3, H, W) -> SR (B, h', w', 3)."""
     device = next(model.parameters()).device
     size, hr_size = sizes(model)
-    sr = cast(SuperResolver, model).upscale(_fit(_to_tensor(lr, device), size), references)
+    small = _fit(_to_tensor(lr, device), size)
+    given = {"temperature": options.temperature, "fidelity": options.fidelity}
+    with _seeded(options, device):
+        sr = cast(SuperResolver, model).upscale(small, references, **given)
     height, width = lr.shape[1:3]
     sr = sr[:, :, *content(height, width, size, hr_size // size)]
     sr = _resize(sr.float(), *scaled(height, width, hr_size))
     return (sr.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+@contextmanager
+def _seeded(options: Options, device: torch.device) -> Iterator[None]:
+    """What is drawn in the block depends on the seed alone, and nothing outside on it."""
+    if options.temperature == 0:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(options.seed)
+        yield
 
 
 def sizes(model: nn.Module) -> tuple[int, int]:

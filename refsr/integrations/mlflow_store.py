@@ -19,6 +19,7 @@ from refsr.integrations.local_store import (
     store_file,
     way_out,
 )
+from refsr.integrations.mlflow_login import refusal
 from refsr.io.paths import require_folder, require_writable
 from refsr.io.servers import no_answer
 from refsr.redaction import hide, remember, without_userinfo
@@ -74,6 +75,8 @@ def _connect(mlflow: Any, uri: str) -> None:
 
 
 def _cannot_open(tracking_uri: str, error: Exception) -> RefsrError:
+    if refused := refusal(error):
+        return store_error(tracking_uri, refused)
     reason = next(iter(str(error).splitlines()), type(error).__name__)
     hints = [
         _missing_driver(error) or way_out(tracking_uri),
@@ -135,7 +138,7 @@ def explained(tracking_uri: str) -> Iterator[None]:
         is_refused = "readonly" in str(error)
         if is_refused and path is not None and path.is_file() and is_read_only(path):
             raise store_error(tracking_uri, _READ_ONLY) from error
-        raise store_error(tracking_uri, error.message) from error
+        raise store_error(tracking_uri, refusal(error) or error.message) from error
 
 
 @contextlib.contextmanager

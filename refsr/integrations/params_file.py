@@ -1,4 +1,4 @@
-"""Complete a params file: `dvc exp run -S` sets only keys that the file has."""
+"""Complete a params file, since `dvc exp run -S` sets only keys that it has; and change it."""
 
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from refsr.config import TrainRefsr, TrainSisr
 from refsr.io.atomic import write_file
-from refsr.params import load_data, load_section, section_names
+from refsr.params import load_data, load_section, parse_section, section_names
 
 
 def complete(path: Path) -> list[str]:
@@ -28,6 +28,32 @@ def complete(path: Path) -> list[str]:
     if added:
         write_file(path, lambda partial: dump_yaml(partial, document))
     return added
+
+
+def change(path: Path, section: str, values: Mapping[str, float]) -> list[str]:
+    """Set parameters of a section. Comments stay.
+
+    Returns:
+        What was set, `section.key: value`.
+
+    Raises:
+        RefsrError: The file cannot be read, or a value is invalid.
+    """
+    from dvc.utils.serialize import dump_yaml, parse_yaml_for_update
+
+    known = load_section(path, section).model_dump(mode="json")
+    parse_section(section, {**known, **values})
+    document = parse_yaml_for_update(path.read_text(encoding="utf-8"), path)
+    if document.get(section) is None:
+        document[section] = {}
+    for key, value in values.items():
+        if key in document[section]:
+            document[section][key] = value
+        else:
+            _insert(document[section], key, value)
+    if values:
+        write_file(path, lambda partial: dump_yaml(partial, document))
+    return [f"{section}.{key}: {value:g}" for key, value in values.items()]
 
 
 def _values(path: Path) -> dict[str, Any]:

@@ -89,6 +89,18 @@ def describe_pipeline(tracking_uri: str, pipeline: str, metrics: Mapping[str, fl
     return f"{without_userinfo(tracking_uri).rstrip('/')}/{page}" if is_server else run
 
 
+def metrics_of(tracking_uri: str, pipeline: str) -> dict[str, float]:
+    """The metrics on the run of a pipeline, see `describe_pipeline`.
+
+    Raises:
+        RefsrError: The store cannot be opened, or fails.
+    """
+    client = open_store(tracking_uri).MlflowClient()
+    with explained(tracking_uri):
+        runs = _search(client, f"tags.`{PIPELINE}` = '{pipeline}'")
+    return dict(runs[0].data.metrics) if runs else {}
+
+
 def record_end(tracking_uri: str, pipeline: str, end: RunState) -> str | None:
     """Give the MLflow run of a pipeline the status of its Kubeflow run, which has ended.
 

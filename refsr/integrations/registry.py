@@ -49,7 +49,7 @@ __all__ = [
 ]
 
 MADE_OF = ("checkpoint", "evaluation", "test_set")  # tags: equal in these is the same version
-_DESCRIPTION = "Reference-based face super-resolution"
+DESCRIPTION = "Reference-based face super-resolution"
 
 
 class ChampionChangedError(RefsrError):
@@ -150,7 +150,7 @@ class Registry(Versions):
             version = self.find(**made_of) if len(made_of) == len(MADE_OF) else None
             held.require()
             if self._model() is None:
-                self._client.create_registered_model(self.name, description=_DESCRIPTION)
+                self._client.create_registered_model(self.name, description=DESCRIPTION)
             if version is None:
                 create = self._client.create_model_version
                 created = create(self.name, model, tracker.run_id, masked, model_id=model_id)
@@ -176,6 +176,12 @@ class Registry(Versions):
             if not entry.description:
                 description = text(self._client.get_run(entry.run_id))
                 self._client.update_model_version(self.name, version, description)
+
+    def set_tags(self, version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; passwords are masked."""
+        with explained(self.uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(self.name, version, key, hide(value))
 
     def make_candidate(self, version: str) -> None:
         """Set the alias `candidate`; if there is no champion yet, set that alias too."""

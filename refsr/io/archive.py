@@ -25,6 +25,7 @@ from refsr.errors import RefsrError
 from refsr.io import archive_shards, atomic, marker, tar
 from refsr.io import files as io_files
 from refsr.io.atomic import write_file
+from refsr.io.checksum_cache import cached
 from refsr.io.files import Extent
 from refsr.io.own_files import (
     Checksum,
@@ -152,17 +153,21 @@ def require_whole(place: str, folder: Path) -> None:
     if not is_of(place, folder):
         what = f"not of {place}, but of another archive of this name"
         raise RefsrError(f"{folder}: {what}; run `{_PART}` of that part again")
-    for name, value in known.get("files", {}).items():
-        if not is_whole(folder / name, value):
-            raise damaged(folder / name, _PART, "its checksum is another")
+    for name in _damaged_files(folder, known.get("files", {})):
+        raise damaged(folder / name, _PART, "its checksum is another")
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether all files have their checksums."""
     files = (_document(folder) or {}).get("files", {})
-    if "index.parquet" not in files:
-        return False
-    return all(is_whole(folder / name, value) for name, value in files.items())
+    return "index.parquet" in files and not any(_damaged_files(folder, files))
+
+
+def _damaged_files(folder: Path, files: Mapping[str, Checksum]) -> Iterator[str]:
+    with cached(checksum, folder) as digest:
+        for name, value in files.items():
+            if not is_whole(folder / name, value, digest):
+                yield name
 
 
 def names_only(place: str) -> pd.DataFrame:

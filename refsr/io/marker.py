@@ -13,6 +13,7 @@ from typing import Any
 
 from refsr.errors import RefsrError
 from refsr.io import own_files
+from refsr.io.checksum_cache import cached
 
 MARKER = ".refsr.json"
 # Names in an output from which a killed run resumes; removed once the output is in place.
@@ -54,13 +55,12 @@ def require_whole(path: Path) -> None:
     if not isinstance(checksums, dict):
         return
     names = checksums if folder == path else [path.name]
-    for name in names:
-        file = folder / name
-        if name not in checksums or not os.path.lexists(file):
-            continue
-        if not own_files.is_whole(file, checksums[name]):
-            reason = f"its checksum is not the one in {MARKER}"
-            raise own_files.damaged(file, document["stage"], reason)
+    present = [name for name in names if name in checksums and os.path.lexists(folder / name)]
+    with cached(own_files.checksum, folder) as digest:
+        for name in present:
+            if not own_files.is_whole(folder / name, checksums[name], digest):
+                reason = f"its checksum is not the one in {MARKER}"
+                raise own_files.damaged(folder / name, document["stage"], reason)
 
 
 def checksums(folder: Path) -> dict[str, own_files.Checksum]:

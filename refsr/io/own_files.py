@@ -5,7 +5,7 @@ A checksum is [bytes, CRC-32]. It detects damage, not forgery.
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,31 +81,52 @@ def _code(document: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(document, sort_keys=True).encode())
 
 
-def read_table(path: Path, needed: Columns, stage: str) -> "pd.DataFrame":
+def read_table(
+    path: Path,
+    needed: Columns,
+    stage: str,
+    columns: Sequence[str] | None = None,
+    categories: Sequence[str] = (),
+) -> "pd.DataFrame":
     """A Parquet table that `stage` wrote.
 
     Args:
         path: The file.
         needed: Required columns, each with a check of its type.
         stage: The command that writes it.
+        columns: Those to read; None reads all.
+        categories: Of these, texts that are read as categories.
 
     Raises:
         RefsrError: It is missing or damaged, or lacks a column.
     """
     with reading(path, stage):
-        table = read_parquet(path)
+        table = read_parquet(path, columns, categories)
         for name, is_right in needed.items():
             if name not in table or not is_right(table[name].dtype):
                 raise TypeError(f"column {name} is missing or of another type")
         return table
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> "pd.DataFrame":
-    """`pandas.read_parquet`; memory that Arrow would keep, twice the table, is free afterwards."""
+def read_parquet(
+    path: Path, columns: Sequence[str] | None = None, categories: Sequence[str] = ()
+) -> "pd.DataFrame":
+    """`pandas.read_parquet`; memory that Arrow would keep, twice the table, is free afterwards.
+
+    With `categories`, these texts are read as such, and what Arrow read is freed on the way.
+    """
     import pandas as pd
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    table = pd.read_parquet(path, columns=columns)
+    table: pd.DataFrame
+    names = None if columns is None else list(columns)
+    if categories:
+        read = pq.read_table(path, columns=names, read_dictionary=list(categories))
+        table = read.to_pandas(split_blocks=True, self_destruct=True)
+        del read
+    else:
+        table = pd.read_parquet(path, columns=names)
     pa.default_memory_pool().release_unused()
     return table
 
@@ -118,6 +139,22 @@ def write_parquet(table: "pd.DataFrame", path: Path, row_group_size: int | None 
     pa.default_memory_pool().release_unused()
 
 
+def is_text(dtype: Any) -> bool:
+    """Whether a column holds texts, or categories that are texts."""
+    import pandas as pd
+
+    categories = getattr(dtype, "categories", None)
+    return bool(pd.api.types.is_string_dtype(dtype if categories is None else categories.dtype))
+
+
+def columns(path: Path, stage: str) -> list[str]:
+    """The names of a Parquet table's columns. Raises RefsrError where it is damaged."""
+    import pyarrow.parquet as pq
+
+    with reading(path, stage):
+        return list(pq.read_schema(path).names)
+
+
 def checksum(path: Path) -> Checksum:
     """The checksum of a file. Raises OSError where it cannot be read."""
     size, code = 0, 0
@@ -127,12 +164,12 @@ def checksum(path: Path) -> Checksum:
     return [size, code]
 
 
-def is_whole(path: Path, known: object) -> bool:
+def is_whole(path: Path, known: object, digest: Callable[[Path], Checksum] = checksum) -> bool:
     """Whether a file has this checksum; one of another size is not read. Raises PermissionError."""
     if not isinstance(known, list):
         return False
     try:
-        return [path.stat().st_size] == known[:1] and checksum(path) == known
+        return [path.stat().st_size] == known[:1] and digest(path) == known
     except PermissionError:
         raise
     except OSError:

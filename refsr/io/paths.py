@@ -26,6 +26,8 @@ _WAYS_OUT = {
     errno.ENOENT: "no such file or folder; name another path",
     errno.ENOSPC: "make room and run the command again",
     errno.EDQUOT: "make room and run the command again",
+    errno.EMFILE: "allow more open files: `ulimit -n 1024`",
+    errno.ENFILE: "end other programs, or allow more open files: `sysctl fs.file-max`",
 }
 
 

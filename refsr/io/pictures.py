@@ -1,4 +1,4 @@
-"""PNG, WebP and BMP; the EXIF orientation, of JPEGs as well.
+"""PNG, WebP, BMP, AVIF and HEIF; the EXIF orientation, of JPEGs as well.
 
 The size is read before a pixel is decoded, and metadata never decides about pixels. Of the metadata
 only the ICC profile is used here; where it cannot be read the image is taken as it is.
@@ -13,10 +13,11 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from refsr.io import boxed_formats
 from refsr.io.colour import to_srgb
 from refsr.io.limits import MAX_PIXELS
 
-FORMATS = ("PNG", "WEBP", "BMP")
+FORMATS = ("PNG", "WEBP", "BMP", "AVIF", "HEIF")
 PNG = b"\x89PNG\r\n\x1a\n"
 # Chunks that pixels, transparency, colours and orientation need; texts and all else are left
 # unread.
@@ -40,7 +41,7 @@ class PictureError(ValueError):
 
 
 class UnknownError(ValueError):
-    """Content of another format."""
+    """Content of another format; the text names what is to be installed, if that would help."""
 
 
 class TooLargeError(ValueError):
@@ -64,8 +65,11 @@ def decode(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     Transparency lies on white, 16 bits are made 8. Raises as `size`.
     """
     image = _open(data, formats)
+    stated = image.size
     try:
         image.load()
+        if image.size != stated:  # a decoder may only learn the true size now
+            raise PictureError(f"{image.size} px; its header says {stated}")
         return _to_rgb(image, data, image.info.get("icc_profile"))
     except MemoryError:
         raise
@@ -97,17 +101,30 @@ def open_for_metadata(data: bytes) -> Image.Image:
 
     Raises what Pillow raises.
     """
-    return Image.open(io.BytesIO(_without_texts(data)), formats=("JPEG", *FORMATS))
+    boxed_formats.missing(data)  # registers what there is
+    return Image.open(io.BytesIO(_without_texts(data)), formats=("JPEG", *_of(data, FORMATS)))
+
+
+def _of(data: bytes, formats: tuple[str, ...]) -> tuple[str, ...]:
+    """The formats that content can be of; where it names one itself, that one alone."""
+    named = boxed_formats.kind(data)
+    if named:
+        return tuple(each for each in formats if each == named)
+    return tuple(each for each in formats if each not in boxed_formats.FORMATS)
 
 
 def _open(data: bytes, formats: tuple[str, ...]) -> Image.Image:
+    if boxed_formats.kind(data) in formats and (missing := boxed_formats.missing(data)):
+        raise UnknownError(missing)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata; the bounds are ours
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(io.BytesIO(_without_texts(data)), formats=formats)
+            return Image.open(io.BytesIO(_without_texts(data)), formats=_of(data, formats))
     except UnidentifiedImageError as error:
-        raise UnknownError(f"none of {', '.join(formats)}") from error
+        if boxed_formats.kind(data) in formats:
+            raise PictureError(str(error)[:200]) from error
+        raise UnknownError from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLargeError(str(error)) from error
     except MemoryError:

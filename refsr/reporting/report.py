@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from refsr.reporting.summary import (
 )
 
 BICUBIC = "bicubic"
+CLASSIFICATION = "classification.json"  # as Kubeflow draws it: a ROC curve, a confusion matrix
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Findings:
     histories: dict[str, Path]  # model -> history.csv, which may be missing
     summary: Path  # summary.json of the curated set, which may be missing
     openings: Openings | None = None  # of the test people; None on other people
+    classification: dict[str, Any] = field(default_factory=dict)  # classification.json
 
 
 def ranked(gains: pd.Series, count: int) -> dict[str, list[str]]:
@@ -91,6 +93,9 @@ def write(findings: Findings, folder: Path) -> dict[str, np.ndarray]:
     )
     numbers = headline("evaluate", flatten(findings.metrics))
     (folder / FILE).write_text(json.dumps(numbers, indent=2) + "\n", encoding="utf-8")
+    (folder / CLASSIFICATION).write_text(
+        json.dumps(findings.classification) + "\n", encoding="utf-8"
+    )
     (folder / "table.txt").write_text(table_text(findings.metrics), encoding="utf-8")
     (folder / "results.md").write_text(tables.markdown(findings.metrics), encoding="utf-8")
     (folder / "report.html").write_text(render(findings), encoding="utf-8")

@@ -74,7 +74,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 _HEALTH: dict[int | str, dict[str, Any]] = {503: {"model": Problem, "description": "A job hangs"}}
 _TOKEN = Depends(HTTPBearer(auto_error=False))
 
-Photo = Annotated[UploadFile, File(description="The small photo: JPEG, PNG or WebP")]
+Photo = Annotated[UploadFile, File(description="The small photo: JPEG, PNG, WebP, AVIF or HEIF")]
 References = Annotated[
     list[UploadFile],
     File(description="Good photos of the same person", max_length=MAX_REFERENCES),

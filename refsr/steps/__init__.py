@@ -49,7 +49,9 @@ ResumableOutput = Annotated[Path, "resumable output"]
 
 STEPS = tuple(SECTIONS)
 # Steps that are no stage of the flow, and the section whose parameters they take.
-SIDE_STEPS = {"merge": "curate"} | {name: name for name in SIDE_SECTIONS}
+SIDE_STEPS = {"merge": "curate", "merge_evaluation": "evaluate"} | {
+    name: name for name in SIDE_SECTIONS
+}
 
 Step = Callable[..., dict[str, float]]
 _Run = TypeVar("_Run", bound=Step)

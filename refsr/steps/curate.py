@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from refsr.config import Curate
-from refsr.curation import partition
 from refsr.curation.contact_sheet import contact_sheet
 from refsr.curation.curated_writer import write_curated, write_part
 from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
 from refsr.dataset.curated import Curated
 from refsr.layouts.registry import AUTO
+from refsr.share import parse_share
 from refsr.steps import Raw, ResumableOutput
 from refsr.tracker import Tracker
 
@@ -30,7 +30,7 @@ def curate(
     """
     cores = usable_cores()
     if shard:
-        share = partition.parse_share(shard)
+        share = parse_share(shard)
         return write_part(params, raw, curated, embed_faces, cores, share, DETECTOR, layout)
     summary = write_curated(
         params,

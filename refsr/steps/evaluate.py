@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refsr.config import Evaluate
+from refsr.share import parse_share
 from refsr.steps import Input, OptionalInput, Output
 from refsr.tracker import Tracker
 
 if TYPE_CHECKING:
     from refsr.evaluation.openings import Openings
-    from refsr.evaluation.protocol import Bench, Measured
+    from refsr.evaluation.protocol import Bench
+    from refsr.evaluation.records import Records
     from refsr.reporting.report import Findings
 
 FILES = ("report.html", "results.md", "table.txt", "metrics.json")
@@ -26,30 +28,62 @@ def evaluate(
     refsr: Input,
     evaluation: Output,
     sisr: OptionalInput = None,
+    shard: str = "",
 ) -> dict[str, float]:
     """Measure every condition of the protocol on the split `params.split` of `curated`.
 
     `sisr` and `refsr` are checkpoints, or folders with a model.safetensors; without `sisr` its
     condition is absent. Writes into `evaluation`: metrics.json, headline.json, images.parquet,
     table.txt, results.md, report.html, pictures and plots/. Returns the numbers of metrics.json
-    under dotted names. Raises RefsrError where the models do not fit the images.
+    under dotted names. With `shard`, I/N, only the I-th of N parts of the people are measured, for
+    `merge_evaluation` to join. Raises RefsrError where the models do not fit the images.
     """
-    import torch
+    from refsr.evaluation import records, shards
 
-    from refsr.evaluation.protocol import measure
-    from refsr.evaluation.statistics import flatten
-    from refsr.reporting.report import write
+    share = parse_share(shard) if shard else None
+    paths = checkpoints(params, refsr, sisr)
+    bench = bench_of(params, curated, paths)
+    openings = opened(params, tracker, bench, paths["refsr"], shard)
+    if share:
+        facts = shards.facts_of(bench, params, paths)
+        counts = shards.write(bench, params, facts, share, evaluation)
+        tracker.metrics(counts)
+        return counts
+    return report(
+        params, tracker, bench, paths, openings, records.record(bench, params), evaluation
+    )
 
-    torch.manual_seed(params.seed)  # some conditions draw samples
+
+def checkpoints(params: Evaluate, refsr: Path, sisr: Path | None) -> dict[str, Path]:
+    """The checkpoints that are evaluated, by name."""
     paths = {"refsr": checkpoint(refsr)}
     if sisr:
         paths["sisr"] = checkpoint(sisr)
-    paths |= params.compare
-    bench = _bench(params, curated, paths)
-    openings = _opened(params, tracker, bench, paths["refsr"])
-    measured = measure(bench, params.batch_size)
-    metrics = _numbers(params, bench, measured) | checkpoint_facts(paths)
-    findings = replace(_findings(params, bench, measured, metrics, paths), openings=openings)
+    return paths | params.compare
+
+
+def report(
+    params: Evaluate,
+    tracker: Tracker,
+    bench: "Bench",
+    paths: Mapping[str, Path],
+    openings: "Openings | None",
+    records: "Records",
+    evaluation: Path,
+) -> dict[str, float]:
+    """Write the evaluation of these records; returns its numbers under dotted names."""
+    from refsr.evaluation.batches import seed_draws
+    from refsr.evaluation.numbers import classification, numbers_of
+    from refsr.evaluation.statistics import flatten
+    from refsr.reporting.report import write
+
+    seed_draws(params.seed, "report")  # samples, and the pictures of them
+    metrics = numbers_of(params, bench, records) | checkpoint_facts(paths)
+    findings = replace(
+        _findings(params, bench, records, metrics, paths),
+        openings=openings,
+        classification=classification(bench, records),
+    )
     for name, picture in write(findings, evaluation).items():
         tracker.image(picture, name)
     for name in FILES:
@@ -57,18 +91,18 @@ def evaluate(
     return flatten(metrics)
 
 
-def _opened(
-    params: Evaluate, tracker: Tracker, bench: "Bench", checkpoint: Path
+def opened(
+    params: Evaluate, tracker: Tracker, bench: "Bench", checkpoint: Path, shard: str = ""
 ) -> "Openings | None":
     """Record that the test people are looked at; None for validation people."""
     from refsr.evaluation.openings import record
 
     if params.split != "test":
         return None
-    return record(tracker, bench.curated, bench.models.scale, checkpoint)
+    return record(tracker, bench.curated, bench.models.scale, checkpoint, shard)
 
 
-def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench":
+def bench_of(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench":
     """The split of `curated` that is evaluated, and these models, ready to be measured."""
     from refsr.dataset.curated import Curated
     from refsr.evaluation.networks import load_models
@@ -85,7 +119,7 @@ def _bench(params: Evaluate, curated: Path, paths: Mapping[str, Path]) -> "Bench
 def _findings(
     params: Evaluate,
     bench: "Bench",
-    measured: "Measured",
+    records: "Records",
     metrics: dict[str, Any],
     paths: Mapping[str, Path],
 ) -> "Findings":
@@ -95,11 +129,11 @@ def _findings(
     from refsr.reporting.figures import drawn, strips, transfer_grid
     from refsr.reporting.report import Findings, grid_people, ranked
 
-    ranking = gains(measured.table)
+    ranking = gains(records.measured.table)
     shown = ranked(ranking, params.strips)
     return Findings(
         metrics=metrics,
-        table=measured.table,
+        table=records.measured.table,
         gains=ranking,
         strips={name: strips(bench, who) for name, who in shown.items()},
         more_strips=strips(bench, shown["median"], OTHERS),
@@ -133,75 +167,4 @@ def checkpoint_facts(paths: Mapping[str, Path]) -> dict[str, Any]:
     return {
         "steps": steps,
         "loss_networks": "unknown" if named is None else ", ".join(named) or "none",
-    }
-
-
-def _numbers(params: Evaluate, bench: "Bench", measured: "Measured") -> dict[str, Any]:
-    """metrics.json: every number of the evaluation."""
-    from refsr.evaluation import gap, kid, robustness, samples, slices, statistics
-    from refsr.evaluation.compatibility import compatibility
-
-    table, test, seed = measured.table, bench.test, params.seed
-    resamples = params.bootstrap
-    reference, title = bench.true_images(params.kid_images, seed)
-    faces, models, size = bench.curated, bench.models, params.batch_size
-    drawn = samples.diversity(faces, models, test, params.samples, size)
-    units = samples.active_units(faces, models, test, size)
-    verification, thresholds = _verification(bench, measured, resamples, seed)
-    true = bench.true_similarity(measured.identity["hr"])
-    numbers = {
-        "gap": gap.gap_closed(table, true, thresholds["references"], resamples, seed),
-        **statistics.summarise(table, resamples, seed),
-        **statistics.other_conditions(table, resamples, seed),
-        "break_even": statistics.break_even(table, resamples, seed),
-        "verification": verification,
-        "thresholds": thresholds,
-    }
-    if min(len(reference), len(test)) > 1:
-        numbers["kid"] = kid.kernel_distances(measured.texture, reference, title, seed)
-    if params.robustness:
-        most = params.robustness
-        numbers["robustness"] = robustness.robustness(bench, most, size, resamples, seed)
-    if drawn:
-        numbers["samples"] = drawn
-    if units:
-        numbers["latent"] = units
-    if rated := compatibility(bench, table, size, resamples, seed):
-        numbers["compatibility"] = rated
-    groups = slices.groups(faces, test)
-    numbers["slices"] = slices.by_slice(table, groups, resamples, seed)
-    numbers["identity_scale"] = bench.identity_scale(measured.identity["hr"])
-    numbers["data"] = data_of(params, bench)
-    return numbers
-
-
-def _verification(
-    bench: "Bench",
-    measured: "Measured",
-    resamples: int,
-    seed: int,
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """The true images and the outputs of the main conditions as probes, and the thresholds."""
-    from refsr.evaluation import recognition, statistics
-
-    main = statistics.main_conditions(measured.table)
-    return recognition.verify(
-        {name: measured.identity[name] for name in ("hr", *main)},
-        bench.test["person"].to_numpy(),
-        bench.known.cpu().numpy(),
-        bench.references["person"].to_numpy(),
-        resamples,
-        seed,
-    )
-
-
-def data_of(params: Evaluate, bench: "Bench") -> dict[str, Any]:
-    """Whose images were measured, and how large they are."""
-    size = bench.curated.hr_size
-    return {
-        "split": params.split,
-        "identities": bench.test["person"].nunique(),
-        "images": len(bench.test),
-        "hr_size": size,
-        "lr_size": size // bench.models.scale,
     }

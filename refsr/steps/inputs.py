@@ -9,6 +9,7 @@ from typing import Any
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.io import marker
+from refsr.io.checksum_cache import cached
 from refsr.io.files import file_hash
 
 READ = ("raw set", "input", "inputs")
@@ -94,5 +95,6 @@ def _facts(kind: str, value: Any) -> list[Any]:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         known = marker.checksums(path)  # compared with the files by `require_whole`
         names = {str(file.relative_to(path)): file for file in files}
-        facts += [(name, known.get(name) or file_hash(file)) for name, file in names.items()]
+        with cached(file_hash, path) as digest:
+            facts += [(name, known.get(name) or digest(file)) for name, file in names.items()]
     return facts

@@ -34,7 +34,7 @@ def train_refsr(
     from refsr.training.compatibility import add_compatibility
     from refsr.training.fit import fit
 
-    faces = Curated(curated)
+    faces = Curated(curated, columns=())
     model, scale, warm_start = network(params, faces, sisr)
     tracker.tags({"warm_start": warm_start})
     metrics = fit(model, faces, scale, params, tracker, refsr)

@@ -31,7 +31,7 @@ def train_sisr(
     from refsr.io.files import file_hash
     from refsr.training.fit import fit
 
-    faces = Curated(curated)
+    faces = Curated(curated, columns=())
     model = network(params, faces)
     metrics = fit(model, faces, params.scale, params, tracker, sisr)
     tracker.tags({"checkpoint": file_hash(sisr / "model.safetensors")})

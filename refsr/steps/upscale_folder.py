@@ -9,7 +9,7 @@ from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference.batch import reason
-from refsr.inference.images import FORMATS, read_image, write_image
+from refsr.inference.images import READ, read_image, write_image
 from refsr.inference.upscaler import compatibility, upscale
 from refsr.models.checkpoint import load_model
 from refsr.models.compatibility import MISFIT
@@ -100,7 +100,7 @@ def _images(folder: Path) -> dict[str, Path]:
     """
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.suffix.lower() not in FORMATS:
+        if path.suffix.lower() not in READ:
             continue
         if path.stem in images:
             raise RefsrError(

@@ -8,7 +8,7 @@ WORLD_SIZE, MASTER_ADDR, MASTER_PORT); without it there is one process.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -40,9 +40,11 @@ class Processes:
 
     def share(self, batch: "Batch") -> "Batch":
         """This process's images of a batch."""
-        own = slice(self.rank, None, self.count)
-        parts = (None if tensor is None else tensor[own] for tensor in batch)
-        return type(batch)(*parts)  # type: ignore[arg-type]
+        return batch.every(self.rank, self.count)
+
+    def unsynchronised(self, parallel: "nn.Module") -> AbstractContextManager[Any]:
+        """While it lasts, gradients are added up in each process alone."""
+        return parallel.no_sync() if self.count > 1 else nullcontext()  # type: ignore[operator]
 
     def parallel(self, model: "nn.Module") -> "nn.Module":
         """The network to call in training, so that gradients are averaged.

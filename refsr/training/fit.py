@@ -65,9 +65,9 @@ def fit(
 def _note_landmarks(checkpoint: Path, faces: Curated) -> None:
     """Write where landmarks lie in the training crops, mean: whoever crops a photo needs it."""
     points = faces.landmarks(faces.split("train"))
-    known = points[np.isfinite(points).all(axis=(1, 2))]
-    if len(known):
-        usual = known.mean(axis=0, dtype=np.float64)
+    known = np.isfinite(points).all(axis=(1, 2), keepdims=True)
+    if known.any():
+        usual = points.mean(axis=0, dtype=np.float64, where=known)
         add_facts(checkpoint, {LANDMARKS: usual.round(4).tolist()})
 
 

@@ -15,6 +15,7 @@ from refsr.io.exhausted import out_of_memory
 from refsr.io.own_files import Checksum
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
+from refsr.training.acceleration import compiled
 from refsr.training.distributed import ALONE, Processes
 from refsr.training.means import Means
 from refsr.training.objective import Objective
@@ -47,6 +48,11 @@ class Learner:
         self.parallel = processes.parallel(self.model)
         self.config = cast(SuperResolver, model).config
         self.objective = objective.to(self.device)
+        if self.device == "cuda":  # on a CPU this would change the last digits
+            _placed(self.objective, self.device)
+        self._losses = self._eager_losses
+        if params.compile:
+            self._losses = compiled(self._eager_losses, self.device)
         self.average = {key: value.detach().clone() for key, value in model.state_dict().items()}
         optimizer = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[params.optimizer]
         self.optimizer = optimizer(
@@ -68,27 +74,65 @@ class Learner:
 
         Returns the loss and its parts of this process's share, still on the device.
         """
-        seed = self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007
-        torch.manual_seed(seed)
+        torch.manual_seed(
+            self.params.seed * 1_000_003 + self.step + self.processes.rank * 1_000_000_007,
+        )
         batch = self.processes.share(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate * group.get("multiple", 1)
-        lr = small(batch.hr, self.config["scale"], self.params.degradation, seed)
         self.model.train()
-        with self._autocast():
-            output = self.parallel(lr, *batch.inputs())
-            parts = self.objective(output, lr, batch.hr, self.step)
-        if self.objective.loss.kind == "released":  # a sum, and gradients are averaged
-            parts["loss"] = parts["loss"] * self.processes.count
         self.optimizer.zero_grad(set_to_none=True)
-        parts["loss"].backward()
+        parts = self._gradients(batch)
         parts["gradient_norm"] = self._clipped()
         self.optimizer.step()
         self.step += 1
         self._average()
-        parts = {name: part.detach() for name, part in parts.items()}
         self.means.add(parts, self.step)
         return parts
+
+    def _gradients(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """The gradients of a batch, added up over its parts; returns the loss and its parts."""
+        count = self.params.accumulate
+        with self.processes.unsynchronised(self.parallel):
+            before = [self._backward(batch.every(part, count)) for part in range(count - 1)]
+        all_parts = [*before, self._backward(batch.every(count - 1, count))]
+        if count == 1:
+            return all_parts[0]
+        means = {
+            name: torch.stack([each[name] for each in all_parts]).mean(0) for name in all_parts[0]
+        }
+        return means | {"loss": means["loss"] * (count if self._is_sum else 1)}
+
+    def _backward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        lr = small(batch.hr, self.config["scale"], self.params.degradation)
+        parts: dict[str, torch.Tensor] = self._losses(lr, batch, self._step_of_losses())
+        if self._is_sum:  # gradients are averaged over the processes
+            parts["loss"] = parts["loss"] * self.processes.count
+        is_mean_of_parts = self.params.accumulate > 1 and not self._is_sum
+        loss = parts["loss"] / self.params.accumulate if is_mean_of_parts else parts["loss"]
+        torch.autograd.backward(loss)
+        copies = self.params.compile  # the memory of a CUDA graph is used again
+        return {
+            name: part.detach().clone() if copies else part.detach() for name, part in parts.items()
+        }
+
+    def _eager_losses(
+        self, lr: torch.Tensor, batch: Batch, step: int | torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        with self._autocast():
+            output = self.parallel(lr, *batch.inputs())
+            parts: dict[str, torch.Tensor] = self.objective(output, lr, batch.hr, step)
+        return parts
+
+    def _step_of_losses(self) -> int | torch.Tensor:
+        """The step; in a compiled function a number would be a constant."""
+        if not self.params.compile:
+            return self.step
+        return torch.full((), float(self.step), device=self.device)
+
+    @property
+    def _is_sum(self) -> bool:
+        return bool(self.objective.loss.kind == "released")
 
     @property
     def learning_rate(self) -> float:

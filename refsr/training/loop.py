@@ -4,6 +4,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,13 +17,16 @@ from refsr.io.own_files import checksum
 from refsr.io.retained import STATE
 from refsr.progress import Progress
 from refsr.tracker import Tracker
+from refsr.training.acceleration import deterministic
 from refsr.training.distributed import together
+from refsr.training.feed import batches
 from refsr.training.history import Clock, row, without_step, write_history
 from refsr.training.learner import Learner
 from refsr.training.not_a_number import require_numbers_so_far, roll_back
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 from refsr.training.precision import choose_device
+from refsr.training.reports import Reports
 from refsr.training.shortage import train_step
 from refsr.training.state_file import (
     NotANumberError,
@@ -41,7 +45,7 @@ _logger = logging.getLogger(__name__)
 class Between(NamedTuple):
     """What is done between steps, and where to."""
 
-    tracker: Tracker
+    tracker: Reports
     folder: Path
     picture: Picture | None
     validate: Validation | None
@@ -90,17 +94,27 @@ def train(
         StoppedError: SIGTERM has stopped the training, and its state is saved.
     """
     (folder / STATE).mkdir(parents=True, exist_ok=True)
-    between = Between(tracker, folder, picture, validate, snapshot_at)
-    with together(choose_device(params.device)) as processes, stop_requests() as stop:
-        _check_shares(params.batch_size, processes.count)
+    reports = Reports(tracker, holds=params.on_nan == "roll_back")
+    between = Between(reports, folder, picture, validate, snapshot_at)
+    with (
+        deterministic(is_asked=params.deterministic),
+        together(choose_device(params.device)) as processes,
+        stop_requests() as stop,
+    ):
+        _check_shares(params.batch_size, processes.count * params.accumulate)
         learner = Learner(model, params, objective, processes)
         _resume(learner, folder, tracker)
+        if learner.rate < 1:  # it was rolled back, which happens once
+            reports.forget()
         try:
             _steps(learner, pairs, between, stop)
         except NotANumberError as error:
             roll_back(learner, folder, error)
+            reports.forget()
             tracker.tags({"rolled_back": f"to step {learner.step}"})
             _steps(learner, pairs, between, stop)
+        finally:
+            reports.release()
     learner.export(folder / "model.safetensors")
     learner.export_best(folder / "best.safetensors")
     for name in learner.snapshots:
@@ -110,18 +124,20 @@ def train(
     return without_step(learner.history[-1])
 
 
-def _check_shares(batch_size: int, processes: int) -> None:
-    if batch_size % processes:
-        raise RefsrError(f"batch_size {batch_size} cannot be shared by {processes} processes")
+def _check_shares(batch_size: int, shares: int) -> None:
+    if batch_size % shares:
+        what = "processes times accumulate"
+        raise RefsrError(f"batch_size {batch_size} cannot be shared by {shares} ({what})")
 
 
 def _steps(learner: Learner, pairs: Pairs, between: Between, stop: StopRequest) -> None:
     """The steps that are left, with all that falls due between them."""
     params = learner.params
     clock = Clock(params.batch_size, learner.step)
-    with _progress(learner, between.folder.stem) as progress:
+    feed = closing(batches(pairs, learner.device, learner.step, params.steps))
+    with feed as ahead, _progress(learner, between.folder.stem) as progress:
         while not _is_finished(learner, between):
-            train_step(learner, pairs, clock)
+            train_step(learner, ahead, clock)
             progress.update()
             validated = _validate(learner, pairs, between)
             is_last = _is_finished(learner, between)
@@ -132,6 +148,7 @@ def _steps(learner: Learner, pairs: Pairs, between: Between, stop: StopRequest) 
             is_stopped = not is_last and learner.processes.any(bool(stop))
             if is_stopped or is_last or learner.step % params.save_every == 0:
                 _save(learner, pairs, between.folder)
+                between.tracker.release()
             if is_stopped:
                 raise stop.error(learner.step)
 

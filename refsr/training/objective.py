@@ -56,7 +56,7 @@ class Objective(nn.Module):
         output: Output,
         lr: torch.Tensor,
         hr: torch.Tensor,
-        step: int,
+        step: int | torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """`loss` and its parts, () each.
 
@@ -93,8 +93,10 @@ class Objective(nn.Module):
         """KL with its free bits (Kingma et al., NeurIPS 2016): no gradient below them."""
         return output.kl_each.clamp(min=self.loss.free_bits).sum()
 
-    def _kl_weight(self, step: int) -> float:
+    def _kl_weight(self, step: int | torch.Tensor) -> float | torch.Tensor:
         warm = (step + 1) / max(1.0, self.loss.kl_warmup * self.steps)
+        if isinstance(warm, torch.Tensor):
+            return self.loss.kl_weight * warm.clamp(max=1.0)
         return self.loss.kl_weight * min(1.0, warm)
 
 

@@ -31,6 +31,37 @@ class Batch(NamedTuple):
         landmarks = [self.faces, self.points] if self.faces is not None else []
         return [self.hr, self.ref, *landmarks]
 
+    def every(self, first: int, count: int) -> "Batch":
+        """Each `count`-th of its images, from `first` on."""
+        if count == 1:
+            return self
+        parts = (None if tensor is None else tensor[first::count] for tensor in self)
+        return Batch(*parts)  # type: ignore[arg-type]
+
+
+class References(NamedTuple):
+    """The references of a batch, as they are drawn."""
+
+    rows: np.ndarray
+    own: np.ndarray  # places in the batch whose reference is the image itself, changed a little
+    seed: int  # of the change
+
+
+class Drawn(NamedTuple):
+    """What a step is trained with, before it is on the device: uint8 pixels (B, H, W, 3)."""
+
+    step: int
+    hr: torch.Tensor
+    mirror: bool
+    ref: torch.Tensor | None
+    references: References | None
+    points: torch.Tensor | None
+
+    def pinned(self) -> "Drawn":
+        """The same, with pixels in memory that a GPU reads itself."""
+        ref = None if self.ref is None else self.ref.pin_memory()
+        return self._replace(hr=self.hr.pin_memory(), ref=ref)
+
 
 class Pairs:
     """Batches of the training split.
@@ -51,27 +82,18 @@ class Pairs:
         *,
         landmarks: bool = False,
     ) -> None:
-        rows = curated.split("train")
-        if not len(rows):
-            raise RefsrError(
-                f"{curated.folder}: no image is for training; run the stage `curate` again"
-            )
-        identities = curated.table["identity"].to_numpy()[rows]
-        order = np.argsort(identities, kind="stable")
-        names, first, counts = np.unique(identities[order], return_index=True, return_counts=True)
+        self._curated = curated
+        self._rows, first, counts = _by_identity(curated)
         if references is not None and counts.min() < 2:
+            alone = curated.table["identity"].iloc[self._rows[first[counts.argmin()]]]
             raise RefsrError(
-                f"{curated.folder}: {names[counts.argmin()]} has 1 training image, and its "
+                f"{curated.folder}: {alone} has 1 training image, and its "
                 "reference must be another; "
                 "set curate.train_images: {min: 2, max: 30} and run the stage `curate` again"
             )
-        self._curated = curated
-        self._rows = rows[order]  # one identity after the other
-        self._first = np.repeat(
-            first,
-            counts,
-        )  # where the identity of a row begins, and how many rows it has
-        self._count = np.repeat(counts, counts)
+        # Where the identity of a row begins, and how many rows it has.
+        self._first = np.repeat(first.astype(np.int32), counts)
+        self._count = np.repeat(counts.astype(np.int32), counts)
         self._seed, self._batch_size, self._references = seed, batch_size, references
         self._points = curated.landmarks(self._rows) if landmarks else None
         if self._points is not None and not np.isfinite(self._points).any():
@@ -81,73 +103,93 @@ class Pairs:
             )
 
     def batch(self, step: int, device: str) -> Batch:
-        """The batch of one step. All mirrored or none: a mole stays on its side of the person."""
+        """The batch of one step."""
+        return self.placed(self.draw(step), torch.device(device))
+
+    def draw(self, step: int) -> Drawn:
+        """What a step is trained with, in the memory of the CPU.
+
+        All mirrored or none: a mole stays on its side of the person.
+        """
         rng = np.random.default_rng([self._seed, step])
         chosen = rng.integers(0, len(self._rows), self._batch_size)
-        mirror = rng.random() < 0.5
-        hr = self._images(chosen, mirror, device)
-        faces, points = self._moved_faces(hr, chosen, mirror, step)
-        return Batch(hr, self._references_of(hr, chosen, mirror, rng, step), faces, points)
+        mirror = bool(rng.random() < 0.5)
+        references = self._draw_references(chosen, rng, step)
+        ref = None if references is None else self._pixels(references.rows)
+        points = None if self._points is None else torch.from_numpy(self._points[chosen])
+        return Drawn(step, self._pixels(chosen), mirror, ref, references, points)
 
-    def _references_of(
-        self,
-        hr: torch.Tensor,
-        chosen: np.ndarray,
-        mirror: bool,
-        rng: np.random.Generator,
-        step: int,
-    ) -> torch.Tensor | None:
-        """The references of a batch, or None where the step trains without."""
-        if self._references is None or rng.random() < self._references.no_reference:
-            return None
-        device = str(hr.device)
-        ref = self._images(self._draw_references(chosen, rng, self._references), mirror, device)
-        own = np.flatnonzero(rng.random(self._batch_size) < _self_share(self._references, step))
-        if len(own):
-            rows = _sent(torch.from_numpy(own), hr.device)
-            ref[rows] = warp(hr[rows], seed=int(rng.integers(2**62)))
-        return ref
+    def placed(self, drawn: Drawn, device: torch.device) -> Batch:
+        """The batch of what was drawn, on the device."""
+        hr = _images(drawn.hr, drawn.mirror, device)
+        faces, points = self._moved_faces(hr, drawn)
+        ref = None if drawn.ref is None else _images(drawn.ref, drawn.mirror, device)
+        if ref is not None and drawn.references is not None and len(drawn.references.own):
+            rows = sent(torch.from_numpy(drawn.references.own), device)
+            ref[rows] = warp(hr[rows], seed=drawn.references.seed)
+        return Batch(hr, ref, faces, points)
 
     def _moved_faces(
-        self, hr: torch.Tensor, chosen: np.ndarray, mirror: bool, step: int
+        self, hr: torch.Tensor, drawn: Drawn
     ) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
         """Faces of the batch, moved, and their landmarks; see `Batch`."""
-        if self._points is None:
+        points = drawn.points
+        if points is None:
             return None, None
-        points = torch.from_numpy(self._points[chosen])
-        if mirror:
+        if drawn.mirror:
             points = (points * torch.tensor([-1.0, 1.0]))[:, _MIRRORED]
-        draw = torch.Generator().manual_seed(self._seed * 1_000_003 + step)
+        draw = torch.Generator().manual_seed(self._seed * 1_000_003 + drawn.step)
         affine = small_moves(COPIES * len(hr), draw)
         moved = (points.repeat(COPIES, 1, 1) - affine[:, None, :, 2]) @ torch.linalg.inv(
             affine[:, :, :2]
         ).mT
-        faces = moved_by(hr.repeat(COPIES, 1, 1, 1), _sent(affine, hr.device))
-        return faces, _sent(moved, hr.device)
+        faces = moved_by(hr.repeat(COPIES, 1, 1, 1), sent(affine, hr.device))
+        return faces, sent(moved, hr.device)
 
     def _draw_references(
-        self,
-        chosen: np.ndarray,
-        rng: np.random.Generator,
-        params: TrainRefsr,
-    ) -> np.ndarray:
-        """For each image another one of the person, or, for a share of them, any image at all."""
+        self, chosen: np.ndarray, rng: np.random.Generator, step: int
+    ) -> References | None:
+        """The references of a batch, or None where the step trains without.
+
+        For each image another one of the person, or, for a share of them, any image at all.
+        """
+        params = self._references
+        if params is None or rng.random() < params.no_reference:
+            return None
         offset = chosen - self._first[chosen]
         other = (offset + 1 + rng.integers(0, self._count[chosen] - 1)) % self._count[chosen]
         wrong = rng.random(len(chosen)) < params.wrong_reference
         anyone = rng.integers(0, len(self._rows), len(chosen))
-        return np.where(wrong, anyone, self._first[chosen] + other)
+        rows = np.where(wrong, anyone, self._first[chosen] + other)
+        own = np.flatnonzero(rng.random(self._batch_size) < _self_share(params, step))
+        return References(rows, own, int(rng.integers(2**62)) if len(own) else 0)
 
-    def _images(self, chosen: np.ndarray, mirror: bool, device: str) -> torch.Tensor:
-        pixels = _sent(
-            torch.from_numpy(self._curated.pixels(self._rows[chosen])),
-            torch.device(device),
+    def _pixels(self, chosen: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(self._curated.pixels(self._rows[chosen]))
+
+
+def _by_identity(curated: Curated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Training rows by name of identity, where each identity begins, and how many it has."""
+    rows = curated.split("train")
+    if not len(rows):
+        raise RefsrError(
+            f"{curated.folder}: no image is for training; run the stage `curate` again"
         )
-        images = pixels.permute(0, 3, 1, 2).float() / 255  # stays channels_last in memory
-        return images.flip(3) if mirror else images
+    names = curated.table["identity"].astype("category").cat
+    places = np.argsort(np.argsort(names.categories.to_numpy())).astype(np.int32)
+    place = places[names.codes.to_numpy()[rows]]
+    ordered = rows[np.argsort(place, kind="stable")].astype(np.int32)
+    place.sort()
+    first = np.flatnonzero(np.diff(place, prepend=-1))
+    return ordered, first, np.diff(first, append=len(rows))
 
 
-def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def _images(pixels: torch.Tensor, mirror: bool, device: torch.device) -> torch.Tensor:
+    images = sent(pixels, device).permute(0, 3, 1, 2).float() / 255  # stays channels_last
+    return images.flip(3) if mirror else images
+
+
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """The tensor on the device.
 
     A GPU is not waited for, so that the next step is prepared while it computes.
@@ -175,7 +217,7 @@ def warp(images: torch.Tensor, seed: int) -> torch.Tensor:
     affine = small_moves(count, draw)
     gain = 1 + 0.12 * torch.randn(count, 3, 1, 1, generator=draw)
     offset = 0.05 * torch.randn(count, 1, 1, 1, generator=draw)
-    affine, gain, offset = (_sent(drawn, images.device) for drawn in (affine, gain, offset))
+    affine, gain, offset = (sent(drawn, images.device) for drawn in (affine, gain, offset))
     return (moved_by(images, affine) * gain + offset).clamp(0, 1)
 
 

@@ -5,23 +5,14 @@ It is a rule of the device, so that the same machine always chooses the same.
 
 import torch
 
-from refsr.errors import RefsrError
+from refsr.models.device import choose_device
+
+__all__ = ["NATIVE_BFLOAT16", "choose_device", "choose_precision"]
 
 NATIVE_BFLOAT16 = (
     "avx512_bf16",
     "amx_bf16",
 )  # x86 instructions that multiply bfloat16 without widening it first
-
-
-def choose_device(requested: str) -> str:
-    """ "cuda" or "cpu". Raises RefsrError where CUDA is asked for and absent."""
-    if requested == "cuda" and not torch.cuda.is_available():
-        raise RefsrError(
-            "device: cuda was asked for, but torch sees no GPU here; set device: auto or cpu",
-        )
-    if requested == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return requested
 
 
 def choose_precision(requested: str, device: str) -> str:

@@ -1,17 +1,18 @@
 """Train a step, and find out which batch would fit where the memory is too small."""
 
 import gc
+from collections.abc import Iterator
 
 import torch
 
 from refsr.io.exhausted import BatchTooLargeError, out_of_memory
 from refsr.training.history import Clock
 from refsr.training.learner import Learner
-from refsr.training.pairs import Batch, Pairs
+from refsr.training.pairs import Batch
 
 
-def train_step(learner: Learner, pairs: Pairs, clock: Clock) -> None:
-    """`Learner.train_step` with the batch of its step; the clock measures the wait for it.
+def train_step(learner: Learner, batches: Iterator[Batch], clock: Clock) -> None:
+    """`Learner.train_step` with the next batch; the clock measures the wait for it.
 
     Raises:
         BatchTooLargeError: There is not enough memory; it says how many images fit. Of several
@@ -19,7 +20,7 @@ def train_step(learner: Learner, pairs: Pairs, clock: Clock) -> None:
     """
     try:
         with clock.waiting():
-            batch = pairs.batch(learner.step, learner.device)
+            batch = next(batches)
         learner.train_step(batch)
         return
     except Exception as error:
@@ -32,10 +33,10 @@ def train_step(learner: Learner, pairs: Pairs, clock: Clock) -> None:
 
 def _fitting(learner: Learner) -> int:
     """The largest of half, a quarter, ... of the batch with which a step can be trained; or 0."""
-    count = learner.params.batch_size // 2
-    while count and not _fits(learner, count):
+    count, least = learner.params.batch_size // 2, learner.params.accumulate
+    while count >= least and not _fits(learner, count):
         count //= 2
-    return count
+    return count if count >= least else 0
 
 
 def _fits(learner: Learner, count: int) -> bool:

@@ -13,9 +13,9 @@ from refsr.commands.command import Command
 # What users type. A name may be added; one that goes is kept as an old name for a release.
 FROZEN = {
     "stages": "synthesize curate validate train-sisr train-refsr evaluate register",
-    "data": "inspect merge fetch",
-    "models": "describe import-caffe checkpoint seeds export push pull",
-    "registry": "versions compare promote rollback transfer",
+    "data": "inspect calibrate merge fetch",
+    "models": "describe import-caffe checkpoint seeds merge-evaluation export push pull",
+    "registry": "versions compare drift approve promote rollback transfer",
     "pictures": "upscale upscale-video upscale-folder serve",
     "checks": "doctor show params",
 }

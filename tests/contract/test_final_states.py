@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from kfp_server_api import V2beta1RuntimeState
@@ -68,13 +69,15 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
 
 
-def _run(store: str, pipeline: str, *stages: str, task: str = "") -> list[str]:
-    """An open run of a pipeline, and a stage with each of these statuses; their ids."""
+def _run(store: str, pipeline: str, *stages: str, task: str = "", parent: str = "") -> list[str]:
+    """An open run of a pipeline, unless it has one, and a stage with each of these statuses."""
     client = open_store(store).MlflowClient()
     known = client.get_experiment_by_name("refsr")
     experiment = known.experiment_id if known else client.create_experiment("refsr")
-    parent = client.create_run(experiment, tags={PIPELINE: pipeline}).info.run_id
-    runs = [parent]
+    runs = []
+    if not parent:
+        parent = client.create_run(experiment, tags={PIPELINE: pipeline}).info.run_id
+        runs = [parent]
     for number, status in enumerate(stages):
         tags = {PARENT: parent} | ({dead_runs.TASK: task} if task else {})
         run = client.create_run(experiment, start_time=number + 1, tags=tags).info.run_id
@@ -163,6 +166,49 @@ def test_watch_and_cancel_close_the_runs_in_mlflow(
     assert main([command, name, *options]) == status
     assert _statuses(store, runs) == [expected, "KILLED"]
     assert _tags(store, runs[0])["kfp.state"] == states[-1]
+
+
+# Drill: what the exit handler is given (None: it never runs), what the API reports, and for the
+# pipeline and each try of a task, as "task status", how MLflow's runs end.
+DRILLS = {
+    "fail": ("FAILED", "FAILED", "FAILED", ["a FINISHED", "b FAILED", "b FAILED"], ""),
+    "cancel": (None, "CANCELED", "KILLED", ["a FINISHED", "b RUNNING"], "b"),
+    "pod deleted": ("COMPLETE", "SUCCEEDED", "FINISHED", ["a RUNNING", "a FINISHED"], "a"),
+    "SIGTERM": ("COMPLETE", "SUCCEEDED", "FINISHED", ["a KILLED", "a FINISHED"], ""),
+    "time-out": ("FAILED", "FAILED", "FAILED", ["a FINISHED", "b RUNNING", "b RUNNING"], "bb"),
+    "retry": ("COMPLETE", "SUCCEEDED", "FINISHED", ["a FAILED", "a FINISHED"], ""),
+    "cache hit": ("COMPLETE", "SUCCEEDED", "FINISHED", ["b FINISHED"], ""),
+    "all cached": ("CACHED", "SUCCEEDED", "FINISHED", [], ""),
+    "sharded": ("COMPLETE", "SUCCEEDED", "FINISHED", ["a FINISHED", "b FAILED", "b FINISHED"], ""),
+    "a shard fails": ("RUNNING", "FAILED", "FAILED", ["a RUNNING", "b FAILED", "c FINISHED"], "a"),
+    "merge fails": ("FAILED", "FAILED", "FAILED", ["a FINISHED", "b FINISHED", "m FAILED"], ""),
+}
+
+
+@pytest.mark.parametrize("first", ["exit handler", "reconcile"])
+@pytest.mark.parametrize("drill", DRILLS)
+def test_no_drill_leaves_a_wrong_end(
+    drill: str, first: str, api: Api, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks first, the exit handler or `reconcile`: what comes second changes nothing."""
+    given, reported, expected, tries, left = DRILLS[drill]
+    name = f"{drill} {first}"
+    runs = _run(store, name)
+    for each in tries:
+        task, _, status = each.partition(" ")
+        runs += _run(store, name, status, task=f"{name} {task}", parent=runs[0])
+    api.responses[f"GET runs/{quote(name)}"] = [run_of(reported) | {"run_id": name}]
+    reconcile = ["reconcile", "--endpoint", api.endpoint, "--tracking-uri", store]
+    if given and first == "exit handler":
+        _finish(store, name, given, monkeypatch)
+    assert main(reconcile) == 0
+    if given and first == "reconcile":
+        _finish(store, name, given, monkeypatch)
+    ends = [each.partition(" ")[2].replace("RUNNING", "KILLED") for each in tries]
+    assert _statuses(store, runs) == [expected, *ends]
+    closed = [run for run in runs[1:] if _tags(store, run).get("error") == dead_runs.ERROR]
+    assert len(closed) == len(left)
+    assert ("error" in _tags(store, runs[0])) is (expected != "FINISHED")
 
 
 def test_a_store_out_of_reach_is_a_warning(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

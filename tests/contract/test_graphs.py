@@ -71,6 +71,33 @@ def test_curate_shards_sets_the_number_of_curation_tasks(tmp_path: Path) -> None
     )
 
 
+def test_evaluate_shards_sets_the_number_of_evaluation_tasks(tmp_path: Path) -> None:
+    """In both graphs that evaluate. A loop over texts of the package, and a task that merges."""
+    (tmp_path / "cluster.yaml").write_text("evaluate_shards: 3")
+    for graph, models in (("rendered", {"sisr", "refsr"}), ("reevaluation", {"refsr"})):
+        pipeline, _ = compiled_of(tmp_path / "p.yaml", tmp_path / "cluster.yaml", graph)
+        tasks = stages_of(pipeline)
+        (loop,) = (name for name in tasks if name.startswith("for-loop"))
+        assert "evaluate" not in tasks
+        iterated = tasks[loop]["parameterIterator"]
+        assert json.loads(iterated["items"]["raw"]) == ["1/3", "2/3", "3/3"]
+        (part,) = pipeline["components"][f"comp-{loop}"]["dag"]["tasks"].values()
+        assert part["inputs"]["parameters"]["shard"] == {
+            "componentInputParameter": iterated["itemInput"]
+        }
+        artifacts = tasks["merge-evaluation"]["inputs"]["artifacts"]
+        assert set(artifacts) == {"curated", "parts", *models}
+        assert artifacts["parts"]["taskOutputArtifact"]["producerTask"] == loop
+        if graph == "rendered":
+            read = tasks["register"]["inputs"]["artifacts"]["evaluation"]["taskOutputArtifact"]
+            assert read["producerTask"] == "merge-evaluation"
+
+
+def test_a_search_ends_with_the_evaluation(tmp_path: Path) -> None:
+    tasks = stages_of(compiled_of(tmp_path / "p.yaml", graph="search")[0])
+    assert list(tasks) == sorted(map(kebab, set(steps.STEPS) - {"register"}))
+
+
 def test_reevaluation_with_and_without_the_sisr_model(tmp_path: Path) -> None:
     for graph, models in (("reevaluation", {"refsr"}), ("reevaluation of both", {"refsr", "sisr"})):
         pipeline, _ = compiled_of(tmp_path / "p.yaml", graph=graph)

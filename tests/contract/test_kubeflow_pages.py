@@ -1,22 +1,33 @@
 """Each command of the pages on Kubeflow and the cluster is run, or docs/verified.md lists it."""
 
+import argparse
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from compiled import ROOT
 from kubeflow_api import Api, refusal, run_of
 
+from pipelines import local, users
 from pipelines.cli import main
 from pipelines.submit import main as old_main
+from refsr.__main__ import _parser
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
-PAGES = ("kubeflow.md", "cluster.md")
+PAGES = ("kubeflow.md", "cluster.md", "sweeps.md")
 IMAGE = "registry.example/refsr"
 LISTED = (ROOT / "docs/verified.md").read_text()
-ELSEWHERE = ("make ", "python -m refsr ", "python -m pipelines.local ", "export ")  # own tests
+# What these do, tests of their own check: Makefile, commands, kfp.local, users.
+ELSEWHERE = ("make ", "python -m refsr ", "python -m pipelines.local ", "export ", "dvc ")
+ELSEWHERE += ("python -m pipelines.users ",)
+PARSERS = {
+    "refsr": lambda words: _parser(words).parse_args(words),
+    "pipelines.local": lambda words: _until_parsed(local, "run_command", words),
+    "pipelines.users": lambda words: _until_parsed(users, "run_command", words),
+}
 
 
 def _commands(page: str) -> list[str]:
@@ -46,8 +57,36 @@ def test_a_command_of_the_pages_runs(
     api.responses["GET runs/r1"] = [run_of("SUCCEEDED")]
     if " diff " in line:
         store(api, tmp_path)
-    words = shlex.split(line.replace(" RUN", " r1").replace("objects.yaml", f"{tmp_path}/o.yaml"))
+    line = re.sub(r"(objects|sweep)\.yaml", f"{tmp_path}/o.yaml", line)
+    words = shlex.split(line.replace(" RUN", " r1"))
     assert main(words[3:]) == (1 if " diff " in line else 0)
+
+
+def test_a_command_of_another_test_is_one() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    checked = 0
+    for _, line in COMMANDS:
+        words = shlex.split(line)
+        if words[0] == "make":
+            assert words[1] in targets, line
+        elif line.startswith(ELSEWHERE) and words[0] == "python":
+            assert PARSERS[words[2]](words[3:]), line
+            checked += 1
+    assert checked > 6
+
+
+def _until_parsed(module: Any, name: str, words: list[str]) -> argparse.Namespace:
+    """The options of a program whose parser is made in its `main`."""
+    made: list[argparse.Namespace] = []
+
+    def parse(parser: argparse.ArgumentParser, argv: list[str]) -> int:
+        made.append(parser.parse_args(argv))
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, parse)
+        module.main(words)
+    return made[0]
 
 
 def store(api: Api, folder: Path) -> None:
@@ -63,14 +102,14 @@ def store(api: Api, folder: Path) -> None:
 
 
 def test_commands_of_a_cluster_are_listed_with_their_last_run() -> None:
-    missing = [line for line in OTHERS if f"| `{line}` |" not in LISTED]
+    missing = [line for line in OTHERS if f"| `{line.replace('|', chr(92) + '|')}` |" not in LISTED]
     assert not missing, "docs/verified.md, Commands of the pages"
 
 
 def test_the_pages_have_commands() -> None:
     assert len(OURS) > 10
     assert len(OTHERS) > 10
-    assert all(line.startswith(("kubectl ", "kind ")) for line in OTHERS)
+    assert all(line.startswith(("kubectl ", "kind ", "for ")) for line in OTHERS)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
+from compiled import stages_of
 from kubeflow_api import Api, refusal, run_of
 
 from pipelines import monitor
@@ -49,7 +50,7 @@ def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
     stored = list(yaml.safe_load_all(objects.read_text()))
     assert [each["kind"] for each in stored] == ["Pipeline", "PipelineVersion"]
     for each in stored:
-        schema = Path(__file__).parent / f"schemas/{each['kind']}.json"
+        schema = ROOT / f"k8s/schemas/{each['kind']}.json"
         jsonschema.validate(each, json.loads(schema.read_text()))
     inputs = stored[1]["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
     assert inputs["train_sisr"]["defaultValue"]["steps"] == 6
@@ -97,6 +98,25 @@ def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixtur
     assert body["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 0"
     assert body["no_catchup"] is True
     assert body["runtime_config"]["parameters"]["train_sisr"]["steps"] == 6
+
+
+@pytest.mark.parametrize(("command", "cached"), [("schedule", False), ("submit", True)])
+def test_each_night_the_champion_is_evaluated_on_what_is_new(
+    command: str, cached: bool, api: Api
+) -> None:
+    """A raw set at one URI is read each time; the champion is looked up by its alias."""
+    words = ["--graph", "reevaluation", "--raw", "s3://faces/new", "--image", "refsr:1"]
+    when = ["--cron", "0 0 4 * * *"] if command == "schedule" else []
+    assert main([command, *words, *when, "--endpoint", api.endpoint]) == 0
+    body = api.sent("POST recurringruns" if command == "schedule" else "POST runs")
+    tasks = stages_of(body["pipeline_spec"]["pipeline_spec"])
+    enabled = {
+        name: each["cachingOptions"].get("enableCache", False) for name, each in tasks.items()
+    }
+    assert (enabled["curate"], enabled["checkpoint"], enabled["evaluate"]) == (cached, False, True)
+    given = body["runtime_config"]["parameters"]
+    assert given["checkpoint"] == {"model": "models:/refsr@champion"}
+    assert given["raw"] == "s3://faces/new"
 
 
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])

@@ -11,12 +11,13 @@ import pytest
 import yaml
 from kubeflow_api import CLOSED, Api
 
-from pipelines import submit
+from pipelines import images, submit
 from pipelines.cli import main
 from pipelines.cluster import load_cluster
 from pipelines.compile import immutable_image
 from pipelines.limits import require_exact
 from refsr.errors import RefsrError
+from tools.manifests import write_image
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -223,9 +224,28 @@ def test_the_revision_tags_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
         immutable_image("refsr")
 
 
+def test_a_pushed_image_is_submitted_by_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = f"sha256:{'0' * 64}"
+    write_image(f"registry:5000/refsr:v1@{digest}", tmp_path)
+    monkeypatch.setattr(images, "PUSHED", tmp_path / "image/kustomization.yaml")
+    pushed = f"registry:5000/refsr:v1@{digest}"
+    assert images.image_of("registry:5000/refsr:v1", require_digest=True) == pushed
+    assert immutable_image(pushed) == pushed
+    assert [images.tag_of(each) for each in (pushed, f"refsr@{digest}")] == ["v1", "0" * 12]
+    assert images.image_of("registry:5000/refsr:v2") == "registry:5000/refsr:v2"
+    cluster = str(ROOT / "k8s/overlays/gpu/cluster.yaml")
+    message = _refused(capsys, "--cluster", cluster, "--dry-run")
+    assert "--image refsr:1: no digest" in message
+    assert _submit("--cluster", cluster, "--dry-run", "--image", pushed) == 0
+    assert pushed in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
+        ("secrets: [{name: s, env: {a: B}, tasks: [train]}]", "secrets: s: tasks: unknown task"),
         ("tasks: {train: {gpus: 1}}", "tasks.train: unknown task"),
         ("tasks: {train_sisr: 1}", "tasks.train_sisr: must be a mapping, not 1"),
         ("tasks: {train_sisr: {memory: lots}}", "tasks.train_sisr.memory"),

@@ -12,7 +12,7 @@ from components.shell import RUN, STATE, UI
 from pipelines.cluster import ENVIRONMENT, RESUMABLE, TASKS, load_cluster
 from refsr import steps
 
-ON_GPU = {"train-sisr", "train-refsr", "evaluate"}
+ON_GPU = {"train-sisr", "train-refsr", "evaluate", "merge-evaluation"}
 
 
 def test_one_immutable_image_and_nothing_installed(graph: tuple[Spec, Spec]) -> None:
@@ -43,7 +43,9 @@ def test_each_task_has_resources_and_a_time_limit(graph: tuple[Spec, Spec]) -> N
             2.0,
         )
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
-    assert cached - {"importer"} == set(tasks) - {"register", "checkpoint", "finish", "importer"}
+    importers = {name for name in tasks if name.startswith("importer")}
+    never = {"register", "checkpoint", "drift", "finish"}
+    assert cached - importers == set(tasks) - never - importers
 
 
 def test_no_task_runs_as_root(graph: tuple[Spec, Spec]) -> None:
@@ -122,6 +124,21 @@ def test_a_package_names_secrets_and_holds_none(
         assert {pair["secretKey"]: pair["envVar"] for pair in secret["keyToEnv"]} == {
             "user": "MLFLOW_TRACKING_USERNAME",
             "password": "MLFLOW_TRACKING_PASSWORD",
+        }
+
+
+@pytest.mark.parametrize("overlay", ["local", "gpu"])
+def test_only_the_task_register_may_change_models(overlay: str, tmp_path: Path) -> None:
+    """Each task has one login; that of `register` is another than that of the rest."""
+    cluster = ROOT / f"k8s/overlays/{overlay}/cluster.yaml"
+    _, kubernetes = compiled_of(tmp_path / "p.yaml", cluster)
+    for name, settings in kubernetes.items():
+        user = "register" if name == "exec-register" else "tasks"
+        (secret,) = settings["secretAsEnv"]
+        assert secret["secretName"] == f"mlflow-{user}"
+        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {
+            "MLFLOW_TRACKING_USERNAME",
+            "MLFLOW_TRACKING_PASSWORD",
         }
 
 

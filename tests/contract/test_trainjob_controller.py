@@ -23,7 +23,7 @@ from pipelines.task_settings import node_settings
 from refsr.integrations.mlflow_store import open_store
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json.loads((Path(__file__).parent / "schemas/TrainJob.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[2] / "k8s/schemas/TrainJob.json").read_text())
 PIPELINE = "run-1"
 JOB = "train-sisr-run-1"
 PARAMS: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def _cluster() -> Cluster:
 
 def _trainjob() -> dict[str, Any]:
     cluster = _cluster()
-    return trainjob(node_settings(cluster.tasks["train_sisr"], cluster, "refsr:1"))
+    return trainjob(node_settings("train_sisr", cluster.tasks["train_sisr"], cluster, "refsr:1"))
 
 
 class Task:

@@ -54,6 +54,7 @@ COMMANDS: dict[str, list[str]] = {
     "train_sisr": ["--curated", "curated", "--validation", "curated", "--sisr", "new"],
     "train_refsr": ["--curated", "curated", "--sisr", "sisr", "--refsr", "new"],
     "evaluate": [*MODELS, "--evaluation", "reports/evaluation"],
+    "merge_evaluation": ["curated", *MODELS, "--evaluation", "merged"],
     "seeds": ["2", "--split", "test", "--output", "seeds", "--validation", "curated"],
     "register": [*MODELS, "--evaluation", "evaluation", "--registration", "reports/registration"],
     "checkpoint": ["--refsr", "fetched"],
@@ -66,11 +67,14 @@ COMMANDS: dict[str, list[str]] = {
     "params": [],
     "serve": ["--model", "pairs/small/a.png"],
     "inspect": ["--curated", "curated", "--raw", "s3://faces/raw"],
+    "calibrate": ["--raw", "s3://faces/raw"],
     "show": [],
     "describe": [],
     "doctor": ["--fix", "--s3", "s3://faces", "--kfp", "{api}"],
     "versions": [],
     "compare": ["1", "refsr", "--data", "curated", "--split", "test"],
+    "approve": ["1", "--by", "alice"],
+    "drift": ["refsr", "--data", "curated"],
     "promote": ["1"],
     "rollback": [],
     "transfer": ["--to", "{store}/other"],
@@ -84,10 +88,12 @@ SENT: dict[str, list[str]] = {
     "diff": TARGET,
     "watch": ["run", *TARGET],
     "cancel": ["run", *TARGET],
+    "sweep": [*TARGET, "--output", "sweep.yaml", "--vary", "train_refsr.steps=1,2"],
+    "trial": [*TARGET, "--graph", "search", "--set", "train_refsr.steps=2"],
     "reconcile": ["--endpoint", "{api}", "--tracking-uri", "{store}"],
 }
 
-ENDING_WELL = ("compile", "reconcile")  # which ask nothing of the server here
+ENDING_WELL = ("compile", "reconcile", "sweep")  # which ask nothing of the server here
 
 
 class Echo(BaseHTTPRequestHandler):

@@ -14,10 +14,13 @@ import pytest
 from helpers import let_others_in
 from registering import Pipeline
 
+from refsr.__main__ import main
+from refsr.config import Register
 from refsr.errors import RefsrError
 from refsr.integrations import mlflow_lock
 from refsr.integrations.mlflow_store import open_store
 from refsr.integrations.registry import Registry
+from refsr.steps import approval
 from tools import local_services
 
 ROUNDS = 2
@@ -221,6 +224,55 @@ def three(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pipeline.train(seed)
         pipeline.register()
     return folder
+
+
+def test_an_approved_version_is_promoted_once(
+    three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who and when is recorded; a promotion that was rolled back needs a new approval."""
+    shutil.copytree(three, tmp_path / "project")
+    uri = f"sqlite:///{tmp_path}/project/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text("register: {}\n")
+    registry = Registry(uri, "refsr")
+    champions = []
+    for words in (
+        ["promote", "--approved"],
+        ["approve", "2"],
+        ["promote", "--approved"],
+        ["promote", "--approved"],
+        ["rollback"],
+        ["promote", "--approved"],
+        ["approve", "2"],  # which a later approval replaces
+        ["approve", "candidate", "--by", "bob"],
+        ["promote", "--approved"],
+        ["promote", "--approved"],
+    ):
+        assert main(words) == 0, words
+        champions.append(registry.champion())
+    assert champions == ["1", "1", "2", "2", "1", "1", "1", "1", "3", "3"]
+    printed = capsys.readouterr().out
+    assert printed.count("no version of refsr has an approval that was not used") == 4
+    tags = registry.tags("3")
+    assert tags["approved.promoted"] == f"approved by bob at {tags['approved.at']}"
+    assert registry.tags("2")["approved.by"] == "alice"
+    # A person has only to name himself in MLflow's pages.
+    registry.set_tags("1", {"approved.by": "carol"})
+    monkeypatch.setattr("refsr.steps.approval.promote", _refuse)
+    assert main(["promote", "--approved"]) == 1
+    assert "the gate" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert approval.promote_approved(uri, Register())
+    assert "approved by carol" in registry.tags("1")["approved.promoted"]
+    assert registry.champion() == "1"
+    with pytest.raises(RefsrError, match="pass --by NAME"):
+        approval.approve(uri, "refsr", "2", " ")
+
+
+def _refuse(*_: object) -> None:
+    raise RefsrError("the gate")
 
 
 @pytest.mark.parametrize("moment", ["before 2", "before 3", "after 2"])

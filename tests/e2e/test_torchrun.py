@@ -51,7 +51,7 @@ def _trainjob() -> dict[str, Any]:
     settings = load_cluster().tasks["train_sisr"].model_copy(update={"nodes": 2})
     tasks = load_cluster().tasks | {"train_sisr": settings}
     cluster = Cluster(state=State(claim="shared"), tasks=tasks)
-    return trainjob(node_settings(settings, cluster, "refsr:1"))
+    return trainjob(node_settings("train_sisr", settings, cluster, "refsr:1"))
 
 
 def _succeed(command: list[str], folder: Path, environment: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from refsr.curation import partition
 from refsr.dataset.curated import Curated
 from refsr.models import build
 from refsr.models.checkpoint import load_model, save_model
+from refsr.share import WHOLE
 from refsr.steps.register import _read_metrics
 from refsr.training.learner import Learner
 from refsr.training.objective import Objective
@@ -128,7 +129,7 @@ def _state() -> bytes:
 @cache
 def _part() -> bytes:
     folder = Path(tempfile.mkdtemp())
-    partition.write(folder, "signature", Curate(), partition.WHOLE, "vggface2")
+    partition.write(folder, "signature", Curate(), WHOLE, "vggface2")
     data = (folder / partition.PART).read_bytes()
     shutil.rmtree(folder)
     return data

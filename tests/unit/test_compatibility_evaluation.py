@@ -85,19 +85,17 @@ def _measured(bench: Bench, bias: float, slope: float = -1.0) -> dict[str, Any]:
     assert table.loc[place, "arm"] == "ref_wrong"
     table.loc[place, "psnr"] -= 1
     table["identity"] = 0.9
-    return compatibility(bench, table, 3, 100, 0)
+    return compatibility(ratings(bench, 3), table, 100, 0)
 
 
 def _rated(bench: Bench) -> pd.DataFrame:
-    rated = ratings(bench, 3)
-    assert rated is not None
-    return rated
+    return ratings(bench, 3)
 
 
 def test_a_network_without_a_score_has_no_such_numbers(bench: Bench) -> None:
     _rate_by(bench, None)
     table = pd.DataFrame()
-    assert not compatibility(bench, table, 3, 100, 0)
+    assert not compatibility(ratings(bench, 3), table, 100, 0)
     assert compatibility_sentence({}) == ""
     assert not list(compatibility_tables({}))
 

@@ -184,3 +184,14 @@ def test_a_folder_whose_halves_are_as_far_apart_as_two_people_is_mixed() -> None
     assert same_person.mixed(embeddings[few], groups[few], 2.0) == outliers.mixed(
         embeddings[few], groups[few], 2.0
     )
+
+
+@pytest.mark.parametrize("total", [14, 24, 60])
+def test_mixed_folders_of_a_small_set_do_not_hide_each_other(total: int) -> None:
+    """Their differences are not learnt as what varies within a person."""
+    embeddings, groups = people(total, 5, 0.3)
+    for first in (0, 2, 4):
+        groups[groups == first + 1] = first
+    mixed = same_person.mixed(embeddings, groups, max_distance=0.65)
+    assert [int(groups[folder.rows[0]]) for folder in mixed] == [0, 2, 4]
+    assert [len(folder.second) for folder in mixed] == [5, 5, 5]

@@ -2,17 +2,21 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
 import refsr
+from refsr.__main__ import main
 from refsr.errors import RefsrError
 from refsr.inference.upscaler import upscale
 from refsr.models.checkpoint import load_model, save_model
 from refsr.models.compact import CompactRefsr, CompactSisr
+from refsr.models.upscaling import reduced
 
 README = Path(__file__).parents[2] / "README.md"
 PHOTO = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
@@ -113,3 +117,66 @@ def test_what_cannot_be_loaded_is_one_message(
         refsr.load(source)
     with pytest.raises(RefsrError, match="device 'tpu': choose one of cpu, cuda, auto"):
         refsr.load(source, device="tpu")
+
+
+def test_options_change_the_result_as_they_say(folder: Path) -> None:
+    model, network = refsr.load(folder), load_model(folder / "model.safetensors")
+    own = model.upscale(PHOTO, *REFERENCES)
+    assert np.array_equal(own, model.upscale(PHOTO, REFERENCES))
+    assert np.array_equal(own, model.upscale(PHOTO, REFERENCES, temperature=0, seed=9))
+    plain = model.upscale(PHOTO, REFERENCES, sharpness=0)
+    half = model.upscale(PHOTO, REFERENCES, sharpness=0.5)
+    between = (plain.astype(float) + own) / 2
+    assert np.abs(half - between).max() <= 1 and not np.array_equal(plain, own)
+    state = torch.get_rng_state()
+    samples = [model.upscale(PHOTO, REFERENCES, temperature=1, seed=seed) for seed in (1, 2, 1)]
+    assert np.array_equal(samples[0], samples[2]) and torch.equal(state, torch.get_rng_state())
+    assert not np.array_equal(samples[0], samples[1])
+    assert network.draws_samples  # type: ignore[attr-defined]
+
+
+def test_fidelity_holds_the_result_to_the_photo(folder: Path, tmp_path: Path) -> None:
+    square = np.random.default_rng(3).integers(96, 160, (8, 8, 3), dtype=np.uint8)
+    exported = tmp_path / "model.onnx"
+    assert main(["export", "--model", str(folder), "--onnx", str(exported)]) == 0
+    errors = {}
+    for fidelity in (0.0, 0.5, 1.0):
+        large = refsr.load(folder).upscale(square, REFERENCES, fidelity=fidelity)
+        image = torch.from_numpy(large).permute(2, 0, 1)[None].float()
+        small = reduced(image, (8, 8))[0].permute(1, 2, 0).numpy()
+        errors[fidelity] = np.abs(small - square).max()
+        other = refsr.load(exported).upscale(square, REFERENCES, fidelity=fidelity)
+        assert np.abs(other.astype(int) - large).max() <= 1
+    assert errors[1.0] < 1 < errors[0.5] < errors[0.0]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"temperature": -1}, "temperature -1: a number from 0 to 2"),
+        ({"temperature": float("nan")}, "temperature nan"),
+        ({"fidelity": 1.5}, "fidelity 1.5: a number from 0 to 1"),
+        ({"sharpness": "much"}, "sharpness 'much'"),
+        ({"seed": -3}, "seed -3: a whole number"),
+        ({"seed": 0.5}, "seed 0.5: a whole number"),
+        ({"device": "tpu"}, "device 'tpu': choose one of cpu, cuda, auto"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(
+    option: dict[str, Any], message: str, folder: Path
+) -> None:
+    model = refsr.load(folder)
+    with pytest.raises(RefsrError, match=re.escape(message)):
+        model.upscale(PHOTO, **option)
+    if "device" not in option:
+        with pytest.raises(RefsrError, match=re.escape(message)):
+            model.upscale_photo(PHOTO, crop=True, **option)
+
+
+def test_a_photo_takes_the_same_options(folder: Path) -> None:
+    model = refsr.load(folder)
+    photos = [
+        model.upscale_photo(PHOTO, REFERENCES, crop=True, **option).image
+        for option in ({}, {"fidelity": 0.2}, {"temperature": 1}, {"temperature": 1, "seed": 4})
+    ]
+    assert len({photo.tobytes() for photo in photos}) == 4

@@ -1,19 +1,26 @@
-"""PNG, WebP and BMP in sets without box files:
+"""PNG, WebP, BMP, AVIF and HEIF in sets without box files:
 read by their content, bounded before anything is decoded.
 """
 
+import io
 import struct
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from people_trees import DETECTOR, NAMES, PARAMS, make_people
+from PIL import Image
 from raw_trees import draw, embed_colour
 
 from refsr.curation import alignment, decoding
 from refsr.curation.curated_writer import write_curated
 from refsr.dataset.curated import Curated
+from refsr.errors import RefsrError
+from refsr.inference.images import decode_image
+from refsr.io import boxed_formats, pictures
 
 
 def encoded_as(suffix: str, image: np.ndarray) -> bytes:
@@ -79,3 +86,70 @@ def test_colours_are_eight_bits_and_what_is_transparent_is_white() -> None:
     assert np.unique(decoding.decode(encoded_as(".png", clear), 1)[0]).tolist() == [255]
     large, reduction = decoding.decode(encoded_as(".png", np.full((101, 90, 3), 7, np.uint8)), 4)
     assert (large.shape, reduction, np.unique(large).tolist()) == ((26, 23, 3), 4, [7])
+
+
+def boxed(kind: str, image: np.ndarray, orientation: int = 1) -> bytes:
+    """An AVIF or a HEIF of an RGB image."""
+    assert boxed_formats.registers_heif(), "pillow-heif is not installed"
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(image).save(file, kind, quality=95, exif=exif.tobytes())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_avif_and_heif_are_read_by_their_content_and_upright(kind: str) -> None:
+    shown = np.ascontiguousarray(draw(1, 9)[:, :100, ::-1])
+    data = boxed(kind, np.ascontiguousarray(np.rot90(shown)), 6)  # turned right, it is upright
+    assert boxed_formats.kind(data) == kind
+    size = decoding.image_size(data, any_format=True)
+    turned = pictures.orientation(data)
+    upright = size[::-1] if pictures.swaps_sides(turned) else size
+    assert upright == shown.shape[1::-1]
+    for pixels in (decoding.decode(data, 1, turned)[0], decode_image(data, "photo.jpg")):
+        assert np.abs(pixels.astype(int) - shown).mean() < 6
+    with pytest.raises(decoding.Reject, match="not_jpeg"):
+        decoding.image_size(data)  # of a set with box files
+
+
+@pytest.fixture
+def no_heif(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """pillow-heif is as if it were not installed."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    boxed_formats.registers_heif.cache_clear()
+    yield
+    boxed_formats.registers_heif.cache_clear()
+
+
+def test_without_its_package_a_heif_says_what_to_install(
+    request: pytest.FixtureRequest,
+) -> None:
+    data = boxed("HEIF", draw(1, 9))
+    request.getfixturevalue("no_heif")
+    with pytest.raises(decoding.Reject) as caught:
+        decoding.image_size(data, any_format=True)
+    assert caught.value.reason == "not_jpeg"
+    assert "install refsr[heif]" in caught.value.detail
+    with pytest.raises(RefsrError, match=r"a\.heic: it is HEIF; install refsr\[heif\]"):
+        decode_image(data, "a.heic")
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_damaged_avif_and_heif_are_rejects(kind: str) -> None:
+    """Cut, bytes changed anywhere, and a size that is too large in the header."""
+    data = boxed(kind, draw(1, 9)[:64, :64])
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        damaged = bytearray(data[: rng.integers(12, len(data))] if number % 3 == 0 else data)
+        for at in rng.integers(12, len(damaged), size=rng.integers(1, 9)):
+            damaged[at] = rng.integers(256)
+        with pytest.raises(decoding.Reject):
+            decoding.image_size(bytes(damaged), any_format=True)
+            pixels, _ = decoding.decode(bytes(damaged), 1)
+            assert pixels.shape[2] == 3
+            raise decoding.Reject("decodes")
+    at = data.index(b"ispe") + 8
+    large = data[:at] + struct.pack(">II", 9000, 9000) + data[at + 8 :]
+    with pytest.raises(decoding.Reject) as caught:
+        decoding.image_size(large, any_format=True)
+    assert caught.value.reason == "oversized"

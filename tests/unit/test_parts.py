@@ -21,10 +21,10 @@ from refsr.__main__ import main
 from refsr.config import Curate
 from refsr.curation import feature_store
 from refsr.curation.curated_writer import write_curated, write_part
-from refsr.curation.partition import Share, parse_share
 from refsr.curation.preview import preview
 from refsr.dataset.schema import SPLITS
 from refsr.errors import RefsrError
+from refsr.share import Share, parse_share
 from refsr.side_config import KNOWN
 
 PARAMS = Curate(

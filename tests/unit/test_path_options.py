@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import backup, local
+from pipelines import backup, local, users
 from pipelines import cli as kubeflow
 from pipelines.compile import compile_package
 from refsr import __main__ as cli
@@ -188,10 +188,10 @@ def test_pages_packages_and_checkpoints_replace_only_their_like(
 NO_PATHS = {
     *("shard", "layout", "variant", "kfp", "s3", "version", "source", "target", "name"),
     *("endpoint", "namespace", "tracking_uri", "image", "experiment", "run_name", "run"),
-    *("uri", "registry", "tag", "base", "license"),
+    *("uri", "registry", "tag", "base", "license", "by"),
     "host",
 }
-MAINS = (kubeflow.main, local.main, backup.main, docker.main, images.main)
+MAINS = (kubeflow.main, local.main, backup.main, users.main, docker.main, images.main)
 
 
 class _Made(BaseException):
@@ -243,7 +243,7 @@ def test_every_option_that_takes_a_path_refuses_a_tilde(
     paths = [action for action in texts if action.type in kinds]
     assert len(paths) > 40
     others = {action.dest for action in texts if action.type not in (None, *kinds)}
-    assert others == {"cron", "every", "count"}
+    assert others == {"cron", "every", "count", "vary", "set"}
     for read in (path_option, path_text):
         for text in ("~", "~/x", "~root/x"):
             with pytest.raises(RefsrError, match="`~` is not expanded; write /"):

@@ -12,7 +12,6 @@ from raw_trees import draw, embed_colour, make_raw
 from refsr.config import Curate, Synthesize, Validate
 from refsr.curation.curated_writer import write_curated, write_part
 from refsr.curation.extraction import crops_file
-from refsr.curation.partition import Share
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.integrations.expectations import suites
@@ -20,6 +19,7 @@ from refsr.io.sources import open_source
 from refsr.layouts.registry import AUTO, needed
 from refsr.params import parse_section
 from refsr.reporting import inspection
+from refsr.share import Share
 from refsr.steps.curate import curate
 from refsr.steps.synthesize import synthesize
 from refsr.steps.validate import validate

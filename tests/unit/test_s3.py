@@ -9,15 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from faulty_proxy import FaultyProxy
 from raw_trees import embed_colour, make_raw
 
+import refsr
+from refsr import loading
+from refsr.__main__ import main
 from refsr.config import Curate
 from refsr.curation.curated_writer import write_curated
 from refsr.errors import RefsrError
 from refsr.io import s3, sources
 from refsr.io.files import Extent, read_all
+from refsr.models.checkpoint import save_model
+from refsr.models.compact import CompactSisr
 from tools.local_services import S3, free_port, s3_server
 
 PARAMS = Curate(hr_size=32, min_sharpness=0.2)
@@ -203,3 +209,27 @@ def test_the_first_connection_refused_ends_it_at_once(monkeypatch: pytest.Monkey
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(RefsrError, match=r"Could not connect .*AWS_ENDPOINT_URL"):
         s3.head(f"s3://{BUCKET}/raw.tar")
+
+
+def test_a_model_is_loaded_from_s3(
+    store: S3, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file, its folder, and an ONNX file; what is none is one message."""
+    save_model(tmp_path / "model.safetensors", CompactSisr(hr_size=32, scale=4, width=16, blocks=1))
+    exported = tmp_path / "small.onnx"
+    known = ["--model", str(tmp_path), "--onnx", str(exported)]
+    assert main(["export", *known]) == 0
+    client = store.client()
+    for path, key in ((tmp_path / "model.safetensors", "models/model.safetensors"),
+                      (exported, "models/small.onnx")):  # fmt: skip
+        client.upload_file(str(path), BUCKET, key)
+    monkeypatch.setattr(loading, "_PIECE", 1000)  # so that the last piece is shorter
+    photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    expected = refsr.load(tmp_path).upscale(photo)
+    for name in ("models", "models/", "models/model.safetensors"):
+        assert np.array_equal(refsr.load(f"s3://{BUCKET}/{name}").upscale(photo), expected)
+    same = refsr.load(f"s3://{BUCKET}/models/small.onnx").upscale(photo)
+    assert np.abs(same.astype(int) - expected).max() <= 1
+    for name, message in (("other.safetensors", "no such"), ("raw.tar/", "model.safetensors: ")):
+        with pytest.raises(RefsrError, match=message):
+            refsr.load(f"s3://{BUCKET}/{name}")

@@ -105,7 +105,7 @@ def test_json_is_sent_to_who_asks_for_it(accept: str, expected: bool) -> None:
 FORMS: dict[str, tuple[list[tuple[str, Any]], str]] = {
     "no photo": ([("scale", "2")], "photo: Field required"),
     "text as photo": ([("photo", "x")], "photo: "),
-    "empty": ([("photo", file(b""))], "photo: not a JPEG, PNG or WebP image"),
+    "empty": ([("photo", file(b""))], "photo: not a JPEG, PNG, WebP, AVIF or HEIF image"),
     "five": ([("photo", file(SMALL))] + [("references", file(SMALL))] * 5, "references: "),
     "reference": ([("photo", file(SMALL)), ("references", file(b"GIF8"))], "reference 1: not a"),
     "nan": ([("photo", file(SMALL)), ("scale", "nan")], "scale: "),

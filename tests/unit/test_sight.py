@@ -162,31 +162,40 @@ def test_the_snapshot_is_made_before_an_early_end(
 
 
 class _Poison(NullTracker):
-    """Makes weights NaN after a step, so many times."""
+    """Makes weights NaN before the step after `step`, so many times; notes what is reported."""
 
     def __init__(
         self,
         step: int,
         times: int = 1,
     ) -> None:
-        self.step, self.times = step, times
+        self.step, self.times, self.trained = step, times, 0
         self.tagged: dict[str, str] = {}
-        self.weight: Any = None
+        self.reported: list[tuple[int, float]] = []
 
     def prepare(
         self,
         model: torch.nn.Module,
     ) -> None:
-        self.weight = model.head.weight
+        model.register_forward_pre_hook(self.before)
+
+    @torch.no_grad()
+    def before(
+        self,
+        model: Any,
+        inputs: object,
+    ) -> None:
+        self.trained += 1
+        if self.trained > self.step and self.times:
+            self.times, self.trained = self.times - 1, 0
+            model.head.weight.fill_(float("nan"))
 
     def metrics(
         self,
-        values: object,
+        values: Any,
         step: int | None = None,
     ) -> None:
-        if step == self.step and self.times:
-            self.times -= 1
-            self.weight.data.fill_(float("nan"))
+        self.reported.append((step or 0, values["learning_rate"]))
 
     def tags(
         self,
@@ -214,6 +223,8 @@ def test_a_training_that_is_no_number_keeps_the_batch_and_may_roll_back(
         assert poison.tagged["rolled_back"] == "to step 4"
         assert list(history["step"]) == list(range(1, 13))
         assert history["learning_rate"].tolist()[2:] == [4e-4] * 2 + [2e-4] * 8
+        # What is repeated is reported once, with the later numbers.
+        assert poison.reported == list(zip(history["step"], history["learning_rate"], strict=True))
     with np.load(tmp_path / "state/batch-00000006.npz") as kept:
         assert np.array_equal(kept["hr"], Pairs(faces, 0, 2).batch(5, "cpu").hr)
 

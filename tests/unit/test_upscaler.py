@@ -148,8 +148,8 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
     Image.fromarray(_noise(90, 90, 3)).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
     for name, message in {
-        "text.png": "not a JPEG, PNG or WebP image",
-        "empty.jpg": "not a JPEG, PNG or WebP image",
+        "text.png": "not a JPEG, PNG, WebP, AVIF or HEIF image",
+        "empty.jpg": "not a JPEG, PNG, WebP, AVIF or HEIF image",
         "cut.jpg": "cannot be read as an image: .*truncated",
         "gone.png": "no such file",
         "": "cannot be read",
