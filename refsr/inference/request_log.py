@@ -117,7 +117,7 @@ def _add(found: RequestLog, line: bytes) -> None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         found.bad += 1
         return
-    if "status" not in record or not str(record.get("path", "")).startswith("/v1/"):
+    if "status" not in record or not str(record.get("path", "")).startswith(("/v1/", "/v2/")):
         return  # a line of something else
     found.statuses[str(record["status"])] += 1
     if not faces:
