@@ -117,7 +117,7 @@ def _add(log: RequestLog, line: bytes) -> None:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         log.bad += 1
         return
-    if "status" not in record or not str(record.get("path", "")).startswith("/v1/"):
+    if "status" not in record or not str(record.get("path", "")).startswith(("/v1/", "/v2/")):
         return  # a line of something else
     log.statuses[str(record["status"])] += 1
     if not faces:
