@@ -297,17 +297,9 @@ def drift(
     """Compare the faces of the service's logs with those of training."""
     from components.shell import run
 
-    run(
-        "drift",
-        params,
-        tracking_uri,
-        metrics,
-        {"drift/report.html": report},
-        refsr=refsr,
-        curated=curated,
-        logs=logs,
-        drift=drift,
-    )
+    show = {"drift/report.html": report}
+    inputs = {"refsr": refsr, "curated": curated, "logs": logs}
+    run("drift", params, tracking_uri, metrics, show, **inputs, drift=drift)
 
 
 @component
