@@ -66,7 +66,7 @@ def main() -> None:
         faces = {kind: clouds(Path(folder) / kind, size, kind) for kind in ("raw", "jpeg")}
         rows = {
             f"{stage}{name}": measure(options, stage, faces, changes)
-            for stage in STAGES
+            for stage in options.stages
             for name, changes in _cases(options).items()
         }
     facts = {"device": _device(), "hr_size": size, "peak_tflops": peak() / 1e12}
@@ -81,7 +81,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--params", type=path_option, default=Path("params.yaml"))
     parser.add_argument("--rounds", type=int, default=9, help="of each measurement (default: 9)")
     parser.add_argument("--batch-size", type=int, help="another than the params file names")
-    parser.add_argument("--stages", nargs="+", choices=STAGES, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--stages", nargs="+", choices=STAGES, default=STAGES, help="(default: both)"
+    )
     parser.add_argument("--gpu", action="store_true", help="all rows of a GPU, see above")
     return parser.parse_args()
 

@@ -93,11 +93,11 @@ class Learner:
     def _gradients(self, batch: Batch) -> dict[str, torch.Tensor]:
         """The gradients of a batch, added up over its parts; returns the loss and its parts."""
         count = self.params.accumulate
+        if count == 1:
+            return self._backward(batch)
         with self.processes.unsynchronised(self.parallel):
             before = [self._backward(batch.every(part, count)) for part in range(count - 1)]
         all_parts = [*before, self._backward(batch.every(count - 1, count))]
-        if count == 1:
-            return all_parts[0]
         means = {
             name: torch.stack([each[name] for each in all_parts]).mean(0) for name in all_parts[0]
         }

@@ -169,6 +169,9 @@ def test_pictures_wait_for_an_s3_server_that_is_down(
             monkeypatch.setenv(name, value)
         _report(tracking_uri, tmp_path / "out", *steps)
 
+    port, key = free_port(), "a key that the client keeps"
+    monkeypatch.setattr("tools.local_services.free_port", lambda: port)
+    monkeypatch.setattr("secrets.token_urlsafe", lambda count: key)
     client = open_store(tracking_uri).MlflowClient()
     client.create_experiment("refsr", artifact_location="s3://pictures/refsr")
     with s3_server(tmp_path / "weed", "pictures") as up:

@@ -187,6 +187,18 @@ def test_more_steps_go_on_and_fewer_start_anew(
     assert len(pd.read_csv(tmp_path / "run/history.csv")) == 6
 
 
+def test_a_training_keeps_its_precision_on_a_machine_that_chooses_another(
+    killed: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    atomic.copy(killed / "killed", tmp_path / "run")
+    choose = "refsr.training.learner.choose_precision"
+    monkeypatch.setattr(choose, lambda requested, device: "bfloat16")
+    _train(Curated(killed / "curated"), tmp_path / "run", NullTracker())
+    said = "goes on in float32, as it began; a new training would be in bfloat16 here"
+    assert said in caplog.messages
+    assert _result(tmp_path / "run") == _result(killed / "whole")
+
+
 def test_what_is_no_number_is_not_saved(tmp_path: Path) -> None:
     learner = Learner(build(SMALL), _params(), Objective(LOSS, 12))
     save_state(learner, tmp_path)
