@@ -195,11 +195,10 @@ def _arguments(options: argparse.Namespace, submission: Submission) -> list[str]
 
 
 def _logins(cluster: Cluster) -> list[dict[str, Any]]:
-    """The variables that the cluster file takes from Secrets."""
+    """The variables that a task takes from Secrets; a trial reads MLflow as `finish` does."""
     return [
-        {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret.name, "key": key}}}
-        for secret in cluster.secrets
-        for key, variable in secret.env.items()
+        {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
+        for variable, (secret, key) in cluster.secrets_of("finish").items()
     ]
 
 

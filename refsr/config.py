@@ -9,7 +9,7 @@ refsr.training_config.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, StrictBool, field_validator, model_validator
 
 from refsr.parameter_types import (
     BatchSize,
@@ -63,6 +63,9 @@ class Curate(Section):
 
     seed: Seed = 0
     licence: Annotated[str, Field(max_length=200)] = ""  # of the raw set; the model card names it
+    anonymous: StrictBool = (
+        False  # reports show hashes instead of names; the manifest keeps the names
+    )
     # The identities to choose from: "all", a list, or a file that lists one per line.
     identities: Literal["all"] | tuple[Identity, ...] = "all"
     splits: Literal["auto", "own", "drawn"] = "auto"  # drawn at random; auto: own if it has both

@@ -83,6 +83,8 @@ def write_curated(
     document["people_compared"] = detector is not None and not collector.boxed
     if params.licence:
         document["licence"] = params.licence
+    if params.anonymous:
+        document["anonymous"] = True
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
     collector.close(keep=keep_work)
     return summary | {"images_per_second": _speed(collector, started)}

@@ -137,7 +137,7 @@ def roc(
     at = [1.0, *impostors[places].tolist(), -1.0]
     false = [0.0, *((places + 1) / len(impostors)).tolist(), 1.0]
     true = accepted[np.searchsorted(-cosine[genuine][order], -np.array(at), "right")]
-    return {"fpr": false, "tpr": [*true[:-1].tolist(), 1.0], "threshold": at}
+    return {"fpr": false, "tpr": [*true.clip(0, 1).tolist()[:-1], 1.0], "threshold": at}
 
 
 def share_below(impostors: np.ndarray, scores: np.ndarray) -> np.ndarray:

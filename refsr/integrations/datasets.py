@@ -10,6 +10,7 @@ CONTEXTS = {  # by stage: what the curated set is used for
     "train_sisr": "training",
     "train_refsr": "training",
     "evaluate": "evaluation",
+    "merge_evaluation": "evaluation",
 }
 _DIGEST = 36  # characters that MLflow keeps
 
