@@ -1,17 +1,17 @@
 """Plant defects into a copy of a folder per person, as photos.py measures them."""
 
 import shutil
-import tempfile
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from refsr.errors import RefsrError
 from refsr.layouts.people import is_image
+from refsr.synthetic.defects import beside, rotated
 
 Picture = np.ndarray  # (H, W, 3) uint8 BGR
 LEAST = 3  # images of a person
@@ -27,18 +27,29 @@ class Planted(NamedTuple):
     variant: str = ""
 
 
-def plant(raw: Path, target: Path, people: int, seed: int, *, empty: bool = False) -> list[Planted]:
+def plant(
+    raw: Path,
+    target: Path,
+    people: int,
+    seed: int,
+    *,
+    empty: bool = False,
+    images: tuple[int, int] = (LEAST, sys.maxsize),
+) -> list[Planted]:
     """Copy some people of a set, half into train/ and half into test/, and plant defects.
 
-    With `empty` nothing is planted.
+    With `empty` nothing is planted. People with fewer or more `images` are left out.
 
     Raises:
         RefsrError: Too few people have enough images.
     """
     rng = np.random.default_rng(seed)
-    folders = sorted(folder for folder in raw.rglob("*") if len(_images(folder)) >= LEAST)
+    least, most = images
+    every = sorted(raw.rglob("*"))
+    folders = [folder for folder in every if least <= len(_images(folder)) <= most]
     if len(folders) < donors_from(people):
-        known = f"{len(folders)} people have {LEAST} or more images"
+        limit = "or more" if most == sys.maxsize else f"to {most}"
+        known = f"{len(folders)} people have {least} {limit} images"
         needed = f"--people {people} needs {donors_from(people)}, some of whom are planted"
         raise RefsrError(f"{raw}: {known}; {needed}")
     shuffled = [folders[at] for at in rng.permutation(len(folders))]
@@ -79,14 +90,14 @@ class _Planter:
         plain: dict[str, Callable[[Picture], bytes]] = {
             "no_face": lambda image: _encoded(self._no_face(image)),
             "truncated": lambda image: _encoded(image)[: len(_encoded(image)) // 2],
-            "rotated": _rotated,
+            "rotated": lambda image: rotated(image[..., ::-1], 92, 6),
         }
         for kind, change in plain.items():
             for home in self._some(self._count):
                 yield self._put(home, kind, change(self._take(home)))
         for side in ("left", "right"):
             for home in self._some(self._count):
-                both = _beside(self._take(home), _read(self._donor()[0]), side)
+                both = beside(self._take(home), _read(self._donor()[0]), side)
                 yield self._put(home, "bystander", _encoded(both), variant=side)
         for strength in BLUR:
             for home in self._some(self._count // 2):
@@ -162,27 +173,6 @@ def _read(path: Path) -> Picture:
 def _encoded(image: Picture, quality: int = 92) -> bytes:
     data: bytes = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
     return data
-
-
-def _rotated(image: Picture) -> bytes:
-    """Stored on its side, with the EXIF orientation that turns it upright."""
-    with tempfile.SpooledTemporaryFile() as file:
-        exif = Image.Exif()
-        exif[0x0112] = 6
-        turned = np.rot90(image[..., ::-1])
-        Image.fromarray(np.ascontiguousarray(turned)).save(file, "JPEG", quality=92, exif=exif)
-        file.seek(0)
-        return file.read()
-
-
-def _beside(image: Picture, other: Picture, side: str) -> Picture:
-    """The image with a smaller one of somebody else on its `side`."""
-    height, width = image.shape[:2]
-    small = cv2.resize(other, (round(0.8 * width), round(0.8 * height)))
-    top = height - len(small)
-    padded = cv2.copyMakeBorder(small, top, 0, 0, 0, cv2.BORDER_REPLICATE)
-    both = (image, padded) if side == "right" else (padded, image)
-    return np.hstack(both)
 
 
 def _cropped(image: Picture) -> Picture:

@@ -18,19 +18,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from photo_defects import Planted, donors_from, plant
+from photo_defects import LEAST, Planted, donors_from, plant
 
 from refsr.config import Curate, Range, Synthesize
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.detection import Embed
 from refsr.curation.extraction import Detector
 from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
+from refsr.curation.planted_defects import NOT_ITS_OWN, has_own_face
 from refsr.errors import RefsrError
 from refsr.synthetic.dataset import write_raw
 
 MANY = 10_000  # more images than anybody has
-# Reasons that have nothing to do with the image itself.
-NOT_ITS_OWN = ("too_few", "surplus", "unselected", "no_reference")
 
 
 def main() -> None:
@@ -39,7 +38,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="refsr-photos-") as scratch:
         work = Path(scratch)
         raw = options.raw or rendered(work / "rendered", donors_from(options.people))
-        planted = plant(raw, work / "raw", options.people, options.seed, empty=not options.plant)
+        images = options.least, options.most
+        planted = plant(
+            raw,
+            work / "raw",
+            options.people,
+            options.seed,
+            empty=not options.plant,
+            images=images,
+        )
         result = measured(work / "raw", work / "curated", planted)
     print(json.dumps(result))
 
@@ -108,8 +115,7 @@ def _is_seen(one: Planted, reason: dict[str, str], kept: pd.DataFrame) -> bool:
     if one.kind == "bystander":
         if one.path not in kept.index:
             return False
-        face = kept.loc[one.path]
-        return bool((face["x"] + face["w"] / 2 < face["width"] / 2) == (one.variant == "right"))
+        return has_own_face(kept.loc[one.path], one.variant)
     if one.kind in ("same_person", "mixed_people"):
         folders = (one.path, one.other)
         return any(why == one.kind for path, why in reason.items() if _is_in(path, folders))
@@ -153,6 +159,8 @@ def _parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--plant", action="store_true", help="plant defects into the copy")
     parser.add_argument("--people", type=int, default=60, help="how many are copied")
+    parser.add_argument("--least", type=int, default=LEAST, help="images of a person")
+    parser.add_argument("--most", type=int, default=sys.maxsize, help="images of a person")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.plant |= options.raw is None

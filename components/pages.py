@@ -10,6 +10,15 @@ CURVES = "classification.json"
 PART = "One part of an evaluation. The task merge-evaluation has the report of all parts.\n"
 
 
+def of_evaluation(report: Any, results: Any, verification: Any) -> dict[str, Any]:
+    """What an evaluation shows: artifacts by file."""
+    return {
+        "evaluation/report.html": report,
+        "evaluation/results.md": results,
+        f"evaluation/{CURVES}": verification,
+    }
+
+
 def show_files(show: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
     """Copy files to artifacts of their own; curves become metadata.
 

@@ -169,24 +169,12 @@ def evaluate(
     sisr: Input[Model] | None = None,
 ) -> None:
     """Evaluate the networks on people that no training has seen, or on part I/N of them."""
+    from components.pages import of_evaluation
     from components.shell import run
 
-    run(
-        "evaluate",
-        params,
-        tracking_uri,
-        metrics,
-        {
-            "evaluation/report.html": report,
-            "evaluation/results.md": results,
-            "evaluation/classification.json": verification,
-        },
-        curated=curated,
-        sisr=sisr,
-        refsr=refsr,
-        evaluation=evaluation,
-        shard=shard,
-    )
+    show = of_evaluation(report, results, verification)
+    inputs = {"curated": curated, "sisr": sisr, "refsr": refsr, "shard": shard}
+    run("evaluate", params, tracking_uri, metrics, show, **inputs, evaluation=evaluation)
 
 
 @component
@@ -204,24 +192,12 @@ def merge_evaluation(
     sisr: Input[Model] | None = None,
 ) -> None:
     """Merge the parts of an evaluation."""
+    from components.pages import of_evaluation
     from components.shell import run
 
-    run(
-        "merge_evaluation",
-        params,
-        tracking_uri,
-        metrics,
-        {
-            "evaluation/report.html": report,
-            "evaluation/results.md": results,
-            "evaluation/classification.json": verification,
-        },
-        parts=parts,
-        curated=curated,
-        sisr=sisr,
-        refsr=refsr,
-        evaluation=evaluation,
-    )
+    show = of_evaluation(report, results, verification)
+    inputs = {"parts": parts, "curated": curated, "sisr": sisr, "refsr": refsr}
+    run("merge_evaluation", params, tracking_uri, metrics, show, **inputs, evaluation=evaluation)
 
 
 @component
@@ -239,18 +215,9 @@ def register(
     """Check the quality gate, then register a version."""
     from components.shell import run
 
-    run(
-        "register",
-        params,
-        tracking_uri,
-        metrics,
-        {"registration/model_card.md": card},
-        curated=curated,
-        sisr=sisr,
-        refsr=refsr,
-        evaluation=evaluation,
-        registration=registration,
-    )
+    show = {"registration/model_card.md": card}
+    inputs = {"curated": curated, "sisr": sisr, "refsr": refsr, "evaluation": evaluation}
+    run("register", params, tracking_uri, metrics, show, **inputs, registration=registration)
 
 
 @component
@@ -297,17 +264,9 @@ def drift(
     """Compare the faces of the service's logs with those of training."""
     from components.shell import run
 
-    run(
-        "drift",
-        params,
-        tracking_uri,
-        metrics,
-        {"drift/report.html": report},
-        refsr=refsr,
-        curated=curated,
-        logs=logs,
-        drift=drift,
-    )
+    show = {"drift/report.html": report}
+    inputs = {"refsr": refsr, "curated": curated, "logs": logs}
+    run("drift", params, tracking_uri, metrics, show, **inputs, drift=drift)
 
 
 @component

@@ -37,6 +37,14 @@ SCHEMES = {  # of URIs that pods can read, by option
     "curated": ("s3", "minio", "gs"),
 }
 
+_NEEDED = {  # by graph, what its options name
+    "inference": {"pairs": "a folder with small/NAME.png and ref/NAME.png"},
+    "drift": {
+        "logs": "a folder with log files of the service",
+        "curated": "the artifact `curated` of the training",
+    },
+}
+
 
 class Work(NamedTuple):
     """What to run: a graph, its params file, and the URIs of its inputs."""
@@ -59,20 +67,9 @@ def build(work: Work, image: str, cluster: Cluster) -> Any:
 
     Raises RefsrError if the params file or the URIs lack something that the graph needs.
     """
-    if work.graph == "inference":
-        if not work.pairs:
-            raise RefsrError(
-                "--pairs is required by --graph inference: pass the URI of a folder "
-                "with small/NAME.png and ref/NAME.png"
-            )
-        return inference(image, cluster)
-    if work.graph == "drift":
-        if not work.logs or not work.curated:
-            raise RefsrError(
-                "--logs and --curated are required by --graph drift: pass the URI of a folder "
-                "with log files of the service, and that of the training's curated set"
-            )
-        return drift(image, cluster)
+    if work.graph in _NEEDED:
+        _require_inputs(work)
+        return (inference if work.graph == "inference" else drift)(image, cluster)
     source = source_of(work.params, work.raw)
     if source == "fetched":
         cluster = _for_fetch(cluster, work.params)
@@ -89,15 +86,25 @@ def without_cache(cluster: Cluster, stage: str) -> Cluster:
     return cluster.model_copy(update={"tasks": cluster.tasks | {stage: task}})
 
 
+def _require_inputs(work: Work) -> None:
+    """Raises RefsrError where the graph lacks the URI of an input."""
+    for name, text in _NEEDED[work.graph].items():
+        if not getattr(work, name):
+            raise RefsrError(
+                f"--{name} is required by --graph {work.graph}: pass the URI of {text}"
+            )
+
+
 def _check_batches(params: Path, name: str, task: Task) -> None:
     """Raises RefsrError if the processes of several nodes cannot share a batch evenly."""
     if task.nodes == 1:
         return
     each = task.gpus or 1
     processes = task.nodes * each
-    size = cast(Training, load_section(params, name)).batch_size
-    if size % processes:
-        larger = -(-size // processes) * processes
+    section = cast(Training, load_section(params, name))
+    size, shares = section.batch_size, processes * section.accumulate
+    if size % shares:
+        larger = -(-size // shares) * shares
         raise RefsrError(
             f"{params}: {name}.batch_size: {size} cannot be shared by the {processes} processes "
             f"of tasks.{name} in the cluster file (nodes: {task.nodes}, {each} on each); "

@@ -6,6 +6,13 @@ from pathlib import Path
 from pipelines.compile import GRAPHS, Work
 from refsr.io.paths import path_option, path_text
 
+_URIS = {
+    "sisr": "reevaluation: URI of the artifact `sisr` of a training run, to evaluate it too",
+    "pairs": "inference: URI of a folder with small/NAME.png and ref/NAME.png",
+    "logs": "drift: URI of a folder with log files of the service",
+    "curated": "drift: URI of the artifact `curated` of the training run",
+}
+
 
 def add_work_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that name the work, wherever it runs."""
@@ -18,22 +25,8 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
         type=path_text,
         help="URI of the raw set (default: by the section fetch or synthesize of the params file)",
     )
-    add(
-        "--sisr",
-        type=path_text,
-        help="reevaluation: URI of the artifact `sisr` of a training run, to evaluate it too",
-    )
-    add(
-        "--pairs",
-        type=path_text,
-        help="inference: URI of a folder with small/NAME.png and ref/NAME.png",
-    )
-    add("--logs", type=path_text, help="drift: URI of a folder with log files of the service")
-    add(
-        "--curated",
-        type=path_text,
-        help="drift: URI of the artifact `curated` of the training run",
-    )
+    for name, text in _URIS.items():
+        add(f"--{name}", type=path_text, help=text)
 
 
 def work_of(options: argparse.Namespace) -> Work:

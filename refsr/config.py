@@ -9,7 +9,7 @@ refsr.training_config.
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, StrictBool, field_validator, model_validator
 
 from refsr.parameter_types import (
     BatchSize,
@@ -47,6 +47,9 @@ class Synthesize(Section):
     min_size: Annotated[Whole, Field(ge=32, le=1024)] = 80  # least side of an image, pixels
     max_size: Annotated[Whole, Field(ge=32, le=1024)] = 400  # greatest side of an image, pixels
     defects: Annotated[Whole, Field(ge=0, le=10_000)] = 12  # planted images of each kind of defect
+    # Images with a bystander, as many rotated ones, and people under two names. A set that has any
+    # is one of photos: a folder per person, without box files.
+    scenes: Annotated[Whole, Field(ge=0, le=1000)] = 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "Synthesize":
@@ -60,6 +63,9 @@ class Curate(Section):
 
     seed: Seed = 0
     licence: Annotated[str, Field(max_length=200)] = ""  # of the raw set; the model card names it
+    anonymous: StrictBool = (
+        False  # reports show hashes instead of names; the manifest keeps the names
+    )
     # The identities to choose from: "all", a list, or a file that lists one per line.
     identities: Literal["all"] | tuple[Identity, ...] = "all"
     splits: Literal["auto", "own", "drawn"] = "auto"  # drawn at random; auto: own if it has both
@@ -70,7 +76,7 @@ class Curate(Section):
     train_images: Range = Range(min=2, max=30)  # per training identity, including its reference
     test_images: Range = Range(min=1, max=4)  # the same of others, without its reference
     hr_size: HrSize = 128  # side of the HR images, pixels
-    crop: Literal["loose", "aligned"] = "loose"  # around the box, or rotated by the landmarks
+    crop: Literal["loose", "aligned"] = "aligned"  # around the box, or upright by the landmarks
     crop_factor: Annotated[Real, Field(ge=1, le=3)] = 1.3  # crop side / longer side of the face box
     shards: Literal["raw", "jpeg"] = "raw"  # fast, or small: see refsr.dataset.pixel_shards
     shard_images: Annotated[Whole, Field(ge=1, le=2**20)] = 4096  # images in a shard

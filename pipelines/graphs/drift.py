@@ -3,6 +3,7 @@
 registry -> checkpoint; its logs, and the curated set of its training -> drift.
 """
 
+from functools import partial
 from typing import Any
 
 from kfp import dsl
@@ -11,16 +12,13 @@ from pipelines.cluster import Cluster
 from pipelines.graphs.tasks import task_factory
 
 NAME = "refsr-drift"
+_imported = partial(dsl.importer, reimport=False)
 
 
 def drift(image: str, cluster: Cluster) -> Any:
-    """The pipeline. Its inputs: MLflow store, sections of parameters, URIs of logs and of data."""
+    """The pipeline. Its inputs: MLflow store, URIs of logs and of data, sections of parameters."""
 
-    @dsl.pipeline(
-        name=NAME,
-        display_name="RefSR drift",
-        description="Compare the faces of the service with those of training.",
-    )
+    @dsl.pipeline(name=NAME, display_name="RefSR drift")
     def pipeline(
         tracking_uri: str,
         logs: str,
@@ -28,19 +26,12 @@ def drift(image: str, cluster: Cluster) -> Any:
         checkpoint: dict[str, Any],
         drift: dict[str, Any],
     ) -> None:
+        """Compare the faces of the service with those of training."""
         task = task_factory(tracking_uri, cluster, image)
         with dsl.ExitHandler(task("finish", image=image), name="stages"):
-            inputs = {"refsr": task("checkpoint", params=checkpoint).outputs["refsr"]}
-            inputs["curated"] = dsl.importer(
-                artifact_uri=curated,
-                artifact_class=dsl.Dataset,
-                reimport=False,
-            ).output
-            inputs["logs"] = dsl.importer(
-                artifact_uri=logs,
-                artifact_class=dsl.Artifact,
-                reimport=False,
-            ).output
-            task("drift", params=drift, **inputs)
+            refsr = task("checkpoint", params=checkpoint).outputs["refsr"]
+            data = _imported(artifact_uri=curated, artifact_class=dsl.Dataset).output
+            lines = _imported(artifact_uri=logs, artifact_class=dsl.Artifact).output
+            task("drift", params=drift, refsr=refsr, curated=data, logs=lines)
 
     return pipeline

@@ -38,7 +38,7 @@ def _add_options(parser: Parser) -> None:
         "--model",
         type=path_text,
         default="models:/refsr@champion",
-        help="what is served: registered version, checkpoint file or folder; its LR size counts",
+        help="what is served: registered version, checkpoint or folder, ONNX file; its sizes count",
     )
     text = f"page to write (default: {_OUTPUT})"
     parser.add_argument("-o", "--output", type=path_option, default=_OUTPUT, help=text)
@@ -48,14 +48,14 @@ def _add_options(parser: Parser) -> None:
 def drift(options: Options) -> int:
     """Compare, print the table and write the page; returns STATUS where there is drift."""
     from refsr.inference.request_log import STDIN
-    from refsr.loading import checkpoint_file
+    from refsr.loading import model_file
     from refsr.reporting import drift as report
     from refsr.reporting import page
     from refsr.steps.drift import examine
 
     inputs = [("LOGS", path) for path in options.logs if path != STDIN]
     page.check(options.output, [*inputs, ("--data", Path(options.data))])
-    with _data(options.data) as data, checkpoint_file(options.model) as model:
+    with _data(options.data) as data, model_file(options.model) as model:
         examined = examine(model, data.folder, options.logs, data.revision)
     page.save(report.render(examined), options.output)
     if options.json:

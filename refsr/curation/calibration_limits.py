@@ -225,10 +225,10 @@ def _identity_distance(sample: Sample, now: float, rng: np.random.Generator) -> 
     share = bad_share(within, between)
     limit, recall, lost = best_limit(within, between, share)
     limit = round(limit, _DECIMALS)
-    found, others = moved_faces(sample, limit, rng)
+    recalled, others = moved_faces(sample, limit, rng)
     basis = (
         f"distances to mean faces of other folders; {share:.1%} of the labels seem wrong. "
-        f"Of faces moved to other folders, all rules of curation find {found:.1%}, "
+        f"Of faces moved to other folders, all rules of curation find {recalled:.1%}, "
         f"and leave out {others:.1%} of the others"
     )
     drawn = {"own folder": within, "other folders": between}

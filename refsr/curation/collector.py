@@ -18,6 +18,7 @@ from refsr.curation.planted_defects import PLANTED
 from refsr.io import archive, atomic
 from refsr.io.archive import Selection
 from refsr.io.sources import open_source
+from refsr.layouts.base import BOX
 from refsr.layouts.registry import AUTO, LAYOUTS, needed
 from refsr.layouts.tree import Tree
 from refsr.progress import Progress
@@ -87,7 +88,9 @@ class FeatureCollector:
             workers=workers,
             detector=detector,
         )
-        self._boxed = self.tree.metadata.has_boxes
+        metadata = self.tree.metadata
+        can_crop = metadata.has_landmarks or params.crop == "loose"
+        self.boxed = metadata.has_boxes and can_crop  # if not, faces are detected
 
     def collect(self, identities: list[str]) -> Features:
         """The features of these identities, in this order; missing ones are extracted."""
@@ -113,9 +116,11 @@ class FeatureCollector:
         codes = self.tree.images["identity"].cat.codes.to_numpy()[rows]
         for some in _slices(rows, codes):
             table = describe(self.tree, self.tree.images.iloc[some])
+            if not self.boxed:
+                table[list(BOX)] = np.nan
             for _, images in table.groupby("identity", observed=True, sort=True):
                 extents = self.tree.source.extents(images["file"].to_numpy())
-                yield Job(images.drop(columns=["root", "file"]), extents, self._boxed)
+                yield Job(images.drop(columns=["root", "file"]), extents, self.boxed)
 
     def slim(self) -> None:
         """Delete the images of each tar.gz, whose features are extracted; metadata stay."""

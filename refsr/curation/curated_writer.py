@@ -78,11 +78,13 @@ def write_curated(
     rejects = sorted_rejects(rejected)
     write_parquet(rejects, curated / "rejects.parquet", _ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)
-    summary = summarise(splits, rejects, planted)
+    summary = summarise(splits, rejects) | _scores(planted, rejects, curated)
     document = summary | _facts(tree) | {"rendered": planted is not None}
-    document["people_compared"] = detector is not None and not tree.metadata.has_boxes
+    document["people_compared"] = detector is not None and not collector.boxed
     if params.licence:
         document["licence"] = params.licence
+    if params.anonymous:
+        document["anonymous"] = True
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
     collector.close(keep=keep_work)
     return summary | {"images_per_second": _speed(collector, started)}
@@ -213,17 +215,21 @@ def _require_splits(kept: pd.DataFrame, rejected: pd.DataFrame, raw: str) -> Non
         )
 
 
-def summarise(
-    manifest: pd.DataFrame,
-    rejects: pd.DataFrame,
-    planted: pd.DataFrame | None,
-) -> dict[str, float]:
-    """Counts as metrics; precision and recall where the planted defects are known."""
+def summarise(manifest: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:
+    """Counts as metrics."""
     counts: dict[str, Any] = {}
     for split, rows in manifest.groupby("split", sort=True):
         counts[f"identities.{split}"] = rows["identity"].nunique()
         counts[f"images.{split}"] = len(rows)
     for reason, count in sorted(rejects["reason"].value_counts().items()):
         counts[f"rejects.{reason}"] = count
-    scores = {} if planted is None else planted_defects.score(planted, rejects)
-    return {key: float(value) for key, value in counts.items()} | scores
+    return {key: float(value) for key, value in counts.items()}
+
+
+def _scores(planted: pd.DataFrame | None, rejects: pd.DataFrame, curated: Path) -> dict[str, float]:
+    """Precision and recall where the planted defects are known."""
+    if planted is None:
+        return {}
+    columns = planted_defects.OF_MANIFEST
+    kept = pd.read_parquet(curated / "manifest.parquet", columns=list(columns))
+    return planted_defects.score(planted, rejects, kept)

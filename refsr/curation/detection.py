@@ -4,6 +4,7 @@ An image may show bystanders. Its main face is large and central; where another 
 is nearer to the main faces of the folder's other images, that one is chosen, since it recurs.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ FindFaces = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 Embed = Callable[[np.ndarray], np.ndarray]  # (N, 150, 150, 3) uint8 RGB -> (N, D) float32
 Notify = Callable[[int], None]  # receives the row of the image that is decoded next
 
+CHIP_BATCH = 32  # chips a network receives at once
 _SIDE = 320  # pixels; the detector's input keeps at least this shorter side
 _SMALLEST = 20.0  # pixels of the detector's input; smaller faces are not sought
 _MOST_FACES = 6  # of an image that are compared with the folder, the main one first
@@ -116,10 +118,31 @@ def choose(images: Sequence[Seen], embed: Embed) -> list[int]:
     for start in range(0, len(several), _MOST_SEVERAL):
         compared = sorted([*several[start : start + _MOST_SEVERAL], *alone])
         if len(compared) > 1:
-            faces = [embed(images[at].chips) for at in compared]
+            faces = _embedded([images[at].chips for at in compared], embed)
             for at, position in zip(compared, recurring(faces), strict=True):
                 chosen[at] = position
     return chosen
+
+
+def _embedded(images: Sequence[np.ndarray], embed: Embed) -> list[np.ndarray]:
+    """Embeddings (K, D) of the chips (K, 150, 150, 3) of each image."""
+    chips = np.concatenate(images)
+    parts = [embed(chips[at : at + CHIP_BATCH]) for at in range(0, len(chips), CHIP_BATCH)]
+    return np.split(np.concatenate(parts), np.cumsum([len(image) for image in images])[:-1])
+
+
+def remembering(embed: Embed) -> Embed:
+    """The same network, which receives no chip twice: that of a chosen face is asked for again."""
+    known: dict[bytes, np.ndarray] = {}
+
+    def embed_new(chips: np.ndarray) -> np.ndarray:
+        keys = [hashlib.blake2b(chip).digest() for chip in chips]
+        new = {key: row for row, key in enumerate(keys) if key not in known}
+        if new:
+            known.update(zip(new, embed(chips[[*new.values()]]), strict=True))
+        return np.stack([known[key] for key in keys])
+
+    return embed_new
 
 
 def recurring(faces: Sequence[np.ndarray]) -> list[int]:

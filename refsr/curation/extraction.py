@@ -20,7 +20,7 @@ import pandas as pd
 from refsr.config import Curate
 from refsr.curation import alignment, crash_journal, selection
 from refsr.curation.decoding import Reject
-from refsr.curation.detection import Detection, Embed, FindFaces
+from refsr.curation.detection import CHIP_BATCH, Detection, Embed, FindFaces, remembering
 from refsr.curation.feature_columns import ImageFeatures, join
 from refsr.curation.image_features import extract_features
 from refsr.curation.workers import in_processes
@@ -38,7 +38,6 @@ class Detector(NamedTuple):
 
 
 _PLAIN_NAME = re.compile(r"[a-z0-9_-]{1,100}", re.ASCII)
-_CHIP_BATCH = 32  # chips a network receives at once
 # The input for which an embedding's length is read where no image has a chip.
 _BLANK_CHIP = np.zeros((1, alignment.CHIP, alignment.CHIP, 3), np.uint8)
 
@@ -163,7 +162,10 @@ def features_and_crops(
     Raises:
         RefsrError: A file cannot be read.
     """
-    finder = Detection(detector.find, embed) if detector and not job.boxed else None
+    finder = None
+    if detector and not job.boxed:
+        embed = remembering(embed)
+        finder = Detection(detector.find, embed)
     features = _image_features(job, params, finder, fatal)
     crash_journal.begin("")
     if detector:
@@ -243,7 +245,7 @@ def _embed(features: ImageFeatures, embed: Embed) -> np.ndarray:
 
 
 def _batches(rows: list[int]) -> list[list[int]]:
-    return [rows[at : at + _CHIP_BATCH] for at in range(0, len(rows), _CHIP_BATCH)]
+    return [rows[at : at + CHIP_BATCH] for at in range(0, len(rows), CHIP_BATCH)]
 
 
 def _chips(features: ImageFeatures, rows: list[int]) -> np.ndarray:

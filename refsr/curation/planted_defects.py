@@ -13,6 +13,10 @@ PLANTED = "planted_defects.csv"  # path,kind,detail; `detail` of a copy is the o
 # Reasons for which an image is left out before its defect can be seen.
 UNSEEN = ("unselected", "no_box", "no_landmarks", "small_box", "cut", "extreme_pose")
 COPIES = ("near_duplicate", "cross_duplicate")
+SOUND = ("bystander", "rotated")  # to be kept, with the face of the folder's person
+OF_MANIFEST = ("source", "x", "w", "width")  # columns by which these are scored
+# Reasons that have nothing to do with the image itself.
+NOT_ITS_OWN = ("too_few", "surplus", "unselected", "no_reference")
 REASON = {"occluded": "no_face"}  # kind -> reason, where they differ
 _HEADER = ["path", "kind", "detail"]
 _WAY_OUT = "render the raw set again"
@@ -55,15 +59,19 @@ def _rows(data: bytes, path: str) -> list[list[str]]:
     return rows
 
 
-def score(planted: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:
+def score(planted: pd.DataFrame, rejects: pd.DataFrame, kept: pd.DataFrame) -> dict[str, float]:
     """precision.<kind> and recall.<kind> of the reasons of rejects against the planted defects.
+
+    `kept` has the columns OF_MANIFEST of the manifest. Of the kinds in SOUND the recall is the
+    share that is kept.
 
     Either image of a planted copy may be the one that is left out. Images left out for a reason
     in UNSEEN do not count.
     """
     unread = set(rejects.loc[rejects["reason"].isin(UNSEEN), "source"])
     scores = {}
-    seen = planted[~planted["path"].isin(unread)]
+    sound = planted["kind"].isin(SOUND)
+    seen = planted[~planted["path"].isin(unread) & ~sound]
     for kind, rows in seen.groupby(seen["kind"].replace(REASON), sort=True):
         pairs = zip(rows["path"], rows["detail"], strict=True)
         accepted = [{path, detail} if kind in COPIES else {path} for path, detail in pairs]
@@ -72,4 +80,28 @@ def score(planted: pd.DataFrame, rejects: pd.DataFrame) -> dict[str, float]:
         hits = sum(bool(rejected & paths) for paths in accepted)
         scores[f"precision.{kind}"] = len(right) / len(rejected) if rejected else 0.0
         scores[f"recall.{kind}"] = hits / len(accepted)
+    return scores | _score_sound(planted[sound], rejects, kept)
+
+
+def _score_sound(
+    planted: pd.DataFrame, rejects: pd.DataFrame, kept: pd.DataFrame
+) -> dict[str, float]:
+    """The share of images that are kept with their own face, of those that could be."""
+    skipped = set(rejects.loc[rejects["reason"].isin(NOT_ITS_OWN), "source"])
+    faces = kept.set_index("source")
+    scores = {}
+    for kind, rows in planted[~planted["path"].isin(skipped)].groupby("kind", sort=True):
+        hits = [
+            path in faces.index and has_own_face(faces.loc[path], detail)
+            for path, detail in zip(rows["path"], rows["detail"], strict=True)
+        ]
+        scores[f"recall.{kind}"] = sum(hits) / len(hits)
     return scores
+
+
+def has_own_face(face: pd.Series, beside: str) -> bool:
+    """Whether a box lies on the person's half; `beside` begins with the side of a bystander."""
+    if not beside:
+        return True
+    is_left = face["x"] + face["w"] / 2 < face["width"] / 2
+    return bool(is_left == beside.startswith("right"))

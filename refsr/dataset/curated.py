@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from refsr.dataset.anonymous import Names, names_of
 from refsr.dataset.pixel_shards import Shard
 from refsr.dataset.schema import CROP_LANDMARKS
 from refsr.errors import RefsrError
@@ -36,7 +37,8 @@ class Curated:
 
     Attributes:
         folder: Its path.
-        table: The manifest, a row per image.
+        names: How names are shown: `curate.anonymous` hides them.
+        table: The manifest, a row per image; names are as they are shown.
     """
 
     def __init__(self, folder: Path, columns: Sequence[str] | None = None) -> None:
@@ -52,8 +54,11 @@ class Curated:
         if not self._manifest.is_file():
             what = "no curated set here (manifest.parquet is missing)"
             raise RefsrError(f"{folder}: {what}; run the stage `curate`")
-        chosen = None if columns is None else [*_NEEDED, *columns]
-        self.table = own_files.read_table(self._manifest, _NEEDED, "curate", chosen, _NAMES)
+        few = ([*_NEEDED, *columns], _NAMES) if columns is not None else (None, ())
+        table = own_files.read_table(self._manifest, _NEEDED, "curate", *few)
+        # Who reads some columns shows nobody's name.
+        self.names = names_of(folder, table) if columns is None else Names()
+        self.table = self.names.shown(table)
         # In several threads; a shard that is dropped stays open until nobody reads it.
         self._shard = lru_cache(most_open())(partial(_open_shard, folder))
 

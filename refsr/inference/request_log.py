@@ -58,23 +58,23 @@ def read(logs: Iterable[Path]) -> RequestLog:
 
     What cannot be understood is counted, and the rest is read.
     """
-    found = RequestLog()
+    log = RequestLog()
     for path in _files(logs):
         try:
             for line in _lines(path):
-                found.lines += 1
-                _add(found, line)
+                log.lines += 1
+                _add(log, line)
         except _UNREADABLE:  # the end of a file that is still written, or damaged
-            found.bad += 1
-    return found
+            log.bad += 1
+    return log
 
 
-def require_statistics(found: RequestLog) -> None:
+def require_statistics(log: RequestLog) -> None:
     """Raises RefsrError where no line has statistics, and says why that may be."""
-    if found.requests:
+    if log.requests:
         return
-    counted = f"{found.lines} log lines, {found.bad} of them are no JSON"
-    if sum(found.statuses.values()):
+    counted = f"{log.lines} log lines, {log.bad} of them are no JSON"
+    if sum(log.statuses.values()):
         raise RefsrError(f"{counted}, and no request has statistics: an older refsr wrote them")
     raise RefsrError(
         f"{counted}, and none is of a request: pass what `refsr --log-json serve` writes to stderr"
@@ -106,7 +106,7 @@ def _open(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if packed else path.open("rb")
 
 
-def _add(found: RequestLog, line: bytes) -> None:
+def _add(log: RequestLog, line: bytes) -> None:
     """Take in a line; one that is not understood changes nothing but the count."""
     try:
         # `kubectl logs --prefix --timestamps` puts words before the object.
@@ -115,22 +115,22 @@ def _add(found: RequestLog, line: bytes) -> None:
         fits = [float(fit) for face in record.get("fits") or () for fit in face if fit is not None]
         seconds = float(record.get("seconds", math.nan))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        found.bad += 1
+        log.bad += 1
         return
     if "status" not in record or not str(record.get("path", "")).startswith("/v1/"):
         return  # a line of something else
-    found.statuses[str(record["status"])] += 1
+    log.statuses[str(record["status"])] += 1
     if not faces:
         return
-    found.requests += 1
+    log.requests += 1
     for face in faces:
         for name, value in face.items():
-            found.values[name].append(value)
-    found.seconds.append(seconds)
-    found.fits.extend(fits)
-    found.versions[str(record.get("version", ""))] += 1
+            log.values[name].append(value)
+    log.seconds.append(seconds)
+    log.fits.extend(fits)
+    log.versions[str(record.get("version", ""))] += 1
     moment = str(record.get("time", ""))
-    found.first, found.last = found.first or moment, moment or found.last
+    log.first, log.last = log.first or moment, moment or log.last
 
 
 def _numbers(face: Any) -> dict[str, float]:

@@ -101,7 +101,7 @@ def read_table(
         RefsrError: It is missing or damaged, or lacks a column.
     """
     with reading(path, stage):
-        table = read_parquet(path, columns, categories)
+        table = read_parquet(path, columns, categories if columns else ())
         for name, is_right in needed.items():
             if name not in table or not is_right(table[name].dtype):
                 raise TypeError(f"column {name} is missing or of another type")

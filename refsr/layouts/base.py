@@ -29,6 +29,10 @@ class Metadata(Protocol):
     def has_boxes(self) -> bool:
         """Whether there are box files at all; where not, faces have to be detected."""
 
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether there are landmark files at all."""
+
     def boxes(self, identities: Collection[str] | None = None) -> pd.DataFrame:
         """x, y, w, h of the face in source pixels, by image name, of these identities or of all."""
 
@@ -79,6 +83,7 @@ class NoMetadata:
 
     files: list[str] = []  # noqa: RUF012 - never changed
     has_boxes = False
+    has_landmarks = False
 
     def boxes(self, identities: Collection[str] | None = None) -> pd.DataFrame:
         """No rows."""

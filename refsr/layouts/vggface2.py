@@ -68,6 +68,11 @@ class CsvFiles:
         """Whether there are box files at all; where not, faces have to be looked for."""
         return bool(self.find(_BOX_FILES))
 
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether there are landmark files at all; mirrors of the set ship none."""
+        return bool(self.find(_LANDMARK_FILES))
+
     def boxes(self, identities: Collection[str] | None = None) -> pd.DataFrame:
         """x, y, w, h of the face in source pixels, by image name; none without files.
 

@@ -1,7 +1,7 @@
 """A curated set on one page: its people, its distributions, and what was left out and why."""
 
 import tempfile
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from refsr.curation import decoding
+from refsr.dataset.anonymous import Names
 from refsr.dataset.curated import Curated
 from refsr.dataset.schema import REASONS, REJECTS, SPLITS
 from refsr.errors import RefsrError
@@ -91,8 +92,12 @@ def inspect(curated: Curated, raw: str | Path | None) -> str:
         layout=layout,
         outside=summary.get("images_outside"),
         with_raw=raw is not None,
-        empty=summary.get("empty_identities"),
+        empty=_shown(summary.get("empty_identities"), curated.names),
     )
+
+
+def _shown(identities: Sequence[str] | None, names: Names) -> list[str] | None:
+    return None if identities is None else [names.person(identity) for identity in identities]
 
 
 def _rejects(folder: Path) -> pd.DataFrame:
@@ -188,16 +193,16 @@ def _examples(
 
 def _example(curated: Curated, row: dict[Hashable, Any], raw: _Raw) -> Example:
     pictures = [_look(raw.read(row["source"]), row["source"], raw.boxes, "left out")]
-    table = curated.table
+    table, names = curated.table, curated.names
     if row["detail"].startswith(_COPY_OF):
         original = row["detail"].removeprefix(_COPY_OF)
         pictures.append(_look(raw.read(original), original, raw.boxes, "original"))
     elif row["reason"] == "wrong_person":
         reference = np.flatnonzero(
-            (table["identity"] == row["identity"]) & (table["role"] == "reference")
+            (table["identity"] == names.person(row["identity"])) & (table["role"] == "reference")
         )
         pictures += [Picture("reference", hr) for hr in curated.pixels(reference)]
-    return Example(row["source"], row["value"], pictures)
+    return Example(names.file(row["source"]), row["value"], pictures)
 
 
 def _look(data: bytes | None, source: str, boxes: pd.DataFrame | None, title: str) -> Picture:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Annotated, Any
 
 import python_multipart as _forms  # noqa: F401  FastAPI reads forms by it, and misses it late
@@ -20,7 +21,13 @@ from refsr.io.exhausted import shortage
 from refsr.service import example
 from refsr.service.following import Following
 from refsr.service.guard import FIELDS, Guard, place_of, problem
-from refsr.service.inference_protocol import INFER, ROOT, Service, add_inference_protocol
+from refsr.service.inference_protocol import (
+    INFER,
+    ROOT,
+    Service,
+    add_inference_protocol,
+    add_schemas,
+)
 from refsr.service.metrics import CONTENT_TYPE, Metrics
 from refsr.service.pages import page, reference
 from refsr.service.results import (
@@ -129,6 +136,8 @@ def create_app(settings: Settings, following: Following) -> ASGIApp:
     service = Service(settings, following, metrics, lambda: not _hangs(worker, settings))
     add_inference_protocol(app, service, _ANSWERS, _token(settings))
     _add_pages(app)
+    own = app.openapi
+    app.openapi = cache(lambda: add_schemas(own()))  # type: ignore[method-assign]
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
     return Guard(app, settings, worker, metrics, paths, frozenset((UPSCALE, INFER)))
 

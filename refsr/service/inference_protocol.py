@@ -1,25 +1,35 @@
 """The Open Inference Protocol, version 2, over HTTP: what KServe's clients speak."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from fastapi import Depends, FastAPI, Request, params
+from fastapi import FastAPI, HTTPException, Request, params
 from fastapi.responses import Response
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import ValidationError
+from pydantic.json_schema import models_json_schema
 
 from refsr.errors import RefsrError
-from refsr.inference.photo import MAX_SCALE, RestoredFace
-from refsr.inference.restoration import SHARPNESS
+from refsr.inference.photo import RestoredFace
 from refsr.service.following import Following
 from refsr.service.guard import FIELDS, place_of
+from refsr.service.messages import (
+    INPUTS,
+    Failure,
+    InferAnswer,
+    InferRequest,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    Ready,
+    ServerMetadata,
+)
 from refsr.service.metrics import Metrics
 from refsr.service.results import Enlarged, Options, Uploads, enlarge, logged
 from refsr.service.settings import MAX_REFERENCES, Settings
 from refsr.service.tensors import (
     Metadata,
     OutputTensor,
-    Tensor,
     file_tensor,
     images_of,
     number_tensor,
@@ -32,6 +42,9 @@ NAME = "refsr"  # of the model in the paths, whatever the registry calls it
 MODEL = f"{ROOT}/models/{NAME}"
 INFER = f"{MODEL}/infer"
 _BINARY = "inference-header-content-length"  # of an extension that this server has not
+MOST = 16 * 2**20  # bytes of a body; its numbers take 40 times as much while they are read
+_TYPES = "#/components/schemas/"
+_BODY = {"schema": {"$ref": f"{_TYPES}InferRequest"}}
 _INPUTS = [
     Metadata(name="photo", datatype="BYTES", shape=[1]),
     Metadata(name="references", datatype="BYTES", shape=[-1]),
@@ -44,88 +57,6 @@ _OUTPUTS = {
     "compatibility": Metadata(name="compatibility", datatype="FP32", shape=[-1, -1]),
     "notes": Metadata(name="notes", datatype="BYTES", shape=[-1]),
 }
-
-
-def _require_unicode(text: str) -> str:
-    """JSON can hold half a character, which no answer can repeat."""
-    text.encode()
-    return text
-
-
-class Failure(BaseModel):
-    """Why there is no answer, in one sentence."""
-
-    error: str
-
-
-class ServerMetadata(BaseModel):
-    """The server."""
-
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class Live(BaseModel):
-    """Whether the process works."""
-
-    live: bool
-
-
-class Ready(BaseModel):
-    """Whether a model is loaded."""
-
-    ready: bool
-
-
-class ModelReady(Ready):
-    """Likewise of one model."""
-
-    name: str
-
-
-class ModelMetadata(BaseModel):
-    """What the model takes and gives."""
-
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[Metadata]
-    outputs: list[Metadata]
-
-
-class Parameters(BaseModel):
-    """As the fields of /v1/upscale; others are ignored."""
-
-    scale: float | None = Field(default=None, ge=1, le=MAX_SCALE)
-    sharpness: float = Field(default=SHARPNESS, ge=0, le=1)
-    all_faces: bool = False
-    crop: bool = False
-    drop_misfits: bool = False
-
-
-class RequestedOutput(BaseModel):
-    """An output that is asked for."""
-
-    name: Literal["image", "boxes", "restored", "added", "compatibility", "notes"]
-
-
-class InferRequest(BaseModel):
-    """A photo, and up to four references."""
-
-    id: Annotated[str, AfterValidator(_require_unicode)] | None = None
-    parameters: Parameters = Parameters()
-    inputs: list[Tensor] = Field(min_length=1, max_length=len(_INPUTS))
-    outputs: list[RequestedOutput] = Field(default=[], description="Left out: all of them")
-
-
-class InferAnswer(BaseModel):
-    """The enlarged photo, and what is known of its faces."""
-
-    id: str | None = None
-    model_name: str
-    model_version: str | None = None
-    outputs: list[OutputTensor]
 
 
 class Service(NamedTuple):
@@ -159,14 +90,24 @@ def add_inference_protocol(
         if status not in (200, 422)
     }
 
-    dependencies = [*token, Depends(_require_json)]
-
-    @app.post(INFER, summary="Enlarge a photo", responses=failures, dependencies=dependencies)
-    async def infer(request: Request, body: InferRequest) -> InferAnswer:
+    @app.post(
+        INFER,
+        summary="Enlarge a photo",
+        response_model=InferAnswer,
+        responses=failures,
+        dependencies=token,
+        openapi_extra={"requestBody": {"required": True, "content": {"application/json": _BODY}}},
+    )
+    async def infer(request: Request) -> Response:
         """Open Inference Protocol: `photo` and `references` as BYTES (files in base64) or UINT8."""
+        _require_json(request)
         most, served = service.settings.max_pixels, service.following.served
+        content = await request.body()
+        if len(content) > MOST:
+            raise HTTPException(413, f"the JSON is too large: at most {MOST:,} bytes are read")
 
-        def work() -> tuple[Enlarged, Response]:
+        def work() -> tuple[Enlarged, Response]:  # one body at a time is in memory as numbers
+            body = _parsed(content)
             uploads = uploads_of(body, most)
             options = Options(**body.parameters.model_dump())
             enlarged = enlarge(served, uploads, options, most)
@@ -175,11 +116,26 @@ def add_inference_protocol(
         enlarged, response = await place_of(request.scope).run(work)
         service.metrics.restored(sum(face.restored for face in enlarged.photo.faces))
         request.scope[FIELDS] |= logged(enlarged)
-        return response  # type: ignore[return-value]  # a ready one, made in the other thread
+        return response
+
+
+def add_schemas(document: dict[str, Any]) -> dict[str, Any]:
+    """Add to an OpenAPI document the types of the body, which FastAPI does not parse here."""
+    types = models_json_schema([(InferRequest, "validation")], ref_template=_TYPES + "{model}")
+    document["components"]["schemas"] |= types[1]["$defs"]
+    return document
+
+
+def _parsed(content: bytes) -> InferRequest:
+    try:
+        return InferRequest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the body"
+        raise RefsrError(f"{field}: {first['msg']}") from error
 
 
 def _require_json(request: Request) -> None:
-    """Before the body is validated, so that this is what a client reads."""
     if _BINARY in request.headers:
         way = "set_data_from_numpy(..., binary_data=False) with KServe's client"
         raise RefsrError(f"send tensors in the JSON, not as binary data after it: {way}")
@@ -227,7 +183,7 @@ def uploads_of(body: InferRequest, most: int) -> Uploads:
     """The images of a request. Raises RefsrError where the tensors are not what is expected."""
     images: dict[str, list[bytes | np.ndarray]] = {}
     for tensor in body.inputs:
-        if tensor.name in images or tensor.name not in {each.name for each in _INPUTS}:
+        if tensor.name in images or tensor.name not in INPUTS:
             raise RefsrError("inputs: one `photo` and one `references` at most are expected")
         images[tensor.name] = images_of(tensor, most)
     photos, references = images.get("photo", []), images.get("references", [])

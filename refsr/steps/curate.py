@@ -6,6 +6,7 @@ from refsr.config import Curate
 from refsr.curation.contact_sheet import contact_sheet
 from refsr.curation.curated_writer import write_curated, write_part
 from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
+from refsr.dataset.anonymous import is_anonymous
 from refsr.dataset.curated import Curated
 from refsr.layouts.registry import AUTO
 from refsr.share import parse_share
@@ -49,5 +50,6 @@ def curate(
 def record(tracker: Tracker, curated: Path) -> None:
     """Show the tracker what came of it."""
     tracker.image(contact_sheet(Curated(curated)), "contact_sheet")
-    for name in ("summary.json", "rejects.parquet"):
-        tracker.artifact(curated / name)
+    tracker.artifact(curated / "summary.json")
+    if not is_anonymous(curated):  # its details name people and files
+        tracker.artifact(curated / "rejects.parquet")

@@ -54,7 +54,7 @@ def examine(
     """Read all three and compare.
 
     Args:
-        model: A checkpoint or its folder.
+        model: A checkpoint, its folder, or an ONNX file.
         curated: The curated set.
         logs: Files, folders, or `-` for stdin.
         revision: What the data are called; empty: what DVC knows of the folder.
@@ -64,22 +64,33 @@ def examine(
     """
     from refsr.dataset.curated import Curated
     from refsr.io import marker
-    from refsr.models.checkpoint import read_header
-    from refsr.steps.evaluate import checkpoint
 
     log = request_log.read(logs)
     request_log.require_statistics(log)  # before the faces are measured
-    file = checkpoint(model)
-    marker.require_whole(file)
     marker.require_whole(curated)
-    config, faces = read_header(file)[0], Curated(curated)
-    if config["hr_size"] != faces.hr_size:
+    (lr_size, hr_size), faces = _sizes(model), Curated(curated)
+    if hr_size != faces.hr_size:
         raise RefsrError(
             f"{curated}: its faces have {faces.hr_size} pixels, the model was trained on "
-            f"{config['hr_size']}; name the curated set that it was trained on"
+            f"{hr_size}; name the curated set that it was trained on"
         )
-    known = report.trained(faces, config["scale"], revision or data_revision(curated))
+    known = report.trained(faces, hr_size // lr_size, revision or data_revision(curated))
     return report.examine(known, log)
+
+
+def _sizes(model: Path) -> tuple[int, int]:
+    """The sides of LR and HR of a checkpoint, its folder, or an ONNX file."""
+    from refsr.inference import fitting, onnx_upscaler
+    from refsr.io import marker
+    from refsr.models.checkpoint import read_header
+    from refsr.steps.evaluate import checkpoint
+
+    if model.suffix.lower() == onnx_upscaler.SUFFIX:
+        served = onnx_upscaler.load(model)
+        return served.lr_size, served.hr_size
+    file = checkpoint(model)
+    marker.require_whole(file)
+    return fitting.sizes(read_header(file)[0])
 
 
 def summary(examined: report.Examined) -> str:

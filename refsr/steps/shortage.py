@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from refsr.config import Section
 from refsr.io.exhausted import BatchTooLargeError, asked_bytes
@@ -18,11 +19,19 @@ def memory_message(name: str, params: Section, error: BaseException) -> str:
     missing = f" ({asked / 2**20:,.0f} MiB could not be had)" if asked else ""
     way_out = _way_out(params, name)
     if isinstance(error, BatchTooLargeError):
-        place = f"{_section_name(type(params).__name__)}.batch_size"
-        way_out = f"set {place} to {error.fits}, which fits here (now {params.batch_size})"  # type: ignore[attr-defined]
-        if not error.fits:
-            way_out = "not even 1 image fits: use a smaller `model`, or run with more memory"
+        way_out = _fitting_batch(params, error.fits)
     return f"{name}: there is not enough memory{missing}; {way_out}"
+
+
+def _fitting_batch(params: Any, fits: int) -> str:
+    """What to do about a batch that is too large, where `fits` images are not."""
+    if not fits:
+        return "not even 1 image fits: use a smaller `model`, or run with more memory"
+    section, now = _section_name(type(params).__name__), params.batch_size
+    way_out = f"set {section}.batch_size to {fits}, which fits here (now {now})"
+    if now % fits:
+        return way_out
+    return f"{way_out}, or {section}.accumulate to {now // fits * params.accumulate}"
 
 
 def _way_out(params: Section, name: str) -> str:

@@ -1,5 +1,7 @@
 """Write the rendered raw set in VGGFace2's layout, with the quirks of its metadata.
 
+A set with scenes has a folder per person and no metadata but planted_defects.csv.
+
 raw/
   train/nXXXXXX/IIII_FF.jpg, test/...
   identity_meta.csv
@@ -11,7 +13,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +22,7 @@ import numpy as np
 
 from refsr.config import Synthesize
 from refsr.progress import Progress
-from refsr.synthetic.defects import decode, encode, no_face, spoil_picture
+from refsr.synthetic.defects import beside, decode, encode, no_face, spoil_picture
 from refsr.synthetic.people import person, view
 from refsr.synthetic.plan import Folder, Shot, plan
 from refsr.synthetic.render import Model, Picture, model, render
@@ -89,10 +91,29 @@ def _picture(shot: Shot, rng: np.random.Generator) -> Picture:
     if shot.kind == "no_face":
         return no_face(view(drawn.view, person(drawn.person)), drawn.frame, rng)
     built = _model(drawn.person)
-    return render(built, view(drawn.view, built.who, drawn.frontal), drawn.frame)
+    picture = render(built, view(drawn.view, built.who, drawn.frontal), drawn.frame)
+    if shot.kind == "bystander":
+        side, seed = shot.detail.split()
+        other = model(int(seed))
+        bystander = render(other, view(drawn.view, other.who), drawn.frame).image
+        return replace(picture, image=beside(picture.image, bystander, side))
+    return picture
 
 
 def _write_metadata(params: Synthesize, raw: Path, written: Sequence[Written]) -> None:
+    if not params.scenes:
+        _write_boxes(raw, written)
+        _write_lines(raw / "identity_meta.csv", _identity_lines(written))
+    planted = [
+        f"{w.folder.split}/{w.folder.identity}/{shot.name}.jpg,{shot.kind},{shot.detail}"
+        for w in written
+        for shot in w.folder.shots
+        if shot.kind
+    ]
+    _write_lines(raw / "planted_defects.csv", ["path,kind,detail", *planted])
+
+
+def _write_boxes(raw: Path, written: Sequence[Written]) -> None:
     boxes = raw / "bb_landmark"
     boxes.mkdir()
     for split in SPLITS:
@@ -101,14 +122,6 @@ def _write_metadata(params: Synthesize, raw: Path, written: Sequence[Written]) -
         columns = ",".join(f"P{i}{axis}" for i in range(1, 6) for axis in "XY")
         lines = [f"NAME_ID,{columns}", *_landmark_lines(chosen)]
         _write_lines(boxes / f"loose_landmark_{split}.csv", lines)
-    _write_lines(raw / "identity_meta.csv", _identity_lines(written))
-    planted = [
-        f"{w.folder.split}/{w.folder.identity}/{shot.name}.jpg,{shot.kind},{shot.detail}"
-        for w in written
-        for shot in w.folder.shots
-        if shot.kind
-    ]
-    _write_lines(raw / "planted_defects.csv", ["path,kind,detail", *planted])
 
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:

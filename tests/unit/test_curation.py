@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from people_trees import DETECTOR
 from raw_trees import (
     PARAMS,
     SIZE,
@@ -125,6 +126,17 @@ def test_without_landmarks_yaw_is_unknown_and_nothing_else_fails(tmp_path: Path)
     table = curate_tree(raw)[0].table
     assert len(table) == 35
     assert table["yaw"].isna().all()
+
+
+def test_faces_are_detected_where_aligned_crops_lack_landmarks(tmp_path: Path) -> None:
+    raw = make_raw(tmp_path / "raw")
+    for path in (raw / "bb_landmark").glob("loose_landmark_*"):
+        path.unlink()
+    params = PARAMS.model_copy(update={"crop": "aligned"})
+    write_curated(params, raw, tmp_path / "set", embed_colour, 1, detector=DETECTOR)
+    table = Curated(tmp_path / "set").table
+    assert len(table) > 20
+    assert table["yaw"].notna().all()
 
 
 def test_an_empty_identity_folder_is_named_in_the_summary(tmp_path: Path) -> None:

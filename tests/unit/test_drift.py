@@ -20,8 +20,9 @@ from refsr.dataset.small_photos import WAYS
 from refsr.errors import RefsrError
 from refsr.evaluation import drift
 from refsr.inference import request_log
+from refsr.inference.export import export
 from refsr.inference.image_statistics import STATISTICS, image_statistics
-from refsr.models.checkpoint import save_model
+from refsr.models.checkpoint import load_model, save_model
 from refsr.models.compact import CompactSisr
 from refsr.reporting import drift as report
 from refsr.side_config import Drift
@@ -202,6 +203,10 @@ def test_the_exit_status_says_whether_there_is_drift(log, status, files, tmp_pat
     words = ["drift", str(files / log), *known, "-o", str(page)]
     assert main(words) == status
     assert f"page  {page}" in capsys.readouterr().out
+    exported = files / "model.onnx"
+    if not exported.exists():
+        export(load_model(files / "model.safetensors"), {}, exported)
+    words = [str(exported) if word.endswith("model.safetensors") else word for word in words]
     assert main([*words, "--json"]) == status
     result = json.loads(capsys.readouterr().out)
     assert result["log"]["requests"] == result["people"] == 32

@@ -127,7 +127,21 @@ def test_of_the_planted_truth_a_hidden_face_counts_as_none() -> None:
         {"path": ["a", "b", "c"], "kind": ["no_face", "occluded", "occluded"], "detail": ""}
     )
     rejects = pd.DataFrame({"source": ["a", "b", "d"], "reason": "no_face"})
-    assert planted_defects.score(planted, rejects) == {
+    kept = pd.DataFrame({"source": ["c"], "x": 1.0, "w": 2.0, "width": 9})
+    assert planted_defects.score(planted, rejects, kept) == {
         "precision.no_face": 2 / 3,
         "recall.no_face": 2 / 3,
+    }
+
+
+def test_of_the_planted_truth_a_scene_is_to_be_kept_with_its_own_face() -> None:
+    details = {"a": "right 7", "b": "left 7", "c": "left 7", "d": "right 7"}
+    planted = pd.DataFrame({"path": details.keys(), "kind": "bystander"})
+    planted["detail"] = details.values()
+    planted.loc[4] = ["e", "rotated", ""]
+    rejects = pd.DataFrame({"source": ["c", "d"], "reason": ["wrong_person", "surplus"]})
+    kept = pd.DataFrame({"source": ["a", "b", "e"], "x": 1.0, "w": 2.0, "width": 9})
+    assert planted_defects.score(planted, rejects, kept) == {
+        "recall.bystander": 1 / 3,
+        "recall.rotated": 1.0,
     }

@@ -16,6 +16,7 @@ from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr
 from refsr.service import example
 from refsr.service.following import Following, Served
+from refsr.service.inference_protocol import MOST
 from refsr.service.settings import Settings
 from refsr.version import __version__
 
@@ -119,7 +120,7 @@ DEEP = b"[" * 100_000
 HOSTILE: dict[str, tuple[Any, str]] = {
     "no photo": ([tensor("references", "BYTES", [1], [FILE])], "photo: one image is expected"),
     "two photos": ([PHOTO, PHOTO], "inputs: one `photo`"),
-    "another name": ([tensor("\ud800", "BYTES", [1], [FILE])], "inputs: one `photo`"),
+    "another name": ([tensor("\ud800", "BYTES", [1], [FILE])], "the body: Invalid JSON"),
     "many": ([tensor("photo", "BYTES", [2], [FILE] * 2)], "photo: one image is expected, not 2"),
     "five": ([PHOTO, tensor("references", "BYTES", [5], [FILE] * 5)], "references: at most 4"),
     "datatype": ([tensor("photo", "FP32", [1], [0.5])], "photo: datatype BYTES or UINT8"),
@@ -159,7 +160,7 @@ def test_tensors_that_cannot_be_used_are_refused_in_one_sentence(name: str, clie
         ({"inputs": []}, "inputs: "),
         ({"inputs": [PHOTO] * 3}, "inputs: "),
         ({"id": 7}, "id: "),
-        ({"id": "\ud800"}, "id: "),
+        ({"id": "\ud800"}, "the body: Invalid JSON"),
         ({"parameters": {"scale": 99}}, "parameters.scale: "),
         ({"parameters": {"sharpness": float("nan")}}, "parameters.sharpness: "),
         ({"outputs": [{"name": "video"}]}, "outputs.0.name: "),
@@ -202,6 +203,9 @@ def test_what_the_server_cannot_do_or_take_is_said_with_the_protocol_s_errors(
 ) -> None:
     status, answer = sent(client, b"x" * (2**20 + 1))
     assert (status, set(answer)) == (413, {"error"})
+    with serving(following, max_bytes=2 * MOST) as large:
+        status, answer = sent(large, b" " * (MOST + 1))
+        assert (status, set(answer)) == (413, {"error"})
     request = json.dumps({"inputs": [PHOTO], "parameters": CROP}).encode()
     status, answer = sent(
         client,

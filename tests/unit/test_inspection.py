@@ -42,7 +42,9 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def curated(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set") / "curated"
-    params = Curate(hr_size=32, train_identities=4, test_identities=3, min_sharpness=0)
+    params = Curate(
+        hr_size=32, crop="loose", train_identities=4, test_identities=3, min_sharpness=0
+    )
     write_curated(params, raw, folder, embed_colour, workers=1)
     return folder
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from refsr.integrations.journaled_run import (
     start_journaled_run,
 )
 from refsr.integrations.mlflow_store import open_store
-from tools.local_services import free_port
+from tools.local_services import S3, free_port, s3_server
 
 PARAMS = TrainSisr(steps=8, warm_start_step=1)
 PICTURE = np.zeros((4, 4, 3), np.uint8)
@@ -156,3 +157,31 @@ def test_without_its_store_a_known_run_goes_on_and_keeps_all(
     (known,) = _runs(tracking_uri)
     assert _steps(tracking_uri, known) == [1, 2]
     assert read_run(journal) == tuple(run.values())
+
+
+def test_pictures_wait_for_an_s3_server_that_is_down(
+    tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers do not wait for it, and the run ends in time."""
+
+    def report(s3: S3, *steps: int) -> None:
+        for name, value in (s3.environment | {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint}).items():
+            monkeypatch.setenv(name, value)
+        _report(tracking_uri, tmp_path / "out", *steps)
+
+    client = open_store(tracking_uri).MlflowClient()
+    client.create_experiment("refsr", artifact_location="s3://pictures/refsr")
+    with s3_server(tmp_path / "weed", "pictures") as up:
+        report(up, 1)
+    report(up, 1, 2)
+    (run,) = _runs(tracking_uri)
+    assert (run.info.status, _steps(tracking_uri, run)) == ("FINISHED", [1, 2])
+    for thread in threading.enumerate():  # of a process that has not ended
+        if thread.name == "tracking":
+            thread.join()
+    assert len(list((tmp_path / "out" / FOLDER / "files").iterdir())) == 1
+    with s3_server(tmp_path / "weed", "pictures") as again:
+        report(again, 1, 2, 3)
+        (run,) = _runs(tracking_uri)
+        assert _steps(tracking_uri, run) == [1, 2, 3]
+        assert _pictures(tracking_uri, run) == 3

@@ -3,6 +3,7 @@ on a photo and where the renderer knows them to be.
 """
 
 import numpy as np
+import plain_mtcnn
 import pytest
 from skimage import data
 
@@ -37,6 +38,20 @@ def test_rendered_faces_are_detected_where_they_are(detect: Detect, seed: int) -
         np.linalg.norm(faces.points[0] - picture.landmarks, axis=1).mean() < 0.06 * picture.box[3]
     )
     assert _overlap(faces.boxes[0], picture.box) > 0.5
+
+
+@pytest.mark.parametrize("smallest", [20.0, 43.0])
+def test_faces_are_those_of_every_size_and_cut_on_its_own(detect: Detect, smallest: float) -> None:
+    """At the border of an image they may differ: the last cell of a size sees beyond it."""
+    image = np.hstack([data.astronaut()[:301, 60:], data.astronaut()[:301, :253]])
+    faces = detect(image, smallest)
+    plain = plain_mtcnn.detect(plain_mtcnn.networks(), image, smallest)
+    inner, at_border = np.argsort(faces.boxes[:, 0])
+    same, near = np.argsort(plain.boxes[:, 0])
+    assert np.allclose(faces.boxes[inner], plain.boxes[same], atol=0.01)
+    assert np.allclose(faces.points[inner], plain.points[same], atol=0.01)
+    assert faces.probability[inner] == pytest.approx(plain.probability[same], abs=1e-4)
+    assert _overlap(faces.boxes[at_border], plain.boxes[near]) > 0.9
 
 
 def test_where_there_is_no_face_there_is_none(detect: Detect) -> None:

@@ -11,6 +11,7 @@ from people_trees import make_people
 
 from refsr.errors import RefsrError
 from refsr.io import pictures
+from refsr.synthetic import defects
 
 
 def test_each_planted_image_lies_in_the_copy_and_the_set_stays_as_it_is(tmp_path: Path) -> None:
@@ -30,6 +31,8 @@ def test_each_planted_image_lies_in_the_copy_and_the_set_stays_as_it_is(tmp_path
     assert sorted(raw.rglob("*")) == before
     with pytest.raises(RefsrError, match=r"16 people have 3 or more images; --people 9 needs 17"):
         photo_defects.plant(raw, tmp_path / "more", 9, seed=0)
+    with pytest.raises(RefsrError, match=r"0 people have 6 to 9 images"):
+        photo_defects.plant(raw, tmp_path / "more", 8, seed=0, images=(6, 9))
 
 
 def test_recall_and_precision_by_kind() -> None:
@@ -69,7 +72,7 @@ def test_rendered_people_stand_in_a_folder_each(tmp_path: Path) -> None:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_bystander_stands_beside_and_is_smaller(side: str) -> None:
     image, other = np.full((50, 40, 3), 9, np.uint8), np.full((50, 40, 3), 200, np.uint8)
-    both = photo_defects._beside(image, other, side)
+    both = defects.beside(image, other, side)
     assert both.shape == (50, 72, 3)
     own = both[:, :40] if side == "right" else both[:, -40:]
     assert (own == 9).all()

@@ -7,6 +7,7 @@ import logging
 import re
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,6 @@ from fuzzing import pictures
 from PIL import Image
 from service_client import SMALL, Client, detail, file, noise, serving
 
-from refsr.__main__ import main
 from refsr.inference.image_statistics import STATISTICS
 from refsr.io.pictures import PNG
 from refsr.models.checkpoint import save_model
@@ -28,6 +28,7 @@ from refsr.service.api import prefers_json
 from refsr.service.following import Following
 from refsr.service.server import warm_up
 from refsr.service.settings import Settings
+from refsr.service.worker import Worker
 
 TINY = {"hr_size": 32, "scale": 4, "width": 16, "blocks": 1}
 TOKEN = "0123456789abcdef-secret"  # noqa: S105
@@ -247,36 +248,6 @@ def test_a_token_opens_what_it_protects_and_no_log_line_has_it(
     assert not any("grandma" in line or TOKEN in line for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--host", "0.0.0.0"], "other machines reach it, so that a token is needed"),  # noqa: S104
-        (["--token-file", "short"], "short: a token of at least 16 characters"),
-        (["--token-file", "missing"], "missing"),
-        (["--queue", "0"], "--queue 0: a number above 0 is expected"),
-        (["--timeout", "nan"], "--timeout nan: a number above 0 is expected"),
-        (["--port", "70000"], "--port 70000: a number from 0 to 65535"),
-        (["--model", "nowhere", "--port", "0"], "nowhere: no such checkpoint"),
-        (["--host", "203.0.113.1", "--token-file", "long"], "cannot be listened on"),
-    ],
-)
-def test_what_cannot_be_served_is_one_message(
-    words: list[str],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("REFSR_TOKEN", raising=False)
-    Path("short").write_text("secret\n")
-    Path("long").write_text(TOKEN)
-    assert main(["serve", *words]) == 1
-    said = capsys.readouterr().err
-    assert message in said
-    assert "Traceback" not in said and TOKEN not in said
-
-
 def test_the_numbers_count_answers_and_name_the_model(client: Client) -> None:
     client.upscale(SMALL, crop="true")
     client.get("/nowhere")
@@ -284,6 +255,16 @@ def test_the_numbers_count_answers_and_name_the_model(client: Client) -> None:
     assert re.search(r'^refsr_requests_total\{path="/v1/upscale",status="200"\} [1-9]', text, re.M)
     assert re.search(r'^refsr_requests_total\{path="other",status="404"\} [1-9]', text, re.M)
     assert 'refsr_model{name="refsr",version=""} 1.0' in text
+    (promised,) = re.findall(r"^refsr_promise_seconds (\S+)", text, re.M)
+    assert 0 < float(promised) <= Settings("").timeout
+
+
+def test_the_queue_promises_as_many_of_the_slowest_job_as_it_has_places() -> None:
+    worker = Worker(3)
+    for seconds in (0.0, 0.05, 0.0):
+        worker.submit(lambda seconds=seconds: time.sleep(seconds)).result()
+    assert worker.promise >= 3 * 0.05
+    worker.end()
 
 
 def test_the_reference_page_has_every_path_and_field_of_the_document(client: Client) -> None:

@@ -28,6 +28,7 @@ from refsr.steps.evaluate import evaluate
 from refsr.steps.train_refsr import train_refsr
 from refsr.steps.train_sisr import train_sisr
 from refsr.tracker import NullTracker
+from refsr.training import acceleration
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/train-variants.md"
 SHORT = {
@@ -51,12 +52,14 @@ RUNS: dict[str, dict[str, Settings]] = {
             "scale": 4, "model": {"latent": 0, "align": False}, "optimizer": "adam",
             "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
             "clip_norm": 0, "weight_decay": 0, "validate_every": 0, "on_nan": "roll_back",
+            "accumulate": 2, "deterministic": True,
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
         "train_refsr": {
             "model": {"attention": False, "align": False}, "optimizer": "adam",
             "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
             "clip_norm": 0, "weight_decay": 0, "validate_every": 0, "on_nan": "roll_back",
+            "accumulate": 2, "deterministic": True,
             "wrong_reference": 0, "no_reference": 0, "self_reference": 0,
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
@@ -89,8 +92,11 @@ RUNS: dict[str, dict[str, Settings]] = {
     "figure": {
         "train_sisr": {
             "steps": 1, "variant": "figure", "loss": {"kind": "means", "perceptual": "vgg19"},
+            "compile": True,
         },
-        "train_refsr": {"steps": 1, "loss": {"kind": "means", "perceptual": "vgg19"}},
+        "train_refsr": {
+            "steps": 1, "loss": {"kind": "means", "perceptual": "vgg19"}, "compile": True,
+        },
     },
 }  # fmt: skip
 # What changes nothing of the training of the published variants:
@@ -145,8 +151,13 @@ def _section(run: str, name: str, weights: dict[str, str]) -> Section:
 
 @pytest.mark.parametrize("run", RUNS)
 def test_every_setting_trains_and_is_evaluated(
-    run: str, curated: Path, weights: dict[str, str], tmp_path: Path
+    run: str,
+    curated: Path,
+    weights: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(acceleration, "BACKEND", "eager")  # to generate code takes a minute
     sisr, refsr = tmp_path / "sisr", tmp_path / "refsr"
     sections: dict[str, Any] = {name: _section(run, name, weights) for name in SECTIONS}
     train_sisr(
