@@ -34,22 +34,26 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS, "finish"])
 def test_a_component_holds_no_logic(name: str) -> None:
-    """Kubeflow copies its body: a docstring, an import from the image, one call with the stage."""
+    """Kubeflow copies its body: a docstring, imports from the image, one call."""
     source = textwrap.dedent(inspect.getsource(getattr(stages, name).python_func))
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
-    document, imported, call = function.body
+    document, *between, call = function.body
     assert isinstance(document, ast.Expr)
-    assert isinstance(imported, ast.ImportFrom)
-    assert imported.module == "components.shell"
+    assert all(isinstance(each, ast.ImportFrom | ast.Assign) for each in between)
+    modules = {each.module for each in between if isinstance(each, ast.ImportFrom)}
+    assert {"components.shell"} <= modules <= {"components.shell", "components.pages"}
     assert isinstance(call, ast.Expr)
     assert isinstance(call.value, ast.Call)
     if name != "finish":
         assert ast.literal_eval(call.value.args[0]) == name
-        assert {k.arg for k in call.value.keywords} - OPTIONS == set(steps.ports(steps.load(name)))
-        assert all(
-            isinstance(k.value, ast.Name) and k.value.id == k.arg for k in call.value.keywords
-        )
+        given = {key.arg: key.value for key in call.value.keywords if key.arg}
+        for each in between:
+            if isinstance(each, ast.Assign) and isinstance(each.value, ast.Dict):
+                keys = [ast.literal_eval(key) for key in each.value.keys if key]
+                given |= dict(zip(keys, each.value.values, strict=True))
+        assert set(given) - OPTIONS == set(steps.ports(steps.load(name)))
+        assert all(isinstance(value, ast.Name) and value.id == key for key, value in given.items())
 
 
 @pytest.mark.parametrize("name", summary.METRICS)

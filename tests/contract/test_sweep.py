@@ -48,7 +48,8 @@ def test_the_objects_are_valid_and_named_alike(objects: dict[str, Any]) -> None:
     jsonschema.validate(experiment, SCHEMA)
     job = experiment["spec"]["trialTemplate"]["trialSpec"]
     for each in (job, objects["ConfigMap"], objects["NetworkPolicy"]):
-        kubernetes_validate.validate({"metadata": {}} | each, KUBERNETES, strict=True)
+        for version in KUBERNETES:
+            kubernetes_validate.validate({"metadata": {}} | each, version, strict=True)
     for each in objects.values():
         assert each["metadata"]["name"] == "refsr-tiny"
         assert each["metadata"]["namespace"] == "faces"
