@@ -89,8 +89,8 @@ def merge(
     """Merge the parts of a curation to identity groups."""
     from components.shell import run
 
-    artifacts = {"raw": raw, "parts": parts, "curated": curated}
-    run("merge", params, tracking_uri, metrics, uri=uri, layout=layout, **artifacts)
+    inputs = {"raw": raw, "parts": parts}
+    run("merge", params, tracking_uri, metrics, None, uri, layout=layout, **inputs, curated=curated)
 
 
 @component

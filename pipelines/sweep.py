@@ -21,6 +21,7 @@ from refsr.integrations.pipeline_runs import metrics_of
 from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
 from refsr.params import load_section
+from refsr.redaction import hide, holds_secret
 
 GRAPH = "search"
 TEMPLATE = Path(__file__).with_name("sweep.yaml")
@@ -176,7 +177,15 @@ def _parameter(each: Varied) -> dict[str, Any]:
 
 
 def _arguments(options: argparse.Namespace, submission: Submission) -> list[str]:
-    """The options of `trial` in a pod: what the cluster file and its ConfigMap do not say."""
+    """The options of `trial` in a pod: what the cluster file and its ConfigMap do not say.
+
+    Raises RefsrError where the endpoint holds a password.
+    """
+    if options.endpoint and holds_secret(options.endpoint):
+        raise RefsrError(
+            f"--endpoint {hide(options.endpoint)}: the sweep would show its password; "
+            "pass an address without one, and the token as KFP_TOKEN"
+        )
     given = {
         "graph": GRAPH,
         "params": str(MOUNT / "params.yaml"),

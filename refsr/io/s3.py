@@ -141,7 +141,7 @@ def new_client(
 @cache
 def _client() -> Any:
     """The one client of this process."""
-    return new_client()
+    return new_client(timeout=TIMEOUT)
 
 
 def _request(uri: str, ask: Callable[[Any], T]) -> T:

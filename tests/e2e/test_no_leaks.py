@@ -93,7 +93,7 @@ SENT: dict[str, list[str]] = {
     "reconcile": ["--endpoint", "{api}", "--tracking-uri", "{store}"],
 }
 
-ENDING_WELL = ("compile", "reconcile", "sweep")  # which ask nothing of the server here
+ENDING_WELL = ("compile", "reconcile")  # which ask nothing of the server here
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -205,7 +205,7 @@ def test_no_command_gives_a_password_away(
     for uri in (secrets["database"], secrets["store"]):
         os.environ["MLFLOW_TRACKING_URI"] = uri
         words = [word.format(**secrets) for word in COMMANDS[command]]
-        status = main([command, *words])
+        status = main([command.replace("_", "-"), *words])
         printed = "".join(capfd.readouterr())
         assert printed
         assert status == 0 or "refsr: error: " in printed

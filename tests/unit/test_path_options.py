@@ -23,7 +23,7 @@ from refsr.models.checkpoint import save_model
 from refsr.models.compact import CompactRefsr
 from tools import docker, images
 
-STAGES = (*steps.STEPS, *steps.SIDE_STEPS)
+STAGES = tuple(name.replace("_", "-") for name in (*steps.STEPS, *steps.SIDE_STEPS))
 OTHERS = (
     *("inspect", "show", "import-caffe", "promote", "rollback", "transfer", "upscale"),
     *("export", "push", "pull"),

@@ -16,7 +16,6 @@ from raw_trees import embed_colour, make_raw
 
 import refsr
 from refsr import loading
-from refsr.__main__ import main
 from refsr.config import Curate
 from refsr.curation.curated_writer import write_curated
 from refsr.errors import RefsrError
@@ -214,22 +213,15 @@ def test_the_first_connection_refused_ends_it_at_once(monkeypatch: pytest.Monkey
 def test_a_model_is_loaded_from_s3(
     store: S3, server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file, its folder, and an ONNX file; what is none is one message."""
+    """A file, and its folder; what is none is one message."""
     save_model(tmp_path / "model.safetensors", CompactSisr(hr_size=32, scale=4, width=16, blocks=1))
-    exported = tmp_path / "small.onnx"
-    known = ["--model", str(tmp_path), "--onnx", str(exported)]
-    assert main(["export", *known]) == 0
     client = store.client()
-    for path, key in ((tmp_path / "model.safetensors", "models/model.safetensors"),
-                      (exported, "models/small.onnx")):  # fmt: skip
-        client.upload_file(str(path), BUCKET, key)
+    client.upload_file(str(tmp_path / "model.safetensors"), BUCKET, "models/model.safetensors")
     monkeypatch.setattr(loading, "_PIECE", 1000)  # so that the last piece is shorter
     photo = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     expected = refsr.load(tmp_path).upscale(photo)
     for name in ("models", "models/", "models/model.safetensors"):
         assert np.array_equal(refsr.load(f"s3://{BUCKET}/{name}").upscale(photo), expected)
-    same = refsr.load(f"s3://{BUCKET}/models/small.onnx").upscale(photo)
-    assert np.abs(same.astype(int) - expected).max() <= 1
     for name, message in (("other.safetensors", "no such"), ("raw.tar/", "model.safetensors: ")):
         with pytest.raises(RefsrError, match=message):
             refsr.load(f"s3://{BUCKET}/{name}")

@@ -28,7 +28,9 @@ class Nearest(nn.Module):
         self.config: dict[str, Any] = {"hr_size": 32, "scale": 4}
         self.unused = nn.Parameter(torch.zeros(1))
 
-    def upscale(self, lr: torch.Tensor, ref: torch.Tensor | None = None) -> torch.Tensor:
+    def upscale(
+        self, lr: torch.Tensor, ref: torch.Tensor | None = None, **_: float
+    ) -> torch.Tensor:
         self.lr, self.ref = lr, ref
         return F.interpolate(lr, scale_factor=4)
 
