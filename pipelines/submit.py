@@ -97,15 +97,21 @@ def submit(options: argparse.Namespace) -> None:
             print_requests(package)
             return
         _warn(requests_of(package))
-        with api(submission.target) as client:
-            run = client.create_run_from_pipeline_package(
-                str(package),
-                submission.arguments,
-                run_name(submission, options),
-                options.experiment,
-                submission.target.namespace,
-            )
-    _print(f"{endpoint_of(submission.target)}/#/runs/details/{run.run_id}", submission)
+        run = start(submission, options, package)
+    _print(f"{endpoint_of(submission.target)}/#/runs/details/{run}", submission)
+
+
+def start(submission: Submission, options: argparse.Namespace, package: Path) -> str:
+    """Start a run of a package; returns its id."""
+    with api(submission.target) as client:
+        run = client.create_run_from_pipeline_package(
+            str(package),
+            submission.arguments,
+            run_name(submission, options),
+            options.experiment,
+            submission.target.namespace,
+        )
+    return str(run.run_id)
 
 
 def schedule(options: argparse.Namespace) -> None:

@@ -10,11 +10,11 @@ import yaml
 
 from pipelines.cluster import Cluster, load_cluster
 from pipelines.compile import object_name
-from pipelines.connection import api, require
+from pipelines.connection import require
 from pipelines.limits import seconds
 from pipelines.monitor import watch
 from pipelines.search_space import Varied, assignment, changed, varied
-from pipelines.submit import Submission, add_submit_options, prepare, run_name, write_package
+from pipelines.submit import Submission, add_submit_options, prepare, start, write_package
 from refsr.errors import RefsrError
 from refsr.headline import METRICS
 from refsr.integrations.pipeline_runs import metrics_of
@@ -61,25 +61,13 @@ def trial(options: argparse.Namespace) -> int:
         options.params = changed(options.params, dict(options.set), Path(folder))
         submission = prepare(options)
         package = write_package(submission, options, Path(folder))
-        options.run = _start(submission, options, package)
+        options.run = start(submission, options, package)
     status = watch(options)
     if status == 0:
         store = require(submission.target, "tracking_uri")
         for name, value in metrics_of(store, options.run).items():
             print(f"{name}={value:.10g}", flush=True)
     return status
-
-
-def _start(submission: Submission, options: argparse.Namespace, package: Path) -> str:
-    with api(submission.target) as client:
-        run = client.create_run_from_pipeline_package(
-            str(package),
-            submission.arguments,
-            run_name(submission, options),
-            options.experiment,
-            submission.target.namespace,
-        )
-    return str(run.run_id)
 
 
 def sweep(options: argparse.Namespace) -> None:
