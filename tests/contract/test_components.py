@@ -32,6 +32,12 @@ def test_a_component_takes_the_paths_of_its_step(name: str) -> None:
     assert set(component.component_spec.outputs) - SHOWN == kinds["output"] | {"metrics"}
 
 
+@pytest.mark.parametrize("name", ["evaluate", "merge_evaluation"])
+def test_the_ui_draws_the_curves(name: str) -> None:
+    outputs = getattr(stages, name).component_spec.outputs
+    assert outputs["verification"].type.startswith("system.ClassificationMetrics@")
+
+
 @pytest.mark.parametrize("name", [*steps.STEPS, *steps.SIDE_STEPS, "finish"])
 def test_a_component_holds_no_logic(name: str) -> None:
     """Kubeflow copies its body: a docstring, imports from the image, one call."""

@@ -222,6 +222,11 @@ def test_a_model_is_loaded_from_s3(
     expected = refsr.load(tmp_path).upscale(photo)
     for name in ("models", "models/", "models/model.safetensors"):
         assert np.array_equal(refsr.load(f"s3://{BUCKET}/{name}").upscale(photo), expected)
-    for name, message in (("other.safetensors", "no such"), ("raw.tar/", "model.safetensors: ")):
+    client.put_object(Bucket=BUCKET, Key="models/damaged.onnx", Body=b"no graph")
+    for name, message in (
+        ("other.safetensors", "no such"),
+        ("raw.tar/", "model.safetensors: "),
+        ("models/damaged.onnx", "damaged.onnx: cannot be run; export it again"),
+    ):
         with pytest.raises(RefsrError, match=message):
             refsr.load(f"s3://{BUCKET}/{name}")
