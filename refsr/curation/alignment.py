@@ -22,6 +22,7 @@ _MEAN_FACE = np.array(
 _TEMPLATE = (_MEAN_FACE + 0.25) * (CHIP / 1.5)  # on a chip, with dlib's padding of 0.25
 CHIP_FACTOR = 1.25  # approximate side of a chip over the longer side of the face box
 FACE = 100.0  # pixels, longer side of a face from which on a chip is not enlarged
+_MARGIN = 4  # pixels of a crop around it that its bicubic resampling and interpolation may read
 _COMPLEX = np.array([1, 1j])
 _NOSE_DEPTH = 0.6  # of the nose tip before the plane of the eyes, in distances between the eyes
 
@@ -77,8 +78,8 @@ def square_crop(image: np.ndarray, box: np.ndarray, factor: float, size: int) ->
 def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int) -> np.ndarray:
     """Crop the face, turned and scaled so that its landmarks match those of dlib's mean face.
 
-    An image that shrinks is first resampled to the crop's scale, then turned by plain bicubic
-    interpolation.
+    An image that shrinks is first resampled to the crop's scale, as far as the crop reaches, then
+    turned by plain bicubic interpolation.
 
     Args:
         image: (H, W, 3) uint8.
@@ -92,6 +93,9 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
     matrix = _aligning(points, factor) * (size / CHIP)
     shrink = float(np.hypot(matrix[0, 0], matrix[0, 1]))
     if shrink < 1:
+        left, top, right, bottom = _reach(matrix, size, _MARGIN / shrink, image.shape)
+        image = image[top:bottom, left:right]
+        matrix[:, 2] += matrix[:, :2] @ (left, top)
         height, width = image.shape[:2]
         smaller = max(1, round(width * shrink)), max(1, round(height * shrink))
         image = resample(image, *smaller)
@@ -99,6 +103,23 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
     cubic, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
     crop = cv2.warpAffine(image, matrix, (size, size), flags=cubic, borderMode=border)
     return np.asarray(crop)
+
+
+def _reach(
+    matrix: np.ndarray, size: int, margin: float, shape: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """The part of an image of this shape that a crop by `matrix` (2, 3) shows, with a margin.
+
+    Left, top, right and bottom, in pixels; never empty.
+    """
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]])
+    inverse = cv2.invertAffineTransform(matrix)
+    seen = corners @ inverse[:, :2].T + inverse[:, 2]
+    extent = np.array([shape[1], shape[0]])
+    start = np.clip(np.floor(seen.min(axis=0) - margin), 0, extent - 1)
+    end = np.clip(np.ceil(seen.max(axis=0) + margin), start + 1, extent)
+    left, top, right, bottom = map(int, (*start, *end))
+    return left, top, right, bottom
 
 
 def crop_points(
