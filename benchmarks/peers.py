@@ -13,7 +13,7 @@ Batches are of one size; time is the processor's.
 
 All go through the training loop of the project with the demo's parameters: data, batches, loss,
 optimiser, averaging. What differs is RATES and the size of the compact network, which is the
-demo's. Of a pair of networks SISR has the first 5/11 of the steps and RefSR the rest, as in the
+demo's. Of a pair of networks SISR has the first 3/22 of the steps and RefSR the rest, as in the
 demo. Every model is then measured as the protocol does: on 8-bit outputs of validation people,
 with the right reference where it takes one, intervals over identities. `MMACs` are the millions of
 multiply-accumulates of one output. `s/step` is the time of one processor. With

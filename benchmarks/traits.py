@@ -41,6 +41,7 @@ from refsr.synthetic.people import person
 from refsr.synthetic.plan import plan
 from refsr.synthetic.traits import Person
 
+_MEDIAN_BROWS = float(np.median([person(seed).brows.thickness for seed in range(200)]))
 TRAITS: dict[str, Callable[[Person], bool]] = {
     "glasses": lambda who: who.glasses is not None,
     "light eyes": lambda who: sum(who.eyes.iris) > 320,
@@ -49,7 +50,6 @@ TRAITS: dict[str, Callable[[Person], bool]] = {
     "moles, two or more": lambda who: sum(mark.kind == "mole" for mark in who.marks) > 1,
     "beard": lambda who: who.hair.beard not in ("none", "stubble"),
 }
-_MEDIAN_BROWS = float(np.median([person(seed).brows.thickness for seed in range(200)]))
 FALSE = 0.1
 ROWS = ("true", "bicubic", "none", "wrong", "right")
 EPOCHS, BATCH = 15, 64
@@ -128,7 +128,7 @@ def trained(faces: Curated, traits: np.ndarray) -> nn.Module:
             x = moved(images(faces, some, "cpu"), rng)
             loss = F.binary_cross_entropy_with_logits(probe(x), expected[some])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
     return probe.eval()
