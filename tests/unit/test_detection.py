@@ -137,6 +137,9 @@ def test_copies_are_seen_by_their_chips_or_as_wholes_and_mirrored() -> None:
     assert (alike > 0.9).all()
     embeddings[1] = 0.5  # another face
     assert duplicates.find_detected_copies(thumbs, embeddings, 8)[0].tolist() == [[0, 2]]
+    sought = np.array([False, False, True, True, False])
+    wholes = {pair[:2] for pair in duplicates.find_whole_copies(thumbs, sought, 8)}
+    assert wholes == {(2, 0)}  # mirrored, whatever its face; the other one has no copy
 
 
 def people(count: int, images: int, spread: float) -> tuple[np.ndarray, np.ndarray]:
