@@ -58,9 +58,8 @@ def test_curation_keeps_scenes_and_leaves_out_second_names(raw: Path, tmp_path: 
         min_sharpness=0.17,
     )
     scores = write_curated(everybody, raw, tmp_path, embed_faces, 1, detector=DETECTOR)
-    assert scores["recall.bystander"] == scores["precision.same_person"] == 1
-    # So few people hardly show how far apart they are: one of three second names is missed.
-    assert scores["recall.same_person"] == pytest.approx(2 / 3)
+    assert scores["recall.bystander"] == 1
+    assert scores["recall.same_person"] == scores["precision.same_person"] == 1
     rejects = pd.read_parquet(tmp_path / "rejects.parquet")
     others = rejects[rejects["reason"] != SAME]
     planted = pd.read_csv(next(raw.rglob(PLANTED)))
