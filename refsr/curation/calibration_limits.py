@@ -206,7 +206,8 @@ def _other_bits(sample: Sample) -> np.ndarray:
 def _pairs(sample: Sample, max_bits: int) -> np.ndarray:
     """The pairs of copies that curation finds in the sample."""
     if sample.are_detected:
-        return duplicates.find_detected_copies(sample.thumbs, sample.embeddings, max_bits)[0]
+        views = sample.thumbs, sample.embeddings, sample.faces
+        return duplicates.find_detected_copies(*views, max_bits)[0]
     return duplicates.find_copies(sample.dhash, sample.thumbs, sample.embeddings, max_bits)[0]
 
 

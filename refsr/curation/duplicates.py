@@ -8,14 +8,16 @@ import numpy as np
 from refsr.curation.hash_search import NO_PAIRS, ascending, close_pairs
 from refsr.curation.image_stats import difference_hash
 from refsr.io.arrays import Rows, blocks, in_blocks
+from refsr.layouts.base import BOX
 
 # Largest distance of embeddings of one face in two copies; two views are rarely so near.
 _NEAR = 0.25
 _NEAR_DETECTED = 0.32  # the same where boxes are detected, mirrored copies among them
 # Least likeness of copies, minus half the distance of their embeddings.
 _SAME = 0.75
-_SAME_DETECTED = 0.68
+_SAME_DETECTED = 0.72
 _SAME_WHOLE = 0.9  # least likeness of whole images whose faces are not compared
+_LEAST_SHARED = 12  # pixels of thumbnails, along each side, that are compared around a face
 _WHOLE_VIEW, _CHIP_VIEW = 0, 1  # of the thumbnails of an image whose face was detected
 _DETECTED_BITS = 6  # by which hashes of copies' aligned chips differ more than those of crops
 _LEAST_CORRELATION = 0.8  # below it, no shift makes two thumbnails alike
@@ -68,16 +70,19 @@ def find_copies(
 def find_detected_copies(
     thumbs: Rows,
     embeddings: Rows,
+    faces: Rows,
     max_bits: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`find_copies` where faces were detected, whose boxes differ from copy to copy.
 
     What is hashed are the aligned chips, as they are and mirrored. Copies are alike either as whole
-    images or, where one is cropped, as chips.
+    images or, where one is cropped, as chips and as what both images show around them: two views
+    of one person often share the face, but not what surrounds it.
 
     Args:
         thumbs: (N, 2, h, w) uint8, of whole images and of chips.
         embeddings: (N, D).
+        faces: (N,) with the fields x, y, w, h, width and height, in pixels of the image.
         max_bits: Hamming distance of the crops of one box; a few bits more are allowed for.
 
     Returns:
@@ -88,7 +93,7 @@ def find_detected_copies(
         distance = _distances(embeddings, rows)
         near = distance <= _NEAR_DETECTED
         for (a, b), flip, apart in zip(rows[near], flipped[near], distance[near], strict=True):
-            most = _views_alike(thumbs[[a]], thumbs[[b]], flip=bool(flip))
+            most = _views_alike(thumbs[[a, b]], faces[[a, b]], flip=bool(flip))
             if most - apart / 2 >= _SAME_DETECTED:
                 pair = (int(min(a, b)), int(max(a, b)))
                 alike[pair] = max(alike.get(pair, 0.0), most)
@@ -142,10 +147,52 @@ def _hashes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return difference_hash(np.ascontiguousarray(images)), difference_hash(mirrored)
 
 
-def _views_alike(first: np.ndarray, second: np.ndarray, *, flip: bool) -> float:
-    """The likeness of two images (1, 2, h, w), as wholes or as chips; `flip` mirrors the second."""
-    second = second[..., ::-1] if flip else second
-    return float(max(likeness(first[:, view], second[:, view])[0] for view in (0, 1)))
+def _views_alike(thumbs: np.ndarray, faces: np.ndarray, *, flip: bool) -> float:
+    """The likeness of two images (2, 2, h, w), see `find_detected_copies`.
+
+    `faces` (2,) are their faces; `flip` mirrors the second image.
+    """
+    first, second = thumbs[:1], thumbs[1:, ..., ::-1] if flip else thumbs[1:]
+    whole, chip = (float(likeness(first[:, view], second[:, view])[0]) for view in (0, 1))
+    around = _laid_alike(first[0, _WHOLE_VIEW], second[0, _WHOLE_VIEW], faces, flip=flip)
+    return max(whole, (chip + around) / 2)
+
+
+def _laid_alike(first: np.ndarray, second: np.ndarray, faces: np.ndarray, *, flip: bool) -> float:
+    """The likeness of what two images (h, w) both show, laid onto each other by their faces (2,).
+
+    0 where that is little.
+    """
+    centre, size = _in_thumb(faces[0], first.shape, flip=False)
+    other, other_size = _in_thumb(faces[1], second.shape, flip=flip)
+    stretch = other_size / size
+    matrix = np.column_stack([np.diag(stretch), other - stretch * centre])
+    border = cv2.BORDER_REFLECT_101
+    laid = cv2.warpAffine(
+        np.ascontiguousarray(second, np.float32),
+        matrix,
+        first.shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=border,
+    )
+    extent = np.array(first.shape[::-1])
+    start = np.clip(np.ceil((-0.5 - matrix[:, 2]) / stretch), 0, extent).astype(int)
+    end = np.clip(np.floor((extent - 0.5 - matrix[:, 2]) / stretch) + 1, 0, extent).astype(int)
+    if (end - start).min() < _LEAST_SHARED:
+        return 0.0
+    part = slice(start[1], end[1]), slice(start[0], end[0])
+    return _shifted(_detail(first)[part], _detail(laid)[part])
+
+
+def _in_thumb(
+    face: np.ndarray, shape: tuple[int, ...], *, flip: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The centre (2,) and size (2,) of a face in the thumbnail of its image, perhaps mirrored."""
+    x, y, w, h, width, height = (float(face[name]) for name in (*BOX, "width", "height"))
+    across = x + w / 2
+    scale = np.array([shape[1] / width, shape[0] / height])
+    centre = np.array([width - across if flip else across, y + h / 2]) * scale - 0.5
+    return centre, np.sqrt(w * h) * scale
 
 
 def _projections(embeddings: Rows) -> np.ndarray:

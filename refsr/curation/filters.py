@@ -120,7 +120,8 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, features: Features, max_
     """
     thumbs, embeddings = Chosen(features.thumbs, rows), Chosen(features.embeddings, rows)
     if features.are_detected:
-        pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, max_bits)
+        faces = Chosen(features.ranked, rows)
+        pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, faces, max_bits)
     else:
         hashes = table["dhash"].to_numpy()[rows]
         pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)
