@@ -8,7 +8,6 @@ import numpy as np
 from refsr.curation.hash_search import NO_PAIRS, ascending, close_pairs
 from refsr.curation.image_stats import difference_hash
 from refsr.io.arrays import Rows, blocks, in_blocks
-from refsr.layouts.base import BOX
 
 # Largest distance of embeddings of one face in two copies; two views are rarely so near.
 _NEAR = 0.25
@@ -18,6 +17,7 @@ _SAME = 0.75
 _SAME_DETECTED = 0.72
 _SAME_WHOLE = 0.9  # least likeness of whole images whose faces are not compared
 _LEAST_SHARED = 12  # pixels of thumbnails, along each side, that are compared around a face
+_FACE = ("x", "y", "w", "h", "width", "height")  # a box, and the size of its image, pixels
 _WHOLE_VIEW, _CHIP_VIEW = 0, 1  # of the thumbnails of an image whose face was detected
 _DETECTED_BITS = 6  # by which hashes of copies' aligned chips differ more than those of crops
 _LEAST_CORRELATION = 0.8  # below it, no shift makes two thumbnails alike
@@ -188,7 +188,7 @@ def _in_thumb(
     face: np.ndarray, shape: tuple[int, ...], *, flip: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """The centre (2,) and size (2,) of a face in the thumbnail of its image, perhaps mirrored."""
-    x, y, w, h, width, height = (float(face[name]) for name in (*BOX, "width", "height"))
+    x, y, w, h, width, height = (float(face[name]) for name in _FACE)
     across = x + w / 2
     scale = np.array([shape[1] / width, shape[0] / height])
     centre = np.array([width - across if flip else across, y + h / 2]) * scale - 0.5
