@@ -32,7 +32,8 @@ class ReferenceAttention(nn.Module):
         q, k = (F.normalize(self._split(self._placed(t), x.shape[0]), dim=-1) for t in (x, keys))
         v = self._split(values, x.shape[0])
         logits = (q * (4 * self.sharpness.exp())) @ k.transpose(-1, -2)
-        carried = torch.softmax(logits.float(), -1).to(v.dtype) @ v  # (B, heads, hw, V / heads)
+        # In bfloat16 too it is computed in float32: a GPU's autocast and a CPU's kernel see to it.
+        carried = torch.softmax(logits, -1).to(v.dtype) @ v  # (B, heads, hw, V / heads)
         return carried.transpose(-1, -2).reshape(x.shape[0], -1, *x.shape[-2:])
 
     def _placed(self, features: torch.Tensor) -> torch.Tensor:
