@@ -104,19 +104,19 @@ def test_feature_distance_by_hand() -> None:
 
 def test_efficientnet_leads_the_same_way_under_autocast() -> None:
     network, expected = pretrained.EfficientNetLite0Features(), face()
-    image = blurred(expected, 2)
+    image = blurred(expected, 8)
 
     def gradient(enabled: bool) -> torch.Tensor:
         image.requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             features = network(image), network(expected)
-            assert all((map_.dtype == torch.bfloat16) == enabled for map_ in features[0])
+            assert (features[0][-1].dtype == torch.bfloat16) == enabled
         distance = pretrained.feature_distance(*features).mean()
         return torch.autograd.grad(distance, image)[0].flatten()
 
     exact, rounded = gradient(False), gradient(True)
-    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.8
-    assert rounded.norm() == pytest.approx(exact.norm(), rel=0.05)
+    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.98
+    assert float(rounded.norm()) == pytest.approx(float(exact.norm()), rel=0.05)
 
 
 def test_identity_tells_a_face_from_another_picture(identity: nn.Module) -> None:

@@ -5,6 +5,7 @@ Networks", ICML 2019; the Lite variant is Google's, without squeeze-and-excitati
 Weights: Apache-2.0.
 """
 
+from contextlib import nullcontext
 from typing import cast
 
 import torch
@@ -23,14 +24,16 @@ STAGES = (
     (3, 5, 1, 6, 80, 112),
 )
 TAPS = (0, 2, 4, 7, 10)  # blocks whose output is a feature map: the last of each stage
+EXACT = 2  # blocks that leave autocast on a CPU, see the class
 BATCH_NORM_EPS = 1.0e-3
 
 
 class EfficientNetLite0Features(nn.Module):
     """RGB (N, 3, H, W) in [0, 1] -> six feature maps: 1/2, 1/2, 1/4, 1/8, 1/16, 1/16 of the size.
 
-    Batch normalisation is folded into the convolutions. Raises RefsrError where the weights are not
-    installed.
+    Batch normalisation is folded into the convolutions. On a CPU the first blocks leave bfloat16
+    autocast: rounded there, the gradient of an image would be a third noise. Raises RefsrError where
+    the weights are not installed.
     """
 
     def __init__(self) -> None:
@@ -57,9 +60,15 @@ class EfficientNetLite0Features(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         x = images.float().contiguous(memory_format=torch.channels_last)
-        x = F.relu6(self.stem((x * 255 - 127) / 128))
-        features = [x]
-        for index, block in enumerate(self.blocks):
+        on_cpu = images.device.type == "cpu"
+        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+            x = F.relu6(self.stem((x * 255 - 127) / 128))
+            features = [x]
+            for index, block in enumerate(self.blocks[:EXACT]):
+                x = block(x)
+                if index in TAPS:
+                    features.append(x)
+        for index, block in enumerate(self.blocks[EXACT:], EXACT):
             x = block(x)
             if index in TAPS:
                 features.append(x)
