@@ -5,8 +5,7 @@ Networks", ICML 2019; the Lite variant is Google's, without squeeze-and-excitati
 Weights: Apache-2.0.
 """
 
-from contextlib import nullcontext
-from typing import cast
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -60,16 +59,12 @@ class EfficientNetLite0Features(nn.Module):
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         x = images.float().contiguous(memory_format=torch.channels_last)
-        on_cpu = images.device.type == "cpu"
-        with torch.autocast("cpu", enabled=False) if on_cpu else nullcontext():
+        with _float32_on_cpu(images):
             x = F.relu6(self.stem((x * 255 - 127) / 128))
-            features = [x]
-            for index, block in enumerate(self.blocks[:EXACT]):
+        features = [x]
+        for index, block in enumerate(self.blocks):
+            with _float32_on_cpu(x) if index < EXACT else nullcontext():
                 x = block(x)
-                if index in TAPS:
-                    features.append(x)
-        for index, block in enumerate(self.blocks[EXACT:], EXACT):
-            x = block(x)
             if index in TAPS:
                 features.append(x)
         return features
@@ -130,8 +125,14 @@ class _Float32OnCpu(nn.Sequential):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type != "cpu":
-            return cast(torch.Tensor, super().forward(x))
-        with torch.autocast("cpu", enabled=False):
-            y: torch.Tensor = super().forward(x.float())
+        with _float32_on_cpu(x):
+            y = x.float() if x.device.type == "cpu" else x
+            for layer in self:
+                y = layer(y)
         return y.to(x.dtype)
+
+
+def _float32_on_cpu(x: torch.Tensor) -> AbstractContextManager[object]:
+    if x.device.type != "cpu":
+        return nullcontext()
+    return torch.autocast("cpu", enabled=False)
