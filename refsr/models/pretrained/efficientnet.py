@@ -58,9 +58,8 @@ class EfficientNetLite0Features(nn.Module):
         self.eval()
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        x = images.float().contiguous(memory_format=torch.channels_last)
         with _float32_on_cpu(images):
-            x = F.relu6(self.stem((x * 255 - 127) / 128))
+            x = F.relu6(self.stem((images.float() * 255 - 127) / 128))
         features = [x]
         for index, block in enumerate(self.blocks):
             with _float32_on_cpu(x) if index < EXACT else nullcontext():
