@@ -30,6 +30,7 @@ _NEEDED = dict.fromkeys(_NAMES, own_files.is_text) | dict.fromkeys(
     _PLACES, pd.api.types.is_integer_dtype
 )
 _DAMAGE = (None, errno.EINVAL, errno.ENOENT, errno.EISDIR)
+_ROWS = 2**16  # of a column that are gathered at a time
 _OTHER_FILES = 128  # descriptors left to all else
 
 
@@ -112,12 +113,15 @@ class Curated:
         (x, y) in [-1, 1], see refsr.models.landmarks. Raises RefsrError where the manifest has
         none.
         """
-        points = np.empty((len(rows), len(CROP_LANDMARKS)), np.float32)
+        points = np.empty((len(CROP_LANDMARKS), len(rows)), np.float32)
         for place, name in enumerate(CROP_LANDMARKS):
-            points[:, place] = self._column(name)[rows]
+            column = self._column(name)
+            for start in range(0, len(rows), _ROWS):  # indices are copied as int64
+                piece = slice(start, start + _ROWS)
+                points[place, piece] = column[rows[piece]]
         points *= np.float32(2 / self.hr_size)
         points -= 1
-        return points.reshape(-1, 5, 2)
+        return points.T.reshape(-1, 5, 2)
 
     def _column(self, name: str) -> np.ndarray:
         """A column of the manifest, of those that are not in memory one at a time."""
