@@ -102,21 +102,11 @@ def test_feature_distance_by_hand() -> None:
     assert pretrained.feature_distance(a, b).tolist() == pytest.approx([3.0])
 
 
-def test_efficientnet_leads_the_same_way_under_autocast() -> None:
-    network, expected = pretrained.EfficientNetLite0Features(), face()
-    image = blurred(expected, 8)
-
-    def gradient(enabled: bool) -> torch.Tensor:
-        image.requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            features = network(image), network(expected)
-            assert (features[0][-1].dtype == torch.bfloat16) == enabled
-        distance = pretrained.feature_distance(*features).mean()
-        return torch.autograd.grad(distance, image)[0].flatten()
-
-    exact, rounded = gradient(False), gradient(True)
-    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.98
-    assert float(rounded.norm()) == pytest.approx(float(exact.norm()), rel=0.05)
+def test_efficientnet_computes_in_float32_under_autocast() -> None:
+    network, image = pretrained.EfficientNetLite0Features(), face()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = network.deepest(image)
+    assert torch.equal(inside, network(image)[-1])
 
 
 def test_identity_tells_a_face_from_another_picture(identity: nn.Module) -> None:

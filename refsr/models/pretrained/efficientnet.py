@@ -5,7 +5,7 @@ Networks", ICML 2019; the Lite variant is Google's, without squeeze-and-excitati
 Weights: Apache-2.0.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -23,16 +23,15 @@ STAGES = (
     (3, 5, 1, 6, 80, 112),
 )
 TAPS = (0, 2, 4, 7, 10)  # blocks whose output is a feature map: the last of each stage
-EXACT = 2  # blocks that leave autocast on a CPU, see the class
 BATCH_NORM_EPS = 1.0e-3
 
 
 class EfficientNetLite0Features(nn.Module):
     """RGB (N, 3, H, W) in [0, 1] -> six feature maps: 1/2, 1/2, 1/4, 1/8, 1/16, 1/16 of the size.
 
-    Batch normalisation is folded into the convolutions. On a CPU the first blocks leave bfloat16
-    autocast: with them the gradient of a blurred image has a cosine of 0.65 to the exact one, and
-    without 0.99. Raises RefsrError where the weights are not installed.
+    Batch normalisation is folded into the convolutions. On a CPU it leaves bfloat16 autocast, under
+    which its depthwise convolutions are slower, not faster. Raises RefsrError where the weights are
+    not installed.
     """
 
     def __init__(self) -> None:
@@ -58,14 +57,17 @@ class EfficientNetLite0Features(nn.Module):
         self.eval()
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        with _float32_on_cpu(images):
-            x = F.relu6(self.stem((images.float() * 255 - 127) / 128))
-        features = [x]
-        for index, block in enumerate(self.blocks):
-            with _float32_on_cpu(x) if index < EXACT else nullcontext():
+        leave = (
+            torch.autocast("cpu", enabled=False) if images.device.type == "cpu" else nullcontext()
+        )
+        with leave:
+            x = images.float().contiguous(memory_format=torch.channels_last)
+            x = F.relu6(self.stem((x * 255 - 127) / 128))
+            features = [x]
+            for index, block in enumerate(self.blocks):
                 x = block(x)
-            if index in TAPS:
-                features.append(x)
+                if index in TAPS:
+                    features.append(x)
         return features
 
     def deepest(self, images: torch.Tensor) -> torch.Tensor:
@@ -112,26 +114,4 @@ def _folded(weights: dict[str, torch.Tensor], conv: str, norm: str, stride: int 
         (size - stride) // 2,
         (size - stride + 1) // 2,
     )  # an even size that is halved wants more after it
-    pad = nn.ZeroPad2d((before, after, before, after))
-    return nn.Sequential(pad, layer) if groups == 1 else _Float32OnCpu(pad, layer)
-
-
-class _Float32OnCpu(nn.Sequential):
-    """Layers that leave autocast on a CPU.
-
-    There the gradient of a depthwise convolution with a stride takes 12 to 25 ms in bfloat16, and 1
-    or 2 in float32 (16 images of 64x64, one thread).
-    """
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        with _float32_on_cpu(x):
-            y = x.float() if x.device.type == "cpu" else x
-            for layer in self:
-                y = layer(y)
-        return y.to(x.dtype)
-
-
-def _float32_on_cpu(x: torch.Tensor) -> AbstractContextManager[object]:
-    if x.device.type != "cpu":
-        return nullcontext()
-    return torch.autocast("cpu", enabled=False)
+    return nn.Sequential(nn.ZeroPad2d((before, after, before, after)), layer)
