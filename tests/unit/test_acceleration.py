@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+import torch._dynamo  # it looks operators up once: before a test replaces one
 
 from refsr.config import Loss, TrainSisr
 from refsr.models import build

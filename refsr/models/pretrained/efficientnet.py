@@ -61,8 +61,7 @@ class EfficientNetLite0Features(nn.Module):
             torch.autocast("cpu", enabled=False) if images.device.type == "cpu" else nullcontext()
         )
         with leave:
-            x = images.float().contiguous(memory_format=torch.channels_last)
-            x = F.relu6(self.stem((x * 255 - 127) / 128))
+            x = F.relu6(self.stem((images.float() * 255 - 127) / 128))
             features = [x]
             for index, block in enumerate(self.blocks):
                 x = block(x)
