@@ -15,8 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from refsr.errors import RefsrError
-from refsr.inference.photo import MAX_SCALE
-from refsr.inference.restoration import SHARPNESS
+from refsr.inference.options import MAX_SCALE, SHARPNESS
 from refsr.io.exhausted import shortage
 from refsr.service import example
 from refsr.service.following import Following

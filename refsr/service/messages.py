@@ -4,8 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, Field
 
-from refsr.inference.photo import MAX_SCALE
-from refsr.inference.restoration import SHARPNESS
+from refsr.inference.options import MAX_SCALE, SHARPNESS
 from refsr.service.tensors import Metadata, OutputTensor, Tensor
 
 INPUTS = ("photo", "references")
