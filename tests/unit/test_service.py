@@ -80,6 +80,13 @@ def test_json_has_boxes_scores_notes_and_the_picture(client: Client) -> None:
         assert image.size == (result["width"], result["height"])
 
 
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 30), (30, 1)])
+def test_a_photo_one_pixel_wide_is_answered(client: Client, width: int, height: int) -> None:
+    thin = noise(width, height)
+    assert client.upscale(thin, thin, crop="true").status == 200
+    assert client.upscale(thin, SMALL).status in (200, 422)  # taken as a crop, or too large for one
+
+
 def test_a_single_image_model_says_that_it_ignores_references(folder: Path) -> None:
     sisr = Following(Settings(model=str(folder / "sisr")), lambda _: None)
     with serving(sisr) as client:
