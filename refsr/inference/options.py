@@ -8,6 +8,7 @@ from refsr.errors import RefsrError
 
 MOST_TEMPERATURE = 2.0  # beyond, a sample is noise
 MOST_SEED = 2**63 - 1
+SEEDS = 10**6  # of requests: as many samples as anybody looks at
 DEVICES = ("cpu", "cuda", "auto")
 SHARPNESS = 0.9  # of 1; more costs PSNR on some faces: see benchmarks/photo_to_photo.py
 MAX_SCALE = 16.0
