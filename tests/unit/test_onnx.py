@@ -109,7 +109,8 @@ def test_what_is_wrong_in_a_list_is_named(exported: Path) -> None:
 OTHERS: dict[str, dict[str, Any]] = {
     "compact sisr": {"model": "sisr", **COMPACT},
     "no landmarks": {"model": "refsr", **COMPACT, "align": False},
-    "no attention": {"model": "refsr", **COMPACT, "attention": False},
+    "attention": {"model": "refsr", **COMPACT, "attention": True},
+    "attention alone": {"model": "refsr", **COMPACT, "attention": True, "offsets": False},
     "16x": {"model": "refsr", **COMPACT, "scale": 16},
 }
 FIGURE = {"variant": "figure", "hr_size": 16, "scale": 4}
