@@ -27,9 +27,9 @@ from refsr.dataset.curated import Curated
 from refsr.inference import faces
 from refsr.inference.images import read_image
 from refsr.inference.library import Upscaler
+from refsr.inference.options import SHARPNESS
 from refsr.inference.photo import enlarge, upscale_photo
 from refsr.inference.portraits import Portrait
-from refsr.inference.restoration import SHARPNESS
 
 SIZES = (6, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 56)  # pixels
 FACES = (10, 14, 20, 28)  # pixels, the height of the face of a scene, about

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,16 +66,18 @@ def upscale(options: Options) -> None:
     """Enlarge photos and restore the face in them."""
     from refsr.inference import batch
     from refsr.inference.images import read_image
+    from refsr.inference.options import PhotoOptions
 
+    chosen = {name: getattr(options, name) for name in ("all_faces", "crop", "drop_misfits")}
+    chosen |= _numbers(options, "scale", "sharpness", "fidelity", "temperature", "seed")
+    PhotoOptions(**chosen)  # says what is out of range, before any photo is looked at
     todo = batch.jobs(options.photos, options.output)
     references = batch.references_of(options.ref)
     inputs = _given(options, references)
     batch.check_outputs(todo, options.output, inputs, sheets=options.sheets)
-    images = [read_image(path) for path in references]
+    images = {path: read_image(path) for path in references}
     model, digest = _model(options.model, options.device)
     portraits = _portraits(options, model, images, crop=options.crop)
-    chosen = {name: getattr(options, name) for name in ("all_faces", "crop", "drop_misfits")}
-    chosen |= _numbers(options, "scale", "sharpness", "fidelity", "temperature", "seed")
     recipe = batch.recipe(digest, references, chosen)
     results = batch.upscale_all(model, todo, portraits, chosen, recipe, sheets=options.sheets)
     _warn_of_misfits(options, results)
@@ -89,17 +91,15 @@ def upscale(options: Options) -> None:
 
 
 def _portraits(
-    options: Options, model: "Upscaler", images: Sequence["np.ndarray"], *, crop: bool = False
+    options: Options, model: "Upscaler", images: Mapping[Path, "np.ndarray"], *, crop: bool = False
 ) -> "list[Portrait]":
     """The references as the network takes them; none where it takes none."""
-    from refsr.inference.batch import references_of
     from refsr.inference.portraits import portraits_of
 
     if images and not model.uses_reference:
         _logger.warning("%s is a single-image model: --ref changes nothing", options.model)
         return []
-    names = [str(path) for path in references_of(options.ref)]
-    return portraits_of(model, images, names=names, crop=crop)
+    return portraits_of(model, [*images.values()], names=[*map(str, images)], crop=crop)
 
 
 def _warn_of_misfits(options: Options, results: Sequence[dict[str, Any]]) -> None:
@@ -156,7 +156,7 @@ def upscale_video(options: Options) -> None:
     references = batch.references_of(options.ref)
     inputs = [("VIDEO", options.video), *_given(options, references)]
     check_file(options.output, inputs, lambda _: False)  # before the model is fetched
-    images = [read_image(path) for path in references]
+    images = {path: read_image(path) for path in references}
     model, _ = _model(options.model, options.device)
     portraits = _portraits(options, model, images)
     chosen = _numbers(options, "scale", "sharpness")

@@ -47,7 +47,7 @@ def _transfer_options(parser: Parser) -> None:
         dest="target",
         metavar="URI",
         required=True,
-        help="store where it becomes candidate",
+        help="store where it becomes candidate; a new SQLite file is made",
     )
     parser.add_argument(
         "--as",

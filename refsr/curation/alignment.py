@@ -95,9 +95,17 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
     if shrink < 1:
         image, matrix = _seen(image, matrix, size, _MARGIN / shrink)
         image, matrix = _shrunk(image, matrix, shrink)
+    return warp(image, matrix, size)
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """The square (size, size, 3) that a map (2, 3) makes of an image; beyond is its reflection."""
+    height, width = image.shape[:2]
+    if 1 in (height, width):  # OpenCV would never end
+        image = cv2.resize(image, (max(2, width), max(2, height)), interpolation=cv2.INTER_NEAREST)
     cubic, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
-    crop = cv2.warpAffine(image, matrix, (size, size), flags=cubic, borderMode=border)
-    return np.asarray(crop)
+    warped = cv2.warpAffine(image, matrix, (size, size), flags=cubic, borderMode=border)
+    return np.asarray(warped)
 
 
 def _shrunk(image: np.ndarray, matrix: np.ndarray, shrink: float) -> tuple[np.ndarray, np.ndarray]:

@@ -33,6 +33,7 @@ from refsr.version import __version__
 
 FAILED = "failed.csv"
 _HEADER = "photo,reason"
+_UNREAD = (".bmp", ".gif", ".tif", ".tiff", ".jp2", ".jxl", ".dng", ".cr2", ".nef", ".arw")
 _MOST_REFERENCES = 16
 _logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def jobs(photos: Sequence[Path], output: Path) -> list[Job]:
         RefsrError: A folder holds no image, two photos have one name, many go into one file, or
             that of one has an unknown format.
     """
-    files = list(images_of(photos))
+    files = list({path.resolve(): path for path in images_of(photos)}.values())  # each once
     is_one = len(files) == 1 and not photos[0].is_dir()
     if is_one and not output.is_dir() and output.suffix:
         output_format(output)
@@ -107,7 +108,10 @@ def _is_list_of_failures(path: Path) -> bool:
 
 
 def images_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """The image files that these paths name; of a folder all, sorted by name."""
+    """The image files that these paths name; of a folder all, sorted by name.
+
+    A warning names images of a folder whose format is not read.
+    """
     for path in paths:
         if not path.is_dir():
             yield path
@@ -115,6 +119,9 @@ def images_of(paths: Iterable[Path]) -> Iterator[Path]:
         inside = sorted(each for each in path.iterdir() if each.suffix.lower() in READ)
         if not inside:
             raise RefsrError(f"{path}: no {', '.join(READ)} image in this folder")
+        others = sorted(each.name for each in path.iterdir() if each.suffix.lower() in _UNREAD)
+        if others:
+            _logger.warning("%s: left out, their format is not read: %s", path, ", ".join(others))
         yield from inside
 
 

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from refsr.curation import alignment
@@ -14,7 +13,6 @@ _MOST_ENLARGED = 8  # a face of 3 pixels is none
 _SMALLEST = 20.0  # pixels of the detector's input
 _UPRIGHT = np.radians(20)  # as heads tilt in the training crops; beyond, the crop is turned
 _STEADY = 0.15  # of its side, by which a square of a video may be too large or small
-_BORDER = cv2.BORDER_REFLECT_101
 
 
 class Face(NamedTuple):
@@ -85,10 +83,7 @@ def whole(photo: np.ndarray) -> Square:
 
 def cut(photo: np.ndarray, square: Square) -> np.ndarray:
     """The pixels of a square, (side, side, 3) uint8; beyond the photo is its reflection."""
-    size = (square.side, square.side)
-    turn = centred(square.turn)
-    crop = cv2.warpAffine(photo, turn, size, flags=cv2.INTER_CUBIC, borderMode=_BORDER)
-    return np.asarray(crop)
+    return alignment.warp(photo, centred(square.turn), square.side)
 
 
 def centred(turn: np.ndarray) -> np.ndarray:

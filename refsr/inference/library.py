@@ -1,24 +1,51 @@
 """A loaded model for programs: NumPy images in, NumPy images out. It needs no PyTorch by itself."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
 
 from refsr.errors import RefsrError
 from refsr.face_crops import LANDMARKS, USUAL
 from refsr.inference import fitting, options
+from refsr.inference.arrays import References, batch, checked, image_of, listed
 from refsr.inference.options import Options
 
 if TYPE_CHECKING:
     from refsr.inference.photo import EnlargedPhoto
 
-# a photo and its references, (h, w, 3) uint8 RGB each -> the larger face, likewise
-Run = Callable[[np.ndarray, Sequence[np.ndarray], Options], np.ndarray]
+# photos (B, h, w, 3) and of each as many references, uint8 RGB -> the larger faces, likewise
+Run = Callable[[np.ndarray, Sequence[Sequence[np.ndarray]], Options], np.ndarray]
 # a photo and its references -> how well each reference fits
 Rate = Callable[[np.ndarray, Sequence[np.ndarray]], list[float | None]]
+
+_BATCH = 16  # photos that the network takes at once
+
+
+class CropOptions(TypedDict, total=False):
+    """See `Upscaler.upscale`."""
+
+    sharpness: float
+    temperature: float
+    fidelity: float
+    seed: int
+    device: str | None
+
+
+class PhotoChoices(TypedDict, total=False):
+    """See `refsr.inference.options.PhotoOptions`."""
+
+    scale: float | None
+    sharpness: float
+    all_faces: bool
+    crop: bool
+    drop_misfits: bool
+    fidelity: float
+    temperature: float
+    seed: int
 
 
 class Upscaler:
@@ -66,22 +93,37 @@ class Upscaler:
         """(5, 2) where landmarks lie in the crops it was trained on, in [-1, 1]."""
         return np.array(self._facts.get(LANDMARKS, USUAL))
 
+    @overload
+    def upscale(
+        self, photo: np.ndarray, *references: References, **options: Unpack[CropOptions]
+    ) -> np.ndarray: ...
+
+    @overload
     def upscale(
         self,
-        photo: np.ndarray,
-        *references: np.ndarray | Sequence[np.ndarray],
+        photo: Sequence[np.ndarray],
+        *references: References | Sequence[References],
+        **options: Unpack[CropOptions],
+    ) -> list[np.ndarray]: ...
+
+    def upscale(
+        self,
+        photo: np.ndarray | Sequence[np.ndarray],
+        *references: References | Sequence[References],
         sharpness: float = 1.0,
         temperature: float = 0.0,
         fidelity: float = 0.0,
         seed: int = 0,
         device: str | None = None,
-    ) -> np.ndarray:
-        """Make a crop of a small face larger. For whole photos there is `upscale_photo`.
+    ) -> np.ndarray | list[np.ndarray]:
+        """Make crops of small faces larger. For whole photos there is `upscale_photo`.
 
         Args:
-            photo: (h, w, 3) uint8 RGB, a crop of the face as in training.
+            photo: (h, w, 3) uint8 RGB, a crop of the face as in training; or a list of such crops.
+                Those of one size are given to the network together.
             references: Each (H, W, 3) uint8 RGB, a crop of a good photo of the same person; of any
-                size. Without one, the network does without. A list of them will do.
+                size. Without one, the network does without. A list of them will do. They are those
+                of every crop; a list of lists has those of each, in the order of the crops.
             sharpness: In [0, 1], the share of the network's detail; 0 is a plain filter.
             temperature: From 0 to 2: 0 gives the most likely face, 1 draws one of those that the
                 network takes for possible.
@@ -91,48 +133,83 @@ class Upscaler:
             device: "cpu", "cuda" or "auto": where it is run from now on; None: where it is.
 
         Returns:
-            (h', w', 3) uint8 RGB with the proportions of `photo`; the longer side is `hr_size`.
+            (h', w', 3) uint8 RGB with the proportions of `photo`; the longer side is `hr_size`. Of
+            a list of crops a list of these.
 
         Raises:
             RefsrError: An image has another shape or dtype, an option is out of its range, or the
                 model does not have it: references of a single-image model, a temperature of one
                 that draws no samples or of an ONNX file.
         """
-        given = _listed(references)
-        _require_images(photo, given)
+        photos, given = batch(photo, references, own=True)
         chosen = Options(temperature, seed, fidelity, device)
         options.require(chosen)
         options.require_range("sharpness", sharpness, 0, 1)
-        if given and not self.uses_reference:
+        if any(given) and not self.uses_reference:
             raise RefsrError("this is a single-image model (sisr): it takes no reference")
-        # Copies: PyTorch warns of arrays that may not be written to, as Pillow's are.
-        copies = [np.array(reference) for reference in given]
-        large = self._run(np.array(photo), copies, chosen)
-        return large if sharpness == 1 else _softened(photo, large, sharpness)
+        larger = self._in_batches(photos, given, chosen)
+        if sharpness != 1:
+            pairs = zip(photos, larger, strict=True)
+            larger = [_softened(small, large, sharpness) for small, large in pairs]
+        return larger[0] if isinstance(photo, np.ndarray) else larger
+
+    def _in_batches(
+        self,
+        photos: Sequence[np.ndarray],
+        references: Sequence[Sequence[np.ndarray]],
+        chosen: Options,
+    ) -> list[np.ndarray]:
+        """The larger faces; those of one size and as many references are made together.
+
+        A sample is made alone, so that it depends on its seed and not on its neighbours.
+        """
+        alike = defaultdict[tuple[int, ...], list[int]](list)
+        for at, (photo, given) in enumerate(zip(photos, references, strict=True)):
+            alone = at if chosen.temperature else 0
+            alike[*photo.shape, len(given), alone].append(at)
+        made: dict[int, np.ndarray] = {}
+        for places in alike.values():
+            for part in (places[at : at + _BATCH] for at in range(0, len(places), _BATCH)):
+                small = np.stack([photos[at] for at in part])
+                made |= zip(
+                    part, self._run(small, [references[at] for at in part], chosen), strict=True
+                )
+        return [made[at] for at in range(len(photos))]
+
+    @overload
+    def upscale_photo(
+        self, photo: np.ndarray, *references: References, **options: Unpack[PhotoChoices]
+    ) -> "EnlargedPhoto": ...
+
+    @overload
+    def upscale_photo(
+        self, photo: Sequence[np.ndarray], *references: References, **options: Unpack[PhotoChoices]
+    ) -> "list[EnlargedPhoto]": ...
 
     def upscale_photo(
         self,
-        photo: np.ndarray,
-        *references: np.ndarray | Sequence[np.ndarray],
-        **options: Any,
-    ) -> "EnlargedPhoto":
+        photo: np.ndarray | Sequence[np.ndarray],
+        *references: References,
+        **options: Unpack[PhotoChoices],
+    ) -> "EnlargedPhoto | list[EnlargedPhoto]":
         """Enlarge a photo and restore the face in it that fits the references.
 
         Args:
-            photo: (H, W, 3) uint8 RGB.
+            photo: (H, W, 3) uint8 RGB, or a list of such photos of the person.
             references: Each (H, W, 3) uint8 RGB, a good photo of the person.
-            options: Of refsr.inference.photo.enlarge: scale, sharpness, all_faces, crop,
-                drop_misfits, fidelity, temperature, seed.
+            options: See refsr.inference.options.PhotoOptions.
+
+        Returns:
+            The photo and what was done to its faces; of a list of photos a list of these.
 
         Raises:
-            RefsrError: As `upscale`, and where no face is detected.
+            RefsrError: As `upscale`, and where no face is detected in a photo.
         """
-        given = _listed(references)
-        _require_images(photo, given)
-        from refsr.inference.photo import upscale_photo
+        photos, given = batch(photo, references)
+        from refsr.inference.photo import upscale_photos
 
-        copies = [np.array(reference) for reference in given]
-        return upscale_photo(self, np.array(photo), copies, **options)
+        done = upscale_photos(self, photos, given[0] if given else [], **options)
+        return done[0] if isinstance(photo, np.ndarray) else done
 
     def compatibility(
         self, photo: np.ndarray, *references: np.ndarray | Sequence[np.ndarray]
@@ -152,17 +229,8 @@ class Upscaler:
         Raises:
             RefsrError: An image has another shape or dtype.
         """
-        given = _listed(references)
-        _require_images(photo, given)
-        copies = [np.array(reference) for reference in given]
-        return self._rate(np.array(photo), copies) if self._rate else [None] * len(copies)
-
-
-def _listed(references: Sequence[np.ndarray | Sequence[np.ndarray]]) -> list[np.ndarray]:
-    """References that were given one by one, or as one list or tuple."""
-    if len(references) == 1 and isinstance(references[0], list | tuple):
-        return list(references[0])
-    return list(references)  # type: ignore[arg-type]
+        small, given = image_of(photo, "photo"), checked(listed(references))
+        return self._rate(small, given) if self._rate else [None] * len(given)
 
 
 def _softened(photo: np.ndarray, large: np.ndarray, sharpness: float) -> np.ndarray:
@@ -171,19 +239,3 @@ def _softened(photo: np.ndarray, large: np.ndarray, sharpness: float) -> np.ndar
     plain = np.moveaxis(fitting.resize(planes, *large.shape[:2]), 0, -1).clip(0, 255)
     mixed = plain + sharpness * (large - plain)
     return np.asarray(mixed.round().astype(np.uint8))
-
-
-def _require_images(photo: np.ndarray, references: Sequence[np.ndarray]) -> None:
-    _require_image(photo, "photo")
-    for number, reference in enumerate(references, 1):
-        _require_image(reference, f"reference {number}")
-
-
-def _require_image(image: np.ndarray, name: str) -> None:
-    """Raises RefsrError unless `image` is (H, W, 3) uint8 with at least one pixel."""
-    if not isinstance(image, np.ndarray):
-        raise RefsrError(f"{name}: an array (H, W, 3) is expected, not {type(image).__name__}")
-    if image.dtype != np.uint8:
-        raise RefsrError(f"{name}: dtype uint8 (0 to 255) is expected, not {image.dtype}")
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise RefsrError(f"{name}: shape (H, W, 3), RGB, is expected, not {image.shape}")

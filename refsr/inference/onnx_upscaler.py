@@ -79,8 +79,8 @@ def _header(path: Path, session: "InferenceSession") -> tuple[dict[str, Any], di
 def _upscale(
     session: "InferenceSession",
     config: Mapping[str, Any],
-    photo: np.ndarray,
-    references: Sequence[np.ndarray],
+    photos: np.ndarray,
+    references: Sequence[Sequence[np.ndarray]],
     options: Options = Options(),  # noqa: B008  it cannot be changed
 ) -> np.ndarray:
     """The same as `refsr.inference.upscaler.upscale_by`, without what a file cannot do."""
@@ -89,19 +89,20 @@ def _upscale(
     if options.device == "cuda":
         raise RefsrError(f"an ONNX file runs on the CPU here: {_LOAD} for cuda")
     size, hr_size = fitting.sizes(config)
-    feeds = {"lr": fitting.fit(photo, size)[None]}
+    feeds = {"lr": np.stack([fitting.fit(each, size) for each in photos])}
     if any(each.name == "ref" for each in session.get_inputs()):
-        fitted = [fitting.fit(each, hr_size) for each in references]
-        shape = (1, len(fitted), 3, hr_size, hr_size)
+        fitted = [fitting.fit(each, hr_size) for given in references for each in given]
+        shape = (len(photos), len(fitted) // len(photos), 3, hr_size, hr_size)
         feeds["ref"] = np.array(fitted, np.float32).reshape(shape)
     (sr,) = session.run(None, feeds)
     if options.fidelity:
         sr = _held(sr, feeds["lr"], options.fidelity)
-    height, width = photo.shape[:2]
+    height, width = photos.shape[1:3]
     rows, columns = fitting.content(height, width, size, hr_size // size)
-    face = fitting.resize(sr[0, :, rows, columns], *fitting.scaled(height, width, hr_size))
-    pixels = (face.clip(0, 1) * 255).round().astype(np.uint8)
-    return np.ascontiguousarray(np.moveaxis(pixels, 0, -1))
+    larger = fitting.scaled(height, width, hr_size)
+    faces = np.stack([fitting.resize(face, *larger) for face in sr[:, :, rows, columns]])
+    pixels = (faces.clip(0, 1) * 255).round().astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(pixels, 1, -1))
 
 
 def _held(sr: np.ndarray, lr: np.ndarray, fidelity: float) -> np.ndarray:

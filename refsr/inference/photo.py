@@ -6,7 +6,7 @@ photo itself shows of a face is kept; the network adds only finer detail.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,16 +15,15 @@ from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
 from refsr.inference.image_statistics import image_statistics
-from refsr.inference.options import Options, require, require_range
+from refsr.inference.options import MAX_SCALE, PhotoOptions
 from refsr.inference.paste import paste
 from refsr.inference.portraits import CROP, Portrait, best, distances_to, fits_of, portraits_of
-from refsr.inference.restoration import SHARPNESS, FaceModel, restore
+from refsr.inference.restoration import FaceModel, restore
 from refsr.inference.upscaler import fit_sentence
 from refsr.io.limits import MAX_PIXELS
 from refsr.models.compatibility import MISFIT
 
 GUESS = "Details of the face are a guess of a neural network: no evidence of who this is."
-MAX_SCALE = 16.0
 MAX_FACES = 16  # of a photo that are restored or compared with the references
 
 
@@ -36,7 +35,7 @@ class RestoredFace:
         box: Left, top, width, height in pixels of the photo.
         distance: To the references, by dlib's embedding of the face restored without them. Under
             0.6 is usually the same person, but a face of few pixels is known badly. None where
-            nothing was compared.
+            nothing was compared, and for the only face of a photo that the model rates.
         fits: Of each reference the probability that it shows this person, None where the model
             does not say.
         restored: Whether the network enlarged it; others are enlarged by a plain filter.
@@ -75,28 +74,33 @@ def upscale_photo(
     model: FaceModel,
     photo: np.ndarray,
     references: Sequence[np.ndarray] = (),
-    *,
-    crop: bool = False,
     **options: Any,
 ) -> EnlargedPhoto:
     """`enlarge` with references as they are: (H, W, 3) uint8 RGB each."""
-    portraits = portraits_of(model, references, crop=crop)
-    return enlarge(model, photo, portraits, crop=crop, **options)
+    return upscale_photos(model, [photo], references, **options)[0]
+
+
+def upscale_photos(
+    model: FaceModel,
+    photos: Sequence[np.ndarray],
+    references: Sequence[np.ndarray] = (),
+    **options: Any,
+) -> list[EnlargedPhoto]:
+    """`upscale_photo` of several; the message of one that fails has its number."""
+    portraits = portraits_of(model, references, crop=bool(options.get("crop")))
+    done = []
+    for number, photo in enumerate(photos, 1):
+        try:
+            done.append(enlarge(model, photo, portraits, **options))
+        except RefsrError as error:
+            if len(photos) == 1:
+                raise
+            raise RefsrError(f"photo {number}: {error}") from error
+    return done
 
 
 def enlarge(
-    model: FaceModel,
-    photo: np.ndarray,
-    portraits: Sequence[Portrait] = (),
-    *,
-    scale: float | None = None,
-    sharpness: float = SHARPNESS,
-    all_faces: bool = False,
-    crop: bool = False,
-    drop_misfits: bool = False,
-    fidelity: float = 1.0,
-    temperature: float = 0.0,
-    seed: int = 0,
+    model: FaceModel, photo: np.ndarray, portraits: Sequence[Portrait] = (), **options: Any
 ) -> EnlargedPhoto:
     """Enlarge a photo and restore its face.
 
@@ -104,16 +108,7 @@ def enlarge(
         model: Enlarges a crop of a face.
         photo: (H, W, 3) uint8 RGB.
         portraits: Of `portraits_of`, good photos of the person.
-        scale: How many times the photo is enlarged, 1 to MAX_SCALE; None: so that the face keeps
-            all pixels that the network gives.
-        sharpness: In [0, 1], the share of the network's detail; 0 is a plain filter.
-        all_faces: Restore every face, not only the one that fits the references.
-        crop: The photo is a crop of a face as in training: none is sought.
-        drop_misfits: Do without references that do not fit the face.
-        fidelity: In [0, 1], how strongly the face is held to the photo. At 1 it shows what the
-            photo shows; less lets the network change more.
-        temperature: From 0 to 2: 0 gives the most likely face, 1 draws a possible one.
-        seed: Of what is drawn.
+        options: Of PhotoOptions.
 
     Returns:
         The photo, and what was done to its faces.
@@ -122,34 +117,71 @@ def enlarge(
         RefsrError: There is no face, a number is out of range, or the result would have more than
             MAX_PIXELS.
     """
-    require_range("scale", scale, 1, MAX_SCALE)
-    require_range("sharpness", sharpness, 0, 1)
-    require(Options(temperature, seed, fidelity))
-    draw = {"temperature": temperature, "seed": seed} if temperature else {}
-    detected, notes = ([], []) if crop else _faces_of(model, photo)
-    if detected:
-        squares = [faces.square_of(face.points, model.usual_landmarks) for face in detected]
-        boxes = [_box(face) for face in detected]
-    else:
-        height, width = photo.shape[:2]
-        squares, boxes = [faces.whole(photo)], [(0.0, 0.0, float(width), float(height))]
-    distances = distances_to(model, photo, detected, squares, portraits)
-    crops = [faces.cut(photo, square) for square in squares]
-    fits = [fits_of(model, crop, portraits) for crop in crops]
-    chosen = range(len(squares)) if all_faces else [best(distances, fits)]
-    main = squares[chosen[0]]
-    scale = scale or natural_scale(model, main, whole=not detected)
+    how = PhotoOptions(**options)
+    seen, notes = _seen(model, photo, portraits, crop=how.crop)
+    chosen = _chosen(seen, how)
+    main = seen[chosen[0]]
+    scale = how.scale or natural_scale(model, main.square, whole=not main.is_detected)
     canvas = plain(photo, scale)
-    restored = [RestoredFace(*each) for each in zip(boxes, distances, fits, strict=True)]
+    done = [each.face for each in seen]
     for at in reversed(chosen):  # the main face last, on top
-        used = _used(portraits, fits[at], drop_misfits=drop_misfits)
-        face, added = restore(model, crops[at], used, sharpness, fidelity, **draw)
-        paste(canvas, face, squares[at], scale, soft=bool(detected))
-        numbers = image_statistics(crops[at], model.lr_size)
-        restored[at] = replace(restored[at], restored=True, added=added, statistics=numbers)
-    notes = [*notes, *(each.note for each in portraits if each.note)]
-    notes += [*_fit_notes(portraits, fits[chosen[0]], drop_misfits), *_notes(model, main)]
-    return EnlargedPhoto(canvas, scale, tuple(restored), tuple(notes))
+        done[at] = _restored(model, canvas, scale, seen[at], portraits, how)
+    notes += [each.note for each in portraits if each.note]
+    notes += _fit_notes(portraits, main.face.fits, how.drop_misfits)
+    notes += _notes(model, main.square)
+    return EnlargedPhoto(canvas, scale, tuple(done), tuple(notes))
+
+
+class _Seen(NamedTuple):
+    """A face before it is restored."""
+
+    square: Square
+    crop: np.ndarray  # (side, side, 3) uint8, the pixels of the square
+    face: RestoredFace
+    is_detected: bool
+
+
+def _seen(
+    model: FaceModel, photo: np.ndarray, portraits: Sequence[Portrait], *, crop: bool
+) -> tuple[list[_Seen], list[str]]:
+    """The faces of a photo compared with the references; a crop is one face. And notes."""
+    detected, notes = ([], []) if crop else _faces_of(model, photo)
+    height, width = photo.shape[:2]
+    boxes = [_box(each) for each in detected] or [(0.0, 0.0, float(width), float(height))]
+    usual = model.usual_landmarks
+    squares = [faces.square_of(each.points, usual) for each in detected] or [faces.whole(photo)]
+    crops = [faces.cut(photo, square) for square in squares]
+    fits = [fits_of(model, each, portraits) for each in crops]
+    # One face need not be chosen: where the model rates it, it is not restored twice.
+    compared = [] if len(detected) == 1 and None not in fits[0] else portraits
+    distances = distances_to(model, photo, detected, squares, compared)
+    looks = map(RestoredFace, boxes, distances, fits)
+    parts = zip(squares, crops, looks, strict=True)
+    return [_Seen(*each, is_detected=bool(detected)) for each in parts], notes
+
+
+def _chosen(seen: Sequence[_Seen], how: PhotoOptions) -> Sequence[int]:
+    """Which faces are restored, the main one first."""
+    if how.all_faces:
+        return range(len(seen))
+    return [best([each.face.distance for each in seen], [each.face.fits for each in seen])]
+
+
+def _restored(
+    model: FaceModel,
+    canvas: np.ndarray,
+    scale: float,
+    seen: _Seen,
+    portraits: Sequence[Portrait],
+    how: PhotoOptions,
+) -> RestoredFace:
+    """The face, once its restoration is laid over the enlarged photo `canvas`."""
+    used = _used(portraits, seen.face.fits, drop_misfits=how.drop_misfits)
+    draw = {"temperature": how.temperature, "seed": how.seed} if how.temperature else {}
+    face, added = restore(model, seen.crop, used, how.sharpness, how.fidelity, **draw)
+    paste(canvas, face, seen.square, scale, soft=seen.is_detected)
+    statistics = image_statistics(seen.crop, model.lr_size)
+    return replace(seen.face, restored=True, added=added, statistics=statistics)
 
 
 def _used(

@@ -10,7 +10,8 @@ from refsr.curation.alignment import face_chip
 from refsr.curation.face_models import embed_faces
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
-from refsr.inference.restoration import SHARPNESS, FaceModel, restore
+from refsr.inference.options import SHARPNESS
+from refsr.inference.restoration import FaceModel, restore
 
 _PER_DISTANCE = 10.0  # of log odds: chosen on validation people, benchmarks/photo_to_photo.py
 _DOUBT = 1e-4  # no score counts as more certain

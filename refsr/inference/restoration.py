@@ -9,7 +9,6 @@ import torch
 from refsr.curation.alignment import resample
 from refsr.models.upscaling import hold_to_lr
 
-SHARPNESS = 0.9  # of 1; more costs PSNR on some faces: see benchmarks/photo_to_photo.py
 _FADING = 2 / 3  # how fast the network's share falls where the face is larger than its LR
 
 

@@ -46,10 +46,10 @@ def upscale_batch(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = Non
 def upscale_by(
     model: nn.Module,
     lr: np.ndarray,
-    references: Sequence[np.ndarray],
+    references: Sequence[Sequence[np.ndarray]],
     options: Options = Options(),  # noqa: B008  it cannot be changed
 ) -> np.ndarray:
-    """LR (h, w, 3) and any number of references, each (H, W, 3), uint8 RGB -> SR, uint8 RGB.
+    """LR (B, h, w, 3) and of each as many references, (H, W, 3) -> SR (B, h', w', 3), uint8 RGB.
 
     Sizes as in `upscale`; of several references a variant that knows one takes the first.
     """
@@ -57,10 +57,13 @@ def upscale_by(
         model.to(choose_device(options.device))
     device = next(model.parameters()).device
     _, hr_size = sizes(model)
-    fitted = [_fit(_to_tensor(each[None], device), hr_size) for each in references]
-    stacked = torch.stack(fitted, dim=1) if len(fitted) > 1 else next(iter(fitted), None)
-    sr: np.ndarray = _upscaled(model, lr[None], stacked, options)[0]
-    return sr
+    known = {id(each): each for given in references for each in given}  # often the same for all
+    fitted = {key: _fit(_to_tensor(each[None], device), hr_size) for key, each in known.items()}
+    sets = [torch.cat([fitted[id(each)] for each in given]) for given in references if given]
+    stacked = torch.stack(sets) if sets else None  # (B, R, 3, H, W)
+    if stacked is not None and stacked.shape[1] == 1:
+        stacked = stacked[:, 0]
+    return _upscaled(model, lr, stacked, options)
 
 
 def compatibility(

@@ -17,11 +17,11 @@ import numpy as np
 from refsr.errors import RefsrError
 from refsr.inference import faces
 from refsr.inference.faces import Face, Square
-from refsr.inference.options import require_range
+from refsr.inference.options import MAX_SCALE, SHARPNESS, require_range
 from refsr.inference.paste import paste
-from refsr.inference.photo import MAX_SCALE, natural_scale, plain
+from refsr.inference.photo import natural_scale, plain
 from refsr.inference.portraits import Portrait, best, distances_to, fits_of
-from refsr.inference.restoration import SHARPNESS, FaceModel, restore
+from refsr.inference.restoration import FaceModel, restore
 from refsr.io.atomic import write_file
 from refsr.io.limits import MAX_PIXELS
 from refsr.progress import track

@@ -15,8 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from refsr.errors import RefsrError
-from refsr.inference.photo import MAX_SCALE
-from refsr.inference.restoration import SHARPNESS
+from refsr.inference.options import MAX_SCALE, MOST_TEMPERATURE, SEEDS, SHARPNESS
 from refsr.io.exhausted import shortage
 from refsr.service import example
 from refsr.service.following import Following
@@ -99,6 +98,15 @@ Crop = Annotated[
     bool, Form(description="The photos are crops of faces as in training: none is sought")
 ]
 DropMisfits = Annotated[bool, Form(description="Do without references that do not fit the face")]
+Temperature = Annotated[
+    float,
+    Form(
+        ge=0,
+        le=MOST_TEMPERATURE,
+        description="0: the most likely face; 1: one that the model takes for possible",
+    ),
+]
+Seed = Annotated[int, Form(ge=0, le=SEEDS - 1, description="Of the face that is drawn")]
 
 
 def create_app(settings: Settings, following: Following) -> ASGIApp:
@@ -168,10 +176,12 @@ def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics
         all_faces: AllFaces = False,
         crop: Crop = False,
         drop_misfits: DropMisfits = False,
+        temperature: Temperature = 0,
+        seed: Seed = 0,
     ) -> Response:
         """`curl -F photo=@small.jpg -F references=@portrait.jpg -o large.png URL/v1/upscale`"""
         uploads = Uploads(await photo.read(), [await each.read() for each in references])
-        options = Options(scale, sharpness, all_faces, crop, drop_misfits)
+        options = Options(scale, sharpness, all_faces, crop, drop_misfits, temperature, seed)
         served, most = following.served, settings.max_pixels
         place = place_of(request.scope)
         enlarged = await place.run(lambda: enlarge(served, uploads, options, most))

@@ -4,8 +4,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, Field
 
-from refsr.inference.photo import MAX_SCALE
-from refsr.inference.restoration import SHARPNESS
+from refsr.inference.options import MAX_SCALE, MOST_TEMPERATURE, SEEDS, SHARPNESS
 from refsr.service.tensors import Metadata, OutputTensor, Tensor
 
 INPUTS = ("photo", "references")
@@ -62,6 +61,8 @@ class Parameters(BaseModel):
     all_faces: bool = False
     crop: bool = False
     drop_misfits: bool = False
+    temperature: float = Field(default=0, ge=0, le=MOST_TEMPERATURE)
+    seed: int = Field(default=0, ge=0, lt=SEEDS)
 
 
 class RequestedOutput(BaseModel):

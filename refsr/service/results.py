@@ -26,6 +26,8 @@ class Options:
     all_faces: bool
     crop: bool
     drop_misfits: bool
+    temperature: float
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -25,20 +25,21 @@ def train_refsr(
     """Train on pairs of image and reference.
 
     Variant, sizes and the first weights are those of sisr/warm.safetensors. Writes into `refsr`:
-    model.safetensors, which also rates how well a reference fits, best.safetensors (the best in
-    validation) and history.csv. Raises RefsrError where the snapshot is not of this version, or was
-    trained for images of another size.
+    model.safetensors, best.safetensors (the best in validation), which also rate how well a
+    reference fits, and history.csv. Raises RefsrError where the snapshot is not of this version, or
+    was trained for images of another size.
     """
     from refsr.dataset.curated import Curated
     from refsr.io.files import file_hash
     from refsr.training.compatibility import add_compatibility
     from refsr.training.fit import fit
+    from refsr.training.loop import checkpoints_of
 
     faces = Curated(curated, columns=())
     model, scale, warm_start = network(params, faces, sisr)
     tracker.tags({"warm_start": warm_start})
     metrics = fit(model, faces, scale, params, tracker, refsr)
-    add_compatibility(refsr / "model.safetensors", faces, params)
+    add_compatibility(checkpoints_of(refsr), faces, params)
     tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
     return metrics
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from refsr.config import Register
 from refsr.errors import RefsrError
 from refsr.evaluation.gate import Verdict
+from refsr.integrations.mlflow_store import open_store, require_store
 from refsr.integrations.model_card import description
 from refsr.integrations.registry import CARD, MADE_OF, Registry
 from refsr.integrations.same_store import is_same_store
@@ -41,8 +42,9 @@ def transfer(
     """Copy a version, a number or an alias, of the model `params.name` to `target`.
 
     There it is called `name`, or the same. There it becomes the candidate if it passes the gate of
-    `params` against the champion of `target`; the first is champion too. What `target` has already
-    is not copied again. Returns the numbers there and in `source`.
+    `params` against the champion of `target`; the first is champion too. An SQLite file that is not
+    there is made. What `target` has already is not copied again. Returns the numbers there and in
+    `source`.
 
     Raises:
         RefsrError: Both are one store, one cannot be reached, there is no such version, the gate
@@ -54,6 +56,8 @@ def transfer(
         # MLflow has one store at a time in a process:
         # the first is done with before the second is opened.
         number, package = _take(Registry(source, params.name), version, Path(folder))
+        require_store(target)
+        open_store(target)  # which makes a file that is not there yet
         there = Registry(target, name or params.name)
         _require_of_this_project(there)
         copied = there.find(**{key: package.tags[key] for key in MADE_OF})

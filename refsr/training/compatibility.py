@@ -5,6 +5,7 @@ rating means as a probability is learned from validation people, of whom the net
 """
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -38,11 +39,13 @@ class Pairs(NamedTuple):
     references: np.ndarray  # (N, 1 + WRONG), the right one first
 
 
-def add_compatibility(checkpoint: Path, faces: Curated, params: TrainRefsr) -> None:
-    """Calibrate the network of a checkpoint, and keep that in its header."""
-    model = load_model(checkpoint, choose_device(params.device))
-    if calibrate(model, faces, params.seed):
-        save_model(checkpoint, model, read_header(checkpoint)[1])
+def add_compatibility(checkpoints: Iterable[Path], faces: Curated, params: TrainRefsr) -> None:
+    """Calibrate the networks of checkpoints, and keep that in their headers."""
+    for each in checkpoints:
+        model = load_model(each, choose_device(params.device))
+        if calibrate(model, faces, params.seed) is None:
+            return  # and so with the others
+        save_model(each, model, read_header(each)[1])
 
 
 def calibrate(model: nn.Module, faces: Curated, seed: int) -> Compatibility | None:

@@ -1,5 +1,6 @@
 """A training on a curated set: pairs, loss and pictures by the parameters, then the loop."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +13,7 @@ from refsr.face_crops import LANDMARKS
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import add_facts
 from refsr.tracker import Tracker
-from refsr.training.loop import train
+from refsr.training.loop import checkpoints_of, train
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 from refsr.training.pictures import fixed_batch
@@ -58,17 +59,18 @@ def fit(
         snapshot_at=snapshot_at,
     )
     if cast(SuperResolver, model).learns_landmarks:
-        _note_landmarks(folder / "model.safetensors", faces)
+        _note_landmarks(checkpoints_of(folder), faces)
     return metrics
 
 
-def _note_landmarks(checkpoint: Path, faces: Curated) -> None:
+def _note_landmarks(checkpoints: Iterable[Path], faces: Curated) -> None:
     """Write where landmarks lie in the training crops, mean: whoever crops a photo needs it."""
     points = faces.landmarks(faces.split("train"))
     known = np.isfinite(points).all(axis=(1, 2), keepdims=True)
     if known.any():
         usual = points.mean(axis=0, dtype=np.float64, where=known)
-        add_facts(checkpoint, {LANDMARKS: usual.round(4).tolist()})
+        for each in checkpoints:
+            add_facts(each, {LANDMARKS: usual.round(4).tolist()})
 
 
 def pairs_for(model: nn.Module, faces: Curated, params: Training) -> Pairs:

@@ -38,6 +38,7 @@ from refsr.training.state_file import (
 from refsr.training.stop import StopRequest, stop_requests
 from refsr.training.validation import PREFIX, Validation, note
 
+CHECKPOINTS = MODEL, BEST = "model.safetensors", "best.safetensors"
 Picture = Callable[[nn.Module], np.ndarray]
 _logger = logging.getLogger(__name__)
 
@@ -127,12 +128,17 @@ def _train_on(learner: Learner, pairs: Pairs, between: Between, stop: StopReques
 
 def _write(learner: Learner, folder: Path) -> None:
     """The outputs of a training that has ended."""
-    learner.export(folder / "model.safetensors")
-    learner.export_best(folder / "best.safetensors")
+    learner.export(folder / MODEL)
+    learner.export_best(folder / BEST)
     for name in learner.snapshots:
         shutil.copyfile(folder / STATE / name, folder / name)
     write_history(folder / "history.csv", learner.history)
     prune(folder / STATE, 1)
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The networks of a finished training: the last, and the best where it was validated."""
+    return [folder / name for name in CHECKPOINTS if (folder / name).is_file()]
 
 
 def _check_shares(batch_size: int, shares: int) -> None:

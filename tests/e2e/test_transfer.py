@@ -87,6 +87,16 @@ def test_a_version_moves_by_the_words_of_the_page(
     assert model.predict({"lr": lr, "ref": ref})["sr"].shape == (1, HR, HR, 3)
 
 
+def test_a_new_file_becomes_a_store(here: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    uri = f"sqlite:///{tmp_path}/new/store.db"
+    assert transfer(here.uri, uri, Register(), "champion") == ("1", "1")
+    registry = Registry(uri, "refsr")
+    assert registry.aliases() == {"candidate": "1", "champion": "1"}
+    with pytest.raises(RefsrError, match=r"missing/store.db.*: no such folder; create it"):
+        transfer(here.uri, f"sqlite:///{tmp_path}/missing/store.db", Register(), "champion")
+
+
 def test_the_gate_of_the_target_is_asked(
     here: Pipeline, server: str, empty_store: Path, tmp_path: Path
 ) -> None:

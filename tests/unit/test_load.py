@@ -106,7 +106,7 @@ def test_another_shape_or_dtype_is_refused_by_name(
     image: np.ndarray, message: str, folder: Path
 ) -> None:
     model = refsr.load(folder)
-    with pytest.raises(RefsrError, match=f"^photo: .*{message}"):
+    with pytest.raises(RefsrError, match=f"^photo( 1)?: .*{message}"):
         model.upscale(image, REFERENCES[0])
     with pytest.raises(RefsrError, match=f"^reference 2: .*{message}"):
         model.upscale(PHOTO, REFERENCES[0], image)

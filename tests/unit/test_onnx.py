@@ -66,6 +66,46 @@ def test_photos_of_any_size_give_the_same_pixels(
         assert abs(result.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.parametrize("name", ["checkpoint", "exported"])
+def test_several_photos_are_restored_together(name: str, request: pytest.FixtureRequest) -> None:
+    model = refsr.load(request.getfixturevalue(name))
+    photos = [_image(8, 6), _image(5, 3), _image(8, 6), _image(8, 6)]
+    one, two = [_image(32, 32)], [_image(32, 32), _image(50, 20)]
+    together: list[int] = []
+    run = model._run
+
+    def spied(small: np.ndarray, *given: Any) -> np.ndarray:
+        together.append(len(small))
+        return run(small, *given)
+
+    for given, own, calls in (
+        ([], [[]] * 4, [3, 1]),
+        (two, [two] * 4, [3, 1]),
+        ([[one, [], two, one]], [one, [], two, one], [2, 1, 1]),
+    ):
+        model._run = spied
+        results = model.upscale(photos, *given, sharpness=0.8)
+        model._run = run
+        assert together == calls
+        together.clear()
+        for photo, references, result in zip(photos, own, results, strict=True):
+            expected = model.upscale(photo, references, sharpness=0.8)
+            assert abs(result.astype(int) - expected).max() <= 1
+
+
+def test_what_is_wrong_in_a_list_is_named(exported: Path) -> None:
+    model, photo = refsr.load(exported), _image(8, 6)
+    assert model.upscale([]) == []
+    for photos, references, message in (
+        ([photo, photo[0]], [], r"photo 2: shape .* not \(6, 3\)"),
+        ([photo, photo], [photo, photo / 255], "reference 2: dtype uint8"),
+        ([photo, photo], [[photo], [photo, None]], "photo 2, reference 2: .* not NoneType"),
+        ([photo, photo], [[photo], [], []], "references: 3 lists for 2 photos"),
+    ):
+        with pytest.raises(RefsrError, match=f"^{message}"):
+            model.upscale(photos, references)
+
+
 OTHERS: dict[str, dict[str, Any]] = {
     "compact sisr": {"model": "sisr", **COMPACT},
     "no landmarks": {"model": "refsr", **COMPACT, "align": False},

@@ -56,6 +56,23 @@ def network(checkpoint: Path) -> Upscaler:
     return Upscaler.from_checkpoint(checkpoint)
 
 
+def test_several_photos_have_a_result_each(network: Upscaler, scene: np.ndarray) -> None:
+    grey = np.full((160, 150, 3), 128, np.uint8)
+    first, second = network.upscale_photo([scene, scene[:, :40]], head(3), scale=1)
+    assert (first.image.shape, len(first.faces)) == (scene.shape, 2)
+    assert (second.image.shape, len(second.faces)) == (scene[:, :40].shape, 1)
+    with pytest.raises(RefsrError, match=r"^photo 2: .*no face is detected"):
+        network.upscale_photo([scene, grey])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1)])
+def test_a_photo_of_one_pixel_is_enlarged(network: Upscaler, shape: tuple[int, int]) -> None:
+    photo = np.full((*shape, 3), 90, np.uint8)
+    assert upscale_photo(network, photo, crop=True).scale == min(16, 64 / max(shape))
+    turned = faces.cut(photo, faces.Square(np.array([[0.0, 1, 3], [-1, 0, 5]]), 8))
+    assert (turned == 90).all()
+
+
 def smooth(height: int, width: int) -> np.ndarray:
     """A picture without detail that a filter could lose."""
     y, x = np.mgrid[:height, :width]

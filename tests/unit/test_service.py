@@ -18,6 +18,7 @@ import pytest
 from fuzzing import pictures
 from PIL import Image
 from service_client import SMALL, Client, detail, file, noise, serving
+from torch import nn
 
 from refsr.inference.image_statistics import STATISTICS
 from refsr.io.pictures import PNG
@@ -38,7 +39,10 @@ UPLOADS = 200
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    save_model(folder / "refsr", CompactRefsr(**TINY))
+    network = CompactRefsr(**TINY)
+    assert network.modes is not None
+    nn.init.normal_(network.modes.output.weight)  # else samples are all alike, untrained
+    save_model(folder / "refsr", network)
     save_model(folder / "sisr", CompactSisr(**TINY))
     return folder
 
@@ -80,6 +84,22 @@ def test_json_has_boxes_scores_notes_and_the_picture(client: Client) -> None:
         assert image.size == (result["width"], result["height"])
 
 
+def test_a_seed_draws_a_face_of_its_own(client: Client) -> None:
+    draws = ({}, {"seed": "5"}, *({"temperature": "1", "seed": seed} for seed in "112"))
+    likely, same, one, again, two = (
+        client.upscale(SMALL, crop="true", **each).data for each in draws
+    )
+    assert likely == same and one == again
+    assert len({likely, one, two}) == 3
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 30), (30, 1)])
+def test_a_photo_one_pixel_wide_is_answered(client: Client, width: int, height: int) -> None:
+    thin = noise(width, height)
+    assert client.upscale(thin, thin, crop="true").status == 200
+    assert client.upscale(thin, SMALL).status in (200, 422)  # taken as a crop, or too large for one
+
+
 def test_a_single_image_model_says_that_it_ignores_references(folder: Path) -> None:
     sisr = Following(Settings(model=str(folder / "sisr")), lambda _: None)
     with serving(sisr) as client:
@@ -110,6 +130,7 @@ FORMS: dict[str, tuple[list[tuple[str, Any]], str]] = {
     "reference": ([("photo", file(SMALL)), ("references", file(b"GIF8"))], "reference 1: not a"),
     "nan": ([("photo", file(SMALL)), ("scale", "nan")], "scale: "),
     "huge": ([("photo", file(SMALL)), ("scale", "1e999")], "scale: "),
+    "temperature": ([("photo", file(SMALL)), ("temperature", "nan")], "temperature: "),
     "negative": ([("photo", file(SMALL)), ("sharpness", "-1")], "sharpness: "),
     "words": ([("photo", file(SMALL)), ("all_faces", "perhaps")], "all_faces: "),
     "no face": ([("photo", file(noise(200, 100)))], "the photo (200x100): no face is detected"),

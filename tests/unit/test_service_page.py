@@ -31,6 +31,7 @@ def test_the_page_enlarges_the_example_by_the_keyboard_alone(tmp_path: Path) -> 
         _use_the_example(page)
         _compare(page)
         _use_own_photo(page, tmp_path / "own.png")
+        _draw_others(page)
         _look(page, tmp_path)
         assert all(url.startswith((client.url, f"blob:{client.url}")) for url in page.requested())
         refused = [each for each in page.faults() if "401" not in str(each)]
@@ -76,6 +77,15 @@ def _use_own_photo(page: Page, path: Path) -> None:
     page.run("at('crop').click(); at('go').click()")
     page.until("at('before').naturalWidth === 12")
     page.until(RESULT)
+
+
+def _draw_others(page: Page) -> None:
+    """Each request asks for a face of its own."""
+    asked = "[...form().entries()].slice(-2).join(' ')"
+    page.run("at('sample').click()")
+    assert [page.run(asked) for _ in "12"] == ["temperature,1 seed,1", "temperature,1 seed,2"]
+    page.run("at('sample').click()")
+    assert "temperature" not in page.run(asked)
 
 
 def _look(page: Page, folder: Path) -> None:

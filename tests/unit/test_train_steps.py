@@ -12,6 +12,7 @@ from refsr.config import Loss, Section, Training
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation.pairing import pairs
+from refsr.face_crops import LANDMARKS
 from refsr.models import build
 from refsr.models.checkpoint import read_checkpoint, save_model
 from refsr.params import load_section
@@ -68,8 +69,12 @@ def test_training_looks_at_nobody_of_the_test_split(
         refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"
     )  # type: ignore[arg-type]
     assert looked == seen
-    facts = read_checkpoint(tmp_path / "refsr" / "model.safetensors")[1]
-    assert ("compatibility" in facts) is ("validation" in seen)
+    written = [path.name for path in (tmp_path / "refsr").glob("*.safetensors")]
+    assert sorted(written) == ["best.safetensors", "model.safetensors"]
+    for name in written:
+        facts = read_checkpoint(tmp_path / "refsr" / name)[1]
+        assert ("compatibility" in facts) is ("validation" in seen)
+        assert LANDMARKS in facts
     once = (tmp_path / "refsr" / "model.safetensors").read_bytes()
     train_refsr(  # as after a kill at the very end
         refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"

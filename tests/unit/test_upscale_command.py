@@ -1,5 +1,6 @@
 """The command `upscale`: every reference counts, and what does not is told."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -92,6 +93,23 @@ def test_the_library_rates_references(folder: Path) -> None:
     assert model.compatibility(small) == []
     with pytest.raises(RefsrError, match=r"^reference 2: dtype uint8"):
         model.compatibility(small, one, one / 255)
+
+
+def test_a_folder_is_read_once_and_what_is_left_out_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "photos").mkdir()
+    for name in ("photos/small.png", "photos/old.bmp", "photos/scan.TIFF", "photos/notes.txt"):
+        shutil.copy("small.png", name)
+    words = ["upscale", "photos", "photos/small.png", "--model", "sisr", "-o", "out"]
+    assert main([*words, "--scale", "0.5"]) == 1
+    assert "error: scale 0.5: a number from 1 to 16" in capsys.readouterr().err
+    assert not (folder / "out").exists()
+    assert main(words) == 0
+    printed = capsys.readouterr()
+    assert printed.out.count("out/small.png: enlarged") == 1
+    assert "photos: left out, their format is not read: old.bmp, scan.TIFF" in printed.err
+    assert [path.name for path in (folder / "out").iterdir()] == ["small.png"]
 
 
 @pytest.mark.usefixtures("folder")
