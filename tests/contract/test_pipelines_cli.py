@@ -11,7 +11,7 @@ from kubeflow_api import Api, refusal, run_of
 
 from pipelines import monitor
 from pipelines.cli import main
-from pipelines.limits import cron
+from pipelines.limits import cron, run_id
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -117,6 +117,14 @@ def test_each_night_the_champion_is_evaluated_on_what_is_new(
     given = body["runtime_config"]["parameters"]
     assert given["checkpoint"] == {"model": "models:/refsr@champion"}
     assert given["raw"] == "s3://faces/new"
+
+
+def test_a_run_is_named_by_its_id_or_its_url(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_id("5b7e-1") == run_id("http://kfp:8888/#/runs/details/5b7e-1/") == "5b7e-1"
+    for text in ("", "a b", "http://kfp/#/?id=1"):
+        with pytest.raises(SystemExit):
+            main(["watch", text])
+        assert "is no id of a run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])
