@@ -61,7 +61,7 @@ class Target(Section):
     endpoint: str | None = None
     namespace: str | None = None
     tracking_uri: str | None = None
-    image: str | None = "refsr"
+    image: str | None = None
     require_digest: bool = False  # refuse an image whose digest is not known
     ui: Annotated[str, Field(pattern=r"^https?://[^\s@]+[^/\s@]$")] | None = None  # for links
 

@@ -160,7 +160,7 @@ def compile_package(
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "package.yaml"
         Compiler().compile(pipeline, str(compiled), pipeline_parameters=defaults, **options)
-        # kfp repeats the defaults in a comment, the keys in an order that changes with each process.
+        # A comment repeats the defaults, the keys in an order that changes with each process.
         data = re.sub(rb"(?m)^(# .*: dict) \[Default: .*\]$", rb"\1", compiled.read_bytes())
     with file_errors_as_messages():
         package.parent.mkdir(parents=True, exist_ok=True)

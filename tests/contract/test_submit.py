@@ -209,6 +209,8 @@ def test_an_option_overrides_the_environment_which_overrides_the_cluster_file(
         "--endpoint is required: pass it, set KFP_ENDPOINT, or set target.endpoint"
         in capsys.readouterr().err
     )
+    assert main([*command, "--endpoint", "http://option"]) == 1
+    assert "--image is required: pass it, set REFSR_IMAGE" in capsys.readouterr().err
     command += ["--cluster", str(cluster)]
     for extra, expected in (
         ([], "http://file: "),
