@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pipelines import monitor, reconcile, submit, sweep, upload
 from pipelines.cluster import load_cluster
 from pipelines.command_line import run_command
-from pipelines.compile import arguments, build, compile_package
+from pipelines.compile import arguments, build, check_reachable, compile_package
 from pipelines.connection import add_target_options, resolve
 from pipelines.images import tag_of, target_image
 from pipelines.limits import cron, run_id, seconds
@@ -97,6 +97,7 @@ def compile_to_file(options: argparse.Namespace) -> None:
     image = target_image(target, cluster)
     version = tag_of(image) if options.gitops else ""
     work = work_of(options)
+    check_reachable(target.tracking_uri, work.uris())
     pipeline = build(work, image, cluster)
     defaults = arguments(pipeline, work, target.tracking_uri or "")
     if not target.tracking_uri:

@@ -258,7 +258,7 @@ def _committed_revision(name: str) -> str:
     return commit
 
 
-def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
+def check_reachable(tracking_uri: str | None, uris: Mapping[str, str]) -> None:
     """Check that pods can reach the store and the inputs, and that no URI holds a secret.
 
     Everyone who sees a run sees its arguments.
@@ -266,6 +266,13 @@ def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
     Raises:
         RefsrError: naming the option.
     """
+    if tracking_uri is not None:
+        _check_store(tracking_uri)
+    for name, uri in uris.items():
+        _check_uri(name, uri)
+
+
+def _check_store(tracking_uri: str) -> None:
     if not is_http(tracking_uri):
         raise RefsrError(
             f"--tracking-uri {tracking_uri}: not an http(s)://HOST:PORT URL; "
@@ -277,8 +284,6 @@ def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
             "--tracking-uri: holds a user or a password; "
             "store them in a Secret (docs/how-to/kubeflow.md)"
         )
-    for name, uri in uris.items():
-        _check_uri(name, uri)
 
 
 def _check_uri(name: str, uri: str) -> None:

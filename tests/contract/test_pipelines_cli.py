@@ -58,6 +58,23 @@ def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tracking-uri", "sqlite:///mlflow.db"], "pods need the URL of an MLflow server"),
+        (["--raw", "data/faces"], "pods cannot read folders of this machine"),
+        (["--tracking-uri", "http://me:hunter2@mlflow"], "Secret"),
+    ],
+)
+def test_a_package_gets_no_default_that_pods_cannot_reach(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compile", "--params", str(ROOT / "params/tiny.yaml"), "--image", "refsr:1"]
+    assert main([*command, *words, "--output", str(tmp_path / "p.yaml")]) == 1
+    assert expected in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("cron", "expected"),
     [
         ("0 3 * * 0", 'five fields, and seconds come first; pass "0 0 3 * * 0"'),
