@@ -34,7 +34,7 @@ from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"  # the demo's
-SHARE_OF_SISR = 5 / 11  # of the steps of a pair of networks, as in the demo
+SHARE_OF_SISR = 3 / 22  # of the steps of a pair of networks, as in the demo
 SPLIT = "validation"
 PROBES = 3  # steps by which the processor time of one is known; the first is not counted
 Scores = dict[str, list[float]]  # metric -> a value per person

@@ -36,6 +36,7 @@ class EdsrBaseline(nn.Module):
     """
 
     draws_samples = False
+    learns_landmarks = False
 
     def __init__(
         self, hr_size: int = 128, scale: int = 8, features: int = 64, blocks: int = 16

@@ -1,18 +1,22 @@
-"""The variants and a peer on the same data and loss, for the same steps or time; one table.
+"""The variants, rivals and peers on the same data and loss, for the same steps or time; one table.
 
 Batches are of one size; time is the processor's.
 
 | model | what it is |
 |---|---|
 | edsr | EDSR-baseline at 8x (benchmarks/edsr.py): single images |
+| sisr | the single-image network of compact, for all the steps |
+| sisr_equal | the same, so wide that it has the arithmetic of compact with a reference |
+| masa | matching of patches after MASA-SR and C2-Matching (benchmarks/masa.py), as the next |
 | release, figure | the paper's networks, SISR first and RefSR started from it |
 | compact | our networks, the same way |
 
 All go through the training loop of the project with the demo's parameters: data, batches, loss,
 optimiser, averaging. What differs is RATES and the size of the compact network, which is the
-demo's. Of a pair of networks SISR has the first 5/11 of the steps and RefSR the rest, as in the
+demo's. Of a pair of networks SISR has the first 3/22 of the steps and RefSR the rest, as in the
 demo. Every model is then measured as the protocol does: on 8-bit outputs of validation people,
-with the right reference, intervals over identities. `s/step` is the time of one processor. With
+with the right reference where it takes one, intervals over identities. `MMACs` are the millions of
+multiply-accumulates of one output. `s/step` is the time of one processor. With
 `--seconds` every model trains for as many steps as take it that long, by its first steps.
 
     python benchmarks/peers.py --curated data/curated --steps 200 --output data/peers
@@ -25,8 +29,9 @@ A model whose training was killed goes on, one that is done is not trained again
 import argparse
 import json
 import time
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import arena
 import torch
@@ -35,20 +40,28 @@ from torch import nn
 from refsr.config import Training
 from refsr.dataset.curated import Curated
 from refsr.io.paths import path_option
-from refsr.models import NETWORKS, build, reference_config
+from refsr.models import NETWORKS, SuperResolver, build, reference_config
+from refsr.models.describe import count
 from refsr.reporting.summary import cell
+from refsr.variants import DEFAULT, VARIANTS, Variant
 
-VARIANTS = ("edsr", "release", "figure", "compact")
+MODELS = ("edsr", "sisr", "sisr_equal", "masa", "release", "figure", "compact")
+SINGLE = ("edsr", "sisr", "sisr_equal")  # no reference
+PEERS = {  # beside this file
+    "edsr": Variant("edsr", "EdsrBaseline", "EdsrBaseline"),
+    "masa": Variant("masa", "MasaSisr", "MasaRefsr"),
+}
 # The others have the demo's, at which release diverges; of 1e-4 (the paper's, for far longer), 3e-4
 # and 1e-3 this was the best for release over its first steps.
 RATES = {"release": 3e-4, "figure": 3e-4}
+KINDS = ("sisr", "refsr")
 COLUMNS = {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3), "identity": ("identity", 4)}
 
 
 def main() -> None:
     """Train, measure, print the table and one JSON line."""
     options = parse_options()
-    NETWORKS[("sisr", "edsr")] = ("edsr", "EdsrBaseline")  # beside this file
+    add_peers()
     torch.set_num_threads(1)
     faces = Curated(options.curated)
     results: dict[str, dict[str, Any]] = {
@@ -72,13 +85,20 @@ def parse_options() -> argparse.Namespace:
         default=Path("data/peers"),
         help="checkpoints and results, kept",
     )
-    parser.add_argument("--models", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="of each model, SISR and RefSR together")
     length.add_argument(
         "--seconds", type=float, help="processor seconds of each model, SISR and RefSR together"
     )
     return parser.parse_args()
+
+
+def add_peers() -> None:
+    """Make the peers known as variants are."""
+    VARIANTS.update(PEERS)
+    for name, peer in PEERS.items():
+        NETWORKS.update({(kind, name): (peer.module, getattr(peer, kind)) for kind in KINDS})
 
 
 def run(name: str, faces: Curated, options: argparse.Namespace) -> dict[str, Any]:
@@ -93,7 +113,7 @@ def run(name: str, faces: Curated, options: argparse.Namespace) -> dict[str, Any
         for number, params in enumerate(stages(name, steps)):
             checkpoint = arena.fit(params, faces, folder / str(number), checkpoint)
         facts = {"steps": steps, "seconds_per_step": cost, "seconds": time.process_time() - start}
-        facts |= {"parameters": sum(p.numel() for p in networks(name, faces)[-1].parameters())}
+        facts |= size(networks(name, faces)[-1])
         scores = arena.measure(faces, checkpoint)["right"]
         done.write_text(json.dumps({"asked": asked, **facts, "scores": scores}))
     result: dict[str, Any] = json.loads(done.read_text())
@@ -106,19 +126,41 @@ def stages(name: str, steps: int) -> list[Training]:
     """The parameters of each network of a model: the demo's, at this length."""
     rate = {"learning_rate": RATES[name]} if name in RATES else {}
     sisr, refsr = arena.demo_sections(steps, **rate)
-    sisr = sisr.model_copy(update={"variant": name} | ({} if name == "compact" else {"model": {}}))
-    if name == "edsr":
-        return [
-            sisr.model_copy(update={"steps": steps, "warm_start_step": steps, "schedule": "decay"})
-        ]
+    if name in VARIANTS and name != DEFAULT:
+        sisr = sisr.model_copy(update={"variant": name, "model": {}})
+        refsr = refsr.model_copy(update={"model": {}})
+    if name == "sisr_equal":
+        sisr = sisr.model_copy(update={"model": sisr.model | {"width": equal_width()}})
+    if name in SINGLE:
+        whole = {"steps": steps, "warm_start_step": steps, "schedule": "decay"}
+        return [sisr.model_copy(update=whole)]
     return [sisr, refsr]
+
+
+@cache
+def equal_width() -> int:
+    """The least width at which the single-image network has the arithmetic of compact's RefSR."""
+    sisr, refsr = arena.demo_sections(100)
+    size = {"variant": DEFAULT, "hr_size": 64, "scale": sisr.scale}
+    model = cast(dict[str, Any], sisr.model)
+    aim = count(size | {"model": "refsr"} | model | refsr.model)["macs"]
+    widths = range(model["width"], 10 * model["width"], 4)
+    single = size | {"model": "sisr"} | model
+    return next(width for width in widths if count(single | {"width": width})["macs"] >= aim)
+
+
+def size(network: nn.Module) -> dict[str, int]:
+    """Parameters of a network, and the multiply-accumulates of one of its outputs."""
+    parameters = sum(p.numel() for p in network.parameters())
+    macs = count(cast(SuperResolver, network).config)["macs"]
+    return {"parameters": parameters, "macs": macs}
 
 
 def networks(name: str, faces: Curated) -> list[nn.Module]:
     """The networks of a model, as they are before any training."""
     first, *rest = stages(name, 100)
     sisr = arena.network(first, faces, None)
-    return [sisr, *(build(reference_config(sisr.config)) for _ in rest)]
+    return [sisr, *(build(reference_config(cast(SuperResolver, sisr).config)) for _ in rest)]
 
 
 def step_cost(name: str, faces: Curated) -> float:
@@ -135,16 +177,17 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     titles = "".join(f"{title:26}" for title, _ in COLUMNS.values()).rstrip()
     lines = [
         f"{people} validation identities; mean [95% interval over identities]",
-        f"{'':10}{'parameters':>12}{'steps':>8}{'s/step':>8}{'seconds':>9}  {titles}",
+        f"{'':10}{'parameters':>12}{'MMACs':>8}{'steps':>8}{'s/step':>8}{'seconds':>9}  {titles}",
     ]
     for name, result in results.items():
         cells = [
             cell(arena.interval(result["scores"][key]), digits)
             for key, (_, digits) in COLUMNS.items()
         ]
-        cost = " " * 37
+        cost = " " * 45
         if "steps" in result:
-            cost = "{parameters:12,}{steps:8}{seconds_per_step:8.2f}{seconds:9.0f}".format(**result)
+            cost = f"{result['parameters']:12,}{result['macs'] / 1e6:8.0f}{result['steps']:8}"
+            cost += "{seconds_per_step:8.2f}{seconds:9.0f}".format(**result)
         lines.append(f"{name:10}{cost}  " + "".join(f"{text:26}" for text in cells).rstrip())
     return "\n".join(lines)
 

@@ -27,7 +27,7 @@ MODEL_OPTIONS = {
     "latent": (0, 1024),
     "heads": (1, 64),
 }
-FLAGS = ("attention", "align")
+FLAGS = ("attention", "align", "offsets")
 CHOICES = {"mode": ("gaussian", "lr", "reference"), "deployed_sd": ("constant", "normal")}
 SET_ELSEWHERE = ("model", "variant", "hr_size", "scale")  # options that `model` may not set
 MATCH_CHANNELS = 48  # features that the attention of the compact variant compares

@@ -32,7 +32,7 @@ VARIANTS = {
         "CompactSisr",
         "CompactRefsr",
         _COMPACT,
-        (*_COMPACT, "heads", "attention"),
+        (*_COMPACT, "heads", "attention", "offsets"),
     ),
     "release": Variant(
         "refsr.models.release",

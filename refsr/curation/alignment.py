@@ -91,35 +91,43 @@ def aligned_crop(image: np.ndarray, points: np.ndarray, factor: float, size: int
         (size, size, 3) uint8.
     """
     matrix = _aligning(points, factor) * (size / CHIP)
-    shrink = float(np.hypot(matrix[0, 0], matrix[0, 1]))
+    shrink = math.hypot(*matrix[0, :2])
     if shrink < 1:
-        left, top, right, bottom = _reach(matrix, size, _MARGIN / shrink, image.shape)
-        image = image[top:bottom, left:right]
-        matrix[:, 2] += matrix[:, :2] @ (left, top)
-        height, width = image.shape[:2]
-        smaller = max(1, round(width * shrink)), max(1, round(height * shrink))
-        image = resample(image, *smaller)
-        matrix = matrix / (smaller[0] / width, smaller[1] / height, 1)
+        image, matrix = _seen(image, matrix, size, _MARGIN / shrink)
+        image, matrix = _shrunk(image, matrix, shrink)
     cubic, border = cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101
     crop = cv2.warpAffine(image, matrix, (size, size), flags=cubic, borderMode=border)
     return np.asarray(crop)
 
 
-def _reach(
-    matrix: np.ndarray, size: int, margin: float, shape: tuple[int, ...]
-) -> tuple[int, int, int, int]:
-    """The part of an image of this shape that a crop by `matrix` (2, 3) shows, with a margin.
+def _shrunk(image: np.ndarray, matrix: np.ndarray, shrink: float) -> tuple[np.ndarray, np.ndarray]:
+    """An image resampled by a factor, and the matrix (2, 3) of the same crop of it."""
+    height, width = image.shape[:2]
+    small = resample(image, max(1, round(width * shrink)), max(1, round(height * shrink)))
+    scale = small.shape[1] / width, small.shape[0] / height, 1
+    return small, matrix / scale
 
-    Left, top, right and bottom, in pixels; never empty.
+
+def _seen(
+    image: np.ndarray, matrix: np.ndarray, size: int, margin: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The part of an image that a crop by a similarity (2, 3) shows, with a margin.
+
+    It is never empty. Also returns the matrix of the same crop of the part.
     """
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]])
-    inverse = cv2.invertAffineTransform(matrix)
-    seen = corners @ inverse[:, :2].T + inverse[:, 2]
-    extent = np.array([shape[1], shape[0]])
-    start = np.clip(np.floor(seen.min(axis=0) - margin), 0, extent - 1)
-    end = np.clip(np.ceil(seen.max(axis=0) + margin), start + 1, extent)
-    left, top, right, bottom = map(int, (*start, *end))
-    return left, top, right, bottom
+    turn, shift = (complex(*column) for column in matrix.T[[0, 2]].tolist())
+    middle = (size / 2 * (1 + 1j) - shift) / turn
+    reach = size / 2 * (abs(turn.real) + abs(turn.imag)) / abs(turn) ** 2 + margin
+    left, right = _clipped(middle.real, reach, image.shape[1])
+    top, bottom = _clipped(middle.imag, reach, image.shape[0])
+    part = image[top:bottom, left:right]
+    return part, _matrix(turn, shift + turn * complex(left, top))
+
+
+def _clipped(middle: float, reach: float, length: int) -> tuple[int, int]:
+    """Start and end of the pixels of a side that are so near; at least one."""
+    start = min(max(math.floor(middle - reach), 0), length - 1)
+    return start, max(start + 1, min(math.ceil(middle + reach), length))
 
 
 def crop_points(
@@ -197,7 +205,11 @@ def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     middle = source.sum() / len(source)
     centred = source - middle
     turn = np.vdot(centred, goal) / np.vdot(centred, centred).real
-    shift = goal.sum() / len(goal) - turn * middle
+    return _matrix(turn, goal.sum() / len(goal) - turn * middle)
+
+
+def _matrix(turn: complex, shift: complex) -> np.ndarray:
+    """The map (2, 3) that multiplies points, as complex numbers, and shifts them."""
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 

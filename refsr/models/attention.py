@@ -32,8 +32,10 @@ class ReferenceAttention(nn.Module):
         q, k = (F.normalize(self._split(self._placed(t), x.shape[0]), dim=-1) for t in (x, keys))
         v = self._split(values, x.shape[0])
         logits = (q * (4 * self.sharpness.exp())) @ k.transpose(-1, -2)
-        carried = torch.softmax(logits.float(), -1).to(v.dtype) @ v  # (B, heads, hw, V / heads)
-        return carried.transpose(-1, -2).reshape(x.shape[0], -1, *x.shape[-2:])
+        # In bfloat16 too it is computed in float32: a GPU's autocast and a CPU's kernel see to it.
+        carried = torch.softmax(logits, -1).to(v.dtype) @ v  # (B, heads, hw, V / heads)
+        cells = carried.transpose(1, 2).reshape(x.shape[0], *x.shape[-2:], -1)
+        return cells.permute(0, 3, 1, 2)  # channels_last, as the convolutions before and after
 
     def _placed(self, features: torch.Tensor) -> torch.Tensor:
         placed: torch.Tensor = self.match(features) + self.place(
@@ -43,14 +45,8 @@ class ReferenceAttention(nn.Module):
 
     def _split(self, t: torch.Tensor, batch: int) -> torch.Tensor:
         """(B * R, C, h, w) -> (B, heads, R * hw, C / heads)."""
-        cells = t.reshape(
-            batch,
-            -1,
-            self.heads,
-            t.shape[1] // self.heads,
-            t.shape[-2] * t.shape[-1],
-        )
-        return cells.permute(0, 2, 1, 4, 3).flatten(2, 3)
+        cells = t.permute(0, 2, 3, 1).reshape(batch, -1, self.heads, t.shape[1] // self.heads)
+        return cells.transpose(1, 2)
 
 
 @cache

@@ -161,7 +161,10 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
 
 def _with_new_options(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration of a checkpoint that an older version wrote, before it had every option."""
-    return {"align": False} | config if config.get("variant") == "compact" else config
+    if config.get("variant") != "compact":
+        return config
+    of_reference = {"offsets": False} if config.get("model") == "refsr" else {}
+    return {"align": False} | of_reference | config
 
 
 def _require_facts(facts: Mapping[str, Any]) -> None:

@@ -3,13 +3,13 @@
 Everything happens on three grids: the base grid (HR / 4), twice that, and HR itself. The
 single-image network predicts what bicubic enlargement misses. The reference network first lays the
 reference onto the face by landmarks that a small network finds in both (refsr.models.landmarks).
-Then it runs the same trunk on the LR image AND on the reduced reference, so that both have features
-of one kind and attention can match them; what attention carries over is made of the reference
-itself and of what bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why.
+Then it samples what the reference shows at learned offsets (refsr.models.offsets), or runs the same
+trunk on the LR image AND on the reduced reference, so that both have features of one kind and
+attention can match them, or both. What is carried over is made of the reference itself and of what
+bicubic is known to miss on it. docs/decisions/0002-compact-variant.md says why.
 SR takes nothing that is drawn; a sample is SR and what a code changes in it (refsr.models.latent).
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -19,14 +19,15 @@ from torch import nn
 from refsr.models import Output
 from refsr.models.attention import ReferenceAttention
 from refsr.models.compatibility import Compatibility, differences_of
+from refsr.models.decoder import Context, Decoder, Fine
 from refsr.models.landmarks import Locator, lay_onto, similarity_between
 from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
+from refsr.models.offsets import OffsetSampling
 from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
 from refsr.parameter_types import MATCH_CHANNELS, heads_fault
 
 # One in so many images of a training batch teaches the modes too: all would make a step far longer.
 SHARE = 4
-Fine = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Restored(NamedTuple):
@@ -35,58 +36,6 @@ class Restored(NamedTuple):
     sr: torch.Tensor  # (B, 3, H, W)
     x: torch.Tensor  # (B, C, H/4, W/4)
     fine: torch.Tensor  # (B, C', H/2, W/2)
-
-
-class Context(nn.Module):
-    """x and what the whole image adds to it, by a code of 16 channels in 4x4 cells.
-
-    Training adds noise to the code. The noise is worth some hundredths of a dB to what comes of it
-    without (docs/decisions/0006-latent-variable.md).
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.code = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(width, 16, 1),
-        )
-        self.spread = nn.Conv2d(16, width, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        code = self.code(x)
-        if self.training:
-            code = code + torch.randn_like(code)
-        return x + F.interpolate(self.spread(code), size=x.shape[-2:], mode="bilinear")
-
-
-class Decoder(nn.Module):
-    """Features on the base grid -> the residual over bicubic.
-
-    `fine` may add to the features half way, at HR / 2.
-
-    No convolution runs on the HR grid itself: it would cost as much as all others together.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        half = width * 3 // 4
-        self.to_half = nn.Conv2d(width, 4 * half, 3, padding=1)
-        self.at_half = nn.Sequential(ResidualBlock(half), ResidualBlock(half))
-        self.output = nn.Conv2d(half, 3 * 4, 3, padding=1)
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        fine: Fine | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The residual, and the features at HR / 2 that it is made of."""
-        x = F.pixel_shuffle(self.to_half(x), 2)
-        if fine is not None:
-            x = fine(x)
-        x = self.at_half(x)
-        return F.pixel_shuffle(self.output(x), 2), x
 
 
 class CompactSisr(nn.Module):
@@ -209,8 +158,9 @@ def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
 class CompactRefsr(CompactSisr):
     """The single-image network, and beside it what brings one or several references in.
 
-    Options: without `align` references are not laid onto the face. Without `attention` each cell
-    takes what the references show at its own place, their mean.
+    Options: without `align` references are not laid onto the face. `offsets` samples references at
+    learned offsets, `attention` matches cells with `heads`; without both each cell takes what the
+    references show at its own place, their mean.
     """
 
     def __init__(
@@ -222,10 +172,13 @@ class CompactRefsr(CompactSisr):
         latent: int = 16,
         align: bool = True,
         heads: int = 4,
-        attention: bool = True,
+        attention: bool = False,
+        offsets: bool = True,
     ) -> None:
         super().__init__(hr_size, scale, width, blocks, latent, align)
-        self.config |= {"model": "refsr", "heads": heads, "attention": attention}
+        self.config |= {
+            "model": "refsr", "heads": heads, "attention": attention, "offsets": offsets,
+        }  # fmt: skip
         if attention and (fault := heads_fault(width, heads)):
             raise ValueError(fault)
         half = width * 3 // 4
@@ -237,8 +190,13 @@ class CompactRefsr(CompactSisr):
         )
         self.see_coarse = nn.Conv2d(4 * half, width, 1)
         self.attention = ReferenceAttention(width, MATCH_CHANNELS, heads) if attention else None
-        self.fuse = nn.Sequential(nn.Conv2d(2 * width, width, 3, padding=1), ResidualBlock(width))
-        self.fuse_fine = nn.Conv2d(2 * half, half, 3, padding=1)
+        self.offsets = OffsetSampling(width) if offsets else None
+        sources = 1 + max(1, attention + offsets)  # of features that are fused: x is the first
+        self.fuse = nn.Sequential(
+            nn.Conv2d(sources * width, width, 3, padding=1), ResidualBlock(width)
+        )
+        fuse_fine = nn.Conv2d(sources * half, half, 3, padding=1)
+        self.fuse_fine = nn.Sequential(fuse_fine, ResidualBlock(half)) if offsets else fuse_fine
         self.gate = nn.Parameter(torch.full((1, width, 1, 1), 0.5))
         self.gate_fine = nn.Parameter(torch.full((1, half, 1, 1), 0.5))
         self.compatibility: Compatibility | None = None
@@ -248,13 +206,14 @@ class CompactRefsr(CompactSisr):
         if ref is None:
             return super().restore(lr, None)
         x = self.encode(lr)
-        coarse, fine = self._carry_over(x, self.aligned(lr, as_set(ref)))
+        carried = self._carry_over(x, self.aligned(lr, as_set(ref)))
+        coarse, fine = zip(*carried, strict=True)
 
         def add_fine(y: torch.Tensor) -> torch.Tensor:
-            change: torch.Tensor = self.gate_fine * self.fuse_fine(torch.cat([y, fine], 1))
+            change: torch.Tensor = self.gate_fine * self.fuse_fine(torch.cat([y, *fine], 1))
             return y + change
 
-        x = x + self.gate * self.fuse(torch.cat([x, coarse], 1))
+        x = x + self.gate * self.fuse(torch.cat([x, *coarse], 1))
         return self._decode(lr, x, add_fine)
 
     def differences(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
@@ -272,25 +231,37 @@ class CompactRefsr(CompactSisr):
         size = (lr.shape[-2] * self.scale, lr.shape[-1] * self.scale)
         return lay_onto(every, places, size).reshape(*ref.shape[:3], *size)
 
-    def _carry_over(self, x: torch.Tensor, ref: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What x (B, C, h, w) needs of references (B, R, 3, H', W').
+    def _carry_over(
+        self, x: torch.Tensor, ref: torch.Tensor
+    ) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """What x (B, C, h, w) needs of references (B, R, 3, H', W'), by each way of finding it.
 
         On the base grid (B, C, h, w), and at HR / 2.
         """
-        ref = ref.flatten(0, 1)
+        count, ref = ref.shape[1], ref.flatten(0, 1)
         reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
         missed = ref - _resize(reduced, self.scale)
         # (B R, C', H'/2, W'/2)
         seen = self.see(F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2))
         cells = F.pixel_unshuffle(seen, 2)
-        values = torch.cat([self.see_coarse(cells), cells], 1)
-        if self.attention is None:
-            in_place = F.interpolate(values, size=x.shape[-2:], mode="bilinear")
-            carried = in_place.reshape(x.shape[0], -1, *in_place.shape[1:]).mean(1)
-        else:
+        coarse = self.see_coarse(cells)
+        carried = []
+        if self.offsets is not None:
+            fine = self.offsets(x, coarse, seen, count)
+            carried.append((self.see_coarse(F.pixel_unshuffle(fine, 2)), fine))
+        if self.attention is not None:
             # The trunk learns from LR; the reference is only matched by what it has learned.
             with torch.no_grad():
                 keys = self.encode(reduced)
-            carried = self.attention(x, keys, values)
-        width = x.shape[1]
-        return carried[:, :width], F.pixel_shuffle(carried[:, width:], 2)
+            carried.append(_parts(self.attention(x, keys, torch.cat([coarse, cells], 1)), x))
+        if not carried:
+            values = torch.cat([coarse, cells], 1)
+            in_place = F.interpolate(values, size=x.shape[-2:], mode="bilinear")
+            carried.append(_parts(in_place.reshape(len(x), -1, *in_place.shape[1:]).mean(1), x))
+        return carried
+
+
+def _parts(values: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values on the base grid -> those with the channels of x, and the others at HR / 2."""
+    width = x.shape[1]
+    return values[:, :width], F.pixel_shuffle(values[:, width:], 2)

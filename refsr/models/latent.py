@@ -82,21 +82,25 @@ class Modes(nn.Module):
 
 def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
     """A change of SR (..., H, W) without what LR (B, 3, h, w) settles: its reduction is 0."""
-    sides = zip(lr.shape[-2:], change.shape[-2:], strict=True)
-    rows, columns = (_settled(short, long, change.device) for short, long in sides)
-    left: torch.Tensor = change - rows @ change @ columns
+    (height, width), (long_height, long_width) = lr.shape[-2:], change.shape[-2:]
+    rows, higher = _reduction(height, long_height, change.device)
+    columns, wider = _reduction(width, long_width, change.device)
+    with torch.autocast(change.device.type, enabled=False):
+        reduced = rows @ (change.float() @ columns.mT)
+        left: torch.Tensor = change - higher @ (reduced @ wider.mT)
     return left
 
 
 @cache
-def _settled(short: int, long: int, device: torch.device) -> torch.Tensor:
-    """The projection (long, long) of a line onto what its reduction to `short` pixels fixes."""
+def _reduction(short: int, long: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The reduction of a line to `short` pixels, (short, long), and its pseudo-inverse."""
     with torch.inference_mode(
         False,
     ):  # what is kept may be asked for by an evaluation first, then by a training
         reduction = reduction_matrix(short, long)
-        settled: torch.Tensor = (torch.linalg.pinv(reduction) @ reduction).to(device, torch.float32)
-    return settled
+        both = (reduction, torch.linalg.pinv(reduction))
+        reduction, widening = (each.to(device, torch.float32) for each in both)
+    return reduction, widening
 
 
 def infer(modes: torch.Tensor, missed: torch.Tensor) -> Posterior:

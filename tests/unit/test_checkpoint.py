@@ -64,12 +64,17 @@ def test_a_checkpoint_of_another_version_says_what_to_do(
         load_model(tmp_path / "model.safetensors")
 
 
-def test_a_checkpoint_from_before_alignment_still_loads(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [("offsets",), ("offsets", "align")])
+def test_a_checkpoint_from_before_an_option_still_loads(
+    tmp_path: Path, missing: tuple[str, ...]
+) -> None:
     config = {"model": "refsr", "variant": "compact", "hr_size": 32, "width": 16, "blocks": 1}
-    old = build(config | {"align": False}).eval()
-    del old.config["align"]
+    before = {"attention": True} | dict.fromkeys(missing, False)
+    old = build(config | before).eval()
+    for option in missing:
+        del old.config[option]
     save_model(tmp_path / "old.safetensors", old)
     again = load_model(tmp_path / "old.safetensors")
     lr, ref = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 32, 32)
     assert torch.equal(again.upscale(lr, ref), old.upscale(lr, ref))  # type: ignore[operator]
-    assert again.config["align"] is False
+    assert again.config == config | {"scale": 8, "latent": 16, "heads": 4, "align": True} | before

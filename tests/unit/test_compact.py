@@ -66,7 +66,9 @@ def test_the_default_has_less_than_15_million_parameters() -> None:
         {"model": "sisr"},
         {"model": "sisr", "latent": 0},
         {"model": "refsr"},
-        {"model": "refsr", "attention": False},
+        {"model": "refsr", "attention": True},
+        {"model": "refsr", "offsets": False},
+        {"model": "refsr", "attention": True, "offsets": False},
         {"model": "refsr", "align": False},
     ],
 )
@@ -104,9 +106,11 @@ def test_an_evaluation_before_a_training_leaves_nothing_in_the_way_of_attention(
 
 
 @pytest.mark.parametrize("attention", [True, False])
-def test_several_references_are_seen_in_any_order(attention: bool) -> None:
+@pytest.mark.parametrize("offsets", [True, False])
+def test_several_references_are_seen_in_any_order(attention: bool, offsets: bool) -> None:
     torch.manual_seed(0)
-    model = CompactRefsr(32, 8, width=16, blocks=1, attention=attention).eval()
+    ways = {"attention": attention, "offsets": offsets}
+    model = CompactRefsr(32, 8, width=16, blocks=1, **ways).eval()
     lr, hr, ref = _images()
     pair, turned = torch.stack([ref, 1 - ref], 1), torch.stack([1 - ref, ref], 1)
     torch.testing.assert_close(model.upscale(lr, pair), model.upscale(lr, turned))

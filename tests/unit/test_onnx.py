@@ -69,7 +69,8 @@ def test_photos_of_any_size_give_the_same_pixels(
 OTHERS: dict[str, dict[str, Any]] = {
     "compact sisr": {"model": "sisr", **COMPACT},
     "no landmarks": {"model": "refsr", **COMPACT, "align": False},
-    "no attention": {"model": "refsr", **COMPACT, "attention": False},
+    "attention": {"model": "refsr", **COMPACT, "attention": True},
+    "attention alone": {"model": "refsr", **COMPACT, "attention": True, "offsets": False},
     "16x": {"model": "refsr", **COMPACT, "scale": 16},
 }
 FIGURE = {"variant": "figure", "hr_size": 16, "scale": 4}

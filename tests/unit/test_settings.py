@@ -56,7 +56,7 @@ RUNS: dict[str, dict[str, Settings]] = {
             "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
         },
         "train_refsr": {
-            "model": {"attention": False, "align": False}, "optimizer": "adam",
+            "model": {"offsets": False, "align": False}, "optimizer": "adam",
             "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
             "clip_norm": 0, "weight_decay": 0, "validate_every": 0, "on_nan": "roll_back",
             "accumulate": 2, "deterministic": True,
@@ -73,7 +73,8 @@ RUNS: dict[str, dict[str, Settings]] = {
             },
         },
         "train_refsr": {
-            "precision": "bfloat16", "schedule": "cosine", "best_by": "psnr_right",
+            "model": {"attention": True}, "precision": "bfloat16",
+            "schedule": "cosine", "best_by": "psnr_right",
             "degradation": "real",
             "loss": {
                 "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
