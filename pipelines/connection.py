@@ -112,7 +112,7 @@ def api(target: Target) -> Iterator[kfp.Client]:
             yield kfp.Client(endpoint, existing_token=token, credentials=credentials)
         except ApiException as error:
             raise RefsrError(f"--endpoint {endpoint}: {explain(error)}") from error
-        except (HTTPError, OSError) as error:
+        except HTTPError as error:
             raise RefsrError(f"--endpoint {endpoint}: {_no_response(error)}") from error
 
 

@@ -70,7 +70,9 @@ def trial(options: argparse.Namespace) -> int:
         submission = prepare(options)
         package = write_package(submission, options, Path(folder))
         if options.dry_run:
-            print_dry_run(submission, package)
+            changes = "".join(f" {key}={value}" for key, value in options.set)
+            summary = submission.summary.replace(str(options.params), f"{params}{changes}")
+            print_dry_run(submission._replace(summary=summary), package)
             return 0
         options.run = start(submission, options, package)
     status = watch(options)

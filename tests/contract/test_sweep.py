@@ -164,7 +164,9 @@ def test_a_dry_run_starts_no_trial_and_writes_no_file(
 ) -> None:
     words = ["trial", "--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint]
     assert main([*words, *TARGET, "--set", "train_refsr.steps=7", "--dry-run"]) == 0
-    assert "dry run, not submitted" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "dry run, not submitted" in printed
+    assert "params/tiny.yaml train_refsr.steps=7 in refsr:1" in printed
     assert not api.requests
     assert _sweep(tmp_path / "sweep.yaml", *VARY, "--dry-run") == 0
     assert "dry run, not written" in capsys.readouterr().out
