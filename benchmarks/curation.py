@@ -57,7 +57,6 @@ from refsr.layouts.base import BOX
 from refsr.layouts.tree import Tree
 from refsr.synthetic.dataset import write_raw
 
-ROUNDS = 15
 SETS = {
     "": Synthesize(train_identities=8, test_identities=4, views=8, defects=0, min_size=360),
     "_small": Synthesize(train_identities=20, test_identities=10, views=8, defects=0),
@@ -104,22 +103,28 @@ class Faces(NamedTuple):
 
 def main() -> None:
     """Measure, and print one JSON object."""
-    _parse_options()
+    options = _parse_options()
     prepare_process()
     result: dict[str, float] = {}
     for suffix, params in SETS.items():
         with tempfile.TemporaryDirectory() as scratch:
             write_raw(params, Path(scratch) / "raw")
             faces = load(Path(scratch) / "raw")
-            numbers = one_core(faces, Path(scratch)) | two_cores(faces, Path(scratch))
+            numbers = one_core(faces, Path(scratch), options.rounds)
+            if not options.one_core:
+                numbers |= two_cores(faces, Path(scratch))
             result |= {f"{key}{suffix}": round(value, 3) for key, value in numbers.items()}
     print(json.dumps(result))
 
 
-def _parse_options() -> None:
-    """There are none but --help; anything else is refused before minutes are spent."""
+def _parse_options() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
-    argparse.ArgumentParser(description=__doc__, formatter_class=raw).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--rounds", type=int, default=15, help="turns of which the median counts")
+    parser.add_argument(
+        "--one-core", action="store_true", help="without two_workers and two_decoders"
+    )
+    return parser.parse_args()
 
 
 def load(raw: Path) -> Faces:
@@ -133,7 +138,7 @@ def load(raw: Path) -> Faces:
     return Faces(images.drop(columns=["root", "file"]), extents, files, boxes, float(pixels) / 1e6)
 
 
-def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
+def one_core(faces: Faces, scratch: Path, rounds: int) -> dict[str, float]:
     """Milliseconds of processor time an image of each contestant, and the ratios promised."""
     chips, jobs, many = _chips(faces), faces.jobs(SOME), faces.jobs(CHUNK)
     few = list(zip(faces.files, faces.boxes, strict=True))
@@ -145,7 +150,7 @@ def one_core(faces: Faces, scratch: Path) -> dict[str, float]:
         "decode": (len(few) * AGAIN, lambda: _decode(faces.files * AGAIN)),
         "identity": (len(chips), lambda: (face_probability(chips), embed_faces(chips))),
     }
-    spent = _rounds({name: run for name, (_, run) in contestants.items()}, time.process_time)
+    spent = _rounds({name: run for name, (_, run) in contestants.items()}, rounds)
     cost = {name: 1000 * spent[name] / images for name, (images, _) in contestants.items()}
     chip = cost["with_chips"] - cost["measure"]
     return {f"{name}_ms": cost[name] for name in ("naive", "ours", "measure", "decode")} | {
@@ -177,16 +182,14 @@ def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     return {f"two_{what}": middle[what, 1] / middle[what, 2] for what in ("workers", "decoders")}
 
 
-def _rounds(
-    contestants: dict[str, Callable[[], object]], clock: Callable[[], float]
-) -> dict[str, float]:
-    """The median seconds of each, taken in turns so that a slow moment is everybody's."""
+def _rounds(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median processor time of each, in turns, so that a slow moment is everybody's."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, run in contestants.items():
-            start = clock()
+            start = time.process_time()
             run()
-            seconds[name].append(clock() - start)
+            seconds[name].append(time.process_time() - start)
     return {name: float(np.median(values)) for name, values in seconds.items()}
 
 

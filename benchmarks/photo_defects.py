@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +58,16 @@ def plant(
         homes.append(f"{('train', 'test')[number % 2]}/{folder.name}")
         shutil.copytree(folder, target / homes[-1])
     return [] if empty else [*_Planter(target, homes, shuffled[people:], rng).plant()]
+
+
+def is_of(path: str, planted: Sequence[Planted]) -> bool:
+    """Whether an image belongs to something that was planted, or to its folder."""
+    return any(is_in(path, (one.path, one.other)) for one in planted)
+
+
+def is_in(path: str, places: Collection[str]) -> bool:
+    """Whether a file is one of these, or stands in one of these folders."""
+    return path in places or path.rpartition("/")[0] in places
 
 
 def donors_from(people: int) -> int:

@@ -6,7 +6,10 @@
 Defects of every kind are planted into a copy of a raw set of the layout `people`, in folders of
 people with at least three images. Without --raw the people are rendered. Prints one JSON object:
 for each kind the recall and the precision, and the share of the other images that is lost. A set of
-real photos has copies and wrong persons of its own, so that precisions are lower bounds.
+real photos has copies and wrong persons of its own, so that precisions are lower bounds;
+`unplanted.KIND` counts what is flagged though nothing was planted, `.like_others` of these the
+faces that are nearer to somebody else's photo than to any of their folder, or, under two names,
+within dlib's limit of the photos of the other folder.
 """
 
 import argparse
@@ -18,14 +21,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from photo_defects import LEAST, Planted, donors_from, plant
+from photo_defects import LEAST, Planted, donors_from, is_in, is_of, plant
+from photo_flags import unplanted
 
 from refsr.config import Curate, Range, Synthesize
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.detection import Embed
 from refsr.curation.extraction import Detector
 from refsr.curation.face_models import DETECTOR, embed_faces, usable_cores
-from refsr.curation.planted_defects import NOT_ITS_OWN, has_own_face
+from refsr.curation.planted_defects import NOT_ITS_OWN, SOUND, UNSEEN, has_own_face
 from refsr.errors import RefsrError
 from refsr.synthetic.dataset import write_raw
 
@@ -67,10 +71,11 @@ def measured(
         train_images=everybody,
         test_images=Range(min=1, max=MANY),
     )
-    summary = write_curated(params, raw, curated, embed, usable_cores(), detector=detector)
+    workers = usable_cores()
+    summary = write_curated(params, raw, curated, embed, workers, detector=detector, keep_work=True)
     manifest = pd.read_parquet(curated / "manifest.parquet")
     rejects = pd.read_parquet(curated / "rejects.parquet")
-    scores = score(planted, manifest, rejects)
+    scores = score(planted, manifest, rejects) | unplanted(planted, rejects, curated)
     speed = round(summary["images_per_second"], 2)
     return {"images": len(manifest) + len(rejects), "images_per_second": speed} | scores
 
@@ -78,12 +83,16 @@ def measured(
 def score(
     planted: Sequence[Planted], manifest: pd.DataFrame, rejects: pd.DataFrame
 ) -> dict[str, float]:
-    """Recall and precision by kind, and the share of the other images that is lost."""
+    """Recall and precision by kind, and the share of the other images that is lost.
+
+    What is left out before its defect can be seen, as a face that is too small is, does not count.
+    """
     reason = dict(zip(rejects["source"], rejects["reason"], strict=True))
     kept = manifest.set_index("source")
+    is_unseen = {one: one.kind not in SOUND and reason.get(one.path) in UNSEEN for one in planted}
     result: dict[str, float] = {}
     for kind in sorted({one.kind for one in planted}):
-        own = [one for one in planted if one.kind == kind]
+        own = [one for one in planted if one.kind == kind and not is_unseen[one]]
         others = [one for one in planted if one.kind != kind]
         hits = [_is_seen(one, reason, kept) for one in own]
         result[f"planted.{kind}"] = len(own)
@@ -94,12 +103,12 @@ def score(
         rejected = [
             path
             for path, why in reason.items()
-            if why == kind and (_is_of(path, own) or not _is_of(path, others))
+            if why == kind and (is_of(path, own) or not is_of(path, others))
         ]
         if rejected:
-            result[f"precision.{kind}"] = _share([_is_of(path, own) for path in rejected])
+            result[f"precision.{kind}"] = _share([is_of(path, own) for path in rejected])
     touched = {path for one in planted for path in (one.path, one.other)}
-    clean = [path for path in [*kept.index, *reason] if not _is_in(path, touched)]
+    clean = [path for path in [*kept.index, *reason] if not is_in(path, touched)]
     lost = [reason.get(path, "") for path in clean]
     result["clean"] = len(clean)
     result["clean_lost"] = _share([why not in ("", *NOT_ITS_OWN) for why in lost])
@@ -118,18 +127,9 @@ def _is_seen(one: Planted, reason: dict[str, str], kept: pd.DataFrame) -> bool:
         return has_own_face(kept.loc[one.path], one.variant)
     if one.kind in ("same_person", "mixed_people"):
         folders = (one.path, one.other)
-        return any(why == one.kind for path, why in reason.items() if _is_in(path, folders))
+        return any(why == one.kind for path, why in reason.items() if is_in(path, folders))
     seen = {reason.get(one.path), reason.get(one.other)}
     return one.kind in seen or (one.kind == "blurred" and "no_face" in seen)
-
-
-def _is_of(path: str, planted: Sequence[Planted]) -> bool:
-    return any(_is_in(path, (one.path, one.other)) for one in planted)
-
-
-def _is_in(path: str, places: Sequence[str] | set[str]) -> bool:
-    """Whether a file is one of these, or stands in one of these folders."""
-    return path in places or path.rpartition("/")[0] in places
 
 
 def _share(hits: Sequence[bool]) -> float:

@@ -40,7 +40,7 @@ class Sample:
         groups: (N,) the person of each, from 0.
         embeddings: (N, D) float32.
         thumbs: (N, ...) as in ImageFeatures.
-        box: (N,) the shorter side of the face box, pixels.
+        faces: (N,) with the fields x, y, w, h, width and height, in pixels of the image.
         enlarged: (N,) whether the face is smaller than it is on the crop.
         face_probability, sharpness, dhash: (N,) of the crop.
         blurred: strength, see BLUR -> (N,) sharpness of the crop when it is blurred so much.
@@ -52,7 +52,7 @@ class Sample:
     groups: np.ndarray
     embeddings: np.ndarray
     thumbs: np.ndarray
-    box: np.ndarray
+    faces: np.ndarray
     enlarged: np.ndarray
     face_probability: np.ndarray
     sharpness: np.ndarray
@@ -61,6 +61,11 @@ class Sample:
     copied: dict[str, np.ndarray]
     looked_at: int
     people: int
+
+    @property
+    def box(self) -> np.ndarray:
+        """(N,) the shorter side of the face box, pixels."""
+        return np.asarray(np.minimum(self.faces["w"], self.faces["h"]))
 
     @property
     def are_detected(self) -> bool:
@@ -155,13 +160,12 @@ def _sample(collector: FeatureCollector, features: Features, params: Curate, raw
     crops = collector.store.crops(table.iloc[rows], side)
     blurred, copied = _changed(crops, table["dhash"].to_numpy()[rows])
     measures = ranked[rows]
-    box = np.minimum(measures["w"], measures["h"])
     larger = np.maximum(measures["w"], measures["h"]) * params.crop_factor
     return Sample(
         groups=groups,
         embeddings=np.asarray(features.embeddings[rows]),
         thumbs=np.asarray(features.thumbs[rows]),
-        box=box,
+        faces=measures,
         enlarged=larger < side,
         face_probability=np.ascontiguousarray(measures["face_probability"]),
         sharpness=np.ascontiguousarray(measures["sharpness"]),

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refsr.config import Curate
-from refsr.curation import duplicates, outliers
+from refsr.curation import duplicates, hash_search, outliers
 from refsr.curation.calibration import BLUR, Sample
 
 LOST = 0.01  # of the good images, at most, by one limit
@@ -206,13 +206,14 @@ def _other_bits(sample: Sample) -> np.ndarray:
 def _pairs(sample: Sample, max_bits: int) -> np.ndarray:
     """The pairs of copies that curation finds in the sample."""
     if sample.are_detected:
-        return duplicates.find_detected_copies(sample.thumbs, sample.embeddings, max_bits)[0]
+        views = sample.thumbs, sample.embeddings, sample.faces
+        return duplicates.find_detected_copies(*views, max_bits)[0]
     return duplicates.find_copies(sample.dhash, sample.thumbs, sample.embeddings, max_bits)[0]
 
 
 def likeness_of_pairs(sample: Sample) -> np.ndarray:
     """The likeness of pairs whose hashes and embeddings are near, copies or not."""
-    pairs = duplicates.close_hashes(sample.dhash, _WIDE_BITS)
+    pairs = hash_search.close_hashes(sample.dhash, _WIDE_BITS)
     apart = sample.embeddings[pairs[:, 0]] - sample.embeddings[pairs[:, 1]]
     pairs = pairs[np.linalg.norm(apart, axis=1) <= _WIDE_DISTANCE]
     whole = sample.thumbs[:, 0] if sample.are_detected else sample.thumbs

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from refsr.curation import duplicates, image_stats
+from refsr.curation import duplicates, hash_search, image_stats
 from refsr.dataset.curated import Curated
 from refsr.dataset.pixel_shards import Shard
 from refsr.dataset.schema import SPLITS, columns_of
@@ -67,7 +67,7 @@ def _copies_across_splits(curated: Curated, present: np.ndarray) -> list[str]:
     table = curated.table
     copies = [""] * len(table)
     hashes = table["dhash"].to_numpy()[present]
-    pairs = present[duplicates.close_hashes(hashes, COPY_BITS)]
+    pairs = present[hash_search.close_hashes(hashes, COPY_BITS)]
     split, source = table["split"].to_numpy(), table["source"].to_numpy()
     pairs = pairs[split[pairs[:, 0]] != split[pairs[:, 1]]]
     if not len(pairs):

@@ -62,14 +62,7 @@ def write_curated(
     """
     started = time.perf_counter()
     collector = FeatureCollector(
-        raw,
-        curated,
-        params,
-        embed,
-        workers,
-        joined=joined,
-        detector=detector,
-        layout=layout,
+        raw, curated, params, embed, workers, joined=joined, detector=detector, layout=layout
     )
     kept, rejected = _curate(collector, params)
     tree = collector.tree
@@ -80,14 +73,9 @@ def write_curated(
     write_parquet(rejects, curated / "rejects.parquet", _ROW_GROUP)
     planted = planted_defects.read_planted(tree.source)
     summary = summarise(splits, rejects) | _scores(planted, rejects, curated)
-    document = summary | _facts(tree) | {"rendered": planted is not None}
-    document["people_compared"] = detector is not None and not collector.boxed
-    if lies:
-        document["framing"] = lies
-    if params.licence:
-        document["licence"] = params.licence
-    if params.anonymous:
-        document["anonymous"] = True
+    facts = _facts(tree) | {"rendered": planted is not None}
+    facts["people_compared"] = detector is not None and not collector.boxed
+    document = summary | facts | _stated(params, lies)
     (curated / "summary.json").write_text(json.dumps(document, indent=2) + "\n")
     collector.close(keep=keep_work)
     return summary | {"images_per_second": _speed(collector, started)}
@@ -123,15 +111,16 @@ def write_part(
     """
     started = time.perf_counter()
     collector = FeatureCollector(
-        raw,
-        folder,
-        params,
-        embed,
-        workers,
-        share,
-        detector=detector,
-        layout=layout,
+        raw, folder, params, embed, workers, share, detector=detector, layout=layout
     )
+    counts = _collect_part(collector, params, share)
+    tree = collector.tree
+    partition.write(folder, tree.source.signature, params, share, tree.layout)
+    return counts | {"images_per_second": _speed(collector, started)}
+
+
+def _collect_part(collector: FeatureCollector, params: Curate, share: Share) -> dict[str, float]:
+    """Extract the features of a part; counts of its identities, images and rejects."""
     order = draw(collector.tree.images, params)
     identities = [key for key in first_round(order, params) if share.holds(key)]
     counts: dict[str, float] = {"identities": len(identities), "images": 0.0}
@@ -141,9 +130,7 @@ def write_part(
         reasons = table["reason"].astype("str").value_counts()
         counts |= {f"rejects.{key}": float(n) for key, n in sorted(reasons.items()) if key}
         collector.slim()
-    tree = collector.tree
-    partition.write(folder, tree.source.signature, params, share, tree.layout)
-    return counts | {"images_per_second": _speed(collector, started)}
+    return counts
 
 
 def _speed(collector: FeatureCollector, started: float) -> float:
@@ -203,6 +190,12 @@ def _facts(tree: Tree) -> dict[str, Any]:
     if tree.layout != _UNNAMED:
         facts |= {"layout": tree.layout, "images_outside": tree.strays}
     return facts
+
+
+def _stated(params: Curate, lies: dict[str, float]) -> dict[str, Any]:
+    """What the summary states only where there is something to state."""
+    facts = {"framing": lies, "licence": params.licence, "anonymous": params.anonymous}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _require_splits(kept: pd.DataFrame, rejected: pd.DataFrame, raw: str) -> None:

@@ -1,12 +1,11 @@
 """Find copies of an image by difference hashes; confirm them by thumbnails and embeddings."""
 
-import math
-from collections.abc import Iterable, Iterator
-from itertools import combinations, pairwise
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
+from refsr.curation.hash_search import NO_PAIRS, ascending, close_pairs
 from refsr.curation.image_stats import difference_hash
 from refsr.io.arrays import Rows, blocks, in_blocks
 
@@ -15,17 +14,17 @@ _NEAR = 0.25
 _NEAR_DETECTED = 0.32  # the same where boxes are detected, mirrored copies among them
 # Least likeness of copies, minus half the distance of their embeddings.
 _SAME = 0.75
-_SAME_DETECTED = 0.68
+_SAME_DETECTED = 0.72
+_SAME_WHOLE = 0.9  # least likeness of whole images whose faces are not compared
+_LEAST_SHARED = 12  # pixels of thumbnails, along each side, that are compared around a face
+_FACE = ("x", "y", "w", "h", "width", "height")  # a box, and the size of its image, pixels
+_WHOLE_VIEW, _CHIP_VIEW = 0, 1  # of the thumbnails of an image whose face was detected
 _DETECTED_BITS = 6  # by which hashes of copies' aligned chips differ more than those of crops
 _LEAST_CORRELATION = 0.8  # below it, no shift makes two thumbnails alike
 _SHIFT = 2  # pixels by which a cropped copy's thumbnail may be shifted
 _COARSE = 4.0  # standard deviation of the blur that is subtracted: what all portraits share
 _AXES, _SAMPLE = 8, 1024  # of a projection, and the embeddings from which the axes are learnt
 _ROUNDING = 0.01  # above the error of a distance between projections in float16
-_STRIDE = 19  # between bits of a band; odd, so that each of 64 occurs once
-_LOOKUP = 4.0  # cost of looking up a band, in comparisons of hashes
-_BLOCK = 1 << 15  # hashes looked up, or pairs compared, at a time
-_NO_PAIRS = np.empty((0, 2), np.int64)
 
 
 def find_copies(
@@ -58,46 +57,43 @@ def find_copies(
             )
             <= _NEAR + _ROUNDING
         ]
-        for pairs in _close(hashes, max_bits)
+        for pairs in close_pairs(hashes, max_bits)
     )
     confirmed = (_confirmed(pairs, thumbs, embeddings) for pairs in in_blocks(close))
     results = [result for result in confirmed if len(result[0])]  # few blocks have any
-    results.append((_NO_PAIRS, np.empty(0)))
+    results.append((NO_PAIRS, np.empty(0)))
     pairs, alike = (np.concatenate(parts) for parts in zip(*results, strict=True))
-    order = _ascending(pairs)
+    order = ascending(pairs)
     return pairs[order], alike[order]
 
 
 def find_detected_copies(
     thumbs: Rows,
     embeddings: Rows,
+    faces: Rows,
     max_bits: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`find_copies` where faces were detected, whose boxes differ from copy to copy.
 
     What is hashed are the aligned chips, as they are and mirrored. Copies are alike either as whole
-    images or, where one is cropped, as chips.
+    images or, where one is cropped, as chips and as what both images show around them: two views
+    of one person often share the face, but not what surrounds it.
 
     Args:
         thumbs: (N, 2, h, w) uint8, of whole images and of chips.
         embeddings: (N, D).
+        faces: (N,) with the fields x, y, w, h, width and height, in pixels of the image.
         max_bits: Hamming distance of the crops of one box; a few bits more are allowed for.
 
     Returns:
         As `find_copies`.
     """
-    count = len(thumbs)
-    parts = [_chip_hashes(thumbs[part]) for part in blocks(count)]
-    hashes = np.concatenate([np.concatenate(side) for side in zip(*parts, strict=True)])
     alike: dict[tuple[int, int], float] = {}
-    for close in _close(hashes, max_bits + _DETECTED_BITS):
-        pairs = close[close[:, 0] < count]  # of two mirrored ones, the unmirrored are known
-        mirrored = pairs[:, 1] >= count
-        rows = pairs - np.stack([np.zeros_like(mirrored), mirrored], axis=1) * count
+    for rows, flipped in _mirrored_too(thumbs, _CHIP_VIEW, max_bits + _DETECTED_BITS):
         distance = _distances(embeddings, rows)
-        near = (distance <= _NEAR_DETECTED) & (rows[:, 0] != rows[:, 1])
-        for (a, b), flip, apart in zip(rows[near], mirrored[near], distance[near], strict=True):
-            most = _views_alike(thumbs[[a]], thumbs[[b]], flip=bool(flip))
+        near = distance <= _NEAR_DETECTED
+        for (a, b), flip, apart in zip(rows[near], flipped[near], distance[near], strict=True):
+            most = _views_alike(thumbs[[a, b]], faces[[a, b]], flip=bool(flip))
             if most - apart / 2 >= _SAME_DETECTED:
                 pair = (int(min(a, b)), int(max(a, b)))
                 alike[pair] = max(alike.get(pair, 0.0), most)
@@ -106,17 +102,97 @@ def find_detected_copies(
     return copies, np.array([alike[pair] for pair in order])
 
 
-def _chip_hashes(thumbs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The difference hashes (N,) of chips as they are, and mirrored."""
-    chips = thumbs[:, 1]
-    mirrored = np.ascontiguousarray(chips[:, :, ::-1])
-    return difference_hash(np.ascontiguousarray(chips)), difference_hash(mirrored)
+def find_whole_copies(
+    thumbs: Rows, sought: np.ndarray, max_bits: int
+) -> Iterator[tuple[int, int, float]]:
+    """Copies of some images as wholes, mirrored ones too, whichever of their faces was chosen.
+
+    Args:
+        thumbs: (N, 2, h, w) uint8, of whole images and of chips.
+        sought: (N,) the images whose copies among the others are sought.
+        max_bits: Hamming distance.
+
+    Yields:
+        The row of a sought image, that of a copy of it, and their likeness; perhaps twice.
+    """
+    if not sought.any():
+        return
+    for rows, flipped in _mirrored_too(thumbs, _WHOLE_VIEW, max_bits):
+        one_is = sought[rows[:, 0]] != sought[rows[:, 1]]
+        for (a, b), flip in zip(rows[one_is].tolist(), flipped[one_is], strict=True):
+            first, second = thumbs[[a]][:, _WHOLE_VIEW], thumbs[[b]][:, _WHOLE_VIEW]
+            alike = float(likeness(first, second[..., ::-1] if flip else second)[0])
+            if alike >= _SAME_WHOLE:
+                yield (a, b, alike) if sought[a] else (b, a, alike)
 
 
-def _views_alike(first: np.ndarray, second: np.ndarray, *, flip: bool) -> float:
-    """The likeness of two images (1, 2, h, w), as wholes or as chips; `flip` mirrors the second."""
-    second = second[..., ::-1] if flip else second
-    return float(max(likeness(first[:, view], second[:, view])[0] for view in (0, 1)))
+def _mirrored_too(
+    thumbs: Rows, view: int, max_bits: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows (M, 2) whose views are near, and (M,) whether with the second one mirrored."""
+    count = len(thumbs)
+    parts = [_hashes(thumbs[part][:, view]) for part in blocks(count)]
+    hashes = np.concatenate([np.concatenate(side) for side in zip(*parts, strict=True)])
+    for close in close_pairs(hashes, max_bits):
+        pairs = close[close[:, 0] < count]  # of two mirrored ones, the unmirrored are known
+        mirrored = pairs[:, 1] >= count
+        rows = pairs - np.stack([np.zeros_like(mirrored), mirrored], axis=1) * count
+        others = rows[:, 0] != rows[:, 1]
+        yield rows[others], mirrored[others]
+
+
+def _hashes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The difference hashes (N,) of images (N, h, w) as they are, and mirrored."""
+    mirrored = np.ascontiguousarray(images[:, :, ::-1])
+    return difference_hash(np.ascontiguousarray(images)), difference_hash(mirrored)
+
+
+def _views_alike(thumbs: np.ndarray, faces: np.ndarray, *, flip: bool) -> float:
+    """The likeness of two images (2, 2, h, w), see `find_detected_copies`.
+
+    `faces` (2,) are their faces; `flip` mirrors the second image.
+    """
+    first, second = thumbs[:1], thumbs[1:, ..., ::-1] if flip else thumbs[1:]
+    whole, chip = (float(likeness(first[:, view], second[:, view])[0]) for view in (0, 1))
+    around = _laid_alike(first[0, _WHOLE_VIEW], second[0, _WHOLE_VIEW], faces, flip=flip)
+    return max(whole, (chip + around) / 2)
+
+
+def _laid_alike(first: np.ndarray, second: np.ndarray, faces: np.ndarray, *, flip: bool) -> float:
+    """The likeness of what two images (h, w) both show, laid onto each other by their faces (2,).
+
+    0 where that is little.
+    """
+    centre, size = _in_thumb(faces[0], first.shape, flip=False)
+    other, other_size = _in_thumb(faces[1], second.shape, flip=flip)
+    stretch = other_size / size
+    matrix = np.column_stack([np.diag(stretch), other - stretch * centre])
+    border = cv2.BORDER_REFLECT_101
+    laid = cv2.warpAffine(
+        np.ascontiguousarray(second, np.float32),
+        matrix,
+        first.shape[::-1],
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=border,
+    )
+    extent = np.array(first.shape[::-1])
+    start = np.clip(np.ceil((-0.5 - matrix[:, 2]) / stretch), 0, extent).astype(int)
+    end = np.clip(np.floor((extent - 0.5 - matrix[:, 2]) / stretch) + 1, 0, extent).astype(int)
+    if (end - start).min() < _LEAST_SHARED:
+        return 0.0
+    part = slice(start[1], end[1]), slice(start[0], end[0])
+    return _shifted(_detail(first)[part], _detail(laid)[part])
+
+
+def _in_thumb(
+    face: np.ndarray, shape: tuple[int, ...], *, flip: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """The centre (2,) and size (2,) of a face in the thumbnail of its image, perhaps mirrored."""
+    x, y, w, h, width, height = (float(face[name]) for name in _FACE)
+    across = x + w / 2
+    scale = np.array([shape[1] / width, shape[0] / height])
+    centre = np.array([width - across if flip else across, y + h / 2]) * scale - 0.5
+    return centre, np.sqrt(w * h) * scale
 
 
 def _projections(embeddings: Rows) -> np.ndarray:
@@ -147,105 +223,6 @@ def _confirmed(pairs: np.ndarray, thumbs: Rows, embeddings: Rows) -> tuple[np.nd
     alike = likeness(thumbs[pairs[:, 0]], thumbs[pairs[:, 1]])
     same = alike - distance / 2 >= _SAME
     return pairs[same], alike[same]
-
-
-def close_hashes(hashes: np.ndarray, max_bits: int) -> np.ndarray:
-    """Find all pairs of hashes (N,) uint64 that differ in at most `max_bits` bits.
-
-    Multi-index hashing (Norouzi, Punjani and Fleet, CVPR 2012): if two hashes differ in r bits,
-    one of m bands differs in at most r // m bits. Each band is sorted, and looked up with every
-    pattern of so few bits. With bands of about log2(N) bits, evenly spread hashes take far fewer
-    than N^2 steps, apart from M.
-
-    Returns:
-        Pairs of rows (M, 2), first < second, in ascending order.
-    """
-    pairs = np.concatenate([_NO_PAIRS, *_close(hashes, max_bits)])
-    return np.asarray(pairs[_ascending(pairs)])
-
-
-def _ascending(pairs: np.ndarray) -> np.ndarray:
-    return np.lexsort((pairs[:, 1], pairs[:, 0]))
-
-
-def _close(hashes: np.ndarray, max_bits: int) -> Iterator[np.ndarray]:
-    """The pairs of `close_hashes` in any order, each once, a bounded number at a time."""
-    bands = _bands(_band_count(len(hashes), max_bits))
-    radius = max_bits // len(bands)
-    for number, band in enumerate(bands):
-        for pairs in in_blocks(_close_in_band(hashes, band, radius, max_bits), _BLOCK):
-            differ = hashes[pairs[:, 0]] ^ hashes[pairs[:, 1]]
-            known = np.zeros(len(pairs), bool)  # from an earlier band
-            for mask in map(_mask, bands[:number]):
-                known |= np.bitwise_count(differ & mask) <= radius
-            yield pairs[~known]
-
-
-def _bands(count: int) -> list[list[int]]:
-    """Divide the 64 bits of a hash into bands; neighbours are in different ones.
-
-    Neighbouring bits are often equal. A band of such has few values with many hashes each, all of
-    which would be compared.
-    """
-    edges = np.linspace(0, 64, count + 1).astype(int).tolist()
-    return [[_STRIDE * place % 64 for place in range(*ends)] for ends in pairwise(edges)]
-
-
-def _mask(places: Iterable[int]) -> np.uint64:
-    return np.uint64(sum(1 << place for place in places))
-
-
-def _band_count(total: int, max_bits: int) -> int:
-    """The number of bands with the fewest lookups and comparisons."""
-
-    def cost(bands: int) -> float:
-        width, radius = 64 // bands, max_bits // bands
-        lookups = bands * sum(math.comb(width, bits) for bits in range(radius + 1))
-        return lookups * (_LOOKUP + total / 2.0**width)
-
-    return min(range(1, 17), key=cost)
-
-
-def _close_in_band(
-    hashes: np.ndarray,
-    band: list[int],
-    radius: int,
-    max_bits: int,
-) -> Iterator[np.ndarray]:
-    """Close pairs (M, 2) of hashes that differ in at most `radius` bits of a band."""
-    mask = _mask(band)
-    order = np.argsort(hashes & mask, kind="stable")
-    ordered = hashes[order]
-    keys = ordered & mask
-    for pattern in _patterns(band, radius):
-        for at in range(0, len(keys), _BLOCK):
-            sought = keys[at : at + _BLOCK] ^ pattern
-            start = np.searchsorted(keys, sought, "left")
-            end = np.searchsorted(keys, sought, "right")
-            # Of two hashes, the earlier finds the later.
-            start = np.maximum(start, np.arange(at + 1, at + 1 + len(sought)))
-            for row, other in _spread(start, end):
-                differ = ordered[at + row] ^ ordered[other]
-                near = np.flatnonzero(np.bitwise_count(differ) <= max_bits)
-                pairs = np.stack([order[at + row[near]], order[other[near]]], axis=1)
-                yield np.sort(pairs, axis=1)
-
-
-def _patterns(band: list[int], radius: int) -> Iterator[np.uint64]:
-    """All masks of at most `radius` bits of a band."""
-    for bits in range(radius + 1):
-        for places in combinations(band, bits):
-            yield _mask(places)
-
-
-def _spread(start: np.ndarray, end: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(row, other) for each `other` in start[row]:end[row], a bounded number at a time."""
-    rows = np.flatnonzero(end > start)
-    block = np.cumsum(end[rows] - start[rows]) // _BLOCK
-    for part in np.split(rows, np.flatnonzero(np.diff(block)) + 1):
-        counts = end[part] - start[part]
-        offsets = np.repeat(end[part] - np.cumsum(counts), counts)
-        yield np.repeat(part, counts), np.arange(counts.sum()) + offsets
 
 
 def likeness(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -47,7 +47,11 @@ def apply_filters(
         if len(rows):
             rows = _mark_mixed(table, rows, groups, features, max_identity_distance)
         if len(rows):
-            _mark_wrong_persons(table, rows, groups, features.embeddings, max_identity_distance)
+            chosen = Chosen(features.embeddings, rows)
+            wrong = outliers.wrong_persons(chosen, groups[rows], max_identity_distance)
+            if features.are_detected:
+                _mark_whole_copies(table, rows, wrong, features.thumbs, max_duplicate_bits)
+            _mark_wrong_persons(table, rows, wrong, groups)
     return table
 
 
@@ -77,19 +81,28 @@ def _mark_mixed(
 
 
 def _mark_wrong_persons(
-    table: pd.DataFrame,
-    rows: np.ndarray,
-    groups: np.ndarray,
-    embeddings: Rows,
-    max_distance: float,
+    table: pd.DataFrame, rows: np.ndarray, is_wrong: np.ndarray, groups: np.ndarray
 ) -> None:
-    """Mark images whose face is not that of their group."""
-    chosen = Chosen(embeddings, rows)
-    wrong = rows[outliers.wrong_persons(chosen, groups[rows], max_distance)]
+    """Mark images whose face is not that of their group, as `is_wrong` of `rows` says."""
+    wrong = rows[is_wrong]
     distance = table["identity_distance"].to_numpy()[wrong]
-    alone = np.isin(groups[wrong], groups[np.setdiff1d(rows, wrong)], invert=True)
+    alone = np.isin(groups[wrong], groups[rows[~is_wrong]], invert=True)
     for part, detail in ((~alone, _OTHER_FACE), (alone, _NO_COMMON_FACE)):
         mark(table, wrong[part], "wrong_person", distance[part], detail)
+
+
+def _mark_whole_copies(
+    table: pd.DataFrame, rows: np.ndarray, is_wrong: np.ndarray, thumbs: Rows, max_bits: int
+) -> None:
+    """Mark wrong persons that are copies of whole images of other folders.
+
+    Of several faces, another one than in the original was chosen, so that faces did not show it.
+    """
+    identities = table["identity"].cat.codes.to_numpy()[rows]
+    for copy, of, alike in duplicates.find_whole_copies(Chosen(thumbs, rows), is_wrong, max_bits):
+        if identities[copy] != identities[of]:
+            detail = f"copy of {table['source'].iloc[rows[of]]}"
+            mark(table, rows[[copy]], "cross_duplicate", np.array([alike]), detail)
 
 
 class _Copy(NamedTuple):
@@ -107,7 +120,8 @@ def _mark_copies(table: pd.DataFrame, rows: np.ndarray, features: Features, max_
     """
     thumbs, embeddings = Chosen(features.thumbs, rows), Chosen(features.embeddings, rows)
     if features.are_detected:
-        pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, max_bits)
+        faces = Chosen(features.ranked, rows)
+        pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, faces, max_bits)
     else:
         hashes = table["dhash"].to_numpy()[rows]
         pairs, alike = duplicates.find_copies(hashes, thumbs, embeddings, max_bits)

@@ -11,6 +11,7 @@ import errno
 import resource
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ _NEEDED = dict.fromkeys(_NAMES, own_files.is_text) | dict.fromkeys(
     _PLACES, pd.api.types.is_integer_dtype
 )
 _DAMAGE = (None, errno.EINVAL, errno.ENOENT, errno.EISDIR)
+_ROWS = 2**16  # of a column that are gathered at a time
 _OTHER_FILES = 128  # descriptors left to all else
 
 
@@ -93,13 +95,16 @@ class Curated:
             RefsrError: Pixels that the manifest lists are missing, or of another size.
         """
         shard, index = (places[rows] for places in self._places)
-        numbers = np.unique(shard).tolist()
-        if len(numbers) == 1:
-            return self._shard_with(numbers[0], index).pixels(index)
+        if len(rows) and shard.min() == shard.max():
+            return self._shard_with(int(shard[0]), index.min(), index.max()).pixels(index)
         out = np.empty((len(rows), self.hr_size, self.hr_size, 3), np.uint8)
-        for number in numbers:
-            chosen = np.flatnonzero(shard == number)
-            self._shard_with(number, index[chosen]).read_into(out, chosen, index[chosen])
+        order = np.lexsort((index, shard))
+        shard, index = shard[order], index[order]
+        starts = np.flatnonzero(np.diff(shard, prepend=shard[:1] - 1)).tolist()
+        for start, stop in pairwise([*starts, len(rows)]):
+            chosen = slice(start, stop)
+            opened = self._shard_with(int(shard[start]), index[start], index[stop - 1])
+            opened.read_into(out, order[chosen], index[chosen])
         return out
 
     def landmarks(self, rows: np.ndarray) -> np.ndarray:
@@ -108,12 +113,15 @@ class Curated:
         (x, y) in [-1, 1], see refsr.models.landmarks. Raises RefsrError where the manifest has
         none.
         """
-        points = np.empty((len(rows), len(CROP_LANDMARKS)), np.float32)
+        points = np.empty((len(CROP_LANDMARKS), len(rows)), np.float32)
         for place, name in enumerate(CROP_LANDMARKS):
-            points[:, place] = self._column(name)[rows]
+            column = self._column(name)
+            for start in range(0, len(rows), _ROWS):  # indices are copied as int64
+                piece = slice(start, start + _ROWS)
+                points[place, piece] = column[rows[piece]]
         points *= np.float32(2 / self.hr_size)
         points -= 1
-        return points.reshape(-1, 5, 2)
+        return points.T.reshape(-1, 5, 2)
 
     def _column(self, name: str) -> np.ndarray:
         """A column of the manifest, of those that are not in memory one at a time."""
@@ -128,10 +136,10 @@ class Curated:
         column: np.ndarray = table[name].to_numpy(np.float32)
         return column
 
-    def _shard_with(self, number: int, index: np.ndarray) -> Shard:
-        """The shard of this number, which must hold images at `index`."""
+    def _shard_with(self, number: int, first: int, last: int) -> Shard:
+        """The shard of this number, which must hold images at indices `first` ... `last`."""
         shard = self._shard(number)
-        if index.min() < 0 or index.max() >= len(shard):
+        if first < 0 or last >= len(shard):
             raise RefsrError(f"{shard.path}: fewer images than the manifest names; {_AGAIN}")
         if shard.side != self.hr_size or self.hr_size == 0:
             what = "its images are not square or of another size"

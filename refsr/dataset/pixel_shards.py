@@ -135,7 +135,7 @@ class Shard:
     def pixels(self, index: np.ndarray) -> np.ndarray:
         """Images by index, (N, H, H, 3) uint8 RGB. Raises RefsrError where one is damaged."""
         if not self.is_jpeg:
-            return np.asarray(self._array[index])
+            return self._array.take(index, 0)  # quicker than self._array[index]
         images = list(_decoders().map(self._decoded, index))
         if len({image.shape for image in images}) > 1:
             raise RefsrError(f"{self.path}: images of several sizes; run the stage `curate` again")
@@ -143,8 +143,10 @@ class Shard:
 
     def read_into(self, out: np.ndarray, places: np.ndarray, index: np.ndarray) -> None:
         """Write images by index to these places of an array, each copied once."""
-        images = self.pixels(index) if self.is_jpeg else map(self._array.__getitem__, index)
-        for place, image in zip(places, images, strict=True):
+        images = (
+            self.pixels(index) if self.is_jpeg else map(self._array.__getitem__, index.tolist())
+        )
+        for place, image in zip(places.tolist(), images, strict=True):
             out[place] = image
 
     def _decoded(self, at: int) -> np.ndarray:

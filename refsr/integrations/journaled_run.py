@@ -100,7 +100,7 @@ def start_journaled_run(
     """
     journal = open_journal(folder / FOLDER)
     run = Run("", hide(tracking_uri), params_hash(params))
-    sender = Sender(journal, tracking_uri)
+    sender = Sender(journal, tracking_uri)  # MLflow's patience is set from here on
     try:
         if not _goes_on(journal, tracking_uri, run, task):
             before = journal.run
@@ -110,9 +110,16 @@ def start_journaled_run(
     except BaseException:
         journal.close()
         raise
+    with _sending(journal, sender):
+        yield JournalTracker(journal)
+
+
+@contextlib.contextmanager
+def _sending(journal: Journal, sender: Sender) -> Iterator[None]:
+    """Send a journal while the block runs, and in the end how it ended."""
     sender.start()
     try:
-        yield JournalTracker(journal)
+        yield
     except BaseException as error:
         journal.append("tags", values={"error": error_text(error)})
         journal.append("status", status=end_status(error))

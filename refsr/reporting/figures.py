@@ -15,6 +15,7 @@ from refsr.evaluation.protocol import Bench, references_of, restore, to_8_bits
 from refsr.face_crops import USUAL
 
 _ROWS_OF = {"reference": "right", "wrong ref.": "wrong"}  # columns of the pairs; others: "row"
+_EYE = 0.08  # half the side of an eye, of the side of the image
 INK, GREY, PAPER = (28, 28, 30), (160, 160, 160), 255
 
 
@@ -48,11 +49,11 @@ class Grid:
 
 
 def strips(bench: Bench, people: Sequence[str], names: Iterable[str] = MAIN) -> list[Strip]:
-    """A strip of the first image of each of these people.
+    """A strip of one image of each of these people, see `_clear_images`.
 
     It is in the main conditions, or in those of `names` that they have, in that order.
     """
-    chosen = _first_images(bench, people)
+    chosen = _clear_images(bench, people)
     hr, right, wrong = _images(bench, chosen, "row", "right", "wrong")
     lr = reduce(hr, bench.models.scale)
     columns = {"LR": _nearest(lr, bench.models.scale)}
@@ -74,11 +75,17 @@ def strips(bench: Bench, people: Sequence[str], names: Iterable[str] = MAIN) -> 
 
 
 def _eyes(bench: Bench, chosen: pd.DataFrame, column: str) -> list[tuple[int, int]]:
-    """Where the eyes of the images in `column` are, in pixels; where unknown, the usual place."""
-    points = bench.curated.landmarks(chosen[column].to_numpy())[:, :2].mean(axis=1)
-    usual = np.array(USUAL[:2]).mean(axis=0)
-    places = (np.where(np.isfinite(points), points, usual) + 1) / 2 * bench.curated.hr_size
+    """The middle between the eyes of the images in `column`, in pixels."""
+    places = _both_eyes(bench, chosen, column).mean(axis=1)
     return [(round(x), round(y)) for x, y in places.tolist()]
+
+
+def _both_eyes(bench: Bench, chosen: pd.DataFrame, column: str) -> np.ndarray:
+    """The eyes of the images in `column`, (N, 2, 2) in pixels; where unknown, the usual places."""
+    points = bench.curated.landmarks(chosen[column].to_numpy())[:, :2]
+    places = np.where(np.isfinite(points), points, np.array(USUAL[:2]))
+    eyes: np.ndarray = (places + 1) / 2 * bench.curated.hr_size
+    return eyes
 
 
 def _as_strips(
@@ -124,6 +131,25 @@ def transfer_grid(bench: Bench, people: Sequence[str]) -> Grid:
     rows = [to_pictures(to_8_bits(upscale(one.expand(len(ref), -1, -1, -1), ref))) for one in lr]
     small = to_pictures(_nearest(lr, bench.models.scale))
     return Grid(list(people), small, to_pictures(ref), rows)
+
+
+def _clear_images(bench: Bench, people: Sequence[str]) -> pd.DataFrame:
+    """Of each of these people the true image whose eyes have the most contrast: open ones."""
+    own = bench.test[bench.test["person"].isin(list(people))]
+    grey = bench.images(own["row"].to_numpy()).mean(1).cpu().numpy()
+    eyes = _both_eyes(bench, own, "row")
+    contrast = [_contrast(*each) for each in zip(grey, eyes, strict=True)]
+    ordered = own.iloc[np.argsort(contrast, kind="stable")]
+    clear = ordered.drop_duplicates("person", keep="last").set_index("person")
+    return clear.loc[list(people)].reset_index()
+
+
+def _contrast(image: np.ndarray, eyes: np.ndarray) -> float:
+    """The standard deviation around the eye (x, y) where it is less; of an image (H, W)."""
+    reach = max(1, round(_EYE * len(image)))
+    corners = np.clip(eyes.round().astype(int) - reach, 0, len(image) - 2 * reach)
+    side = 2 * reach
+    return min(float(image[y : y + side, x : x + side].std()) for x, y in corners.tolist())
 
 
 def _first_images(bench: Bench, people: Sequence[str]) -> pd.DataFrame:

@@ -135,11 +135,7 @@ def run(
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
     resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
     vouched = {key: fingerprint if resumed[key] and not kept else "" for key in outputs}
-    local = {
-        key: Path(value)
-        for key, value in inputs.items()
-        if kinds[key] != "inputs" and Path(value).exists()
-    }
+    local = _local(kinds, inputs)
     with held(outputs, vouched), _state_held(kept, name):
         scratch = {
             key: kept / out.place.name if kept and resumed[key] else out.partial
@@ -157,14 +153,19 @@ def run(
         ):
             metrics = step(params, tracker, **inputs, **scratch, **options)
             tracker.metrics(of_the_run(name, metrics))
-        steps = steps_of(params)
         for folder in scratch.values():
-            retained.finish(folder, name, fingerprint, steps)
+            retained.finish(folder, name, fingerprint, steps_of(params))
         _put_in_place(outputs, scratch)
         _logger.info("finished in %.1f s", time.monotonic() - started)
         if kept:
-            retained.finish_on_volume(kept, name, fingerprint, steps)
+            retained.finish_on_volume(kept, name, fingerprint, steps_of(params))
     return metrics
+
+
+def _local(kinds: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, Path]:
+    """The inputs that are one path each, on this machine."""
+    single = {key: Path(value) for key, value in inputs.items() if kinds[key] != "inputs"}
+    return {key: path for key, path in single.items() if path.exists()}
 
 
 def _put_in_place(outputs: Mapping[str, io_output.Output], scratch: Mapping[str, Path]) -> None:

@@ -80,9 +80,7 @@ def register(
         return registry.log(refsr / CHECKPOINT, evaluation / METRICS, example(config))
 
     version, verdict = _version(registry, tracker, metrics, params.gate, facts, log)
-    if registry.champion() == version and registry.tags(version).get(COMPARED) == FIRST:
-        # A registration that was killed, or is repeated, ends the same.
-        verdict = replace(verdict, champion=FIRST)
+    verdict = _repeatable(registry, version, verdict)
     card = {
         "name": params.name,
         "version": version,
@@ -95,12 +93,26 @@ def register(
     }
     created = registry.created(version)
     registration_files.write(registration, evaluation, card, registry.aliases(), created)
+    _publish(registry, tracker, registration, card)
+    return {"version": float(version), **headline("evaluate", flatten(metrics))}
+
+
+def _repeatable(registry: Registry, version: str, verdict: Verdict) -> Verdict:
+    """The verdict; a registration that was killed, or is repeated, ends with that of the first."""
+    if registry.champion() == version and registry.tags(version).get(COMPARED) == FIRST:
+        return replace(verdict, champion=FIRST)
+    return verdict
+
+
+def _publish(
+    registry: Registry, tracker: MlflowTracker, registration: Path, card: Mapping[str, Any]
+) -> None:
+    """Copy the files of a registration into its run, and describe the version by them."""
     tracker.artifact(registration, REGISTRATION)
     files = [path.name for path in registration.iterdir()]
     registry.describe(
-        version, registration, lambda run: description(card, run, REGISTRATION, files)
+        card["version"], registration, lambda run: description(card, run, REGISTRATION, files)
     )
-    return {"version": float(version), **headline("evaluate", flatten(metrics))}
 
 
 def _version(

@@ -104,24 +104,35 @@ def train(
         _check_shares(params.batch_size, processes.count * params.accumulate)
         learner = Learner(model, params, objective, processes)
         _resume(learner, folder, tracker)
-        if learner.rate < 1:  # it was rolled back, which happens once
-            reports.forget()
-        try:
-            _steps(learner, pairs, between, stop)
-        except NotANumberError as error:
-            roll_back(learner, folder, error)
-            reports.forget()
-            tracker.tags({"rolled_back": f"to step {learner.step}"})
-            _steps(learner, pairs, between, stop)
-        finally:
-            reports.release()
+        _train_on(learner, pairs, between, stop)
+    _write(learner, folder)
+    return without_step(learner.history[-1])
+
+
+def _train_on(learner: Learner, pairs: Pairs, between: Between, stop: StopRequest) -> None:
+    """The steps that are left; where `on_nan` says so, once again from before what is no number."""
+    reports = between.tracker
+    if learner.rate < 1:  # it was rolled back, which happens once
+        reports.forget()
+    try:
+        _steps(learner, pairs, between, stop)
+    except NotANumberError as error:
+        roll_back(learner, between.folder, error)
+        reports.forget()
+        reports.tags({"rolled_back": f"to step {learner.step}"})
+        _steps(learner, pairs, between, stop)
+    finally:
+        reports.release()
+
+
+def _write(learner: Learner, folder: Path) -> None:
+    """The outputs of a training that has ended."""
     learner.export(folder / "model.safetensors")
     learner.export_best(folder / "best.safetensors")
     for name in learner.snapshots:
         shutil.copyfile(folder / STATE / name, folder / name)
     write_history(folder / "history.csv", learner.history)
     prune(folder / STATE, 1)
-    return without_step(learner.history[-1])
 
 
 def _check_shares(batch_size: int, shares: int) -> None:

@@ -96,7 +96,8 @@ class Pairs:
         self._count = np.repeat(counts.astype(np.int32), counts)
         self._seed, self._batch_size, self._references = seed, batch_size, references
         self._points = curated.landmarks(self._rows) if landmarks else None
-        if self._points is not None and not np.isfinite(self._points).any():
+        # fmax passes over NaN, and needs no memory for millions of rows
+        if self._points is not None and np.isnan(np.fmax.reduce(self._points, axis=None)):
             raise RefsrError(
                 f"{curated.folder}: no image has landmarks, by which references are aligned; "
                 "set model: {align: false} in train_sisr"

@@ -17,6 +17,7 @@ from refsr.curation.extraction import Detector
 from refsr.curation.image_stats import thumbnail
 from refsr.dataset.curated import Curated
 from refsr.io import pictures
+from refsr.layouts import base
 
 RNG = np.random.default_rng(0)
 
@@ -121,22 +122,31 @@ def textured(seed: int) -> np.ndarray:
     return cv2.resize(coarse, (150, 150), interpolation=cv2.INTER_CUBIC)
 
 
-def test_copies_are_seen_by_their_chips_or_as_wholes_and_mirrored() -> None:
+def test_copies_are_seen_as_wholes_or_by_their_chips_and_what_surrounds_them() -> None:
     image, chip = textured(1), textured(2)
     views = [
         (image, chip),
-        (textured(3), chip),  # cropped: another whole, the same face
+        (image[30:, :120], chip),  # cropped
         (image[:, ::-1], chip[:, ::-1]),
-        (textured(4), textured(5)),
+        (textured(3), chip),  # the same face in another place
         (textured(6), textured(7)),
     ]
+    faces = np.zeros(5, [(name, float) for name in (*base.BOX, "width", "height")])
+    boxes = [(45, 50, 50, 50), (45, 20, 50, 50), (55, 50, 50, 50), *[(45, 50, 50, 50)] * 2]
+    for name, values in zip(base.BOX, zip(*boxes, strict=True), strict=True):
+        faces[name] = values
+    for name, axis in (("height", 0), ("width", 1)):
+        faces[name] = [whole.shape[axis] for whole, _ in views]
     thumbs = np.array([[thumbnail(np.ascontiguousarray(view)) for view in both] for both in views])
     embeddings = np.zeros((5, 2), np.float32)
-    pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, 8)
+    pairs, alike = duplicates.find_detected_copies(thumbs, embeddings, faces, 8)
     assert pairs.tolist() == [[0, 1], [0, 2], [1, 2]]
     assert (alike > 0.9).all()
     embeddings[1] = 0.5  # another face
-    assert duplicates.find_detected_copies(thumbs, embeddings, 8)[0].tolist() == [[0, 2]]
+    assert duplicates.find_detected_copies(thumbs, embeddings, faces, 8)[0].tolist() == [[0, 2]]
+    sought = np.array([False, False, True, True, False])
+    wholes = {pair[:2] for pair in duplicates.find_whole_copies(thumbs, sought, 8)}
+    assert wholes == {(2, 0)}  # mirrored, whatever its face; the other one has no copy
 
 
 def people(count: int, images: int, spread: float) -> tuple[np.ndarray, np.ndarray]:

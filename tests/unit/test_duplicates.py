@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from raw_trees import draw
 
-from refsr.curation import duplicates, image_stats
-from refsr.curation.duplicates import close_hashes, correlate, find_copies, likeness
+from refsr.curation import hash_search, image_stats
+from refsr.curation.duplicates import correlate, find_copies, likeness
+from refsr.curation.hash_search import close_hashes
 
 
 def test_close_hashes_are_all_pairs_within_the_distance_whatever_the_block() -> None:
@@ -34,7 +35,7 @@ def test_close_hashes_miss_none_and_tell_each_pair_once(max_bits: int) -> None:
 def test_hashes_that_are_all_the_same_are_compared_in_blocks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(duplicates, "_BLOCK", 50)
+    monkeypatch.setattr(hash_search, "_BLOCK", 50)
     hashes = np.full(40, 7, np.uint64)
     np.testing.assert_array_equal(
         close_hashes(hashes, 3), np.argwhere(np.triu(np.ones((40, 40)), 1))

@@ -39,6 +39,7 @@ def test_recall_and_precision_by_kind() -> None:
     planted = [
         photo_defects.Planted("wrong_person", "train/a/1.jpg"),
         photo_defects.Planted("wrong_person", "train/a/2.jpg"),
+        photo_defects.Planted("wrong_person", "train/a/5.jpg"),
         photo_defects.Planted("near_duplicate", "train/a/3.jpg", "train/a/4.jpg", "scaled"),
         photo_defects.Planted("same_person", "train/b", "test/b the second"),
         photo_defects.Planted("bystander", "test/c/1.jpg", variant="right"),
@@ -48,6 +49,7 @@ def test_recall_and_precision_by_kind() -> None:
     reasons = {
         "train/a/1.jpg": "wrong_person",
         "train/a/4.jpg": "near_duplicate",
+        "train/a/5.jpg": "small_box",  # left out before its face can be compared
         "train/b/1.jpg": "same_person",
         "test/d/1.jpg": "wrong_person",
         "test/d/2.jpg": "too_few",
@@ -56,6 +58,7 @@ def test_recall_and_precision_by_kind() -> None:
     sources = ["train/a/2.jpg", "test/c/1.jpg", "test/c/2.jpg", "test/c/3.jpg", "test/d/3.jpg"]
     manifest = pd.DataFrame({"source": sources, "x": 10.0, "w": 20.0, "width": 100})
     scores = photos.score(planted, manifest, rejects)
+    assert scores["planted.wrong_person"] == 2
     assert scores["recall.wrong_person"] == scores["precision.wrong_person"] == 0.5
     assert scores["recall.near_duplicate.scaled"] == scores["precision.near_duplicate"] == 1
     assert scores["recall.same_person"] == scores["recall.rotated"] == 1

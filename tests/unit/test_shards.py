@@ -93,3 +93,19 @@ def test_chosen_columns_are_those_of_the_whole_table(tmp_path: Path) -> None:
     whole.table.drop(columns=CROP_LANDMARKS[3]).to_parquet(folder / "manifest.parquet")
     with pytest.raises(RefsrError, match=f"no column {CROP_LANDMARKS[3]}: an older version"):
         Curated(folder, columns=()).landmarks(rows)
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+@pytest.mark.parametrize("rows", [[1], [1, 2]], ids=["one_shard", "several"])
+def test_an_image_that_no_shard_holds_is_one_message(
+    tmp_path: Path, index: int, rows: list[int]
+) -> None:
+    write_shards(tmp_path, iter([np.zeros((16, 16, 3), np.uint8)] * 4), 4, 16, 2)
+    shard, places = place(4, 2)
+    places[1] = index
+    table = {"identity": "n000001", "split": "train", "role": "image"}
+    pd.DataFrame(table | {"shard": shard, "index": places}).to_parquet(
+        tmp_path / "manifest.parquet"
+    )
+    with pytest.raises(RefsrError, match=r"hr-00000\.npy: fewer images .*`curate`"):
+        Curated(tmp_path, columns=()).pixels(np.array(rows))
