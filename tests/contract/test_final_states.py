@@ -13,9 +13,9 @@ from components import shell
 from pipelines.cli import main
 from refsr import doctor
 from refsr.integrations import dead_runs
-from refsr.integrations.kubeflow_states import UI, status_of
+from refsr.integrations.kubeflow_states import status_of
 from refsr.integrations.mlflow_store import open_store
-from refsr.integrations.tracking import PARENT, PIPELINE, pipeline_run
+from refsr.integrations.tracking import PARENT, PIPELINE
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 OPEN = None
@@ -209,21 +209,6 @@ def test_no_drill_leaves_a_wrong_end(
     closed = [run for run in runs[1:] if _tags(store, run).get("error") == dead_runs.ERROR]
     assert len(closed) == len(left)
     assert ("error" in _tags(store, runs[0])) is (expected != "FINISHED")
-
-
-def test_a_cancelled_run_has_the_link_that_its_first_stage_wrote(
-    api: Api, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its exit handler never runs, and who cancels it need not know Kubeflow's pages."""
-    monkeypatch.setenv(UI, "https://kubeflow.example/pipeline")
-    client = open_store(store).MlflowClient()
-    run = pipeline_run(client, "r9")
-    monkeypatch.delenv(UI)
-    assert pipeline_run(client, "r9") == run
-    api.responses["GET runs/r9"] = [run_of("CANCELED") | {"run_id": "r9"}]
-    assert main(["cancel", "r9", "--endpoint", api.endpoint, "--tracking-uri", store]) == 0
-    assert _statuses(store, [run]) == ["KILLED"]
-    assert _tags(store, run)["kfp.url"] == "https://kubeflow.example/pipeline/#/runs/details/r9"
 
 
 def test_a_store_out_of_reach_is_a_warning(api: Api, capsys: pytest.CaptureFixture[str]) -> None:

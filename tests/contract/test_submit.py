@@ -149,7 +149,6 @@ def test_uris_that_pods_cannot_reach_are_refused(capsys: pytest.CaptureFixture[s
     ("option", "value", "expected"),
     [
         ("--tracking-uri", "http://", "not an http(s)://HOST:PORT URL"),
-        ("--tracking-uri", "http://mlflow:port", "not an http(s)://HOST:PORT URL"),
         ("--tracking-uri", "http://[::1", "not an http(s)://HOST:PORT URL"),
         ("--endpoint", "http://[::1", "not an http(s):// URL"),
         ("--endpoint", "https://my host", "not an http(s):// URL"),
