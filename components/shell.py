@@ -28,7 +28,6 @@ from refsr.params import parse_section
 # part of the cache key, and nothing would be cached.
 STATE = "REFSR_STATE"  # folder that outlives pods
 RUN = "KFP_RUN_ID"
-UI = "KFP_UI"  # URL of Kubeflow's pages, for a link to the run
 TERMINATION = Path("/dev/termination-log")  # Kubernetes shows its content as the failure reason
 TERMINATION_BYTES = 4096  # Kubernetes reads no more
 _logger = logging.getLogger(__name__)
@@ -166,8 +165,6 @@ def finish(status: Any, tracking_uri: str, image: str) -> None:
     job = status.pipeline_job_resource_name
     run = os.environ.get(RUN) or job
     tags = {"kfp.job": job, KFP_STATE: status.state, "image": image}
-    if UI in os.environ:
-        tags["kfp.url"] = f"{os.environ[UI]}/#/runs/details/{run}"
     if ended != "FINISHED":
         tags["error"] = status.error_message or f"state {status.state}"
     with exit_with_message():

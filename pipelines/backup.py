@@ -16,6 +16,7 @@ from refsr.errors import RefsrError
 from refsr.io import s3
 from refsr.io.atomic import write_file
 from refsr.io.paths import path_option, require_folder, require_writable
+from refsr.io.servers import is_url
 from refsr.redaction import Parser, hide
 
 DUMPS = "*.dump"  # names are times: the last one by name is the newest
@@ -109,9 +110,9 @@ def _sizes(client: Any, bucket: str, prefix: str) -> dict[str, int]:
 
 
 def _split(uri: str) -> tuple[str, str]:
-    parts = urlsplit(uri)
-    if parts.scheme != "s3" or not parts.netloc:
+    if not is_url(uri, "s3"):
         raise RefsrError(f"{uri}: not a URI of S3; pass s3://bucket/prefix")
+    parts = urlsplit(uri)
     return parts.netloc, f"{parts.path.strip('/')}/".lstrip("/")
 
 

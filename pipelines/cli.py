@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pipelines import monitor, reconcile, submit, sweep, upload
 from pipelines.cluster import load_cluster
 from pipelines.command_line import run_command
-from pipelines.compile import arguments, build, compile_package
+from pipelines.compile import arguments, build, check_reachable, compile_package
 from pipelines.connection import add_target_options, resolve
 from pipelines.images import tag_of, target_image
-from pipelines.limits import cron, seconds
+from pipelines.limits import cron, run_id, seconds
 from pipelines.options import add_work_options, work_of
 from refsr.io.paths import path_option
 from refsr.redaction import Parser
@@ -84,7 +84,8 @@ def _add_compile(commands: "argparse._SubParsersAction[Parser]") -> None:
 
 def _add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("run", metavar="RUN", help="id of the run: the last part of the URL that `submit` prints")
+    text = "id of the run, or the URL that `submit` prints"
+    add("run", type=run_id, metavar="RUN", help=text)
     add_target_options(parser)
     add("--every", type=seconds, default=10.0, help="seconds between two requests (default: 10)")
 
@@ -96,6 +97,7 @@ def compile_to_file(options: argparse.Namespace) -> None:
     image = target_image(target, cluster)
     version = tag_of(image) if options.gitops else ""
     work = work_of(options)
+    check_reachable(target.tracking_uri, work.uris())
     pipeline = build(work, image, cluster)
     defaults = arguments(pipeline, work, target.tracking_uri or "")
     if not target.tracking_uri:

@@ -15,6 +15,9 @@ from refsr.redaction import shown
 from refsr.strict_yaml import read_yaml
 
 Cpu = Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$")]  # cores, or thousandths as "500m"
+OBJECT_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # of a namespace, a Secret, a claim
+Name = Annotated[str, Field(pattern=OBJECT_NAME)]
+Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Bytes = Annotated[str, Field(pattern=r"^\d+(Mi|Gi|Ti)$")]
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "False"}
 
@@ -47,8 +50,8 @@ class Gpu(Placement):
 class Secret(Section):
     """A Kubernetes Secret in the run's namespace, and its keys as environment variables."""
 
-    name: str
-    env: dict[str, str]  # key: variable
+    name: Name
+    env: dict[str, Variable]  # key: variable
     tasks: list[str] | None = None  # those that get it; absent: all
 
 
@@ -58,7 +61,7 @@ class Target(Section):
     endpoint: str | None = None
     namespace: str | None = None
     tracking_uri: str | None = None
-    image: str | None = "refsr"
+    image: str | None = None
     require_digest: bool = False  # refuse an image whose digest is not known
     ui: Annotated[str, Field(pattern=r"^https?://[^\s@]+[^/\s@]$")] | None = None  # for links
 
@@ -69,7 +72,7 @@ class State(Section):
     A training on several nodes needs ReadWriteMany, since all nodes mount it.
     """
 
-    claim: str
+    claim: Name
     path: Annotated[str, Field(pattern="^/")] = "/state"
 
 

@@ -23,6 +23,7 @@ from refsr.integrations.versioning import git_revision
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
+from refsr.io.servers import is_http, is_url
 from refsr.layouts.registry import check
 from refsr.params import load_data, load_section, section_names
 from refsr.redaction import hide, holds_secret
@@ -37,6 +38,12 @@ SCHEMES = {  # of URIs that pods can read, by option
     "curated": ("s3", "minio", "gs"),
 }
 
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"  # a part of an image's name
+_IMAGE = re.compile(  # [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST], as container engines read it
+    rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PATH}(?:/{_PATH})*"
+    r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
 _NEEDED = {  # by graph, what its options name
     "inference": {"pairs": "a folder with small/NAME.png and ref/NAME.png"},
     "drift": {
@@ -153,7 +160,8 @@ def compile_package(
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "package.yaml"
         Compiler().compile(pipeline, str(compiled), pipeline_parameters=defaults, **options)
-        data = compiled.read_bytes()
+        # A comment repeats the defaults, the keys in an order that changes with each process.
+        data = re.sub(rb"(?m)^(# .*: dict) \[Default: .*\]$", rb"\1", compiled.read_bytes())
     with file_errors_as_messages():
         package.parent.mkdir(parents=True, exist_ok=True)
         write_file(package, lambda partial: partial.write_bytes(data))
@@ -222,7 +230,12 @@ def immutable_image(name: str) -> str:
 
     Kubeflow's cache knows an image by its name, not by its content, so a tag must never be moved.
     """
-    if re.search(r"@sha256:[0-9a-f]{64}$", name):
+    if not _IMAGE.fullmatch(name):
+        raise RefsrError(
+            f"--image {name}: no name of an image; pass REGISTRY/NAME, NAME:TAG or "
+            "NAME@sha256:DIGEST, the name in lower case"
+        )
+    if "@" in name:
         return name
     tag = name.rpartition("/")[2].partition(":")[2]
     if tag == "latest":
@@ -245,7 +258,7 @@ def _committed_revision(name: str) -> str:
     return commit
 
 
-def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
+def check_reachable(tracking_uri: str | None, uris: Mapping[str, str]) -> None:
     """Check that pods can reach the store and the inputs, and that no URI holds a secret.
 
     Everyone who sees a run sees its arguments.
@@ -253,19 +266,24 @@ def check_reachable(tracking_uri: str, uris: Mapping[str, str]) -> None:
     Raises:
         RefsrError: naming the option.
     """
-    store = urlsplit(tracking_uri)
-    if store.scheme not in ("http", "https"):
+    if tracking_uri is not None:
+        _check_store(tracking_uri)
+    for name, uri in uris.items():
+        _check_uri(name, uri)
+
+
+def _check_store(tracking_uri: str) -> None:
+    if not is_http(tracking_uri):
         raise RefsrError(
-            f"--tracking-uri {tracking_uri}: not an http(s):// URL; "
+            f"--tracking-uri {tracking_uri}: not an http(s)://HOST:PORT URL; "
             "pods need the URL of an MLflow server"
         )
+    store = urlsplit(tracking_uri)
     if store.username or store.password or holds_secret(tracking_uri):
         raise RefsrError(
             "--tracking-uri: holds a user or a password; "
             "store them in a Secret (docs/how-to/kubeflow.md)"
         )
-    for name, uri in uris.items():
-        _check_uri(name, uri)
 
 
 def _check_uri(name: str, uri: str) -> None:
@@ -273,8 +291,8 @@ def _check_uri(name: str, uri: str) -> None:
         raise RefsrError(
             f"--{name}: holds a password; store it in a Secret (docs/how-to/kubeflow.md)"
         )
-    if urlsplit(uri).scheme not in SCHEMES[name]:
-        expected = " or ".join(f"{scheme}://" for scheme in SCHEMES[name])
+    if not is_url(uri, *SCHEMES[name]):
+        expected = " or ".join(f"{scheme}://BUCKET" for scheme in SCHEMES[name])
         raise RefsrError(
             f"--{name} {uri}: not {expected}; pods cannot read folders of this machine"
         )

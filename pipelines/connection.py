@@ -4,10 +4,13 @@ import argparse
 import contextlib
 import json
 import os
+import re
+import urllib.error
 import warnings
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import kfp
 from kfp.client import (
@@ -16,20 +19,21 @@ from kfp.client import (
     ServiceAccountTokenVolumeCredentials,
 )
 from kfp_server_api import ApiException
+from urllib3.exceptions import HTTPError
 
-from pipelines.cluster import Target
+from pipelines.cluster import OBJECT_NAME, Target
 from refsr.errors import RefsrError
+from refsr.integrations.kubeflow_api import require_api, token_of_user
 from refsr.io.paths import path_option
-from refsr.io.servers import no_answer
-from refsr.redaction import without_userinfo
+from refsr.io.servers import is_http
 
-TIMEOUT = 10.0  # seconds
 VARIABLES = {
     "endpoint": "KFP_ENDPOINT",
     "namespace": "KFP_NAMESPACE",
     "tracking_uri": "MLFLOW_TRACKING_URI",
     "image": "REFSR_IMAGE",
 }
+_CHECK = "check the address, that the port is forwarded, and KFP_TOKEN"
 WAYS_OUT = {  # by HTTP status
     401: (
         "set KFP_TOKEN: kubectl -n NAMESPACE create token default-editor "
@@ -67,6 +71,11 @@ def resolve(options: argparse.Namespace, target: Target) -> Target:
         field: getattr(options, field, None) or os.environ.get(variable) or getattr(target, field)
         for field, variable in VARIABLES.items()
     }
+    if (namespace := values["namespace"]) and not re.fullmatch(OBJECT_NAME, namespace):
+        raise RefsrError(
+            f"--namespace {namespace}: no name of a namespace; it has a-z, 0-9 and -, and at most "
+            "63 of them"
+        )
     return Target.model_validate(values)
 
 
@@ -84,10 +93,10 @@ def require(target: Target, field: str) -> str:
 
 def endpoint_of(target: Target) -> str:
     """The URL of the API. Raises RefsrError if it is not one."""
-    endpoint = require(target, "endpoint").rstrip("/")
-    if urlsplit(endpoint).scheme not in ("http", "https"):
+    endpoint = require(target, "endpoint")
+    if not is_http(endpoint):
         raise RefsrError(f"--endpoint {endpoint}: not an http(s):// URL; pass http://HOST:PORT")
-    return endpoint
+    return endpoint.rstrip("/")
 
 
 @contextlib.contextmanager
@@ -98,11 +107,21 @@ def api(target: Target) -> Iterator[kfp.Client]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the client warns of servers older than the first v2
         try:
-            token = os.environ.get("KFP_TOKEN")
+            token = token_of_user() or None
             credentials = None if token else service_account()
             yield kfp.Client(endpoint, existing_token=token, credentials=credentials)
         except ApiException as error:
             raise RefsrError(f"--endpoint {endpoint}: {explain(error)}") from error
+        except HTTPError as error:
+            raise RefsrError(f"--endpoint {endpoint}: {_no_response(error)}") from error
+
+
+def id_of(document: Any, field: str) -> str:
+    """The id that the API gives a thing. Raises RefsrError if the answer is none of the API."""
+    value = getattr(document, field, None)
+    if not value:
+        raise RefsrError(f"the answer has no {field}: it is none of Kubeflow Pipelines; {_CHECK}")
+    return str(value)
 
 
 def explain(error: ApiException) -> str:
@@ -121,10 +140,16 @@ def service_account() -> ServiceAccountTokenVolumeCredentials | None:
 
 
 def _require_response(endpoint: str) -> None:
-    """Fail at once if no server responds: the client itself retries for minutes."""
-    url = without_userinfo(endpoint) + "/apis/v2beta1/healthz"
-    if error := no_answer(url, TIMEOUT):
-        raise RefsrError(
-            f"--endpoint {endpoint}: no response ({error}); "
-            "check the address and that the port is forwarded"
-        ) from error
+    """Fail at once if the API does not respond: the client itself retries for minutes."""
+    try:
+        require_api(endpoint)
+    except urllib.error.HTTPError as error:
+        refusal = ApiException(error.code, error.reason)
+        raise RefsrError(f"--endpoint {endpoint}: {explain(refusal)}") from error
+    except (OSError, HTTPException, ValueError) as error:
+        raise RefsrError(f"--endpoint {endpoint}: {_no_response(error)}") from error
+
+
+def _no_response(error: Exception) -> str:
+    message = error if isinstance(error, ValueError) else f"no response ({error})"
+    return f"{message}; {_CHECK}"

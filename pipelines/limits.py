@@ -45,6 +45,21 @@ def _require_exact(params: Path, key: str, value: Any) -> None:
         )
 
 
+def run_id(text: str) -> str:
+    """The id of a run, or the URL of its page, which ends in it; a type of argparse."""
+    name = text.rstrip("/").rpartition("/")[2]
+    if not re.fullmatch(r"[\w-]+", name, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no id of a run, and no URL that ends in one")
+    return name
+
+
+def count(text: str) -> int:
+    """A whole number above 0; a type of argparse."""
+    if not re.fullmatch(r"0*[1-9]\d{0,5}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A time to wait; a type of argparse."""
     try:

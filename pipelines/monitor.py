@@ -16,7 +16,7 @@ import yaml
 
 from pipelines.cluster import load_cluster
 from pipelines.compile import compile_package
-from pipelines.connection import api, resolve
+from pipelines.connection import api, id_of, resolve
 from pipelines.reconcile import has_ended, record
 from pipelines.submit import Submission, prepare
 from pipelines.upload import pipeline_id, stored_name
@@ -50,6 +50,7 @@ def _await_end(client: kfp.Client, options: argparse.Namespace, patience: float 
     latest = time.monotonic() + patience
     while True:
         run = client.get_run(options.run)
+        id_of(run, "run_id")
         table = task_table(run)
         if table != shown:
             _show(table, shown)

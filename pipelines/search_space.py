@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,15 @@ def assignment(text: str) -> tuple[str, str]:
     if not equals or not re.fullmatch(_KEY, key, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r}: expected KEY=VALUE")
     return key, value
+
+
+@contextmanager
+def named_as(params: Path, folder: Path) -> Iterator[None]:
+    """Let messages about a changed copy in `folder` name the params file itself."""
+    try:
+        yield
+    except RefsrError as error:
+        raise RefsrError(str(error).replace(str(folder / params.name), str(params))) from error
 
 
 def changed(params: Path, values: Mapping[str, str], folder: Path) -> Path:

@@ -21,7 +21,7 @@ from pipelines.compile import (
     compile_package,
     without_cache,
 )
-from pipelines.connection import add_target_options, api, endpoint_of, require, resolve
+from pipelines.connection import add_target_options, api, endpoint_of, id_of, require, resolve
 from pipelines.images import tag_of, target_image
 from pipelines.nodes import unplaced
 from pipelines.options import add_work_options, work_of
@@ -93,12 +93,17 @@ def submit(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         package = write_package(submission, options, Path(folder))
         if options.dry_run:
-            _print(f"dry run, not submitted to {submission.target.endpoint}", submission)
-            print_requests(package)
+            print_dry_run(submission, package)
             return
         _warn(requests_of(package))
         run = start(submission, options, package)
     _print(f"{endpoint_of(submission.target)}/#/runs/details/{run}", submission)
+
+
+def print_dry_run(submission: Submission, package: Path) -> None:
+    """Print what would be submitted."""
+    _print(f"dry run, not submitted to {submission.target.endpoint}", submission)
+    print_requests(package)
 
 
 def start(submission: Submission, options: argparse.Namespace, package: Path) -> str:
@@ -111,7 +116,7 @@ def start(submission: Submission, options: argparse.Namespace, package: Path) ->
             options.experiment,
             submission.target.namespace,
         )
-    return str(run.run_id)
+    return id_of(run, "run_id")
 
 
 def schedule(options: argparse.Namespace) -> None:
@@ -140,14 +145,14 @@ def _create_schedule(
     namespace = submission.target.namespace
     experiment = client.create_experiment(options.experiment, namespace=namespace)
     created = client.create_recurring_run(
-        experiment.experiment_id,
+        id_of(experiment, "experiment_id"),
         run_name(submission, options),
         cron_expression=options.cron,
         no_catchup=True,
         params=submission.arguments,
         pipeline_package_path=str(package),
     )
-    return str(created.recurring_run_id)
+    return id_of(created, "recurring_run_id")
 
 
 def run_name(submission: Submission, options: argparse.Namespace) -> str:

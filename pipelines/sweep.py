@@ -11,10 +11,17 @@ import yaml
 from pipelines.cluster import Cluster, load_cluster
 from pipelines.compile import object_name
 from pipelines.connection import require
-from pipelines.limits import seconds
+from pipelines.limits import count, seconds
 from pipelines.monitor import watch
-from pipelines.search_space import Varied, assignment, changed, varied
-from pipelines.submit import Submission, add_submit_options, prepare, start, write_package
+from pipelines.search_space import Varied, assignment, changed, named_as, varied
+from pipelines.submit import (
+    Submission,
+    add_submit_options,
+    prepare,
+    print_dry_run,
+    start,
+    write_package,
+)
 from refsr.errors import RefsrError
 from refsr.headline import METRICS
 from refsr.integrations.pipeline_runs import metrics_of
@@ -41,8 +48,8 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     add("--metric", choices=METRICS["evaluate"], default=METRIC, help=f"(default: {METRIC})")
     add("--minimize", action="store_true", help="a lower metric is better")
     add("--algorithm", choices=ALGORITHMS, default="random", help="of Katib (default: random)")
-    add("--trials", type=int, default=12, help="at most (default: 12)")
-    add("--parallel", type=int, default=2, help="trials at a time (default: 2)")
+    add("--trials", type=count, default=12, help="at most (default: 12)")
+    add("--parallel", type=count, default=2, help="trials at a time (default: 2)")
 
 
 def add_trial_options(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +64,16 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
 
 def trial(options: argparse.Namespace) -> int:
     """Start a run with some other parameters, wait for its end, and print its first metrics."""
-    with tempfile.TemporaryDirectory() as folder:
-        options.params = changed(options.params, dict(options.set), Path(folder))
+    params = options.params
+    with tempfile.TemporaryDirectory() as folder, named_as(params, Path(folder)):
+        options.params = changed(params, dict(options.set), Path(folder))
         submission = prepare(options)
         package = write_package(submission, options, Path(folder))
+        if options.dry_run:
+            changes = "".join(f" {key}={value}" for key, value in options.set)
+            summary = submission.summary.replace(str(options.params), f"{params}{changes}")
+            print_dry_run(submission._replace(summary=summary), package)
+            return 0
         options.run = start(submission, options, package)
     status = watch(options)
     if status == 0:
@@ -75,14 +88,18 @@ def sweep(options: argparse.Namespace) -> None:
     _check(options)
     options.graph = GRAPH
     options.endpoint = options.endpoint or ENDPOINT
-    with tempfile.TemporaryDirectory() as folder:
+    params = options.params
+    with tempfile.TemporaryDirectory() as folder, named_as(params, Path(folder)):
         # The people by whom models are chosen are those of the validation split.
         changes = {"evaluate.split": "validation"}
-        options.params = changed(options.params, changes, Path(folder))
+        options.params = changed(params, changes, Path(folder))
         _check_values(options.params, options.vary)
         submission = prepare(options)
         files = {"params.yaml": _text(options.params), "cluster.yaml": _text(options.cluster)}
     text = yaml.safe_dump_all(objects(options, submission, files), sort_keys=False)
+    if options.dry_run:
+        print(f"dry run, not written to {options.output}: {options.trials} trials at most")
+        return
     with file_errors_as_messages():
         options.output.write_text(_FIRST + text, encoding="utf-8")
     print(options.output)
@@ -91,6 +108,9 @@ def sweep(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     if options.output is None:
         raise RefsrError("--output is required: the file to write, as sweep.yaml")
+    keys = [each.key for each in options.vary]
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise RefsrError(f"--vary {repeated[0]}: appears twice; list all its values in one")
     ranges = [each.key for each in options.vary if each.kind == "double"]
     if options.algorithm == "grid" and ranges:
         raise RefsrError(f"--vary {ranges[0]}: a grid needs a list of values, not a range")
@@ -103,7 +123,7 @@ def _text(path: Path | None) -> str:
 
 def _check_values(params: Path, space: Sequence[Varied]) -> None:
     """Check the values that the search may try: those of a list, the ends of a range."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, named_as(params, Path(folder)):
         for each in space:
             for value in each.samples:
                 try:

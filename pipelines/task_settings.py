@@ -5,10 +5,11 @@ from typing import cast
 
 from kfp import dsl, kubernetes
 
-from components.shell import RUN, STATE, UI
+from components.shell import RUN, STATE
 from components.trainjob.controller import NAMESPACE, TRAINJOB
 from components.trainjob.spec import NodeSettings, trainjob
 from pipelines.cluster import ENVIRONMENT, RESUMABLE, Cluster, Placement, State, Task
+from refsr.integrations.kubeflow_states import UI
 
 # Request of a task whose stage runs on several nodes: the task copies files and waits.
 WAITING = {"cpu": "1", "memory": "2Gi", "gpus": 0, "shm": None}
@@ -36,8 +37,8 @@ def apply_settings(
     _set_limits(task, settings)
     _set_environment(task, name, cluster)
     _set_user(task, cluster)
-    if cluster.target.ui and name == "finish":
-        task.set_env_variable(UI, cluster.target.ui)
+    if cluster.target.ui:
+        task.set_env_variable(UI, cluster.target.ui)  # no part of the cache key
     if cluster.state and name in RESUMABLE:
         kubernetes.mount_pvc(task, cluster.state.claim, cluster.state.path)
         task.set_env_variable(STATE, cluster.state.path)

@@ -9,7 +9,7 @@ import kfp
 from kfp_server_api import ApiException, V2beta1Pipeline
 
 from pipelines.compile import object_name
-from pipelines.connection import api, endpoint_of
+from pipelines.connection import api, endpoint_of, id_of
 from pipelines.images import tag_of
 from pipelines.submit import Submission, prepare, print_requests, write_package
 from refsr.errors import RefsrError
@@ -77,7 +77,8 @@ def _upload(
             f"{submission.target.endpoint}: {name} has a version {version}, and versions never "
             "change; commit, or pass --image with another tag (`diff` shows the changes)"
         ) from error
-    return f"/#/pipelines/details/{stored}/version/{created.pipeline_version_id}"
+    version_id = id_of(created, "pipeline_version_id")
+    return f"/#/pipelines/details/{stored}/version/{version_id}"
 
 
 def _create(client: kfp.Client, submission: Submission, name: str) -> str:
@@ -88,4 +89,4 @@ def _create(client: kfp.Client, submission: Submission, name: str) -> str:
         description=submission.pipeline.description,
         namespace=submission.target.namespace,
     )
-    return str(client._pipelines_api.pipeline_service_create_pipeline(body).pipeline_id)
+    return id_of(client._pipelines_api.pipeline_service_create_pipeline(body), "pipeline_id")

@@ -10,6 +10,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from refsr.errors import RefsrError
+from refsr.io.servers import is_http, is_url
 from refsr.redaction import hide
 
 PATIENCE = 5.0  # seconds to wait for an answer
@@ -79,6 +80,8 @@ def s3(bucket: str) -> Finding:
     """Whether the credentials can list a bucket: "s3://bucket" or "s3://bucket/prefix"."""
     from refsr.io.s3 import ERRORS, new_client
 
+    if not is_url(bucket, "s3"):
+        return Finding("s3", "fail", f"{bucket}: not s3://BUCKET", "name the bucket so")
     place = urlsplit(bucket)
     prefix = place.path.lstrip("/")
     try:
@@ -96,18 +99,20 @@ def s3(bucket: str) -> Finding:
 
 def kubeflow(endpoint: str) -> Finding:
     """Whether the Kubeflow Pipelines API answers and accepts the bearer token KFP_TOKEN."""
-    from refsr.integrations.kubeflow_api import get
+    from refsr.integrations.kubeflow_api import require_api
 
     forward = "kubectl port-forward svc/ml-pipeline 8888"
     todo = f"set KFP_ENDPOINT to the API: http://127.0.0.1:8888 with `{forward}`"
-    if urlsplit(endpoint).scheme not in ("http", "https"):
-        return Finding("kubeflow", "fail", f"{endpoint}: not http(s)://...", todo)
+    if not is_http(endpoint):
+        return Finding("kubeflow", "fail", f"{endpoint}: not http(s)://HOST:PORT", todo)
     try:
-        get(endpoint, "healthz")
+        require_api(endpoint)
     except HTTPError as error:
         message = f"{endpoint}: {error.code} {error.reason}"
         return Finding("kubeflow", "fail", message, "check KFP_TOKEN and the address")
-    except (OSError, HTTPException) as error:
+    except RefsrError as error:
+        return _failed("kubeflow", error)
+    except (OSError, HTTPException, ValueError) as error:
         return Finding("kubeflow", "fail", f"{endpoint}: no answer ({error})", todo)
     return Finding("kubeflow", "ok", f"{endpoint} answers")
 

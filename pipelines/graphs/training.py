@@ -8,7 +8,7 @@ from pipelines.cluster import Cluster
 from pipelines.graphs.curation import curation
 from pipelines.graphs.evaluation import evaluation
 from pipelines.graphs.raw_set import Source, raw_set
-from pipelines.graphs.tasks import task_factory
+from pipelines.graphs.tasks import CreateTask, task_factory
 
 NAME = "refsr-training"
 SEARCH = "refsr-search"
@@ -50,22 +50,18 @@ def training(image: str, cluster: Cluster, source: Source, *, with_register: boo
         with dsl.ExitHandler(task("finish", image=image), name="stages"):
             inputs = raw_set(task, source, raw, fetch, synthesize)
             curated = curation(task, cluster.curate_shards, curate, layout, **inputs)
-            validation = task("validate", params=validate, curated=curated).outputs["validation"]
-            sisr = task(
-                "train_sisr",
-                params=train_sisr,
-                curated=curated,
-                validation=validation,
-            ).outputs["sisr"]
-            refsr = task(
-                "train_refsr",
-                params=train_refsr,
-                curated=curated,
-                sisr=sisr,
-            ).outputs["refsr"]
-            inputs = {"curated": curated, "sisr": sisr, "refsr": refsr}
+            models = _models(task, curated, validate, train_sisr, train_refsr)
+            inputs = {"curated": curated} | models
             evaluated = evaluation(task, cluster.evaluate_shards, evaluate, **inputs)
             if with_register:
                 task("register", params=register, **inputs, evaluation=evaluated)
 
     return pipeline
+
+
+def _models(task: CreateTask, curated: Any, validate: Any, sisr: Any, refsr: Any) -> dict[str, Any]:
+    """Add validation and the trainings, with these sections of parameters; returns the models."""
+    validation = task("validate", params=validate, curated=curated).outputs["validation"]
+    first = task("train_sisr", params=sisr, curated=curated, validation=validation).outputs["sisr"]
+    second = task("train_refsr", params=refsr, curated=curated, sisr=first).outputs["refsr"]
+    return {"sisr": first, "refsr": second}

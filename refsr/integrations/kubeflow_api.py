@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -25,11 +26,32 @@ def get(endpoint: str, path: str) -> bytes:
     return body
 
 
+def token_of_user() -> str:
+    """The variable KFP_TOKEN, or "". Raises RefsrError where it cannot be sent."""
+    token = os.environ.get("KFP_TOKEN", "").strip()
+    if not re.fullmatch(r"[!-~]*", token):
+        raise RefsrError(
+            "KFP_TOKEN: holds a space, a line break or another character that no token has; "
+            "set it to what `kubectl -n NAMESPACE create token ...` prints"
+        )
+    return token
+
+
 def _headers() -> dict[str, str]:
     """The bearer token: KFP_TOKEN, else that of this pod's service account."""
     path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN_PATH)
-    token = os.environ.get("KFP_TOKEN") or (path.read_text().strip() if path.is_file() else "")
+    token = token_of_user() or (path.read_text().strip() if path.is_file() else "")
     return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def require_api(endpoint: str) -> None:
+    """Raises an error of `get`, or ValueError where what answers sends no JSON: a login page."""
+    try:
+        answer = json.loads(get(endpoint, "healthz"))
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise ValueError("not the API of Kubeflow Pipelines, or a login page before it")
 
 
 def run_state(endpoint: str, run: str) -> RunState | None:

@@ -21,7 +21,7 @@ from refsr.integrations.local_store import (
 )
 from refsr.integrations.mlflow_login import refusal
 from refsr.io.paths import require_folder, require_writable
-from refsr.io.servers import no_answer
+from refsr.io.servers import is_http, no_answer
 from refsr.redaction import hide, remember, without_userinfo
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"  # MLflow's error code
@@ -155,9 +155,11 @@ def ignored(*codes: str) -> Iterator[None]:
 
 def _require_answer(uri: str) -> None:
     """Raise RefsrError at once if no server or database listens at the URI."""
-    if urlsplit(uri).scheme not in ("http", "https"):
+    if not uri.startswith(("http:", "https:")):
         _require_database(uri)
         return
+    if not is_http(uri):
+        raise RefsrError(f"tracking server {hide(uri)}: not a URL; pass http://HOST:PORT")
     health = without_userinfo(uri).rstrip("/") + "/health"
     if error := no_answer(health, TIMEOUT):
         raise RefsrError(

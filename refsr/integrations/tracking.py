@@ -18,6 +18,7 @@ from refsr.errors import RefsrError
 from refsr.integrations import dead_runs
 from refsr.integrations.datasets import CONTEXTS, dataset_input
 from refsr.integrations.dead_runs import LeftOpen
+from refsr.integrations.kubeflow_states import link_to
 from refsr.integrations.local_store import artifact_root, store_file
 from refsr.integrations.mlflow_store import explained, open_store
 from refsr.integrations.versioning import data_hash, git_revision
@@ -230,7 +231,7 @@ def pipeline_run(client: Any, pipeline: str) -> str:
             if created not in (None, oldest):
                 client.delete_run(created)
             return oldest
-        tags = {PIPELINE: pipeline}
+        tags = {PIPELINE: pipeline} | link_to(pipeline)
         created = client.create_run(experiment, tags=tags, run_name="pipeline").info.run_id
     raise RefsrError(f"the MLflow run of pipeline {pipeline!r} cannot be read or created")
 

@@ -2,6 +2,7 @@
 
 from http.client import HTTPException
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 
@@ -19,3 +20,18 @@ def no_answer(url: str, timeout: float) -> Exception | None:
     except (OSError, HTTPException) as error:
         return error
     return None
+
+
+def is_url(text: str, *schemes: str) -> bool:
+    """Whether a text is a URL of one of these schemes with a host; a port must be a number."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # "http://[::1", "http://mlflow:port"
+        return False
+    return parts.scheme in schemes and bool(host) and port != 0 and " " not in parts.netloc
+
+
+def is_http(text: str) -> bool:
+    """Whether a text is an http:// or https:// URL."""
+    return is_url(text, "http", "https")

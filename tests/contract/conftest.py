@@ -42,7 +42,7 @@ def graph(
 @pytest.fixture
 def api() -> Iterator[Api]:
     with Api() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 

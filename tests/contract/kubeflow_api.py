@@ -43,7 +43,8 @@ def run_of(state: str, *tasks: tuple[str, str, int], error: str = "") -> dict[st
 
 class Api(ThreadingHTTPServer):
     """The part of the Kubeflow Pipelines API in use:
-    it records requests and returns `responses`; a pair is an HTTP status and a body.
+    it records requests and returns `responses`; a pair is an HTTP status and a body, a text is a
+    page, and after None the connection ends.
     """
 
     daemon_threads = True
@@ -52,6 +53,7 @@ class Api(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Responses)
         self.requests: list[tuple[str, str, Any, str | None]] = []
         self.responses: dict[str, list[Any]] = {
+            "GET healthz": [{"commit_sha": "c0ffee", "multi_user": True}],
             "POST experiments": [{"experiment_id": "e1"}],
             "POST runs": [{"run_id": "r1"}],
             "POST recurringruns": [{"recurring_run_id": "s1"}],
@@ -87,10 +89,14 @@ class Responses(BaseHTTPRequestHandler):
         document = json.loads(body) if body.startswith(b"{") else body.decode()
         self.server.requests.append((method, path, document, self.headers.get("authorization")))
         status, response = self.server.respond(f"{method} {path}")
+        if response is None:
+            self.close_connection = True
+            return
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(json.dumps(response).encode())
+        text = response if isinstance(response, str) else json.dumps(response)
+        self.wfile.write(text.encode())
 
     def do_GET(self) -> None:
         self._respond("GET")

@@ -135,13 +135,26 @@ def test_the_default_network_policy_denies_everything(rendered: dict[str, Manife
 def test_tasks_reach_nothing_outside_the_cluster_but_by_an_overlay(
     rendered: dict[str, Manifests],
 ) -> None:
-    """Each rule names who is reached, and which ports."""
-    for name in ("tasks", "trainjobs"):
-        policy = of(rendered["overlays/local"], "NetworkPolicy", name)
-        for rule in policy["spec"]["egress"]:
-            assert rule["to"], (name, rule)
-            is_own = rule["to"] == [{"podSelector": policy["spec"]["podSelector"]}]
-            assert rule.get("ports") or is_own, (name, rule)
+    """Each rule names who is reached, and which ports; S3 has one list of addresses."""
+    for folder in ("overlays/local", "overlays/gpu"):
+        for policy in rendered[folder]:
+            if policy["kind"] != "NetworkPolicy":
+                continue
+            for rule in policy["spec"].get("egress", []):
+                assert rule["to"], (folder, policy["metadata"], rule)
+                is_own = rule["to"] == [{"podSelector": policy["spec"]["podSelector"]}]
+                assert rule.get("ports") or is_own, (folder, policy["metadata"], rule)
+    gpu = rendered["overlays/gpu"]
+    servers, tasks = (of(gpu, "NetworkPolicy", name) for name in ("to-s3", "tasks-to-s3"))
+    assert servers["spec"]["egress"] == tasks["spec"]["egress"]
+    (block,) = servers["spec"]["egress"][0]["to"]
+    assert "169.254.0.0/16" in block["ipBlock"]["except"]  # where clouds hand out credentials
+
+
+def test_pods_that_are_not_restricted_are_reported(rendered: dict[str, Manifests]) -> None:
+    labels = of(rendered["overlays/local"], "Namespace", "refsr")["metadata"]["labels"]
+    levels = {mode: labels[f"pod-security.kubernetes.io/{mode}"] for mode in ("warn", "audit")}
+    assert set(levels.values()) == {"restricted"}
 
 
 def test_no_manifest_is_remote() -> None:

@@ -11,9 +11,10 @@ import yaml
 from compiled import ROOT
 from kubeflow_api import Api, refusal, run_of
 
-from pipelines import local, users
+from pipelines import backup, local, users
 from pipelines.cli import main
 from pipelines.submit import main as old_main
+from refsr import doctor_servers
 from refsr.__main__ import _parser
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -128,6 +129,63 @@ def test_a_refusal_is_one_line_with_a_way_out(
     printed = capsys.readouterr().err
     assert f"{status}: {message}; {way_out}" in printed
     assert len(printed.splitlines()) == 1
+
+
+LOGIN_PAGE = "<html>Log in to Your Account</html>"
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "expected"),
+    [
+        ("GET healthz", LOGIN_PAGE, "not the API of Kubeflow Pipelines, or a login page before it"),
+        ("GET healthz", (401, LOGIN_PAGE), "401: Unauthorized; set KFP_TOKEN"),
+        ("GET healthz", (404, {}), "404: Not Found; check"),
+        ("GET healthz", None, "no response (Remote end closed connection"),
+        ("GET runs/r1", LOGIN_PAGE, "the answer has no run_id"),
+        ("GET runs/r1", None, "no response ("),  # a port-forward that ended
+    ],
+)
+@pytest.mark.parametrize("command", ["watch", "cancel"])
+def test_another_server_is_one_line_with_a_way_out(
+    command: str,
+    path: str,
+    answer: Any,
+    expected: str,
+    api: Api,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    api.responses[path] = [answer]
+    assert main([command, "r1", "--endpoint", api.endpoint]) == 1
+    printed = capsys.readouterr().err
+    assert expected in printed
+    assert "check" in printed or "KFP_TOKEN" in printed
+    assert len(printed.splitlines()) == 1
+
+
+@pytest.mark.parametrize("token", ["a\nb", "ey J", "\u20ac"])
+def test_a_token_that_is_none_is_refused(
+    token: str, api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KFP_TOKEN", token)
+    assert main(["watch", "r1", "--endpoint", api.endpoint]) == 1
+    assert capsys.readouterr().err.startswith("refsr: error: KFP_TOKEN: holds")
+    assert doctor_servers.kubeflow(api.endpoint).state == "fail"
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://127.0.0.1:port", "http://", "faces"])
+def test_an_address_that_is_none_is_a_message(
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of commands and of `doctor`, as of `submit` (test_submit.py)."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert users.main(["add", "alice"]) == 1
+    assert backup.main(["put", str(tmp_path), address.replace("http", "s3")]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert doctor_servers.kubeflow(address).state == "fail"
+    assert doctor_servers.s3(address.replace("http", "s3")).state == "fail"
 
 
 def test_the_older_command_prints_the_same_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from kubeflow_api import Api, refusal, run_of
 
 from pipelines import monitor
 from pipelines.cli import main
-from pipelines.limits import cron
+from pipelines.limits import cron, run_id
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -29,6 +29,7 @@ def test_upload_prints_the_version_and_gives_every_input_a_default(
     assert f"{page}: uploaded refsr-training-tiny, version 1" in printed
     created = api.sent("POST pipelines")
     assert (created["display_name"], created["namespace"]) == ("refsr-training-tiny", "faces")
+    assert "[Default: {" not in package.read_text()  # whose order differs from process to process
     pipeline, _ = yaml.safe_load_all(package.read_text())
     inputs = pipeline["root"]["inputDefinitions"]["parameters"]
     assert not [name for name, each in inputs.items() if "defaultValue" not in each]
@@ -54,6 +55,23 @@ def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
         jsonschema.validate(each, json.loads(schema.read_text()))
     inputs = stored[1]["spec"]["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
     assert inputs["train_sisr"]["defaultValue"]["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--tracking-uri", "sqlite:///mlflow.db"], "pods need the URL of an MLflow server"),
+        (["--raw", "data/faces"], "pods cannot read folders of this machine"),
+        (["--tracking-uri", "http://me:hunter2@mlflow"], "Secret"),
+    ],
+)
+def test_a_package_gets_no_default_that_pods_cannot_reach(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["compile", "--params", str(ROOT / "params/tiny.yaml"), "--image", "refsr:1"]
+    assert main([*command, *words, "--output", str(tmp_path / "p.yaml")]) == 1
+    assert expected in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -117,6 +135,14 @@ def test_each_night_the_champion_is_evaluated_on_what_is_new(
     given = body["runtime_config"]["parameters"]
     assert given["checkpoint"] == {"model": "models:/refsr@champion"}
     assert given["raw"] == "s3://faces/new"
+
+
+def test_a_run_is_named_by_its_id_or_its_url(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_id("5b7e-1") == run_id("http://kfp:8888/#/runs/details/5b7e-1/") == "5b7e-1"
+    for text in ("", "a b", "http://kfp/#/?id=1"):
+        with pytest.raises(SystemExit):
+            main(["watch", text])
+        assert "is no id of a run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("end", "status"), [("SUCCEEDED", 0), ("FAILED", 1), ("CANCELED", 1)])

@@ -136,13 +136,37 @@ def test_uris_that_pods_cannot_reach_are_refused(capsys: pytest.CaptureFixture[s
         capsys, "--tracking-uri", "sqlite:///mlflow.db"
     )
     assert "pods cannot read folders" in _refused(capsys, "--raw", "data/vggface2")
-    assert "--raw gs://faces/vggface2: not s3://;" in _refused(
+    assert "--raw gs://faces/vggface2: not s3://BUCKET;" in _refused(
         capsys, "--raw", "gs://faces/vggface2"
     )
     assert "--pairs is required by --graph inference" in _refused(capsys, "--graph", "inference")
     message = _refused(capsys, "--tracking-uri", "http://me:hunter2@mlflow")
     assert "Secret" in message
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--tracking-uri", "http://", "not an http(s)://HOST:PORT URL"),
+        ("--tracking-uri", "http://[::1", "not an http(s)://HOST:PORT URL"),
+        ("--endpoint", "http://[::1", "not an http(s):// URL"),
+        ("--endpoint", "https://my host", "not an http(s):// URL"),
+        ("--raw", "s3:/faces/x", "not s3://BUCKET"),
+        ("--raw", "s3://[x", "not s3://BUCKET"),
+        ("--namespace", "Faces_1", "no name of a namespace"),
+        ("--image", "https://registry.example/refsr", "no name of an image"),
+        ("--image", "registry.example/Ref sr", "no name of an image"),
+        ("--image", "registry.example/refsr:", "no name of an image"),
+        ("--image", "refsr@sha256:12", "no name of an image"),
+    ],
+)
+def test_what_is_mistyped_is_refused_before_anything_is_sent(
+    option: str, value: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = _refused(capsys, "--dry-run", option, value)
+    assert f"{option} {value}: {expected}" in message
+    assert len(message.splitlines()) == 1
 
 
 def test_an_endpoint_without_response_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,6 +208,8 @@ def test_an_option_overrides_the_environment_which_overrides_the_cluster_file(
         "--endpoint is required: pass it, set KFP_ENDPOINT, or set target.endpoint"
         in capsys.readouterr().err
     )
+    assert main([*command, "--endpoint", "http://option"]) == 1
+    assert "--image is required: pass it, set REFSR_IMAGE" in capsys.readouterr().err
     command += ["--cluster", str(cluster)]
     for extra, expected in (
         ([], "http://file: "),
@@ -253,6 +279,9 @@ def test_a_pushed_image_is_submitted_by_its_digest(
         ("gpus: {}", "gpus"),
         ("curate_shards: 0", "curate_shards"),
         ("run_as: {user: 0}", "run_as.user"),
+        ("state: {claim: My_data}", "state.claim"),
+        ("secrets: [{name: S3, env: {a: B}}]", "secrets.0.name"),
+        ("secrets: [{name: s3, env: {a: B-C}}]", "secrets.0.env.a"),
         ("target: {ui: kubeflow.example}", "target.ui"),
         ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
         ("tasks: 1", "tasks: must be a mapping"),

@@ -142,7 +142,9 @@ def test_a_value_that_no_training_takes_is_refused_before_the_search(
     vary: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _sweep(tmp_path / "sweep.yaml", "--vary", vary) == 1
-    assert message in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert f"{ROOT / 'params/tiny.yaml'}: " in printed  # not the copy that holds the value
     assert not (tmp_path / "sweep.yaml").exists()
 
 
@@ -155,6 +157,32 @@ def test_a_grid_needs_a_list_and_a_users_file_stays(
     file.write_text("mine: true\n")
     assert _sweep(file, *VARY) == 1
     assert file.read_text() == "mine: true\n"
+
+
+def test_a_dry_run_starts_no_trial_and_writes_no_file(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["trial", "--params", str(ROOT / "params/tiny.yaml"), "--endpoint", api.endpoint]
+    assert main([*words, *TARGET, "--set", "train_refsr.steps=7", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "dry run, not submitted" in printed
+    assert "params/tiny.yaml train_refsr.steps=7 in refsr:1" in printed
+    assert not api.requests
+    assert _sweep(tmp_path / "sweep.yaml", *VARY, "--dry-run") == 0
+    assert "dry run, not written" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+    assert _sweep(tmp_path / "sweep.yaml", *VARY, *VARY) == 1
+    assert "appears twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--trials", "--parallel"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many"])
+def test_katib_gets_whole_numbers_above_0(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        _sweep(tmp_path / "sweep.yaml", *VARY, option, value)
+    assert f"{option}: {value!r} is not a whole number from 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,21 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from compiled import CLUSTER, IMAGE, ROOT, Spec, compiled_of, containers_of, everywhere, kebab
+from kubeflow_api import Api, run_of
 
 from components import stages
-from components.shell import RUN, STATE, UI
+from components.shell import RUN, STATE
+from pipelines.cli import main
 from pipelines.cluster import ENVIRONMENT, RESUMABLE, TASKS, load_cluster
 from refsr import steps
+from refsr.integrations.kubeflow_states import UI
+from refsr.integrations.mlflow_store import open_store
+from refsr.integrations.tracking import pipeline_run
 
 ON_GPU = {"train-sisr", "train-refsr", "evaluate", "merge-evaluation"}
 
@@ -62,7 +68,26 @@ def test_a_cluster_file_links_runs_and_leaves_the_user_to_the_image(tmp_path: Pa
     assert not everywhere(kubernetes, "securityContext")
     link = {"name": UI, "value": "https://kubeflow.example/pipeline"}
     containers = containers_of(pipeline).items()
-    assert [name for name, container in containers if link in container["env"]] == ["finish"]
+    assert not [name for name, container in containers if link not in container["env"]]
+
+
+@pytest.mark.usefixtures("clean_environment")
+def test_a_cancelled_run_has_the_link_that_its_first_stage_wrote(
+    api: Api, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exit handler never runs, and who cancels it need not know Kubeflow's pages."""
+    store = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'mlflow.db')}"
+    client = open_store(store).MlflowClient()
+    monkeypatch.setenv(UI, "https://kubeflow.example/pipeline")
+    run = pipeline_run(client, "r9")
+    monkeypatch.delenv(UI)
+    assert pipeline_run(client, "r9") == run
+    api.responses["GET runs/r9"] = [run_of("CANCELED") | {"run_id": "r9"}]
+    assert main(["cancel", "r9", "--endpoint", api.endpoint, "--tracking-uri", store]) == 0
+    ended = client.get_run(run)
+    assert ended.info.status == "KILLED"
+    link = "https://kubeflow.example/pipeline/#/runs/details/r9"
+    assert ended.data.tags["kfp.url"] == link
 
 
 def test_only_tasks_with_networks_request_gpus(graph: tuple[Spec, Spec]) -> None:

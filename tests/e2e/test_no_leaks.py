@@ -100,9 +100,10 @@ class Echo(BaseHTTPRequestHandler):
     """Refuses everything, and repeats in its answer what it was sent, as some proxies do."""
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.path.endswith("healthz") else 400)
+        is_healthz = self.path.endswith("healthz")
+        self.send_response(200 if is_healthz else 400)
         self.end_headers()
-        self.wfile.write(f"{self.path}\n{self.headers}".encode())
+        self.wfile.write(b"{}" if is_healthz else f"{self.path}\n{self.headers}".encode())
 
     do_POST = do_PUT = do_DELETE = do_HEAD = do_GET  # noqa: N815
 

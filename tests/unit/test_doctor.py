@@ -102,6 +102,7 @@ class _Api(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.headers["Authorization"] == "Bearer right" else 401)
         self.end_headers()
+        self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
