@@ -106,7 +106,9 @@ def _timed(learner: Learner, drawn: Pairs, step: int) -> float:
 
 @torch.inference_mode()
 def measure(
-    faces: Curated, checkpoint: Path | None, references: Sequence[str] = ("right",)
+    faces: Curated,
+    checkpoint: Path | None,
+    references: Sequence[str] = ("right",),
 ) -> dict[str, Scores]:
     """Reference ("right", "wrong" or "none") -> PSNR, SSIM and identity of each person.
 

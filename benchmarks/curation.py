@@ -122,7 +122,9 @@ def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rounds", type=int, default=15, help="turns of which the median counts")
     parser.add_argument(
-        "--one-core", action="store_true", help="without two_workers and two_decoders"
+        "--one-core",
+        action="store_true",
+        help="without two_workers and two_decoders",
     )
     return parser.parse_args()
 
@@ -267,7 +269,7 @@ def _naive(data: bytes, box: np.ndarray, output: Path) -> tuple[str, float, str]
     crop = image.crop(edges).resize((PARAMS.hr_size, PARAMS.hr_size), Image.Resampling.LANCZOS)
     grey = crop.convert("L")
     edges_seen = grey.filter(
-        ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128)
+        ImageFilter.Kernel((3, 3), (0, 1, 0, 1, -4, 1, 0, 1, 0), scale=1, offset=128),
     )
     crop.save(output)
     return (

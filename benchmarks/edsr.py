@@ -39,7 +39,11 @@ class EdsrBaseline(nn.Module):
     learns_landmarks = False
 
     def __init__(
-        self, hr_size: int = 128, scale: int = 8, features: int = 64, blocks: int = 16
+        self,
+        hr_size: int = 128,
+        scale: int = 8,
+        features: int = 64,
+        blocks: int = 16,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -61,7 +65,10 @@ class EdsrBaseline(nn.Module):
         )
 
     def forward(
-        self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
     ) -> Output:
         """One forward in training; there is nothing to diverge."""
         none = torch.zeros(len(lr), 0, device=lr.device)

@@ -48,7 +48,8 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", type=int, default=128, help="side in pixels (default: 128)")
     parser.add_argument("--batch-size", type=int, default=64, help="(default: 64)")

@@ -48,13 +48,16 @@ class MasaSisr(nn.Module):
         )
         self.body = nn.Sequential(*(ResidualBlock(base) for _ in range(blocks)))
         self.enlarge = nn.ModuleList(
-            [nn.Conv2d(half, 4 * fine, 3, padding=1), nn.Conv2d(base, 4 * half, 3, padding=1)]
+            [nn.Conv2d(half, 4 * fine, 3, padding=1), nn.Conv2d(base, 4 * half, 3, padding=1)],
         )
         self.refine = nn.ModuleList([ResidualBlock(fine), ResidualBlock(half)])
         self.output = nn.Conv2d(fine, 3, 3, padding=1)
 
     def forward(
-        self, lr: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor | None = None
+        self,
+        lr: torch.Tensor,
+        hr: torch.Tensor,
+        ref: torch.Tensor | None = None,
     ) -> Output:
         """One forward in training; there is nothing to diverge."""
         none = torch.zeros(len(lr), 0, device=lr.device)
@@ -97,7 +100,10 @@ class MasaSisr(nn.Module):
         return None
 
     def adapted(
-        self, level: int, x: torch.Tensor, matched: list[torch.Tensor] | None
+        self,
+        level: int,
+        x: torch.Tensor,
+        matched: list[torch.Tensor] | None,
     ) -> torch.Tensor:
         """x, and what was matched on this grid; x alone here."""
         return x
@@ -128,7 +134,10 @@ class MasaRefsr(MasaSisr):
         return [F.pixel_shuffle(values, 4 >> n) for n, values in enumerate(taken)]
 
     def adapted(
-        self, level: int, x: torch.Tensor, matched: list[torch.Tensor] | None
+        self,
+        level: int,
+        x: torch.Tensor,
+        matched: list[torch.Tensor] | None,
     ) -> torch.Tensor:
         """x and what was matched, whose moments are brought to those of x."""
         if matched is None:
@@ -148,7 +157,10 @@ def _patches(x: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def _gathered(
-    cells: torch.Tensor, count: int, index: torch.Tensor, size: torch.Size
+    cells: torch.Tensor,
+    count: int,
+    index: torch.Tensor,
+    size: torch.Size,
 ) -> torch.Tensor:
     """The cells (B R, C, h', w') at `index` (B, h w): (B, C, h, w)."""
     flat = cells.reshape(-1, count, *cells.shape[1:]).transpose(1, 2).flatten(2)

@@ -54,7 +54,8 @@ CHANGES: dict[str, Change] = {
     **{f"scaled by {scale}": placed(scale=scale) for scale in (0.8, 0.9, 1.1, 1.25)},
     "on its side": lambda x: x.rot90(1, (2, 3)),
     "blurred to 12 pixels": lambda x: enlarge(
-        F.adaptive_avg_pool2d(x, 12), (x.shape[2], x.shape[3])
+        F.adaptive_avg_pool2d(x, 12),
+        (x.shape[2], x.shape[3]),
     ),
 }
 

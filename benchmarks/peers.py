@@ -76,7 +76,8 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
     parser.add_argument(
@@ -89,7 +90,9 @@ def parse_options() -> argparse.Namespace:
     length = parser.add_mutually_exclusive_group(required=True)
     length.add_argument("--steps", type=int, help="of each model, SISR and RefSR together")
     length.add_argument(
-        "--seconds", type=float, help="processor seconds of each model, SISR and RefSR together"
+        "--seconds",
+        type=float,
+        help="processor seconds of each model, SISR and RefSR together",
     )
     return parser.parse_args()
 
@@ -107,19 +110,25 @@ def run(name: str, faces: Curated, options: argparse.Namespace) -> dict[str, Any
     done = folder / "result.json"
     asked = {"asked_steps": options.steps, "asked_seconds": options.seconds}
     if not done.exists():
-        cost = step_cost(name, faces)
-        steps = options.steps or max(2, round(options.seconds / cost))
-        start, checkpoint = time.process_time(), None
-        for number, params in enumerate(stages(name, steps)):
-            checkpoint = arena.fit(params, faces, folder / str(number), checkpoint)
-        facts = {"steps": steps, "seconds_per_step": cost, "seconds": time.process_time() - start}
-        facts |= size(networks(name, faces)[-1])
-        scores = arena.measure(faces, checkpoint)["right"]
-        done.write_text(json.dumps({"asked": asked, **facts, "scores": scores}))
+        done.write_text(json.dumps({"asked": asked} | _trained(name, faces, options, folder)))
     result: dict[str, Any] = json.loads(done.read_text())
     if result.pop("asked") != asked:
         raise SystemExit(f"{done}: of another length; name another --output")
     return result
+
+
+def _trained(
+    name: str, faces: Curated, options: argparse.Namespace, folder: Path
+) -> dict[str, Any]:
+    """The costs and the scores of one model."""
+    cost = step_cost(name, faces)
+    steps = options.steps or max(2, round(options.seconds / cost))
+    start, checkpoint = time.process_time(), None
+    for number, params in enumerate(stages(name, steps)):
+        checkpoint = arena.fit(params, faces, folder / str(number), checkpoint)
+    costs = {"steps": steps, "seconds_per_step": cost, "seconds": time.process_time() - start}
+    scores = arena.measure(faces, checkpoint)["right"]
+    return costs | size(networks(name, faces)[-1]) | {"scores": scores}
 
 
 def stages(name: str, steps: int) -> list[Training]:
@@ -184,12 +193,18 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             cell(arena.interval(result["scores"][key]), digits)
             for key, (_, digits) in COLUMNS.items()
         ]
-        cost = " " * 45
-        if "steps" in result:
-            cost = f"{result['parameters']:12,}{result['macs'] / 1e6:8.0f}{result['steps']:8}"
-            cost += "{seconds_per_step:8.2f}{seconds:9.0f}".format(**result)
-        lines.append(f"{name:10}{cost}  " + "".join(f"{text:26}" for text in cells).rstrip())
+        lines.append(
+            f"{name:10}{_costs(result)}  " + "".join(f"{text:26}" for text in cells).rstrip()
+        )
     return "\n".join(lines)
+
+
+def _costs(result: dict[str, Any]) -> str:
+    """The columns before the scores; bicubic has none."""
+    if "steps" not in result:
+        return " " * 45
+    counts = f"{result['parameters']:12,}{result['macs'] / 1e6:8.0f}{result['steps']:8}"
+    return counts + "{seconds_per_step:8.2f}{seconds:9.0f}".format(**result)
 
 
 def summary(result: dict[str, Any]) -> dict[str, float]:

@@ -85,7 +85,11 @@ class _Planter:
     """Plants into the folders `homes` of a set; what others have to show comes from `donors`."""
 
     def __init__(
-        self, root: Path, homes: Sequence[str], donors: Sequence[Path], rng: np.random.Generator
+        self,
+        root: Path,
+        homes: Sequence[str],
+        donors: Sequence[Path],
+        rng: np.random.Generator,
     ) -> None:
         self._root, self._rng = root, rng
         self._sources = {home: _images(root / home) for home in homes}
@@ -162,7 +166,12 @@ class _Planter:
         return _images(self._donors.pop())
 
     def _put(
-        self, home: str, kind: str, data: bytes, other: str = "", variant: str = ""
+        self,
+        home: str,
+        kind: str,
+        data: bytes,
+        other: str = "",
+        variant: str = "",
     ) -> Planted:
         number = len(list((self._root / home).iterdir()))
         path = f"{home}/planted {kind} {number:03d}.jpg"

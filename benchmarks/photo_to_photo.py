@@ -87,7 +87,11 @@ def _pairs(curated: Curated, table: pd.DataFrame, count: int) -> tuple[np.ndarra
 
 
 def scenes(
-    model: Upscaler, table: pd.DataFrame, raw: Path, count: int, seed: int
+    model: Upscaler,
+    table: pd.DataFrame,
+    raw: Path,
+    count: int,
+    seed: int,
 ) -> dict[str, object]:
     """Detection, choice and seams in pictures of three people."""
     rng = np.random.default_rng(seed)
@@ -111,7 +115,10 @@ def scenes(
 
 
 def _scene(
-    table: pd.DataFrame, raw: Path, size: int, rng: np.random.Generator
+    table: pd.DataFrame,
+    raw: Path,
+    size: int,
+    rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Three people side by side, a reference of one, and where that one is, from the left."""
     people = rng.choice(table["identity"].unique(), 3, replace=False)

@@ -81,7 +81,9 @@ def measured(
 
 
 def score(
-    planted: Sequence[Planted], manifest: pd.DataFrame, rejects: pd.DataFrame
+    planted: Sequence[Planted],
+    manifest: pd.DataFrame,
+    rejects: pd.DataFrame,
 ) -> dict[str, float]:
     """Recall and precision by kind, and the share of the other images that is lost.
 
@@ -139,7 +141,11 @@ def _share(hits: Sequence[bool]) -> float:
 def rendered(folder: Path, people: int) -> Path:
     """A rendered set without box files: a folder per person."""
     params = Synthesize(
-        train_identities=people, test_identities=1, views=5, defects=0, validation_identities=0
+        train_identities=people,
+        test_identities=1,
+        views=5,
+        defects=0,
+        validation_identities=0,
     )
     write_raw(params, folder)
     shutil.rmtree(folder / "bb_landmark")
@@ -152,10 +158,13 @@ def rendered(folder: Path, people: int) -> Path:
 
 def _parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument(
-        "--raw", type=Path, help="a folder per person; without it they are rendered"
+        "--raw",
+        type=Path,
+        help="a folder per person; without it they are rendered",
     )
     parser.add_argument("--plant", action="store_true", help="plant defects into the copy")
     parser.add_argument("--people", type=int, default=60, help="how many are copied")

@@ -76,13 +76,18 @@ def main() -> None:
 def parse_options() -> argparse.Namespace:
     """The options of the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--params", type=path_option, default=Path("params.yaml"))
     parser.add_argument("--rounds", type=int, default=9, help="of each measurement (default: 9)")
     parser.add_argument("--batch-size", type=int, help="another than the params file names")
     parser.add_argument(
-        "--stages", nargs="+", choices=STAGES, default=STAGES, help="(default: both)"
+        "--stages",
+        nargs="+",
+        choices=STAGES,
+        default=STAGES,
+        help="(default: both)",
     )
     parser.add_argument("--gpu", action="store_true", help="all rows of a GPU, see above")
     return parser.parse_args()
@@ -119,7 +124,10 @@ def measure(
 
 
 def _measured(
-    config: dict[str, object], params: Training, faces: dict[str, Curated], rounds: int
+    config: dict[str, object],
+    params: Training,
+    faces: dict[str, Curated],
+    rounds: int,
 ) -> Row:
     learners = {"step": _learner(config, params)} | _others(config, params)
     batch = _pairs(learners["step"], faces["raw"]).batch(0, learners["step"].device)

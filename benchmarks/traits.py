@@ -145,7 +145,10 @@ def moved(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 @torch.inference_mode()
 def measured(
-    faces: Curated, model: SuperResolver, probe: nn.Module, chosen: pd.DataFrame
+    faces: Curated,
+    model: SuperResolver,
+    probe: nn.Module,
+    chosen: pd.DataFrame,
 ) -> dict[str, np.ndarray]:
     """Row of the table -> logits (N, traits) of its images."""
     logits: dict[str, list[torch.Tensor]] = {row: [] for row in ROWS}
@@ -153,8 +156,7 @@ def measured(
         batch = chosen.iloc[start : start + 32]
         hr = images(faces, batch["row"].to_numpy(), "cpu")
         lr = reduce(hr, int(model.config["scale"]))
-        size = (hr.shape[-2], hr.shape[-1])
-        shown = {"true": hr, "bicubic": to_8_bits(enlarge(lr, size))}
+        shown = {"true": hr, "bicubic": to_8_bits(enlarge(lr, (hr.shape[-2], hr.shape[-1])))}
         for name in ("none", "wrong", "right"):
             ref = None if name == "none" else images(faces, batch[name].to_numpy(), "cpu")
             shown[name] = to_8_bits(model.upscale(lr, ref))

@@ -33,7 +33,8 @@ def pipeline(compiled: tuple[Spec, Spec]) -> Spec:
 
 @pytest.fixture(scope="session", params=GRAPHS)
 def graph(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Spec, Spec]:
     """Every graph in turn."""
     return compiled_of(tmp_path_factory.mktemp("graph") / "package.yaml", graph=request.param)

@@ -71,7 +71,8 @@ def test_a_monitor_reads_the_port_and_the_secret_of_the_service(
 
 @pytest.mark.parametrize("folder", ["overlays/local", "overlays/gpu"])
 def test_the_overlays_provide_the_secrets_in_use(
-    folder: str, rendered: dict[str, Manifests]
+    folder: str,
+    rendered: dict[str, Manifests],
 ) -> None:
     """The keys that pods use are those that the overlay provides."""
     manifests = rendered[folder] + rendered["restore-s3"] + rendered["serve"]
@@ -122,7 +123,7 @@ def test_mlflow_allows_the_host_names_of_its_clients(rendered: dict[str, Manifes
             "MLFLOW_SERVER_ALLOWED_HOSTS"
         ].split(",")
         assert {"mlflow:5000", "mlflow.refsr:5000", "mlflow.refsr.svc.cluster.local:5000"} <= set(
-            hosts
+            hosts,
         )
 
 

@@ -47,7 +47,10 @@ OTHERS = [line for _, line in COMMANDS if line not in OURS and not line.startswi
 
 @pytest.mark.parametrize("line", dict.fromkeys(OURS))
 def test_a_command_of_the_pages_runs(
-    line: str, api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    line: str,
+    api: Api,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Against the simulated API; a tag stands for the commit, as this checkout may have changes."""
     monkeypatch.chdir(ROOT)

@@ -11,7 +11,9 @@ from kubeflow_api import Api, refusal, run_of
 
 from pipelines import monitor
 from pipelines.cli import main
+from pipelines.cluster import load_cluster
 from pipelines.limits import cron, run_id
+from refsr.errors import RefsrError
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -120,7 +122,9 @@ def test_schedule_creates_a_recurring_run(api: Api, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize(("command", "cached"), [("schedule", False), ("submit", True)])
 def test_each_night_the_champion_is_evaluated_on_what_is_new(
-    command: str, cached: bool, api: Api
+    command: str,
+    cached: bool,
+    api: Api,
 ) -> None:
     """A raw set at one URI is read each time; the champion is looked up by its alias."""
     words = ["--graph", "reevaluation", "--raw", "s3://faces/new", "--image", "refsr:1"]
@@ -161,7 +165,9 @@ def test_watch_exits_with_the_state_of_the_run(
 
 
 def test_cancel_terminates_a_run(
-    api: Api, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    api: Api,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without a controller, a run stays CANCELING."""
     monkeypatch.setattr(monitor, "PATIENCE", 0.0)
@@ -172,7 +178,9 @@ def test_cancel_terminates_a_run(
 
 
 def test_diff_compares_with_the_uploaded_version(
-    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    api: Api,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = _arguments(api)
     package = tmp_path / "p.yaml"
@@ -195,3 +203,37 @@ def test_diff_compares_with_the_uploaded_version(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("+ ", "- "))]
     assert {line.split()[-1] for line in lines} >= {"16Gi", "99Gi"}
     assert all("emory" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ("secrets: [{name: s, env: {a: B}, tasks: [train]}]", "secrets: s: tasks: unknown task"),
+        ("tasks: {train: {gpus: 1}}", "tasks.train: unknown task"),
+        ("tasks: {train_sisr: 1}", "tasks.train_sisr: must be a mapping, not 1"),
+        ("tasks: {train_sisr: {memory: lots}}", "tasks.train_sisr.memory"),
+        ("tasks: {train_sisr: {gpu: 1}}", "tasks.train_sisr.gpu"),
+        ("gpus: {}", "gpus"),
+        ("curate_shards: 0", "curate_shards"),
+        ("run_as: {user: 0}", "run_as.user"),
+        ("state: {claim: My_data}", "state.claim"),
+        ("secrets: [{name: S3, env: {a: B}}]", "secrets.0.name"),
+        ("secrets: [{name: s3, env: {a: B-C}}]", "secrets.0.env.a"),
+        ("target: {ui: kubeflow.example}", "target.ui"),
+        ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
+        ("tasks: 1", "tasks: must be a mapping"),
+        ("[1]", "must be a mapping"),
+        ("a: [", "cannot be read"),
+    ],
+)
+def test_a_bad_cluster_file_is_refused_by_name(
+    document: str,
+    expected: str,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(document + "\n")
+    with pytest.raises(RefsrError) as caught:
+        load_cluster(path)
+    assert str(caught.value).startswith(str(path))
+    assert expected in str(caught.value)

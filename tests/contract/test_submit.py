@@ -13,7 +13,6 @@ from kubeflow_api import CLOSED, Api
 
 from pipelines import images, submit
 from pipelines.cli import main
-from pipelines.cluster import load_cluster
 from pipelines.compile import immutable_image
 from pipelines.limits import require_exact
 from refsr.errors import RefsrError
@@ -27,7 +26,7 @@ def _submit(
     *arguments: str, params: Path | str = ROOT / "params/tiny.yaml", endpoint: str = CLOSED
 ) -> int:
     return submit.main(
-        ["--params", str(params), "--endpoint", endpoint, "--image", "refsr:1", *arguments]
+        ["--params", str(params), "--endpoint", endpoint, "--image", "refsr:1", *arguments],
     )
 
 
@@ -133,11 +132,15 @@ def test_reevaluation_takes_the_raw_set_from_where_training_does(
 
 def test_uris_that_pods_cannot_reach_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "pods need the URL of an MLflow server" in _refused(
-        capsys, "--tracking-uri", "sqlite:///mlflow.db"
+        capsys,
+        "--tracking-uri",
+        "sqlite:///mlflow.db",
     )
     assert "pods cannot read folders" in _refused(capsys, "--raw", "data/vggface2")
     assert "--raw gs://faces/vggface2: not s3://BUCKET;" in _refused(
-        capsys, "--raw", "gs://faces/vggface2"
+        capsys,
+        "--raw",
+        "gs://faces/vggface2",
     )
     assert "--pairs is required by --graph inference" in _refused(capsys, "--graph", "inference")
     message = _refused(capsys, "--tracking-uri", "http://me:hunter2@mlflow")
@@ -189,7 +192,11 @@ def test_the_older_command_still_submits(tmp_path: Path) -> None:
         command = [sys.executable, "-m", *words, *arguments, "--dry-run"]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True
+            command,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
@@ -224,7 +231,9 @@ def test_an_option_overrides_the_environment_which_overrides_the_cluster_file(
 
 
 def test_a_pod_uses_the_token_of_its_service_account(
-    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    api: Api,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "token").write_text("projected")
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
@@ -266,35 +275,3 @@ def test_a_pushed_image_is_submitted_by_its_digest(
     assert "--image refsr:1: no digest" in message
     assert _submit("--cluster", cluster, "--dry-run", "--image", pushed) == 0
     assert pushed in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ("secrets: [{name: s, env: {a: B}, tasks: [train]}]", "secrets: s: tasks: unknown task"),
-        ("tasks: {train: {gpus: 1}}", "tasks.train: unknown task"),
-        ("tasks: {train_sisr: 1}", "tasks.train_sisr: must be a mapping, not 1"),
-        ("tasks: {train_sisr: {memory: lots}}", "tasks.train_sisr.memory"),
-        ("tasks: {train_sisr: {gpu: 1}}", "tasks.train_sisr.gpu"),
-        ("gpus: {}", "gpus"),
-        ("curate_shards: 0", "curate_shards"),
-        ("run_as: {user: 0}", "run_as.user"),
-        ("state: {claim: My_data}", "state.claim"),
-        ("secrets: [{name: S3, env: {a: B}}]", "secrets.0.name"),
-        ("secrets: [{name: s3, env: {a: B-C}}]", "secrets.0.env.a"),
-        ("target: {ui: kubeflow.example}", "target.ui"),
-        ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
-        ("tasks: 1", "tasks: must be a mapping"),
-        ("[1]", "must be a mapping"),
-        ("a: [", "cannot be read"),
-    ],
-)
-def test_a_bad_cluster_file_is_refused_by_name(
-    document: str, expected: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "cluster.yaml"
-    path.write_text(document + "\n")
-    with pytest.raises(RefsrError) as caught:
-        load_cluster(path)
-    assert str(caught.value).startswith(str(path))
-    assert expected in str(caught.value)

@@ -149,7 +149,8 @@ def test_a_value_that_no_training_takes_is_refused_before_the_search(
 
 
 def test_a_grid_needs_a_list_and_a_users_file_stays(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "mine.yaml"
     assert _sweep(file, *VARY, "--algorithm", "grid") == 1
@@ -186,7 +187,8 @@ def test_katib_gets_whole_numbers_above_0(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "seed=1", "a.b", "a.b=", "A.b=1,2", "a.b=2..1", "a.b=0..1:log"]
+    "text",
+    ["", "seed=1", "a.b", "a.b=", "A.b=1,2", "a.b=2..1", "a.b=0..1:log"],
 )
 def test_a_space_that_cannot_be_read_is_one_message(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

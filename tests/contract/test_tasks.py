@@ -132,7 +132,8 @@ def test_a_cluster_file_overrides_only_its_fields(tmp_path: Path) -> None:
 
 
 def test_a_package_names_secrets_and_holds_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2-password")
     monkeypatch.setenv("KFP_TOKEN", "hunter2-token")
@@ -168,7 +169,8 @@ def test_only_the_task_register_may_change_models(overlay: str, tmp_path: Path) 
 
 
 def test_resumable_stages_mount_the_state_volume(
-    compiled: tuple[Spec, Spec], tmp_path: Path
+    compiled: tuple[Spec, Spec],
+    tmp_path: Path,
 ) -> None:
     assert not everywhere(compiled[1], "pvcMount")
     (tmp_path / "cluster.yaml").write_text(CLUSTER)

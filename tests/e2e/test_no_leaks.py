@@ -232,7 +232,9 @@ def test_no_command_of_kubeflow_gives_a_password_away(
 
 
 def test_a_back_up_gives_no_key_away(
-    secrets: dict[str, str], project: Path, capfd: pytest.CaptureFixture[str]
+    secrets: dict[str, str],
+    project: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     for action in ("put", "get"):
         assert backup.main([action, str(project / "dumps"), "s3://faces/dumps"]) == 1
@@ -247,7 +249,10 @@ with exit_with_message():
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert "ValueError: driver: http://someone:***@" in done.stderr

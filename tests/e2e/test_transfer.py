@@ -42,7 +42,9 @@ def here(tracking_uri: str, tmp_path: Path) -> Pipeline:
 
 
 def test_a_version_moves_by_the_words_of_the_page(
-    here: Pipeline, server: str, tmp_path: Path
+    here: Pipeline,
+    server: str,
+    tmp_path: Path,
 ) -> None:
     (words,) = re.findall(r"^python -m refsr transfer .*$", PAGE.read_text(), re.MULTILINE)
     project = (
@@ -51,7 +53,8 @@ def test_a_version_moves_by_the_words_of_the_page(
     project.mkdir()
     (project / "params.yaml").write_text("register: {}")
     command = words.replace("http://127.0.0.1:5000", here.uri).replace(
-        "http://127.0.0.1:5001", server
+        "http://127.0.0.1:5001",
+        server,
     )
     message = f"version 1 of refsr is version 1 of refsr in {server}, and candidate there"
     assert run_in(project, *command.split()).strip().endswith(message)
@@ -78,7 +81,8 @@ def test_a_version_moves_by_the_words_of_the_page(
     assert run.data.tags["source.stage"] == "register"
     card = Path(
         there.artifacts.download_artifacts(
-            run_id=run.info.run_id, artifact_path="registration/model_card.md"
+            run_id=run.info.run_id,
+            artifact_path="registration/model_card.md",
         )
     )
     assert f"Transferred from {here.uri} models:/refsr/1; version 1 here" in card.read_text()
@@ -98,7 +102,10 @@ def test_a_new_file_becomes_a_store(here: Pipeline, tmp_path: Path) -> None:
 
 
 def test_the_gate_of_the_target_is_asked(
-    here: Pipeline, server: str, empty_store: Path, tmp_path: Path
+    here: Pipeline,
+    server: str,
+    empty_store: Path,
+    tmp_path: Path,
 ) -> None:
     assert transfer(here.uri, server, Register(), "champion", "judged") == ("1", "1")
     shutil.copy(empty_store, tmp_path / "other.db")
@@ -106,7 +113,8 @@ def test_the_gate_of_the_target_is_asked(
     worse.train(2, psnr=25.9)
     worse.register()
     with pytest.raises(
-        RefsrError, match=r"version 1 of 'refsr' is not transferred: .*\n  psnr_over_champion: "
+        RefsrError,
+        match=r"version 1 of 'refsr' is not transferred: .*\n  psnr_over_champion: ",
     ):
         transfer(worse.uri, server, Register(), "champion", "judged")
     assert Registry(server, "judged").versions() == ["1"]

@@ -43,7 +43,10 @@ def test_options_are_read_before_anything_is_measured(
     ],
 )
 def test_networks_are_trained_and_measured_alike(
-    tmp_path: Path, name: str, chosen: list[str], lines: set[str]
+    tmp_path: Path,
+    name: str,
+    chosen: list[str],
+    lines: set[str],
 ) -> None:
     curated = make_curated(tmp_path / "curated", identities=8, images=2, train=6, validation=2)
     options = ["--curated", str(curated), "--output", str(tmp_path / "out"), "--steps", "2"]

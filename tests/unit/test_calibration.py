@@ -24,7 +24,11 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder per person and box files; two people have a face of each other."""
     raw = tmp_path_factory.mktemp("rendered") / "raw"
     params = Synthesize(
-        train_identities=PEOPLE, test_identities=1, views=VIEWS, defects=0, max_size=100
+        train_identities=PEOPLE,
+        test_identities=1,
+        views=VIEWS,
+        defects=0,
+        max_size=100,
     )
     write_raw(params, raw, workers=1)
     first, second = (

@@ -29,7 +29,8 @@ def test_refsr_starts_from_sisr_but_for_three_layers() -> None:
 def test_a_warm_start_says_what_the_source_lacks() -> None:
     refsr = ReleaseRefsr(16, 4)
     loaded, skipped = load_matching(
-        refsr, {"other": torch.zeros(1), "output.bias": refsr.output.bias.detach().clone()}
+        refsr,
+        {"other": torch.zeros(1), "output.bias": refsr.output.bias.detach().clone()},
     )
     assert loaded == ["output.bias"]
     assert skipped["output.weight"] == "not in the source"
@@ -37,7 +38,8 @@ def test_a_warm_start_says_what_the_source_lacks() -> None:
 
 @pytest.mark.parametrize("variant", ["release", "figure"])
 @pytest.mark.parametrize(
-    ("model", "option"), [("sisr", {"deployed_sd": "normal"}), ("refsr", {"mode": "lr"})]
+    ("model", "option"),
+    [("sisr", {"deployed_sd": "normal"}), ("refsr", {"mode": "lr"})],
 )
 def test_a_checkpoint_gives_the_same_network_back(
     tmp_path: Path, model: str, option: dict[str, str], variant: str
@@ -53,20 +55,23 @@ def test_a_checkpoint_gives_the_same_network_back(
 
 @pytest.mark.parametrize("change", [{"prior": "learned"}, {"width": 24}])
 def test_a_checkpoint_of_another_version_says_what_to_do(
-    tmp_path: Path, change: dict[str, object]
+    tmp_path: Path,
+    change: dict[str, object],
 ) -> None:
     network = build({"model": "refsr", "variant": "compact", "width": 16, "blocks": 1})
     network.config |= change  # type: ignore[union-attr, operator]
     save_model(tmp_path / "model.safetensors", network)
     with pytest.raises(
-        RefsrError, match=r"model\.safetensors: does not fit this version of refsr; train again"
+        RefsrError,
+        match=r"model\.safetensors: does not fit this version of refsr; train again",
     ):
         load_model(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize("missing", [("offsets",), ("offsets", "align")])
 def test_a_checkpoint_from_before_an_option_still_loads(
-    tmp_path: Path, missing: tuple[str, ...]
+    tmp_path: Path,
+    missing: tuple[str, ...],
 ) -> None:
     config = {"model": "refsr", "variant": "compact", "hr_size": 32, "width": 16, "blocks": 1}
     before = {"attention": True} | dict.fromkeys(missing, False)

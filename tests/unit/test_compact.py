@@ -55,7 +55,7 @@ def test_one_network_takes_larger_and_oblong_images(kind: str) -> None:
 def test_the_default_has_less_than_15_million_parameters() -> None:
     with torch.device("meta"):
         model = build(
-            {"model": "refsr", "variant": "compact", "width": 128, "blocks": 8}
+            {"model": "refsr", "variant": "compact", "width": 128, "blocks": 8},
         )  # of params/vggface2.yaml
     assert sum(p.numel() for p in model.parameters()) < 15_000_000
 
@@ -116,7 +116,8 @@ def test_several_references_are_seen_in_any_order(attention: bool, offsets: bool
     torch.testing.assert_close(model.upscale(lr, pair), model.upscale(lr, turned))
     assert not torch.allclose(model.upscale(lr, pair), model.upscale(lr, ref), atol=1e-4)
     torch.testing.assert_close(
-        model.upscale(lr, ref[:, None].expand(-1, 4, -1, -1, -1)), model.upscale(lr, ref)
+        model.upscale(lr, ref[:, None].expand(-1, 4, -1, -1, -1)),
+        model.upscale(lr, ref),
     )
     assert model(lr, hr, pair).sr.shape == hr.shape
 
@@ -153,7 +154,8 @@ def test_temperature_draws_samples_and_zero_draws_nothing(refsr: CompactRefsr) -
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(refsr.upscale(lr, ref, temperature=0.0), mean)
     assert not torch.equal(
-        refsr.upscale(lr, ref, temperature=1.0), refsr.upscale(lr, ref, temperature=1.0)
+        refsr.upscale(lr, ref, temperature=1.0),
+        refsr.upscale(lr, ref, temperature=1.0),
     )
 
 
@@ -228,6 +230,7 @@ def test_an_unknown_network_or_option_is_refused() -> None:
     with pytest.raises(ValueError, match="no such network"):
         build({"model": "sisr", "variant": "nonesuch"})
     with pytest.raises(
-        RefsrError, match="option latent: a whole number from 0 to 1024 is expected, not -1"
+        RefsrError,
+        match="option latent: a whole number from 0 to 1024 is expected, not -1",
     ):
         build(SMALL | {"model": "sisr", "latent": -1})

@@ -106,7 +106,7 @@ def test_rotated_images_give_the_crops_of_upright_ones(tmp_path: Path) -> None:
             orientation = number % 8 + 1 if name == "rotated" else 1
             path.unlink()
             path.with_suffix(".png").write_bytes(
-                turned(np.ascontiguousarray(image), orientation, "PNG")
+                turned(np.ascontiguousarray(image), orientation, "PNG"),
             )
         write_curated(PARAMS, raw, tmp_path / f"of {name}", embed_colour, 1, detector=DETECTOR)
     upright, rotated = (Curated(tmp_path / f"of {name}") for name in ("upright", "rotated"))
@@ -192,7 +192,9 @@ def test_a_folder_whose_halves_are_as_far_apart_as_two_people_is_mixed() -> None
     assert len(mixed.second) == 6
     few = groups < 7
     assert same_person.mixed(embeddings[few], groups[few], 2.0) == outliers.mixed(
-        embeddings[few], groups[few], 2.0
+        embeddings[few],
+        groups[few],
+        2.0,
     )
 
 

@@ -123,10 +123,14 @@ def test_a_package_asked_for_with_an_extra_is_looked_for_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
-        doctor, "distribution", lambda name: SimpleNamespace(requires=["psycopg[binary]", "torch"])
+        doctor,
+        "distribution",
+        lambda name: SimpleNamespace(requires=["psycopg[binary]", "torch"]),
     )
     assert doctor.packages().state == "ok"
     monkeypatch.setattr(
-        doctor, "distribution", lambda name: SimpleNamespace(requires=["nowhere-to-be-had[all]"])
+        doctor,
+        "distribution",
+        lambda name: SimpleNamespace(requires=["nowhere-to-be-had[all]"]),
     )
     assert doctor.packages().message == "missing: nowhere-to-be-had"

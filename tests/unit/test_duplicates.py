@@ -38,7 +38,8 @@ def test_hashes_that_are_all_the_same_are_compared_in_blocks(
     monkeypatch.setattr(hash_search, "_BLOCK", 50)
     hashes = np.full(40, 7, np.uint64)
     np.testing.assert_array_equal(
-        close_hashes(hashes, 3), np.argwhere(np.triu(np.ones((40, 40)), 1))
+        close_hashes(hashes, 3),
+        np.argwhere(np.triu(np.ones((40, 40)), 1)),
     )
 
 
@@ -56,7 +57,7 @@ def test_a_reencoded_copy_is_a_copy_and_another_picture_with_the_same_hash_is_no
     images = [original, draw(1, 2), copy]
     thumbs = np.stack([image_stats.thumbnail(image) for image in images])
     hashes = image_stats.difference_hash(
-        image_stats.miniatures(np.stack([original, original, copy]))
+        image_stats.miniatures(np.stack([original, original, copy])),
     )
     pairs, alike = find_copies(hashes, thumbs, np.zeros((3, 2)), 12)
     assert pairs.tolist() == [[0, 2]]

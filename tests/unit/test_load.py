@@ -103,7 +103,9 @@ def test_the_example_of_the_readme(folder: Path, monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_another_shape_or_dtype_is_refused_by_name(
-    image: np.ndarray, message: str, folder: Path
+    image: np.ndarray,
+    message: str,
+    folder: Path,
 ) -> None:
     model = refsr.load(folder)
     with pytest.raises(RefsrError, match=f"^photo( 1)?: .*{message}"):
@@ -223,7 +225,9 @@ def test_fidelity_holds_the_result_to_the_photo(folder: Path, tmp_path: Path) ->
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(
-    option: dict[str, Any], message: str, folder: Path
+    option: dict[str, Any],
+    message: str,
+    folder: Path,
 ) -> None:
     model = refsr.load(folder)
     with pytest.raises(RefsrError, match=re.escape(message)):

@@ -54,7 +54,9 @@ def exported(checkpoint: Path) -> Path:
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 6), (5, 3), (1, 1), (300, 1), (60, 100)])
 def test_photos_of_any_size_give_the_same_pixels(
-    shape: tuple[int, int], checkpoint: Path, exported: Path
+    shape: tuple[int, int],
+    checkpoint: Path,
+    exported: Path,
 ) -> None:
     eager, model = refsr.load(checkpoint), refsr.load(exported)
     assert (model.lr_size, model.hr_size, model.uses_reference) == (8, 32, True)

@@ -192,7 +192,9 @@ def test_what_cannot_be_done_is_one_message(network: Upscaler, scene: np.ndarray
 
 
 def test_a_portrait_is_cut_as_in_training(
-    tmp_path: Path, network: Upscaler, checkpoint: Path
+    tmp_path: Path,
+    network: Upscaler,
+    checkpoint: Path,
 ) -> None:
     (portrait,) = portraits_of(network, [head(3)])
     assert isinstance(portrait, Portrait)
@@ -242,7 +244,10 @@ def test_a_video_is_enlarged_frame_by_frame(
 
 
 def test_a_folder_is_done_and_continued(
-    tmp_path: Path, checkpoint: Path, scene: np.ndarray, capsys: Any
+    tmp_path: Path,
+    checkpoint: Path,
+    scene: np.ndarray,
+    capsys: Any,
 ) -> None:
     photos, out, album = tmp_path / "photos", tmp_path / "out", tmp_path / "album"
     photos.mkdir()

@@ -86,9 +86,8 @@ def test_json_has_boxes_scores_notes_and_the_picture(client: Client) -> None:
 
 def test_a_seed_draws_a_face_of_its_own(client: Client) -> None:
     draws = ({}, {"seed": "5"}, *({"temperature": "1", "seed": seed} for seed in "112"))
-    likely, same, one, again, two = (
-        client.upscale(SMALL, crop="true", **each).data for each in draws
-    )
+    given = [client.upscale(SMALL, crop="true", **each).data for each in draws]
+    likely, same, one, again, two = given
     assert likely == same and one == again
     assert len({likely, one, two}) == 3
 
@@ -160,7 +159,10 @@ def test_a_form_that_cannot_be_used_is_refused_in_one_sentence(name: str, client
     ],
 )
 def test_a_body_that_is_no_form_is_refused(
-    body: bytes, kind: str, status: int, client: Client
+    body: bytes,
+    kind: str,
+    status: int,
+    client: Client,
 ) -> None:
     answer = client.send(body, content_type=kind)
     assert answer.status == status

@@ -114,7 +114,11 @@ SECTIONS: dict[str, type[Section]] = {
 @pytest.fixture(scope="module")
 def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_curated(
-        tmp_path_factory.mktemp("curated"), identities=6, images=2, train=2, validation=2
+        tmp_path_factory.mktemp("curated"),
+        identities=6,
+        images=2,
+        train=2,
+        validation=2,
     )
 
 
@@ -162,7 +166,11 @@ def test_every_setting_trains_and_is_evaluated(
     sisr, refsr = tmp_path / "sisr", tmp_path / "refsr"
     sections: dict[str, Any] = {name: _section(run, name, weights) for name in SECTIONS}
     train_sisr(
-        sections["train_sisr"], NullTracker(), curated=curated, validation=tmp_path, sisr=sisr
+        sections["train_sisr"],
+        NullTracker(),
+        curated=curated,
+        validation=tmp_path,
+        sisr=sisr,
     )
     train_refsr(sections["train_refsr"], NullTracker(), curated=curated, sisr=sisr, refsr=refsr)
     published = "mode" in read_checkpoint(refsr / "model.safetensors")[0]

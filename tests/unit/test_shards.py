@@ -30,7 +30,9 @@ def test_a_damaged_header_is_a_value_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "held", [b"", b"no image", WHOLE[:40], HUGE], ids=["empty", "text", "cut", "huge"]
+    "held",
+    [b"", b"no image", WHOLE[:40], HUGE],
+    ids=["empty", "text", "cut", "huge"],
 )
 def test_a_damaged_image_of_a_shard_is_one_message(tmp_path: Path, held: bytes) -> None:
     write_shards(tmp_path, iter([draw(1, 1)] * 2), 2, 120, 2, "jpeg")
@@ -98,14 +100,16 @@ def test_chosen_columns_are_those_of_the_whole_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", [-1, 2])
 @pytest.mark.parametrize("rows", [[1], [1, 2]], ids=["one_shard", "several"])
 def test_an_image_that_no_shard_holds_is_one_message(
-    tmp_path: Path, index: int, rows: list[int]
+    tmp_path: Path,
+    index: int,
+    rows: list[int],
 ) -> None:
     write_shards(tmp_path, iter([np.zeros((16, 16, 3), np.uint8)] * 4), 4, 16, 2)
     shard, places = place(4, 2)
     places[1] = index
     table = {"identity": "n000001", "split": "train", "role": "image"}
     pd.DataFrame(table | {"shard": shard, "index": places}).to_parquet(
-        tmp_path / "manifest.parquet"
+        tmp_path / "manifest.parquet",
     )
     with pytest.raises(RefsrError, match=r"hr-00000\.npy: fewer images .*`curate`"):
         Curated(tmp_path, columns=()).pixels(np.array(rows))

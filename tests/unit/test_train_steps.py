@@ -85,14 +85,22 @@ def test_training_looks_at_nobody_of_the_test_split(
 def test_a_snapshot_of_another_version_is_refused(tmp_path: Path) -> None:
     curated = make_curated(tmp_path / "curated", identities=4, images=2, train=2)
     older = build(
-        {"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1}
+        {
+            "model": "sisr",
+            "variant": "compact",
+            "hr_size": 32,
+            "scale": 8,
+            "width": 16,
+            "blocks": 1,
+        },
     )
     del older.context
     (tmp_path / "sisr").mkdir()
     save_model(tmp_path / "sisr" / "warm.safetensors", older, {})
     refsr = load_section(PROFILES / "tiny.yaml", "train_refsr")
     with pytest.raises(
-        RefsrError, match=r"warm.safetensors: does not fit this version .* train again"
+        RefsrError,
+        match=r"warm.safetensors: does not fit this version .* train again",
     ):
         train_refsr(
             refsr, NullTracker(), curated=curated, sisr=tmp_path / "sisr", refsr=tmp_path / "refsr"
@@ -120,7 +128,12 @@ def test_the_papers_variants_learn_at_64_pixels(variant: str, model: str) -> Non
     torch.manual_seed(0)
     network = build({"model": model, "variant": variant, "hr_size": 64, "scale": 8})
     params = Training(
-        steps=1, warmup_steps=0, ema=0, precision="float32", learning_rate=1e-3, device="cpu"
+        steps=1,
+        warmup_steps=0,
+        ema=0,
+        precision="float32",
+        learning_rate=1e-3,
+        device="cpu",
     )
     learner = Learner(network, params, Objective(Loss(kind="released", perceptual="hed"), 1))
     parts = learner.train_step(Batch(*torch.rand(2, 1, 3, 64, 64)))

@@ -96,7 +96,8 @@ def test_the_library_rates_references(folder: Path) -> None:
 
 
 def test_a_folder_is_read_once_and_what_is_left_out_is_named(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (folder / "photos").mkdir()
     for name in ("photos/small.png", "photos/old.bmp", "photos/scan.TIFF", "photos/notes.txt"):
