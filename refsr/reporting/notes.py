@@ -45,12 +45,12 @@ ACTIVE = (
 )
 GAP = (
     "The share is (with - without) / (true photos - without), of means over people: 0 is RefSR "
-    "without a reference, 1 another true photo of the person, above 1 closer to the true image than "
-    "that photo, which has another pose and light. Identity is the cosine to the true image, and of "
-    "true photos that of the right reference to it. TAR is the share accepted as the "
-    "person against the right reference, above {references:.4f}; the right reference is an input, "
-    "and of four references so are the others. A share is absent where true photos are no better "
-    "than the output without a reference."
+    "without a reference, 1 another true photo of the person, above 1 closer to the true image "
+    "than that photo, which has another pose and light. Identity is the cosine to the true image, "
+    "and of true photos that of the right reference to it. TAR is the share accepted as the person "
+    "against the right reference, above {references:.4f}; the right reference is an input, and of "
+    "four references so are the others. A share is absent where true photos are no better than the "
+    "output without a reference."
 )
 COMPATIBILITY = (
     "How well each reference fits, by the compatibility score of RefSR, before it is used. AUC: of "
