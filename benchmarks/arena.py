@@ -4,6 +4,7 @@ The project's own loop trains the models, its own protocol measures them, on val
 what is compared here is chosen by, and the test people are for the report.
 """
 
+import argparse
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from refsr.evaluation.networks import load_models
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images, to_8_bits
 from refsr.evaluation.statistics import bootstrap
+from refsr.io.paths import path_option
 from refsr.models import SuperResolver, build, reference_config
 from refsr.models.checkpoint import load_matching, load_model, read_checkpoint
 from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
@@ -38,6 +40,16 @@ SHARE_OF_SISR = 3 / 22  # of the steps of a pair of networks, as in the demo
 SPLIT = "validation"
 PROBES = 3  # steps by which the processor time of one is known; the first is not counted
 Scores = dict[str, list[float]]  # metric -> a value per person
+
+
+def model_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with `--curated` and `--model`, which are the demo's by default."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=raw)
+    checkpoint = Path("models/refsr/model.safetensors")
+    parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
+    parser.add_argument("--model", type=path_option, default=checkpoint)
+    return parser
 
 
 def demo_sections(steps: int, **common: object) -> tuple[TrainSisr, TrainRefsr]:

@@ -11,11 +11,9 @@ it keeps comes from its tone, not from the person.
 The last line is one JSON object.
 """
 
-import argparse
 import json
 import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import cast
 
 import arena
@@ -28,7 +26,6 @@ from refsr.dataset.degradation import enlarge, reduce
 from refsr.evaluation import image_quality
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images, to_8_bits
-from refsr.io.paths import path_option
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
 from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
@@ -62,7 +59,7 @@ CHANGES: dict[str, Change] = {
 
 def main() -> None:
     """Measure, print the table and one JSON line."""
-    options = parse_options()
+    options = arena.model_parser(__doc__).parse_args()
     torch.set_num_threads(1)
     faces = Curated(options.curated)
     measured = pd.concat(scores(faces, cast(SuperResolver, load_model(options.model))))
@@ -76,16 +73,6 @@ def main() -> None:
         name: {k: round(float(gain[k].mean()), 4) for k in MEASURES} for name, gain in gains.items()
     }
     print(json.dumps(means))
-
-
-def parse_options() -> argparse.Namespace:
-    """The options of the command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    checkpoint = Path("models/refsr/model.safetensors")
-    parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
-    parser.add_argument("--model", type=path_option, default=checkpoint)
-    return parser.parse_args()
 
 
 @torch.inference_mode()

@@ -17,7 +17,6 @@ The last line is one JSON object.
 import argparse
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import cast
 
 import arena
@@ -92,11 +91,7 @@ def main() -> None:
 
 def parse_options() -> argparse.Namespace:
     """The options of the command line."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    checkpoint = Path("models/refsr/model.safetensors")
-    parser.add_argument("--curated", type=path_option, default=Path("data/curated"))
-    parser.add_argument("--model", type=path_option, default=checkpoint)
+    parser = arena.model_parser(__doc__)
     parser.add_argument("--params", type=path_option, default=arena.PARAMS)
     parser.add_argument("--split", choices=["validation", "test"], default=arena.SPLIT)
     return parser.parse_args()
