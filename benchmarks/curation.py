@@ -35,7 +35,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 from unittest import mock
 
 import cv2
@@ -63,6 +63,7 @@ SETS = {
 }
 # No limit is in the way of any image.
 PARAMS = Curate(min_box=1, max_yaw=90, min_sharpness=0, train_images={"min": 2, "max": 10**6})
+KINDS = get_args(Curate.model_fields["crop"].annotation)
 IDENTITY = 362  # images measured as those of one identity: as many as one of VGGFace2 has
 SOME = 724  # images, about, that are measured in a round
 AGAIN = 4  # times that all are decoded in a round
@@ -104,6 +105,8 @@ class Faces(NamedTuple):
 def main() -> None:
     """Measure, and print one JSON object."""
     options = _parse_options()
+    global PARAMS
+    PARAMS = PARAMS.model_copy(update={"crop": options.crop})
     prepare_process()
     result: dict[str, float] = {}
     for suffix, params in SETS.items():
@@ -121,6 +124,7 @@ def _parse_options() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rounds", type=int, default=15, help="turns of which the median counts")
+    parser.add_argument("--crop", choices=KINDS, default=PARAMS.crop, help="curate.crop")
     parser.add_argument(
         "--one-core",
         action="store_true",
