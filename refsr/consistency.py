@@ -89,7 +89,7 @@ def model_options_are_known(sections: Sections) -> Iterator[str]:
 
 
 def _heads(sisr: Mapping[str, object], refsr: Mapping[str, object]) -> Iterator[str]:
-    options = {"width": 64, "heads": 4, "attention": True} | dict(sisr) | dict(refsr)
+    options = {"width": 64, "heads": 4, "attention": False} | dict(sisr) | dict(refsr)
     width, heads = options["width"], options["heads"]
     if not options["attention"] or not isinstance(width, int) or not isinstance(heads, int):
         return

@@ -54,10 +54,13 @@ FAULTS = [
         "train_refsr.model.heads: 4 .*variant: figure;",
     ),
     (
-        "train_sisr: {}\ntrain_refsr: {model: {heads: 5}}",
+        "train_sisr: {}\ntrain_refsr: {model: {attention: true, heads: 5}}",
         "heads: 5 heads do not fit width 64; set heads to one of 1, 2",
     ),
-    ("train_sisr: {model: {width: 5}}\ntrain_refsr: {}", "heads: 4 heads do not fit width 5"),
+    (
+        "train_sisr: {model: {width: 5}}\ntrain_refsr: {model: {attention: true}}",
+        "heads: 4 heads do not fit width 5",
+    ),
     ("train_sisr: {model: {scale: 4}}", "option scale .* set train_sisr.scale"),
     ("train_refsr: {model: {hr_size: 64}}", "option hr_size .* set curate.hr_size"),
     ("train_refsr: {model: {attention: 1}}", "option attention: true or false is expected"),
@@ -140,7 +143,7 @@ def test_the_files_of_the_project_are_sound(path: Path, stage: str) -> None:
         "curate: {test_identities: 1}\nvalidate: {}",
         "curate: {test_identities: all, identities: [n000001, n000002]}",
         "train_refsr: {model: {width: 16}}",  # the variant is that of a checkpoint
-        "train_sisr: {model: {width: 5}}\ntrain_refsr: {model: {attention: false}}",
+        "train_sisr: {model: {width: 5}}\ntrain_refsr: {}",
     ],
 )
 def test_what_can_work_is_not_refused(tmp_path: Path, text: str) -> None:
@@ -182,7 +185,7 @@ def test_heads_are_refused_where_a_forward_would_fail(width: int, heads: int) ->
         "blocks": 0,
         "latent": 1,
     }
-    config |= {"width": width, "heads": heads}
+    config |= {"attention": True, "width": width, "heads": heads}
     if message := heads_fault(width, heads):
         with pytest.raises(RefsrError, match=message):
             build(config)
