@@ -19,7 +19,7 @@ _FEW_PEOPLE = 100  # up to which this holds; in larger sets more pairs are near 
 _PER_DECADE = -0.45  # what it changes by with ten times the people
 _TWO_PEOPLE = -2.9  # the same, from which on the halves of a folder are two people
 _LEAST_PEOPLE = 8  # needed for a meaningful deviation
-_QUARTILES = 1.349  # standard deviations between the quartiles of a normal distribution
+_NEAREST = 0.03  # of the pairs, which may be one person
 _BLOCK = 512  # identities compared with all others at a time
 
 
@@ -146,10 +146,11 @@ def _is_one_person(group: np.ndarray, second: np.ndarray) -> bool:
 def _mean_and_deviation(centres: np.ndarray) -> tuple[float, float]:
     """Of the distances of different groups, as a sample of at most _BLOCK of them shows.
 
-    By median and quartiles: of few people, the pairs that are one person would widen a standard
-    deviation.
+    The nearest of them do not count for the deviation: of few people, the pairs that are one person
+    would widen it.
     """
     some = np.unique(np.linspace(0, len(centres) - 1, min(_BLOCK, len(centres))).astype(int))
     apart = outliers.between(centres[some], centres[some])
-    lower, median, upper = np.percentile(apart[np.triu_indices(len(some), 1)], [25, 50, 75])
-    return float(median), max(float(upper - lower) / _QUARTILES, 1e-6)
+    distances = np.sort(apart[np.triu_indices(len(some), 1)])
+    others = distances[int(_NEAREST * len(distances)) :]
+    return float(np.median(distances)), max(float(others.std()), 1e-6)
