@@ -19,7 +19,7 @@ _FEW_PEOPLE = 100  # up to which this holds; in larger sets more pairs are near 
 _PER_DECADE = -0.45  # what it changes by with ten times the people
 _TWO_PEOPLE = -2.9  # the same, from which on the halves of a folder are two people
 _LEAST_PEOPLE = 8  # needed for a meaningful deviation
-_NEAREST = 0.03  # of the pairs, which may be one person
+_NEAREST = 0.125  # pairs for each person that may be one person
 _BLOCK = 512  # identities compared with all others at a time
 
 
@@ -152,5 +152,5 @@ def _mean_and_deviation(centres: np.ndarray) -> tuple[float, float]:
     some = np.unique(np.linspace(0, len(centres) - 1, min(_BLOCK, len(centres))).astype(int))
     apart = outliers.between(centres[some], centres[some])
     distances = np.sort(apart[np.triu_indices(len(some), 1)])
-    others = distances[int(_NEAREST * len(distances)) :]
+    others = distances[int(_NEAREST * len(some)) :]
     return float(np.median(distances)), max(float(others.std()), 1e-6)
