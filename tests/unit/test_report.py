@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from evaluated import PARAMS, Done
+from helpers import make_curated
 from pages import pictures
 
 from refsr.dataset.curated import Curated
@@ -72,7 +73,7 @@ def test_differences_agree_with_the_table_per_image(
     # Everybody has two images, so this is the mean over people too.
     means = table.groupby("arm")["psnr"].mean()
     assert returned["difference.right_minus_sisr.psnr.mean"] == pytest.approx(
-        means["ref_right"] - means["sisr"]
+        means["ref_right"] - means["sisr"],
     )
 
 
@@ -90,7 +91,8 @@ def test_the_tracker_is_shown_the_pictures_and_given_the_report(
 
 
 def test_samples_are_shown_beside_the_output_they_depart_from(
-    inputs: dict[str, Path], tmp_path: Path
+    inputs: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     faces = Curated(inputs["curated"])
     models = load_models({"refsr": inputs["refsr"] / "model.safetensors"}, faces.hr_size)
@@ -108,6 +110,25 @@ def test_samples_are_shown_beside_the_output_they_depart_from(
     assert not np.array_equal(output, first)
     models.refsr.draws_samples = False
     assert figures.drawn(bench, [person]) == []
+
+
+@pytest.mark.parametrize("clear", [1, 2, 3])
+def test_a_strip_shows_the_image_whose_eyes_are_clear(
+    inputs: dict[str, Path],
+    tmp_path: Path,
+    clear: int,
+) -> None:
+    pixels = np.full((2, 4, 32, 32, 3), 120, np.uint8)
+    pixels[0, :, 20:] = np.random.default_rng(0).integers(0, 256, (4, 12, 32, 3))  # below the eyes
+    pixels[0, clear % 3 + 1, 13, 8:11] = 255  # one eye alone is not enough
+    pixels[0, clear, 13, [9, 22]] = 200
+    folder = make_curated(tmp_path / "curated", identities=2, images=3, pixels=pixels)
+    faces = Curated(folder)
+    models = load_models({"refsr": inputs["refsr"] / "model.safetensors"}, faces.hr_size)
+    bench = Bench(faces, models, Scorer(models.device), pairs(faces.table, 0))
+    (strip,) = figures.strips(bench, ["n000000"], ["bicubic"])
+    assert strip.source == f"n000000/{clear:04d}_01.jpg"
+    assert np.array_equal(strip.pictures["HR"], pixels[0, clear])
 
 
 def test_plots_are_means_over_people(done: Done) -> None:
@@ -130,7 +151,9 @@ def test_the_report_opens_without_a_network(done: Done) -> None:
 
 
 def test_the_report_says_what_is_rendered(
-    inputs: dict[str, Path], done: Done, tmp_path: Path
+    inputs: dict[str, Path],
+    done: Done,
+    tmp_path: Path,
 ) -> None:
     assert "The faces are rendered" in (done[0] / "report.html").read_text()
     assert report._rendered(tmp_path / "missing.json") is None
@@ -200,13 +223,18 @@ def test_a_network_that_was_the_loss_is_marked(
 
 
 def test_a_model_alone_is_evaluated_without_sisr_and_beside_another(
-    inputs: dict[str, Path], tmp_path: Path
+    inputs: dict[str, Path],
+    tmp_path: Path,
 ) -> None:
     """Given as a file; another checkpoint is measured in three conditions of its own."""
     given = inputs["refsr"] / "model.safetensors"
     params = PARAMS.model_copy(update={"compare": {"twin": given}})
     returned = evaluate(
-        params, NullTracker(), curated=inputs["curated"], refsr=given, evaluation=tmp_path / "out"
+        params,
+        NullTracker(),
+        curated=inputs["curated"],
+        refsr=given,
+        evaluation=tmp_path / "out",
     )
     assert "psnr.sisr.mean" not in returned
     assert "difference.right_minus_sisr.psnr.mean" not in returned
@@ -229,7 +257,7 @@ def test_curves_draw_what_there_is(inputs: dict[str, Path]) -> None:
     a column without numbers is left out, a wide one is log.
     """
     panels = charts.curves(
-        {"RefSR": inputs["refsr"] / "history.csv", "SISR": inputs["sisr"] / "history.csv"}
+        {"RefSR": inputs["refsr"] / "history.csv", "SISR": inputs["sisr"] / "history.csv"},
     )
     assert [(panel["name"], panel["log"]) for panel in panels] == [("loss", False), ("kl", True)]
     assert panels[0]["lines"] == {"RefSR": "33.33,0.00 66.67,66.67 100.00,100.00"}
