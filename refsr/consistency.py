@@ -14,6 +14,7 @@ from refsr.variants import VARIANTS
 
 RENDERED = Data.model_fields["raw"].default  # the output of `synthesize` in dvc.yaml
 _SCALES = (4, 8, 16)
+COMPACT = {"width": 64, "heads": 4, "attention": False}  # defaults of the compact RefSR
 _LEAST_PEOPLE = 2  # test identities: a wrong reference needs another identity
 
 S = TypeVar("S", bound=Section)
@@ -89,7 +90,7 @@ def model_options_are_known(sections: Sections) -> Iterator[str]:
 
 
 def _heads(sisr: Mapping[str, object], refsr: Mapping[str, object]) -> Iterator[str]:
-    options = {"width": 64, "heads": 4, "attention": False} | dict(sisr) | dict(refsr)
+    options = COMPACT | dict(sisr) | dict(refsr)
     width, heads = options["width"], options["heads"]
     if not options["attention"] or not isinstance(width, int) or not isinstance(heads, int):
         return

@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from refsr.config import TrainSisr
+from refsr.consistency import COMPACT
 from refsr.errors import RefsrError
 from refsr.models import NETWORKS, build, vae
+from refsr.models.compact import CompactRefsr
 from refsr.parameter_types import CHOICES, FLAGS, MODEL_OPTIONS, SET_ELSEWHERE, heads_fault
 from refsr.params import load_section
 from refsr.variants import VARIANTS
@@ -167,6 +169,11 @@ def test_the_options_of_each_variant_are_those_of_its_class(kind: tuple[str, str
     model, variant = kind
     assert set(VARIANTS[variant].options(model)) == known - set(SET_ELSEWHERE)
     assert known <= {*MODEL_OPTIONS, *FLAGS, *CHOICES}
+
+
+def test_defaults_are_those_of_the_class() -> None:
+    known = inspect.signature(CompactRefsr).parameters
+    assert {name: known[name].default for name in COMPACT} == COMPACT
 
 
 def test_choices_are_those_of_the_classes() -> None:
