@@ -10,10 +10,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peer import Peer
 from torch import nn
-
-from refsr.models import Output
-from refsr.models.upscaling import hold_to_lr, require_no_temperature
 
 
 class Block(nn.Module):
@@ -29,14 +27,11 @@ class Block(nn.Module):
         return x + change
 
 
-class EdsrBaseline(nn.Module):
+class EdsrBaseline(Peer):
     """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, 8h, 8w).
 
-    It has the interface of this project's networks, but sees no reference.
+    It sees no reference.
     """
-
-    draws_samples = False
-    learns_landmarks = False
 
     def __init__(
         self,
@@ -64,30 +59,8 @@ class EdsrBaseline(nn.Module):
             nn.Conv2d(features, 3, 3, padding=1),
         )
 
-    def forward(
-        self,
-        lr: torch.Tensor,
-        hr: torch.Tensor,
-        ref: torch.Tensor | None = None,
-    ) -> Output:
-        """One forward in training; there is nothing to diverge."""
-        none = torch.zeros(len(lr), 0, device=lr.device)
-        return Output(self.restore(lr), none.sum(0), none, none)
-
-    def upscale(
-        self,
-        lr: torch.Tensor,
-        ref: torch.Tensor | None = None,
-        *,
-        temperature: float = 0.0,
-        fidelity: float = 0.0,
-    ) -> torch.Tensor:
+    def restore(self, lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
         """SR, not clamped; `ref` is ignored."""
-        require_no_temperature(temperature, "edsr")
-        return hold_to_lr(self.restore(lr), lr, fidelity)
-
-    def restore(self, lr: torch.Tensor) -> torch.Tensor:
-        """SR, not clamped."""
         x = self.head(lr - 0.5)
         sr: torch.Tensor = self.tail(x + self.body(x))
         return sr.float() + 0.5

@@ -13,23 +13,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from peer import Peer
 from torch import nn
 
-from refsr.models import Output
 from refsr.models.latent import ResidualBlock
-from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
+from refsr.models.upscaling import as_set, resized
 
 WIDTHS = (24, 36, 48)  # features at HR, HR / 2 and HR / 4
 
 
-class MasaSisr(nn.Module):
-    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, scale h, scale w), without a reference.
-
-    It has the interface of this project's networks.
-    """
-
-    draws_samples = False
-    learns_landmarks = False
+class MasaSisr(Peer):
+    """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, scale h, scale w), without a reference."""
 
     def __init__(self, hr_size: int = 128, scale: int = 8, blocks: int = 4) -> None:
         super().__init__()
@@ -53,31 +47,9 @@ class MasaSisr(nn.Module):
         self.refine = nn.ModuleList([ResidualBlock(fine), ResidualBlock(half)])
         self.output = nn.Conv2d(fine, 3, 3, padding=1)
 
-    def forward(
-        self,
-        lr: torch.Tensor,
-        hr: torch.Tensor,
-        ref: torch.Tensor | None = None,
-    ) -> Output:
-        """One forward in training; there is nothing to diverge."""
-        none = torch.zeros(len(lr), 0, device=lr.device)
-        return Output(self.restore(lr, ref), none.sum(0), none, none)
-
-    def upscale(
-        self,
-        lr: torch.Tensor,
-        ref: torch.Tensor | None = None,
-        *,
-        temperature: float = 0.0,
-        fidelity: float = 0.0,
-    ) -> torch.Tensor:
-        """SR, not clamped."""
-        require_no_temperature(temperature, "masa")
-        return hold_to_lr(self.restore(lr, ref), lr, fidelity)
-
     def restore(self, lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
         """SR, not clamped."""
-        enlarged = _resize(lr, self.scale)
+        enlarged = resized(lr, self.scale)
         x = self.features(enlarged)[2]
         matched = self.matched(x, ref)
         x = self.body(self.adapted(2, x, matched))
@@ -124,7 +96,7 @@ class MasaRefsr(MasaSisr):
             return None
         references = as_set(ref)
         count, every = references.shape[1], references.flatten(0, 1)
-        keys = self.features(_resize(_resize(every, 1 / self.scale), self.scale))[2]
+        keys = self.features(resized(resized(every, 1 / self.scale), self.scale))[2]
         similarity = _patches(x, 1).mT @ _patches(keys, count)  # (B, h w, R h' w')
         best, index = similarity.max(-1)
         weight = best.reshape(len(x), 1, *x.shape[-2:])
@@ -166,8 +138,3 @@ def _gathered(
     flat = cells.reshape(-1, count, *cells.shape[1:]).transpose(1, 2).flatten(2)
     taken = flat.gather(2, index[:, None].expand(-1, flat.shape[1], -1))
     return taken.reshape(*taken.shape[:2], *size)
-
-
-def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
-    """Bicubic, antialiased where it reduces."""
-    return F.interpolate(image.float(), scale_factor=factor, mode="bicubic", antialias=True)

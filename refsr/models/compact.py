@@ -23,7 +23,7 @@ from refsr.models.decoder import Context, Decoder, Fine
 from refsr.models.landmarks import Locator, lay_onto, similarity_between
 from refsr.models.latent import BASE, Modes, ResidualBlock, infer, left_open
 from refsr.models.offsets import OffsetSampling
-from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature
+from refsr.models.upscaling import as_set, hold_to_lr, require_no_temperature, resized
 from refsr.parameter_types import MATCH_CHANNELS, heads_fault
 
 # One in so many images of a training batch teaches the modes too: all would make a step far longer.
@@ -76,7 +76,7 @@ class CompactSisr(nn.Module):
 
     def encode(self, lr: torch.Tensor) -> torch.Tensor:
         """LR (B, 3, h, w) -> features on the base grid (B, C, h * scale / 4, w * scale / 4)."""
-        features: torch.Tensor = self.body(self.head(_resize(lr, self.scale / BASE) - 0.5))
+        features: torch.Tensor = self.body(self.head(resized(lr, self.scale / BASE) - 0.5))
         return features
 
     def forward(
@@ -116,7 +116,7 @@ class CompactSisr(nn.Module):
         if self.locator is None or faces is None or points is None:
             return 0.0
         half = len(faces) // 2
-        small = _resize(faces[:half], 1 / self.scale)
+        small = resized(faces[:half], 1 / self.scale)
         predicted = torch.cat([self.locator(small), self.locator(faces[half:])])
         known = points.isfinite()
         errors = torch.where(known, predicted - points.nan_to_num(), 0).abs()
@@ -147,12 +147,7 @@ class CompactSisr(nn.Module):
     def _decode(self, lr: torch.Tensor, x: torch.Tensor, fine: Fine | None) -> Restored:
         x = self.context(x)
         residual, at_half = self.decoder(x, fine)
-        return Restored(_resize(lr, self.scale) + residual.float(), x, at_half)
-
-
-def _resize(image: torch.Tensor, factor: float) -> torch.Tensor:
-    """Bicubic, antialiased where it reduces."""
-    return F.interpolate(image.float(), scale_factor=factor, mode="bicubic", antialias=True)
+        return Restored(resized(lr, self.scale) + residual.float(), x, at_half)
 
 
 class CompactRefsr(CompactSisr):
@@ -239,8 +234,8 @@ class CompactRefsr(CompactSisr):
         On the base grid (B, C, h, w), and at HR / 2.
         """
         count, ref = ref.shape[1], ref.flatten(0, 1)
-        reduced = _resize(ref, 1 / self.scale).clamp(0, 1)
-        missed = ref - _resize(reduced, self.scale)
+        reduced = resized(ref, 1 / self.scale).clamp(0, 1)
+        missed = ref - resized(reduced, self.scale)
         # (B R, C', H'/2, W'/2)
         seen = self.see(F.pixel_unshuffle(torch.cat([ref - 0.5, 4 * missed], 1), 2))
         cells = F.pixel_unshuffle(seen, 2)

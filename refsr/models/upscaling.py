@@ -28,6 +28,11 @@ def reduced(image: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return F.interpolate(image.float(), size=size, mode="bicubic", antialias=True)
 
 
+def resized(image: torch.Tensor, factor: float) -> torch.Tensor:
+    """Bicubic, antialiased where it reduces: (B, 3, H, W) -> (B, 3, factor H, factor W)."""
+    return F.interpolate(image.float(), scale_factor=factor, mode="bicubic", antialias=True)
+
+
 def hold_to_lr(sr: torch.Tensor, lr: torch.Tensor, fidelity: float) -> torch.Tensor:
     """SR with a share of what its reduction misses of LR put back.
 
