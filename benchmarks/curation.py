@@ -84,6 +84,7 @@ class Faces(NamedTuple):
     files: list[bytes]
     boxes: np.ndarray  # (N, 4)
     megapixels: float
+    params: Curate
 
     def jobs(self, images: int, each: int = IDENTITY) -> list[Job]:
         """As many images, about: these again and again, as those of identities of `each`."""
@@ -105,14 +106,13 @@ class Faces(NamedTuple):
 def main() -> None:
     """Measure, and print one JSON object."""
     options = _parse_options()
-    global PARAMS
-    PARAMS = PARAMS.model_copy(update={"crop": options.crop})
+    curate = PARAMS.model_copy(update={"crop": options.crop})
     prepare_process()
     result: dict[str, float] = {}
     for suffix, params in SETS.items():
         with tempfile.TemporaryDirectory() as scratch:
             write_raw(params, Path(scratch) / "raw")
-            faces = load(Path(scratch) / "raw")
+            faces = load(Path(scratch) / "raw", curate)
             numbers = one_core(faces, Path(scratch), options.rounds)
             if not options.one_core:
                 numbers |= two_cores(faces, Path(scratch))
@@ -133,7 +133,7 @@ def _parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load(raw: Path) -> Faces:
+def load(raw: Path, params: Curate) -> Faces:
     """The raw set as measuring is given it, and as bytes and boxes for the others."""
     tree = Tree(raw)
     images = pipeline.describe(tree, tree.images)
@@ -141,7 +141,8 @@ def load(raw: Path) -> Faces:
     files = [(raw / source).read_bytes() for source in images["source"]]
     boxes = images[list(BOX)].to_numpy()
     pixels = np.mean([math.prod(decoding.image_size(data)) for data in files])
-    return Faces(images.drop(columns=["root", "file"]), extents, files, boxes, float(pixels) / 1e6)
+    table = images.drop(columns=["root", "file"])
+    return Faces(table, extents, files, boxes, float(pixels) / 1e6, params)
 
 
 def one_core(faces: Faces, scratch: Path, rounds: int) -> dict[str, float]:
@@ -150,9 +151,12 @@ def one_core(faces: Faces, scratch: Path, rounds: int) -> dict[str, float]:
     few = list(zip(faces.files, faces.boxes, strict=True))
     contestants: dict[str, tuple[int, Callable[[], object]]] = {
         "naive": (len(few), lambda: [_naive(*each, scratch / "naive.png") for each in few]),
-        "ours": (IDENTITY * len(many), _no_chips()(lambda: _keep_and_write(many, scratch))),
-        "with_chips": (IDENTITY * len(jobs), lambda: _look_at(jobs)),
-        "measure": (IDENTITY * len(jobs), _no_chips()(lambda: _look_at(jobs))),
+        "ours": (
+            IDENTITY * len(many),
+            _no_chips()(lambda: _keep_and_write(many, scratch, faces.params)),
+        ),
+        "with_chips": (IDENTITY * len(jobs), lambda: _look_at(jobs, faces.params)),
+        "measure": (IDENTITY * len(jobs), _no_chips()(lambda: _look_at(jobs, faces.params))),
         "decode": (len(few) * AGAIN, lambda: _decode(faces.files * AGAIN)),
         "identity": (len(chips), lambda: (face_probability(chips), embed_faces(chips))),
     }
@@ -179,7 +183,7 @@ def two_cores(faces: Faces, scratch: Path) -> dict[str, float]:
     for _ in range(3):
         for workers in (1, 2):
             seconds.setdefault(("workers", workers), []).append(
-                _steady(extraction.extract(jobs, scratch, _no_embedding, PARAMS, workers))
+                _steady(extraction.extract(jobs, scratch, _no_embedding, faces.params, workers))
             )
             seconds.setdefault(("decoders", workers), []).append(
                 _steady(in_processes(_decode, files, workers, journal))
@@ -224,17 +228,17 @@ def _chips(faces: Faces) -> np.ndarray:
         return _no_embedding(batch)
 
     for job in faces.jobs(IDENTITY):
-        looked, _ = extraction.features_and_crops(job, keep, PARAMS)
+        looked, _ = extraction.features_and_crops(job, keep, faces.params)
         assert (looked.columns["reason"] == "").all(), (
             "no image may be left out here: all are to do all of the work"
         )
     return seen[0][:CHIPS]
 
 
-def _look_at(jobs: list[Job]) -> None:
+def _look_at(jobs: list[Job], params: Curate) -> None:
     """By this process; the network itself is left out in any case."""
     for job in jobs:
-        extraction.features_and_crops(job, _no_embedding, PARAMS)
+        extraction.features_and_crops(job, _no_embedding, params)
 
 
 @contextlib.contextmanager
@@ -250,15 +254,16 @@ def _no_chips() -> Iterator[None]:
         yield
 
 
-def _keep_and_write(jobs: list[Job], scratch: Path) -> None:
+def _keep_and_write(jobs: list[Job], scratch: Path, params: Curate) -> None:
     shutil.rmtree(scratch / "work", ignore_errors=True)
     store = Store(scratch / "work")
-    for one in extraction.extract(jobs, store.folder, _no_embedding, PARAMS, 1):
+    for one in extraction.extract(jobs, store.folder, _no_embedding, params, 1):
         store.add(one)
     store.flush()
     table = store.gather([str(job.images["identity"].iloc[0]) for job in jobs]).table
-    crops = store.crops(table, PARAMS.hr_size)
-    write_shards(scratch, crops, len(table), PARAMS.hr_size, PARAMS.shard_images)
+    side = params.hr_size
+    crops = store.crops(table, side)
+    write_shards(scratch, crops, len(table), side, params.shard_images)
 
 
 def _naive(data: bytes, box: np.ndarray, output: Path) -> tuple[str, float, str]:
