@@ -134,7 +134,7 @@ def base_faces(folder: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         cv2.imdecode(np.frombuffer(tree.source.read(row), np.uint8), cv2.IMREAD_COLOR)
         for row in tree.images["file"]
     ]
-    seen = np.flatnonzero([abs(alignment.head_yaw(face)) <= FRONTAL for face in points])
+    seen = np.flatnonzero(np.abs(alignment.head_yaw(points)) <= FRONTAL)
     return [(images[row], boxes[row], points[row]) for row in seen]
 
 

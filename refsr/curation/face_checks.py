@@ -41,7 +41,7 @@ def face_checks(
         _cut(boxes, inside, params.max_cut),
         _small(shorter, params.min_box),
         _turned(np.abs(yaw), params.max_yaw),
-        _without_value("no_landmarks", _unplaced(points, params.crop)),
+        _without_value("no_landmarks", ~alignment.is_placed(points) & (params.crop == "aligned")),
     ]
 
 
@@ -65,9 +65,3 @@ def _small(shorter: np.ndarray, least: int) -> Check:
 
 def _turned(yaw: np.ndarray, most: float) -> Check:
     return Check("extreme_pose", yaw > most, yaw, f"turned by more than {most:g} degrees")
-
-
-def _unplaced(points: np.ndarray, crop: str) -> np.ndarray:
-    """(N,) whether landmarks are missing that the crop needs."""
-    needs_points = crop == "aligned"
-    return np.array([needs_points and not alignment.is_placed(face) for face in points], bool)

@@ -110,7 +110,7 @@ def _check_faces(features: ImageFeatures, params: Curate) -> None:
     columns = features.columns
     sizes = np.stack([columns["width"], columns["height"]], axis=1)
     inside = alignment.clamp_boxes(features.boxes, sizes)
-    columns["yaw"][:] = [alignment.head_yaw(face) for face in features.points]
+    columns["yaw"][:] = alignment.head_yaw(features.points)
     for check in face_checks(features.boxes, features.points, inside, columns["yaw"], params):
         failing = check.fails & (columns["reason"] == "")
         for row in np.flatnonzero(failing).tolist():
@@ -187,11 +187,14 @@ def _crop(images: Sequence[_Decoded], kind: str, factor: float, side: int) -> np
     `kind` and `factor` are `curate.crop` and `curate.crop_factor`.
     """
     crops = np.empty((len(images), side, side, 3), np.uint8)
-    for crop, (image, box, points) in zip(crops, images, strict=True):
-        if kind == "aligned":
-            crop[:] = alignment.aligned_crop(image, points, factor, side)
-        else:
-            crop[:] = alignment.square_crop(image, box, factor, side)
+    pixels, boxes, points = zip(*images, strict=True)
+    if kind == "aligned":
+        faces = alignment.aligned_crops(pixels, np.array(points), factor, side)
+    else:
+        pairs = zip(pixels, boxes, strict=True)
+        faces = (alignment.square_crop(image, box, factor, side) for image, box in pairs)
+    for crop, face in zip(crops, faces, strict=True):
+        crop[:] = face
     return crops
 
 

@@ -83,14 +83,7 @@ def whole(photo: np.ndarray) -> Square:
 
 def cut(photo: np.ndarray, square: Square) -> np.ndarray:
     """The pixels of a square, (side, side, 3) uint8; beyond the photo is its reflection."""
-    return alignment.warp(photo, centred(square.turn), square.side)
-
-
-def centred(turn: np.ndarray) -> np.ndarray:
-    """The same map (2, 3) where the middle of the first pixel is at 0, as OpenCV counts."""
-    shifted: np.ndarray = turn.copy()
-    shifted[:, 2] += turn[:, :2].sum(axis=1) / 2 - 0.5
-    return shifted
+    return alignment.warp(photo, square.turn, square.side)
 
 
 def _resized(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:

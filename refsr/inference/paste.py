@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from refsr.curation.alignment import resample
-from refsr.inference.faces import Square, centred
+from refsr.curation.alignment import centred, resample
+from refsr.inference.faces import Square
 
 _WHOLE = 0.7  # of the way from the middle of the square to its edge: the face alone
 _POWER = 4  # of the rounded square that is pasted; 2 is a circle

@@ -156,5 +156,5 @@ def test_aligned_crops_want_landmarks(tmp_path: Path) -> None:
     points = (
         entry[[f"p{i}{axis}" for i in range(1, 6) for axis in "xy"]].to_numpy(float).reshape(5, 2)
     )
-    crop = alignment.aligned_crop(image, points, PARAMS.crop_factor, 32)
+    crop = next(alignment.aligned_crops([image], points[None], PARAMS.crop_factor, 32))
     np.testing.assert_array_equal(curated.pixels(np.array([20]))[0], crop)
