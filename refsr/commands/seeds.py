@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,25 +49,35 @@ def seeds(options: Options) -> None:
     A seed whose folder was made by the same parameters and data is not trained again.
     """
     from refsr.evaluation.seeds import combine
+    from refsr.io.output import Output, check_apart
     from refsr.reporting.summary import table_text
 
-    evaluations = list(_evaluations(options))
-    metrics = combine(evaluations)
+    output = Output("seeds", "--output", options.output / "combined")
+    inputs = {"--curated": options.curated, "--validation": options.validation}
+    check_apart({"--output": output}, inputs)
+    output.check()
+    metrics = combine(list(_evaluations(options)))
     text = table_text(metrics)
-    (options.output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    (options.output / "table.txt").write_text(text, encoding="utf-8")
+    with output.open(""), tempfile.TemporaryDirectory(prefix="refsr-seeds-") as made:
+        (Path(made) / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        (Path(made) / "table.txt").write_text(text, encoding="utf-8")
+        output.put_in_place(Path(made))
     print(text, end="")
 
 
 def _evaluations(options: Options) -> Iterator[dict[str, Any]]:
     """The metrics of each seed."""
     from refsr.io import own_files
+    from refsr.io.output import check_file
     from refsr.params import load_section
 
     sections = {stage: load_section(options.params, stage) for stage in _STAGES}
     sections["evaluate"] = sections["evaluate"].model_copy(update={"split": options.split})
     first = int(sections["train_sisr"].model_dump()["seed"])
-    for seed in range(first, first + options.count):
+    seeds = range(first, first + options.count)
+    for seed in seeds:
+        check_file(options.output / f"seed-{seed}" / _MADE_BY, [], _is_record)
+    for seed in seeds:
         own = {name: _seeded(section, seed) for name, section in sections.items()}
         folder = options.output / f"seed-{seed}"
         made_by = _made_by(own, options.curated)
@@ -75,6 +86,14 @@ def _evaluations(options: Options) -> Iterator[dict[str, Any]]:
             _run(own, options, folder)
             record.write_text(made_by)
         yield own_files.read_json(folder / "evaluation" / "metrics.json", "evaluate")
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and set(_STAGES) <= set(document)
 
 
 def _seeded(section: "Section", seed: int) -> "Section":

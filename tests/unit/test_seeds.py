@@ -80,3 +80,21 @@ def test_seeds_are_trained_once_and_measured_on_validation_people(
     assert main(["seeds", "2"]) == 0
     assert capsys.readouterr().out == printed
     assert [(folder / "refsr/model.safetensors").stat().st_mtime_ns for folder in folders] == made
+    assert Path("reports/seeds/combined/table.txt").read_text() == printed
+
+
+@pytest.mark.parametrize("name", ["combined/table.txt", "seed-0/seed.json"])
+def test_seeds_replace_no_file_of_a_user(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tracking_uri: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri)
+    Path("params.yaml").write_text(PARAMS)
+    mine = Path("reports/seeds") / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    assert main(["seeds", "2"]) == 1
+    assert "delete it yourself" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
