@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import functools
 import json
 import math
 import re
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+@functools.cache
 def measure(folder: Path) -> Metrics:
     """The metrics of all modules of a folder."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.py"))}
