@@ -24,6 +24,7 @@ _TEMPLATE = (_MEAN_FACE + 0.25) * (CHIP / 1.5)  # on a chip, with dlib's padding
 CHIP_FACTOR = 1.25  # approximate side of a chip over the longer side of the face box
 FACE = 100.0  # pixels, longer side of a face from which on a chip is not enlarged
 _DENSITY = 1.5  # of an image that is turned: pixels along one of its crop
+_MOST = 4  # sides of the crop, to which an image with landmarks in nearly one place is resampled
 _MARGIN = 3  # pixels around a crop, or of the crop, that its resampling and turning may read
 _NOSE_DEPTH = 0.6  # of the nose tip before the plane of the eyes, in distances between the eyes
 
@@ -98,7 +99,8 @@ def aligned_crops(
         scale = math.hypot(*matrix[0, :2])
         part, seen = _seen(image, matrix, size, _MARGIN / min(1, scale))
         height, width = part.shape[:2]
-        sides = (max(2, round(side * scale * _DENSITY)) for side in (width, height))
+        dense = (round(side * scale * _DENSITY) for side in (width, height))
+        sides = (min(max(2, side), _MOST * size) for side in dense)
         yield _turned(part, resample(_four_channels(part), *sides), seen, size)
 
 

@@ -153,6 +153,22 @@ def test_an_aligned_crop_is_antialiased() -> None:
     assert np.ptp(aligned(checks, POINTS * 2 + 30, 1.25, 32)) <= 2
 
 
+def test_a_crop_of_landmarks_in_nearly_one_place_is_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resample, sizes = alignment.resample, []
+
+    def spy(image: np.ndarray, *size: int) -> np.ndarray:
+        sizes.append(size)
+        return resample(image, *size)
+
+    monkeypatch.setattr(alignment, "resample", spy)
+    image = np.full((300, 300, 3), 7, np.uint8)
+    points = 150 + (POINTS - POINTS.mean(axis=0)) / np.ptp(POINTS, axis=0).max()
+    assert (aligned(image, points, 1.25, 64) == 7).all()
+    assert sizes == [(256, 256)]
+
+
 def test_a_chip_holds_the_face_upright_whatever_its_roll_and_size() -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     for turn, scale in ((0.0, 1.0), (0.4, 1.7)):
