@@ -87,6 +87,13 @@ def test_a_package_gets_no_default_that_pods_cannot_reach(
         ("0 0 5-3 * * *", "hour '5-3' is not"),
         ("0 0 */0 * * *", "hour '*/0' is not"),
         ("", "0 fields, not six"),
+        ("0 0 3 1,,2 * *", "day of month '1,,2' is not"),
+        ("0 0 0 30 2 *", "no such month has a day 30"),
+        ("0 0 0 31 FEB,4,6 *", "no such month has a day 31"),
+        ("@every 1hour", "@every with a time above 0 as 1h30m"),
+        ("@every 0s", "@every with a time above 0"),
+        ("@reboot", "is not @hourly"),
+        ("@Daily", "is not @hourly"),
     ],
 )
 def test_a_cron_expression_that_kubeflow_would_misread_is_refused(
@@ -99,10 +106,30 @@ def test_a_cron_expression_that_kubeflow_would_misread_is_refused(
 
 @pytest.mark.parametrize(
     "expression",
-    ["0 0 3 * * 0", "0 */5 1-3,8 ? JAN-MAR/2 mon", "@daily", "@every 1h30m", "59 59 23 31 12 6"],
+    [
+        *("0 0 3 * * 0", "0 */5 1-3,8 ? JAN-MAR/2 mon", "59 59 23 31 12 6"),
+        *("0 0 0 29 2 *", "0 0 0 1,31 feb *", "0 0 0 31 */2 *", "0 0 0 31 1-4 *"),
+        *("@daily", "@every 1h30m", "@every 0.5h"),
+    ],
 )
 def test_cron_expressions(expression: str) -> None:
     assert cron(expression) == expression
+
+
+@pytest.mark.parametrize(
+    ("option", "longest"),
+    [("--experiment", 128), ("--run-name", 255)],
+)
+def test_a_name_that_the_server_cannot_store_is_refused(
+    option: str, longest: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["submit", "--params", "params/none.yaml"]
+    for name in ("", " ", "a\nb", "a" * (longest + 1)):
+        with pytest.raises(SystemExit):
+            main([*command, option, name])
+        assert f"is no name; it has 1 to {longest}" in capsys.readouterr().err
+    assert main([*command, option, "\u00fc" * (longest // 2)]) == 1
+    assert "is no name" not in capsys.readouterr().err
 
 
 def _arguments(api: Api) -> list[str]:
@@ -205,6 +232,9 @@ def test_diff_compares_with_the_uploaded_version(
     assert all("emory" in line for line in lines)
 
 
+MOUNTS = ("/", "/tmp/x", "/dev/shm", "/gcs", "/a/../b", '"/a:b"', "state")  # noqa: S108
+
+
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
@@ -217,9 +247,28 @@ def test_diff_compares_with_the_uploaded_version(
         ("curate_shards: 0", "curate_shards"),
         ("run_as: {user: 0}", "run_as.user"),
         ("state: {claim: My_data}", "state.claim"),
+        *[(f"state: {{claim: a, path: {path}}}", "state.path") for path in MOUNTS],
+        ('tasks: {curate: {cpu: "0"}}', "tasks.curate.cpu: more than 0"),
+        ("tasks: {curate: {memory: 0Gi}}", "tasks.curate.memory: more than 0"),
+        ("tasks: {curate: {memory: 16G}}", "tasks.curate.memory: a size as 512Mi"),
+        ("tasks: {curate: {gpus: true}}", "tasks.curate.gpus"),
+        ("tasks: {curate: {retries: 1000}}", "tasks.curate.retries"),
+        ("tasks: {curate: {timeout_minutes: 99999999}}", "tasks.curate.timeout_minutes"),
+        ("run_as: {user: 2147483648}", "run_as.user"),
+        ("evaluate_shards: 1001", "evaluate_shards"),
+        ("gpu: {resource: gpu}", "gpu.resource: an extended resource"),
+        ("gpu: {tolerations: [{key: a, value: b}]}", "gpu.tolerations.0: a value only with"),
+        ("gpu: {tolerations: [{key: a b}]}", "gpu.tolerations.0.key"),
+        ("everywhere: {node_selector: {a b: c}}", "everywhere.node_selector.a b"),
+        ("everywhere: {node_selector: {a: b c}}", "everywhere.node_selector.a: at most 63"),
+        ("secrets: [{name: s, env: {}}]", "secrets.0.env"),
+        ("secrets: [{name: s, env: {a/b: C}}]", "secrets.0.env.a/b"),
+        ("secrets: [{name: s, env: {a: B, c: B}}]", "secrets: B is set twice, by s; remove one"),
+        ("secrets: [{name: s, env: {a: B}}, {name: t, env: {c: B}}]", "set twice, by s, t"),
         ("secrets: [{name: S3, env: {a: B}}]", "secrets.0.name"),
         ("secrets: [{name: s3, env: {a: B-C}}]", "secrets.0.env.a"),
         ("target: {ui: kubeflow.example}", "target.ui"),
+        ('target: {ui: "http://[::1"}', "target.ui"),
         ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
         ("tasks: 1", "tasks: must be a mapping"),
         ("[1]", "must be a mapping"),
@@ -237,3 +286,18 @@ def test_a_bad_cluster_file_is_refused_by_name(
         load_cluster(path)
     assert str(caught.value).startswith(str(path))
     assert expected in str(caught.value)
+
+
+def test_a_cluster_file_takes_what_kubernetes_does(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("""
+everywhere: {node_selector: {example.com/pool: ""}}
+gpu: {resource: amd.com/gpu, tolerations: [{key: a, operator: Equal, value: b}]}
+state: {claim: my.claim, path: /mnt/state}
+secrets: [{name: my.secret, env: {tls.crt: CERT}}, {name: s, env: {a: CERT}, tasks: [curate]}]
+tasks: {curate: {cpu: 4}, validate: {cpu: 0.5}}
+""")
+    cluster = load_cluster(path)
+    assert [cluster.tasks[name].cpu for name in ("curate", "validate")] == ["4", "0.5"]
+    assert cluster.secrets_of("curate") == {"CERT": ("s", "a")}
+    assert cluster.secrets_of("validate") == {"CERT": ("my.secret", "tls.crt")}

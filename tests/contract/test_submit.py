@@ -155,8 +155,11 @@ def test_uris_that_pods_cannot_reach_are_refused(capsys: pytest.CaptureFixture[s
         ("--tracking-uri", "http://[::1", "not an http(s)://HOST:PORT URL"),
         ("--endpoint", "http://[::1", "not an http(s):// URL"),
         ("--endpoint", "https://my host", "not an http(s):// URL"),
+        ("--endpoint", "http://kfp:8888/#/runs", "not an http(s):// URL"),
+        ("--tracking-uri", "http://mlflow/#/experiments/1", "not an http(s)://HOST:PORT URL"),
         ("--raw", "s3:/faces/x", "not s3://BUCKET"),
         ("--raw", "s3://[x", "not s3://BUCKET"),
+        ("--raw", "s3://me@faces/x", "not s3://BUCKET"),
         ("--namespace", "Faces_1", "no name of a namespace"),
         ("--image", "https://registry.example/refsr", "no name of an image"),
         ("--image", "registry.example/Ref sr", "no name of an image"),
@@ -170,6 +173,28 @@ def test_what_is_mistyped_is_refused_before_anything_is_sent(
     message = _refused(capsys, "--dry-run", option, value)
     assert f"{option} {value}: {expected}" in message
     assert len(message.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"repository": "../faces"}, "fetch.repository: ../faces is no URL; pods cannot read"),
+        ({"endpoint": "s3.faces:8333"}, "fetch.endpoint: s3.faces:8333 is not an http(s)://"),
+        ({"repository": "git@git.example:faces"}, ""),
+        ({"repository": "ssh://git@git.example/faces", "endpoint": "http://s3.faces:8333"}, ""),
+    ],
+)
+def test_a_fetch_names_what_pods_reach(
+    changes: dict[str, str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = tmp_path / "p.yaml"
+    fetch = {"repository": "https://git.example/faces", "path": "raw", "revision": "v1"}
+    params.write_text(yaml.safe_dump({"fetch": fetch | changes}))
+    if expected:
+        assert f"{params}: {expected}" in _refused(capsys, "--dry-run", params=params)
+        assert _submit("--dry-run", "--raw", "s3://faces/x", params=params) == 0
+    else:
+        assert _submit("--dry-run", params=params) == 0
 
 
 def test_an_endpoint_without_response_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
