@@ -152,7 +152,9 @@ class Cluster(Section):
 
     def _check_variables(self, task: str | None) -> None:
         """Raises ValueError where two Secrets of one task, or of all tasks, set one variable."""
-        given = [each for each in self.secrets if task in (each.tasks or [None])]
+        given = [
+            each for each in self.secrets if (task in each.tasks if each.tasks else task is None)
+        ]
         names = [name for each in given for name in each.env.values()]
         if twice := [name for name in names if names.count(name) > 1]:
             where = ", ".join(dict.fromkeys(each.name for each in given))

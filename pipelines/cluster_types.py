@@ -12,8 +12,25 @@ from refsr.parameter_types import Whole
 YEARS = 10 * 365 * 24 * 60  # minutes; Argo counts the seconds in 32 bits
 LARGEST_USER = 2**31 - 1
 # Folders of the image and of Kubeflow's launcher: a volume there would hide what a task needs.
-TAKEN = ("bin", "dev", "etc", "gcs", "kfp-launcher", "lib", "lib64", "minio", "opt", "proc")
-TAKEN += ("run", "s3", "sbin", "sys", "tmp", "usr", "var")
+TAKEN = [
+    "bin",
+    "dev",
+    "etc",
+    "gcs",
+    "kfp-launcher",
+    "lib",
+    "lib64",
+    "minio",
+    "opt",
+    "proc",
+    "run",
+    "s3",
+    "sbin",
+    "sys",
+    "tmp",
+    "usr",
+    "var",
+]
 
 _LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(?:\.{_LABEL})*"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from compiled import ROOT
 from kubeflow_api import Api, refusal, run_of
 
@@ -18,6 +17,7 @@ from pipelines.submit import main as old_main
 from refsr import doctor_servers
 from refsr.__main__ import _parser
 from refsr.params import load_section
+from refsr.strict_yaml import load_documents
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 PAGES = ("kubeflow.md", "cluster.md", "sweeps.md")
@@ -104,7 +104,7 @@ def store(api: Api, folder: Path) -> None:
     package = folder / "p.yaml"
     command = ["compile", "--params", "params/tiny.yaml", "--image", f"{IMAGE}:old"]
     assert main([*command, "--output", str(package)]) == 0
-    pipeline, platform = yaml.safe_load_all(package.read_text())
+    pipeline, platform = load_documents(package.read_text())
     spec = {"pipeline_spec": pipeline, "platform_spec": platform}
     api.responses["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
     versions = [{"display_name": "old", "pipeline_spec": spec}]

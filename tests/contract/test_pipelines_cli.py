@@ -5,13 +5,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 from compiled import stages_of
 from kubeflow_api import Api, refusal, run_of
 
 from pipelines import monitor
 from pipelines.cli import main
 from pipelines.limits import cron, run_id
+from refsr.strict_yaml import load_documents
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -30,7 +30,7 @@ def test_upload_prints_the_version_and_gives_every_input_a_default(
     created = api.sent("POST pipelines")
     assert (created["display_name"], created["namespace"]) == ("refsr-training-tiny", "faces")
     assert "[Default: {" not in package.read_text()  # whose order differs from process to process
-    pipeline, _ = yaml.safe_load_all(package.read_text())
+    pipeline, _ = load_documents(package.read_text())
     inputs = pipeline["root"]["inputDefinitions"]["parameters"]
     assert not [name for name, each in inputs.items() if "defaultValue" not in each]
     assert inputs["tracking_uri"]["defaultValue"] == "http://mlflow:5000"
@@ -48,7 +48,7 @@ def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
     objects = tmp_path / "objects.yaml"
     command = ["compile", "--params", str(ROOT / "params/tiny.yaml"), "--image", "refsr:1"]
     assert main([*command, "--gitops", "--output", str(objects)]) == 0
-    stored = list(yaml.safe_load_all(objects.read_text()))
+    stored = list(load_documents(objects.read_text()))
     assert [each["kind"] for each in stored] == ["Pipeline", "PipelineVersion"]
     for each in stored:
         schema = ROOT / f"k8s/schemas/{each['kind']}.json"
@@ -213,7 +213,7 @@ def test_diff_compares_with_the_uploaded_version(
     assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
     assert main(["upload", *arguments, "--output", str(package)]) == 0
     assert "pipelineInfo" in api.sent("POST pipelines/upload_version")
-    pipeline, platform = yaml.safe_load_all(package.read_text())
+    pipeline, platform = load_documents(package.read_text())
     version = {
         "display_name": "1",
         "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform},

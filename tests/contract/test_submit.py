@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from kubeflow_api import CLOSED, Api
 
 from pipelines import images, submit
 from pipelines.cli import main
 from pipelines.compile import immutable_image
 from refsr.errors import RefsrError
+from refsr.strict_yaml import load_documents
 from tools.manifests import write_image
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ def test_a_dry_run_sends_nothing(
 ) -> None:
     assert _submit("--dry-run", "--output", str(tmp_path / "p.yaml")) == 0
     assert "refsr:1" in capsys.readouterr().out
-    assert len(list(yaml.safe_load_all((tmp_path / "p.yaml").read_text()))) == 2
+    assert len(list(load_documents((tmp_path / "p.yaml").read_text()))) == 2
     assert (
         _submit("--dry-run", "--raw", "s3://bucket/vggface2", params=ROOT / "params/vggface2.yaml")
         == 0
