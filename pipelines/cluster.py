@@ -8,40 +8,58 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from pipelines.cluster_types import (
+    Bytes,
+    Cpu,
+    Gpus,
+    LabelKey,
+    LabelValue,
+    Minutes,
+    MountPath,
+    Name,
+    Page,
+    Resource,
+    Retries,
+    SecretKey,
+    Shards,
+    UserId,
+    Variable,
+)
 from refsr.config import Section
 from refsr.errors import RefsrError
 from refsr.parameter_types import Positive
 from refsr.redaction import shown
 from refsr.strict_yaml import read_yaml
 
-Cpu = Annotated[str, Field(pattern=r"^\d+(\.\d+|m)?$")]  # cores, or thousandths as "500m"
-OBJECT_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"  # of a namespace, a Secret, a claim
-Name = Annotated[str, Field(pattern=OBJECT_NAME)]
-Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Bytes = Annotated[str, Field(pattern=r"^\d+(Mi|Gi|Ti)$")]
 ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "GX_ANALYTICS_ENABLED": "False"}
 
 
 class Toleration(Section):
     """A taint that a pod tolerates."""
 
-    key: str
+    key: LabelKey
     operator: Literal["Exists", "Equal"] = "Exists"
-    value: str | None = None
+    value: LabelValue | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _check_value(self) -> "Toleration":
+        if self.value and self.operator == "Exists":
+            raise ValueError("a value only with `operator: Equal`")
+        return self
 
 
 class Placement(Section):
     """The nodes that pods may run on."""
 
-    node_selector: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     tolerations: list[Toleration] = Field(default_factory=list)
 
 
 class Gpu(Placement):
     """The extended resource of a GPU and its nodes; it affects only tasks that request a GPU."""
 
-    resource: str = "nvidia.com/gpu"
+    resource: Resource = "nvidia.com/gpu"
     tolerations: list[Toleration] = Field(
         default_factory=lambda: [Toleration(key="nvidia.com/gpu")]
     )
@@ -51,8 +69,8 @@ class Secret(Section):
     """A Kubernetes Secret in the run's namespace, and its keys as environment variables."""
 
     name: Name
-    env: dict[str, Variable]  # key: variable
-    tasks: list[str] | None = None  # those that get it; absent: all
+    env: Annotated[dict[SecretKey, Variable], Field(min_length=1)]  # key: variable
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None  # those that get it; absent: all
 
 
 class Target(Section):
@@ -63,7 +81,7 @@ class Target(Section):
     tracking_uri: str | None = None
     image: str | None = None
     require_digest: bool = False  # refuse an image whose digest is not known
-    ui: Annotated[str, Field(pattern=r"^https?://[^\s@]+[^/\s@]$")] | None = None  # for links
+    ui: Page | None = None  # for links
 
 
 class State(Section):
@@ -73,14 +91,14 @@ class State(Section):
     """
 
     claim: Name
-    path: Annotated[str, Field(pattern="^/")] = "/state"
+    path: MountPath = "/state"
 
 
 class User(Section):
     """User and group of the containers; the image's own are these too."""
 
-    user: Annotated[int, Field(ge=1)] = 10001
-    group: Annotated[int, Field(ge=1)] = 10001
+    user: UserId = 10001
+    group: UserId = 10001
 
 
 class Task(Section):
@@ -88,11 +106,11 @@ class Task(Section):
 
     cpu: Cpu = "1"
     memory: Bytes = "2Gi"
-    gpus: Annotated[int, Field(ge=0)] = 0
+    gpus: Gpus = 0
     shm: Bytes | None = None  # /dev/shm, in memory: part of `memory`
     nodes: Positive = 1  # more than one: a training by Kubeflow Trainer
-    timeout_minutes: Positive = 60
-    retries: Annotated[int, Field(ge=0)] = 2
+    timeout_minutes: Minutes = 60
+    retries: Retries = 2
     cache: bool = True
 
 
@@ -105,8 +123,8 @@ class Cluster(Section):
     secrets: list[Secret] = Field(default_factory=list)
     state: State | None = None
     run_as: User | None = User()  # null: for a server older than 2.17, which does not know it
-    curate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the raw set
-    evaluate_shards: Annotated[int, Field(ge=1)] = 1  # tasks, each for one part of the people
+    curate_shards: Shards = 1  # tasks, each for one part of the raw set
+    evaluate_shards: Shards = 1  # tasks, each for one part of the people
     tasks: dict[str, Task]
 
     def secrets_of(self, task: str) -> dict[str, tuple[str, str]]:
@@ -128,7 +146,19 @@ class Cluster(Section):
                     raise ValueError(
                         f"secrets: {secret.name}: tasks: unknown task {name}; tasks are: {known}"
                     )
+        for task in (None, *TASKS):
+            self._check_variables(task)
         return self
+
+    def _check_variables(self, task: str | None) -> None:
+        """Raises ValueError where two Secrets of one task, or of all tasks, set one variable."""
+        given = [
+            each for each in self.secrets if (task in each.tasks if each.tasks else task is None)
+        ]
+        names = [name for each in given for name in each.env.values()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            where = ", ".join(dict.fromkeys(each.name for each in given))
+            raise ValueError(f"secrets: {twice[0]} is set twice, by {where}; remove one")
 
     @model_validator(mode="after")
     def _check_nodes(self) -> "Cluster":
@@ -192,10 +222,12 @@ def load_cluster(path: Path | None = None) -> Cluster:
 
 def _message(fault: Any) -> str:
     """The message of a pydantic error; those of `Cluster` itself name their keys."""
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
+    is_own = fault["type"] == "value_error"
+    expected = str(fault["ctx"]["error"]) if is_own else fault["msg"]
+    if not fault["loc"]:
+        return expected
     keys = ".".join(map(str, fault["loc"]))
-    return f"{keys}: {fault['msg']}, not {shown(fault['input'], *fault['loc'])}"
+    return f"{keys}: {expected}, not {shown(fault['input'], *fault['loc'])}"
 
 
 def _read(path: Path) -> dict[str, Any]:

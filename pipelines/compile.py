@@ -23,7 +23,7 @@ from refsr.integrations.versioning import git_revision
 from refsr.io.atomic import write_file
 from refsr.io.output import check_file
 from refsr.io.paths import file_errors_as_messages
-from refsr.io.servers import is_http, is_url
+from refsr.io.servers import is_server, is_url
 from refsr.layouts.registry import check
 from refsr.params import load_data, load_section, section_names
 from refsr.redaction import hide, holds_secret
@@ -44,6 +44,7 @@ _IMAGE = re.compile(  # [REGISTRY[:PORT]/]NAME[:TAG][@DIGEST], as container engi
     r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
     re.ASCII,
 )
+_BUCKET = re.compile(r"[\w.-]{1,255}", re.ASCII)  # as boto3 takes it
 _NEEDED = {  # by graph, what its options name
     "inference": {"pairs": "a folder with small/NAME.png and ref/NAME.png"},
     "drift": {
@@ -273,9 +274,9 @@ def check_reachable(tracking_uri: str | None, uris: Mapping[str, str]) -> None:
 
 
 def _check_store(tracking_uri: str) -> None:
-    if not is_http(tracking_uri):
+    if not is_server(tracking_uri):
         raise RefsrError(
-            f"--tracking-uri {tracking_uri}: not an http(s)://HOST:PORT URL; "
+            f"--tracking-uri {tracking_uri}: not an http(s)://HOST:PORT URL without ? and #; "
             "pods need the URL of an MLflow server"
         )
     store = urlsplit(tracking_uri)
@@ -291,7 +292,7 @@ def _check_uri(name: str, uri: str) -> None:
         raise RefsrError(
             f"--{name}: holds a password; store it in a Secret (docs/how-to/kubeflow.md)"
         )
-    if not is_url(uri, *SCHEMES[name]):
+    if not is_url(uri, *SCHEMES[name]) or not _BUCKET.fullmatch(urlsplit(uri).netloc):
         expected = " or ".join(f"{scheme}://BUCKET" for scheme in SCHEMES[name])
         raise RefsrError(
             f"--{name} {uri}: not {expected}; pods cannot read folders of this machine"

@@ -21,11 +21,12 @@ from kfp.client import (
 from kfp_server_api import ApiException
 from urllib3.exceptions import HTTPError
 
-from pipelines.cluster import OBJECT_NAME, Target
+from pipelines.cluster import Target
+from pipelines.cluster_types import OBJECT_NAME
 from refsr.errors import RefsrError
 from refsr.integrations.kubeflow_api import require_api, token_of_user
 from refsr.io.paths import path_option
-from refsr.io.servers import is_http
+from refsr.io.servers import is_server
 
 VARIABLES = {
     "endpoint": "KFP_ENDPOINT",
@@ -94,8 +95,10 @@ def require(target: Target, field: str) -> str:
 def endpoint_of(target: Target) -> str:
     """The URL of the API. Raises RefsrError if it is not one."""
     endpoint = require(target, "endpoint")
-    if not is_http(endpoint):
-        raise RefsrError(f"--endpoint {endpoint}: not an http(s):// URL; pass http://HOST:PORT")
+    if not is_server(endpoint):
+        raise RefsrError(
+            f"--endpoint {endpoint}: not an http(s):// URL; pass http://HOST:PORT, without ? and #"
+        )
     return endpoint.rstrip("/")
 
 

@@ -24,6 +24,7 @@ from refsr import log
 from refsr.errors import RefsrError
 from refsr.integrations.kubeflow_states import status_of
 from refsr.redaction import hide
+from refsr.strict_yaml import load_documents
 
 HIDDEN = ("-driver",)  # suffixes of Kubeflow's own tasks
 CONTEXT = 2  # lines around a difference
@@ -148,7 +149,7 @@ def _compiled(submission: Submission) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "new.yaml"
         compile_package(package, submission.pipeline, defaults=submission.arguments)
-        return list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+        return list(load_documents(package.read_text(encoding="utf-8")))
 
 
 def documents(spec: Mapping[str, Any]) -> list[Any]:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from pipelines.compile import GRAPHS, Work
+from refsr.errors import RefsrError
 from refsr.io.paths import path_option, path_text
 
 _URIS = {
@@ -11,6 +12,13 @@ _URIS = {
     "pairs": "inference: URI of a folder with small/NAME.png and ref/NAME.png",
     "logs": "drift: URI of a folder with log files of the service",
     "curated": "drift: URI of the artifact `curated` of the training run",
+}
+READ = {  # by graph, the options with URIs that it reads
+    "training": ("raw",),
+    "search": ("raw",),
+    "reevaluation": ("raw", "sisr"),
+    "inference": ("pairs",),
+    "drift": ("logs", "curated"),
 }
 
 
@@ -30,7 +38,16 @@ def add_work_options(parser: argparse.ArgumentParser) -> None:
 
 
 def work_of(options: argparse.Namespace) -> Work:
-    """The work that these options name."""
+    """The work that these options name.
+
+    Raises RefsrError naming an option that the graph does not read.
+    """
+    for name in ("raw", *_URIS):
+        if getattr(options, name) and name not in READ[options.graph]:
+            known = ", ".join(f"--{each}" for each in READ[options.graph])
+            raise RefsrError(
+                f"--{name}: not read by --graph {options.graph}, which reads {known}; leave it out"
+            )
     return Work(
         options.params,
         options.graph,

@@ -47,7 +47,7 @@ def varied(text: str) -> Varied:
         )
     match = _RANGE.fullmatch(values)
     if not match:
-        return Varied(key, "categorical", {"list": values.split(",")})
+        return Varied(key, "categorical", {"list": _distinct(text, values.split(","))})
     least, most, log = match.groups()
     if not float(least) < float(most) or (log and float(least) <= 0):
         raise argparse.ArgumentTypeError(
@@ -56,6 +56,18 @@ def varied(text: str) -> Varied:
     whole = all(re.fullmatch(r"[+-]?\d+", each) for each in (least, most))
     space = {"min": least, "max": most} | ({"distribution": "logUniform"} if log else {})
     return Varied(key, "int" if whole else "double", space)
+
+
+def _distinct(text: str, values: list[str]) -> list[str]:
+    if "" in values or len(set(values)) < len(values):
+        raise argparse.ArgumentTypeError(f"{text!r}: a value is empty, or is there twice")
+    return values
+
+
+def require_once(option: str, keys: list[str], way_out: str) -> None:
+    """Raises RefsrError if an option names a key twice."""
+    if repeated := [key for key in keys if keys.count(key) > 1]:
+        raise RefsrError(f"{option} {repeated[0]}: appears twice; {way_out}")
 
 
 def assignment(text: str) -> tuple[str, str]:

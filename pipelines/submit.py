@@ -23,6 +23,7 @@ from pipelines.compile import (
 )
 from pipelines.connection import add_target_options, api, endpoint_of, id_of, require, resolve
 from pipelines.images import tag_of, target_image
+from pipelines.limits import experiment_name, require_remote, run_label
 from pipelines.nodes import unplaced
 from pipelines.options import add_work_options, work_of
 from pipelines.task_requests import Request, requests_of, table
@@ -58,8 +59,10 @@ def add_submit_options(parser: argparse.ArgumentParser) -> None:
     add_work_options(parser)
     add_target_options(parser)
     add = parser.add_argument
-    add("--experiment", default="refsr", help="experiment of the run (default: refsr)")
-    add("--run-name", help="name of the run (default: params file and image tag)")
+    text = "experiment of the run (default: refsr)"
+    add("--experiment", type=experiment_name, default="refsr", help=text)
+    text = "name of the run (default: params file and image tag)"
+    add("--run-name", type=run_label, help=text)
     add("--output", type=path_option, help="write the compiled package here")
     add("--dry-run", action="store_true", help="check and compile; send nothing")
 
@@ -83,6 +86,8 @@ def prepare(options: argparse.Namespace) -> Submission:
         cluster = without_cache(cluster, "curate")
     pipeline = build(work, image, cluster)
     values = arguments(pipeline, work, tracking_uri)
+    if (fetch := values.get("fetch")) and not work.raw:
+        require_remote(work.params, fetch)
     summary = f"{work.graph} with {work.params} in {image}"
     return Submission(pipeline, image, values, target, summary)
 

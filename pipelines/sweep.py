@@ -1,6 +1,7 @@
 """A search over parameters: Katib's Experiment, and the trial that its pods run."""
 
 import argparse
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,14 @@ from pipelines.compile import object_name
 from pipelines.connection import require
 from pipelines.limits import count, seconds
 from pipelines.monitor import watch
-from pipelines.search_space import Varied, assignment, changed, named_as, varied
+from pipelines.search_space import (
+    Varied,
+    assignment,
+    changed,
+    named_as,
+    require_once,
+    varied,
+)
 from pipelines.submit import (
     Submission,
     add_submit_options,
@@ -34,6 +42,7 @@ GRAPH = "search"
 TEMPLATE = Path(__file__).with_name("sweep.yaml")
 MOUNT = Path("/etc/refsr")  # of the ConfigMap in a trial's pod
 ENDPOINT = "http://ml-pipeline.kubeflow:8888"  # as pods reach it, unless --endpoint says other
+FAILURES = 3  # trials that may fail before the search ends
 METRIC = "difference.right_minus_none.identity.mean"
 ALGORITHMS = ("random", "grid", "tpe", "multivariate-tpe", "bayesianoptimization", "sobol", "cmaes")
 _FIRST = "# Written by `python -m pipelines sweep`; start it with kubectl apply -f.\n"
@@ -65,6 +74,7 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
 def trial(options: argparse.Namespace) -> int:
     """Start a run with some other parameters, wait for its end, and print its first metrics."""
     params = options.params
+    require_once("--set", [key for key, _ in options.set], "set it once")
     with tempfile.TemporaryDirectory() as folder, named_as(params, Path(folder)):
         options.params = changed(params, dict(options.set), Path(folder))
         submission = prepare(options)
@@ -108,9 +118,7 @@ def sweep(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> None:
     if options.output is None:
         raise RefsrError("--output is required: the file to write, as sweep.yaml")
-    keys = [each.key for each in options.vary]
-    if repeated := [key for key in keys if keys.count(key) > 1]:
-        raise RefsrError(f"--vary {repeated[0]}: appears twice; list all its values in one")
+    require_once("--vary", [each.key for each in options.vary], "list all its values in one")
     ranges = [each.key for each in options.vary if each.kind == "double"]
     if options.algorithm == "grid" and ranges:
         raise RefsrError(f"--vary {ranges[0]}: a grid needs a list of values, not a range")
@@ -137,7 +145,7 @@ def objects(
 ) -> list[dict[str, Any]]:
     """The Kubernetes objects: files of the trials, network policies, the Experiment."""
     made = list(yaml.safe_load_all(TEMPLATE.read_text(encoding="utf-8")))
-    name = object_name(options.run_name or f"refsr-{options.params.stem}")
+    name = _experiment_name(options.run_name or f"refsr-{options.params.stem}")
     namespace = submission.target.namespace
     where = {"namespace": namespace} if namespace else {}
     for each, suffix in zip(made, ("", "", "-mlflow", ""), strict=True):
@@ -148,6 +156,13 @@ def objects(
     job = experiment["spec"]["trialTemplate"]["trialSpec"]
     _fill_pod(job["spec"]["template"]["spec"], name, options, submission)
     return made
+
+
+def _experiment_name(text: str) -> str:
+    name = object_name(text)
+    if not re.match("[a-z]", name):
+        raise RefsrError(f"--run-name {text}: Katib's names begin with a letter from a to z")
+    return name
 
 
 def _fill_pod(
@@ -170,9 +185,10 @@ def _fill(spec: dict[str, Any], options: argparse.Namespace) -> None:
         "additionalMetricNames": others,
     }
     spec["algorithm"] = {"algorithmName": options.algorithm}
-    spec["parallelTrialCount"] = options.parallel
     spec["maxTrialCount"] = options.trials
-    spec["maxFailedTrialCount"] = 3
+    # Katib refuses more of these than trials.
+    spec["parallelTrialCount"] = min(options.parallel, options.trials)
+    spec["maxFailedTrialCount"] = min(FAILURES, options.trials)
     spec["parameters"] = [_parameter(each) for each in options.vary]
     spec["trialTemplate"]["trialParameters"] = [
         {"name": each.name, "reference": each.name, "description": each.key}

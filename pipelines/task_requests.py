@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from components.trainjob.controller import TRAINJOB
+from refsr.strict_yaml import load_documents
 
 CPU, MEMORY = "cpu", "memory"
 SHARED = "/dev/shm"  # noqa: S108 - in the pod
@@ -32,7 +31,7 @@ class Request(NamedTuple):
 
 def requests_of(package: Path) -> list[Request]:
     """The requests of all tasks that run in a container, in the order of the package."""
-    pipeline, *platforms = yaml.safe_load_all(package.read_text(encoding="utf-8"))
+    pipeline, *platforms = load_documents(package.read_text(encoding="utf-8"))
     settings = platforms[0]["platforms"]["kubernetes"] if platforms else {}
     executors = pipeline["deploymentSpec"]["executors"]
     tasks = dict(_tasks(pipeline))

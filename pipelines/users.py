@@ -18,7 +18,7 @@ from refsr.integrations.mlflow_store import explained, ignored, open_store, quie
 from refsr.integrations.registry import DESCRIPTION
 from refsr.integrations.tracking import experiment_id
 from refsr.io.paths import file_errors_as_messages, path_option
-from refsr.io.servers import is_http
+from refsr.io.servers import is_server
 from refsr.redaction import Parser
 
 LOGGING = {"experiment": "EDIT", "run": "MANAGE"}  # an EDIT of runs would not allow to delete one
@@ -102,7 +102,7 @@ def _read(path: Path) -> str:
 
 def _tracking_uri() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not is_http(uri):
+    if not is_server(uri):
         raise RefsrError(f"MLFLOW_TRACKING_URI is {uri!r}; set it to http://HOST:PORT of a server")
     return uri
 

@@ -10,7 +10,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from refsr.errors import RefsrError
-from refsr.io.servers import is_http, is_url
+from refsr.io.servers import is_server, is_url
 from refsr.redaction import hide
 
 PATIENCE = 5.0  # seconds to wait for an answer
@@ -103,7 +103,7 @@ def kubeflow(endpoint: str) -> Finding:
 
     forward = "kubectl port-forward svc/ml-pipeline 8888"
     todo = f"set KFP_ENDPOINT to the API: http://127.0.0.1:8888 with `{forward}`"
-    if not is_http(endpoint):
+    if not is_server(endpoint):
         return Finding("kubeflow", "fail", f"{endpoint}: not http(s)://HOST:PORT", todo)
     try:
         require_api(endpoint)

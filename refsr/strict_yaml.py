@@ -6,7 +6,10 @@ keys, values other than strings, numbers, booleans, lists and mappings, and more
 MAX_DEPTH levels or MAX_NODES values, where an alias counts each time it is used.
 """
 
+import copy
+import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -132,8 +135,7 @@ def read_yaml(path: Path) -> Any:
     text = ""
     try:
         text = _read(path)
-        _require_flat(text, path)
-        return _document(text)
+        return copy.deepcopy(_checked(text, path))
     except FileNotFoundError:
         raise
     except yaml.MarkedYAMLError as error:
@@ -143,12 +145,25 @@ def read_yaml(path: Path) -> Any:
         raise RefsrError(f"{path}: cannot be read as YAML: {error}") from error
 
 
+def load_documents(text: str) -> Iterator[Any]:
+    """The documents of a text that a program has written: several times as quick, not strict."""
+    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    yield from yaml.load_all(text, loader)
+
+
 def _read(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise RefsrError(f"{path}: more than {MAX_BYTES} bytes, too large for a file of parameters")
     return data.decode("utf-8-sig")
+
+
+@functools.lru_cache(maxsize=8)
+def _checked(text: str, path: Path) -> Any:
+    """A document; each section of a params file reads the whole file."""
+    _require_flat(text, path)
+    return _document(text)
 
 
 def _document(text: str) -> Any:

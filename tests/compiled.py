@@ -3,14 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from pipelines.cluster import load_cluster
 from pipelines.compile import compile_package
 from pipelines.graphs.drift import drift
 from pipelines.graphs.inference import inference
 from pipelines.graphs.reevaluation import reevaluation
 from pipelines.graphs.training import training
+from refsr.strict_yaml import load_documents
 
 ROOT = Path(__file__).parents[1]
 IMAGE = "registry.example:5000/refsr:0123abc"
@@ -51,7 +50,7 @@ def compiled_of(
 ) -> tuple[Spec, Spec]:
     """(pipeline, Kubernetes settings of each executor)."""
     compile_package(package, GRAPHS[graph](load_cluster(cluster)))
-    pipeline, platform = yaml.safe_load_all(package.read_text())
+    pipeline, platform = load_documents(package.read_text())
     return pipeline, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
 

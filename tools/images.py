@@ -192,7 +192,11 @@ def engine() -> str:
 def run_engine(*arguments: str) -> str:
     """The engine's stdout. Raises RefsrError if the command fails; its stderr is shown."""
     command = [engine(), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+    # The older builder of docker, still the default of Debian's, knows no mounts.
+    environment = {"DOCKER_BUILDKIT": "1"} | os.environ
+    done = subprocess.run(  # noqa: S603
+        command, env=environment, stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
         raise RefsrError(f"{Path(engine()).name} {arguments[0]} failed; its output is above")
     return done.stdout

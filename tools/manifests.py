@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from refsr.console import exit_status, run_as_process
 from refsr.errors import RefsrError
+from refsr.strict_yaml import load_documents
 
 K8S = Path(__file__).parents[1] / "k8s"
 KUBERNETES = ("1.34", "1.37")  # versions of the schemas: the oldest and the newest
@@ -76,7 +75,7 @@ def generated() -> list[Manifest]:
         package = Path(folder) / "objects.yaml"
         made = training(image, cluster, "rendered")
         compile_package(package, made, version="1", namespace="refsr")
-        objects = list(yaml.safe_load_all(package.read_text(encoding="utf-8")))
+        objects = list(load_documents(package.read_text(encoding="utf-8")))
     settings = node_settings("train_sisr", cluster.tasks["train_sisr"], cluster, image)
     return [*objects, trainjob(settings) | {"metadata": {"name": "train-sisr"}}]
 
@@ -112,7 +111,7 @@ def render(folder: str, k8s: Path = K8S) -> list[Manifest]:
     )
     if done.returncode:
         raise RefsrError(f"{folder}: kubectl kustomize: {done.stderr}")
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
+    return [document for document in load_documents(done.stdout) if document]
 
 
 def problems(manifests: Sequence[Manifest]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from refsr.integrations import dead_runs
 from refsr.integrations.kubeflow_states import RunState, status_of
+from refsr.integrations.local_store import store_error, store_file
 from refsr.integrations.mlflow_store import MISSING, MODEL_PAGES, explained, ignored, open_store
 from refsr.integrations.tracking import (
     ERROR_LENGTH,
@@ -95,7 +96,7 @@ def metrics_of(tracking_uri: str, pipeline: str) -> dict[str, float]:
     Raises:
         RefsrError: The store cannot be opened, or fails.
     """
-    client = open_store(tracking_uri).MlflowClient()
+    client = _existing(tracking_uri)
     with explained(tracking_uri):
         runs = _search(client, f"tags.`{PIPELINE}` = '{pipeline}'")
     return dict(runs[0].data.metrics) if runs else {}
@@ -111,7 +112,7 @@ def record_end(tracking_uri: str, pipeline: str, end: RunState) -> str | None:
         RefsrError: The store cannot be opened, or fails.
     """
     status = status_of(end.state)
-    client = open_store(tracking_uri).MlflowClient()
+    client = _existing(tracking_uri)
     with explained(tracking_uri):
         runs = _search(client, f"tags.`{PIPELINE}` = '{pipeline}'")
         changed = [run for run in runs if status and run.info.status != status]
@@ -133,7 +134,7 @@ def ended_pipelines(tracking_uri: str, find: FIND, *, close: bool = False) -> li
     Raises:
         RefsrError: The store cannot be opened, or fails.
     """
-    client = open_store(tracking_uri).MlflowClient()
+    client = _existing(tracking_uri)
     ended = []
     with explained(tracking_uri):
         for run in _search(client, _OPEN):
@@ -146,6 +147,14 @@ def ended_pipelines(tracking_uri: str, find: FIND, *, close: bool = False) -> li
             if close:
                 _record(client, run, end)
     return ended
+
+
+def _existing(tracking_uri: str) -> Any:
+    """A client of a store. Raises RefsrError where its file is missing: it would be made, empty."""
+    path = store_file(tracking_uri)
+    if path and not path.is_file():
+        raise store_error(tracking_uri, "no such file; check the path")
+    return open_store(tracking_uri).MlflowClient()
 
 
 def _search(client: Any, where: str) -> list[Any]:

@@ -1,5 +1,6 @@
 """Whether a server answers at all, before a client that retries for minutes is asked."""
 
+import re
 from http.client import HTTPException
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -35,3 +36,8 @@ def is_url(text: str, *schemes: str) -> bool:
 def is_http(text: str) -> bool:
     """Whether a text is an http:// or https:// URL."""
     return is_url(text, "http", "https")
+
+
+def is_server(text: str) -> bool:
+    """Whether a text is the URL of a server, not of a page that a browser shows: http://h/#/runs."""
+    return is_http(text) and not re.search(r"[?#\s]", text)

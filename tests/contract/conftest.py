@@ -1,10 +1,12 @@
 """Fixtures of the compiled pipelines and of a simulated Kubeflow API."""
 
+import functools
 import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import kubernetes_validate
 import pytest
 from compiled import GRAPHS, ROOT, Spec, compiled_of
 from helpers import run_in
@@ -61,6 +63,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _schemas_read_once() -> Iterator[None]:
+    """kubernetes_validate parses megabytes of definitions for every object."""
+    cached = functools.lru_cache(kubernetes_validate.utils.schema_contents)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kubernetes_validate.utils.schema_contents", cached)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -288,10 +288,11 @@ def test_a_damaged_answer_of_the_api_is_a_message(
 
 
 def test_no_store_is_made_to_look_for_runs(
-    tmp_path: Path,
-    api: Api,
+    tmp_path: Path, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert main(["reconcile", "--endpoint", api.endpoint, "--tracking-uri", uri]) == 1
+    assert "no such file; check the path" in capsys.readouterr().err
     findings = list(doctor.examine(uri, api.endpoint, None))
     assert "pipelines" not in [each.check for each in findings]
     assert not list(tmp_path.iterdir())

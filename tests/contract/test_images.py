@@ -196,3 +196,11 @@ def _run_in(project: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_docker_20_10_can_build() -> None:
+    """It knows no variable in the source of a mount, and mounts only with BuildKit."""
+    text = (ROOT / "containers/Containerfile").read_text()
+    sources = re.findall(r"--mount=\S*\bsource=([^,\s]+)", text)
+    assert sources
+    assert not [source for source in sources if "$" in source]

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from compiled import ROOT
 from kubeflow_api import Api, refusal, run_of
 
 from pipelines import backup, local, users
 from pipelines.cli import main
+from pipelines.limits import require_remote
 from pipelines.submit import main as old_main
 from refsr import doctor_servers
 from refsr.__main__ import _parser
+from refsr.params import load_section
+from refsr.strict_yaml import load_documents
 
 pytestmark = pytest.mark.usefixtures("clean_environment")
 PAGES = ("kubeflow.md", "cluster.md", "sweeps.md")
@@ -42,7 +44,11 @@ def _commands(page: str) -> list[str]:
 
 COMMANDS = [(page, line) for page in PAGES for line in _commands(page)]
 OURS = [line for _, line in COMMANDS if line.startswith("python -m pipelines ")]
-OTHERS = [line for _, line in COMMANDS if line not in OURS and not line.startswith(ELSEWHERE)]
+OTHERS = [
+    line
+    for _, line in COMMANDS
+    if "kubectl" in line or (line not in OURS and not line.startswith(ELSEWHERE))
+]
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(OURS))
@@ -98,7 +104,7 @@ def store(api: Api, folder: Path) -> None:
     package = folder / "p.yaml"
     command = ["compile", "--params", "params/tiny.yaml", "--image", f"{IMAGE}:old"]
     assert main([*command, "--output", str(package)]) == 0
-    pipeline, platform = yaml.safe_load_all(package.read_text())
+    pipeline, platform = load_documents(package.read_text())
     spec = {"pipeline_spec": pipeline, "platform_spec": platform}
     api.responses["GET pipelines"] = [{"pipelines": [{"pipeline_id": "p1"}]}]
     versions = [{"display_name": "old", "pipeline_spec": spec}]
@@ -113,7 +119,15 @@ def test_commands_of_a_cluster_are_listed_with_their_last_run() -> None:
 def test_the_pages_have_commands() -> None:
     assert len(OURS) > 10
     assert len(OTHERS) > 10
-    assert all(line.startswith(("kubectl ", "kind ", "for ")) for line in OTHERS)
+    assert all(line.startswith(("kubectl ", "kind ", "for ", "export ")) for line in OTHERS)
+
+
+def test_the_section_of_the_page_is_valid(tmp_path: Path) -> None:
+    """The two cluster files of the page are loaded in test_tasks.py."""
+    text = (ROOT / "docs/how-to/kubeflow.md").read_text()
+    (line,) = re.findall(r"^ *(fetch: \{.*\})$", text, re.MULTILINE)
+    (tmp_path / "p.yaml").write_text(line)
+    require_remote(tmp_path / "p.yaml", load_section(tmp_path / "p.yaml", "fetch").model_dump())
 
 
 @pytest.mark.parametrize(

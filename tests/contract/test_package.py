@@ -14,6 +14,7 @@ from pipelines.compile import Work, arguments, build, compile_package
 from pipelines.graphs.training import training
 from refsr import steps
 from refsr.params import load_section, parse_section
+from refsr.strict_yaml import load_documents
 
 PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "params").glob("*.yaml"))]
 
@@ -26,7 +27,7 @@ def test_only_a_full_commit_hash_is_cached(tmp_path: Path) -> None:
         compile_package(
             tmp_path / "p.yaml", build(Work(tmp_path / "params.yaml"), IMAGE, load_cluster())
         )
-        pipeline, _ = yaml.safe_load_all((tmp_path / "p.yaml").read_text())
+        pipeline, _ = load_documents((tmp_path / "p.yaml").read_text())
         options = stages_of(pipeline)["fetch"]["cachingOptions"]
         assert options.get("enableCache", False) is cached, revision
         assert stages_of(pipeline)["curate"]["cachingOptions"]["enableCache"]
@@ -39,14 +40,14 @@ def test_the_package_as_kubernetes_objects(
 ) -> None:
     made = training(IMAGE, load_cluster(), "rendered")
     compile_package(tmp_path / "objects.yaml", made, version="Revision_0123abc", namespace="faces")
-    root, version = yaml.safe_load_all((tmp_path / "objects.yaml").read_text())
+    root, version = load_documents((tmp_path / "objects.yaml").read_text())
     assert (root["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
     assert {each["metadata"]["namespace"] for each in (root, version)} == {"faces"}
     assert version["metadata"]["name"] == "refsr-training-revision-0123abc"
     assert version["spec"]["pipelineName"] == root["metadata"]["name"]
     assert version["spec"]["pipelineSpec"] == pipeline
     platform = version["spec"]["platformSpec"]
-    assert platform == list(yaml.safe_load_all(package.read_text()))[1]
+    assert platform == list(load_documents(package.read_text()))[1]
 
 
 def test_the_package_is_the_same_to_the_byte(

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-import yaml
 from compiled import stages_of
 from kubeflow_api import Api, refusal, run_of
 
 from pipelines import monitor
 from pipelines.cli import main
-from pipelines.cluster import load_cluster
 from pipelines.limits import cron, run_id
-from refsr.errors import RefsrError
+from refsr.strict_yaml import load_documents
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("clean_environment")
@@ -32,7 +30,7 @@ def test_upload_prints_the_version_and_gives_every_input_a_default(
     created = api.sent("POST pipelines")
     assert (created["display_name"], created["namespace"]) == ("refsr-training-tiny", "faces")
     assert "[Default: {" not in package.read_text()  # whose order differs from process to process
-    pipeline, _ = yaml.safe_load_all(package.read_text())
+    pipeline, _ = load_documents(package.read_text())
     inputs = pipeline["root"]["inputDefinitions"]["parameters"]
     assert not [name for name, each in inputs.items() if "defaultValue" not in each]
     assert inputs["tracking_uri"]["defaultValue"] == "http://mlflow:5000"
@@ -50,7 +48,7 @@ def test_gitops_objects_have_the_defaults_too(tmp_path: Path) -> None:
     objects = tmp_path / "objects.yaml"
     command = ["compile", "--params", str(ROOT / "params/tiny.yaml"), "--image", "refsr:1"]
     assert main([*command, "--gitops", "--output", str(objects)]) == 0
-    stored = list(yaml.safe_load_all(objects.read_text()))
+    stored = list(load_documents(objects.read_text()))
     assert [each["kind"] for each in stored] == ["Pipeline", "PipelineVersion"]
     for each in stored:
         schema = ROOT / f"k8s/schemas/{each['kind']}.json"
@@ -87,6 +85,13 @@ def test_a_package_gets_no_default_that_pods_cannot_reach(
         ("0 0 5-3 * * *", "hour '5-3' is not"),
         ("0 0 */0 * * *", "hour '*/0' is not"),
         ("", "0 fields, not six"),
+        ("0 0 3 1,,2 * *", "day of month '1,,2' is not"),
+        ("0 0 0 30 2 *", "no such month has a day 30"),
+        ("0 0 0 31 FEB,4,6 *", "no such month has a day 31"),
+        ("@every 1hour", "@every with a time above 0 as 1h30m"),
+        ("@every 0s", "@every with a time above 0"),
+        ("@reboot", "is not @hourly"),
+        ("@Daily", "is not @hourly"),
     ],
 )
 def test_a_cron_expression_that_kubeflow_would_misread_is_refused(
@@ -99,10 +104,30 @@ def test_a_cron_expression_that_kubeflow_would_misread_is_refused(
 
 @pytest.mark.parametrize(
     "expression",
-    ["0 0 3 * * 0", "0 */5 1-3,8 ? JAN-MAR/2 mon", "@daily", "@every 1h30m", "59 59 23 31 12 6"],
+    [
+        *("0 0 3 * * 0", "0 */5 1-3,8 ? JAN-MAR/2 mon", "59 59 23 31 12 6"),
+        *("0 0 0 29 2 *", "0 0 0 1,31 feb *", "0 0 0 31 */2 *", "0 0 0 31 1-4 *"),
+        *("@daily", "@every 1h30m", "@every 0.5h"),
+    ],
 )
 def test_cron_expressions(expression: str) -> None:
     assert cron(expression) == expression
+
+
+@pytest.mark.parametrize(
+    ("option", "longest"),
+    [("--experiment", 128), ("--run-name", 255)],
+)
+def test_a_name_that_the_server_cannot_store_is_refused(
+    option: str, longest: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["submit", "--params", "params/none.yaml"]
+    for name in ("", " ", "a\nb", "a" * (longest + 1)):
+        with pytest.raises(SystemExit):
+            main([*command, option, name])
+        assert f"is no name; it has 1 to {longest}" in capsys.readouterr().err
+    assert main([*command, option, "\u00fc" * (longest // 2)]) == 1
+    assert "is no name" not in capsys.readouterr().err
 
 
 def _arguments(api: Api) -> list[str]:
@@ -188,7 +213,7 @@ def test_diff_compares_with_the_uploaded_version(
     assert "upload one with `python -m pipelines upload`" in capsys.readouterr().err
     assert main(["upload", *arguments, "--output", str(package)]) == 0
     assert "pipelineInfo" in api.sent("POST pipelines/upload_version")
-    pipeline, platform = yaml.safe_load_all(package.read_text())
+    pipeline, platform = load_documents(package.read_text())
     version = {
         "display_name": "1",
         "pipeline_spec": {"pipeline_spec": pipeline, "platform_spec": platform},
@@ -203,37 +228,3 @@ def test_diff_compares_with_the_uploaded_version(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("+ ", "- "))]
     assert {line.split()[-1] for line in lines} >= {"16Gi", "99Gi"}
     assert all("emory" in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ("secrets: [{name: s, env: {a: B}, tasks: [train]}]", "secrets: s: tasks: unknown task"),
-        ("tasks: {train: {gpus: 1}}", "tasks.train: unknown task"),
-        ("tasks: {train_sisr: 1}", "tasks.train_sisr: must be a mapping, not 1"),
-        ("tasks: {train_sisr: {memory: lots}}", "tasks.train_sisr.memory"),
-        ("tasks: {train_sisr: {gpu: 1}}", "tasks.train_sisr.gpu"),
-        ("gpus: {}", "gpus"),
-        ("curate_shards: 0", "curate_shards"),
-        ("run_as: {user: 0}", "run_as.user"),
-        ("state: {claim: My_data}", "state.claim"),
-        ("secrets: [{name: S3, env: {a: B}}]", "secrets.0.name"),
-        ("secrets: [{name: s3, env: {a: B-C}}]", "secrets.0.env.a"),
-        ("target: {ui: kubeflow.example}", "target.ui"),
-        ("secrets: [{name: mlflow, value: hunter2}]", "secrets.0"),
-        ("tasks: 1", "tasks: must be a mapping"),
-        ("[1]", "must be a mapping"),
-        ("a: [", "cannot be read"),
-    ],
-)
-def test_a_bad_cluster_file_is_refused_by_name(
-    document: str,
-    expected: str,
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "cluster.yaml"
-    path.write_text(document + "\n")
-    with pytest.raises(RefsrError) as caught:
-        load_cluster(path)
-    assert str(caught.value).startswith(str(path))
-    assert expected in str(caught.value)

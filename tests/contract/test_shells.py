@@ -19,6 +19,7 @@ from pipelines.cluster import load_cluster
 from pipelines.compile import Work, build, compile_package
 from refsr.__main__ import main
 from refsr.commands import checks
+from refsr.strict_yaml import load_documents
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = ["a b", 'it\'s "x"', "x;touch X", "$(touch X)", "`touch X`", "x\ntouch X"]
@@ -95,7 +96,7 @@ def test_commands_of_a_compiled_pipeline_hold_no_parameter(tmp_path: Path) -> No
         )
         package = tmp_path / f"{number}.yaml"
         compile_package(package, build(Work(params, raw=raw), "refsr:1", load_cluster()))
-        document = next(yaml.safe_load_all(package.read_text()))
+        document = next(load_documents(package.read_text()))
         commands_of.append(list(_containers(document)))
     assert commands_of[0]
     assert commands_of[0] == commands_of[1]

@@ -81,6 +81,24 @@ def test_the_experiment_varies_what_was_asked_for(objects: dict[str, Any]) -> No
     assert sorted(names) == sorted(METRICS["evaluate"])
 
 
+def test_a_short_search_has_no_count_above_its_trials(tmp_path: Path) -> None:
+    """Katib's webhook refuses maxFailedTrialCount and parallelTrialCount above maxTrialCount."""
+    assert _sweep(tmp_path / "sweep.yaml", *VARY, "--trials", "1") == 0
+    spec = list(yaml.safe_load_all((tmp_path / "sweep.yaml").read_text()))[-1]["spec"]
+    counts = ("maxTrialCount", "maxFailedTrialCount", "parallelTrialCount")
+    assert [spec[name] for name in counts] == [1, 1, 1]
+
+
+def test_what_katib_and_a_trial_would_misread_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _sweep(tmp_path / "sweep.yaml", *VARY, "--run-name", "2026") == 1
+    assert "--run-name 2026: Katib's names begin with a letter" in capsys.readouterr().err
+    twice = ("--set", "train_refsr.steps=7", "--set", "train_refsr.steps=8")
+    assert main(["trial", "--endpoint", "http://127.0.0.1:9", *TARGET, *twice]) == 1
+    assert "--set train_refsr.steps: appears twice" in capsys.readouterr().err
+
+
 def test_a_trial_of_the_experiment_runs_and_katib_reads_its_metrics(
     objects: dict[str, Any],
     api: Api,
@@ -188,7 +206,7 @@ def test_katib_gets_whole_numbers_above_0(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "seed=1", "a.b", "a.b=", "A.b=1,2", "a.b=2..1", "a.b=0..1:log"],
+    ["", "seed=1", "a.b", "a.b=", "A.b=1,2", "a.b=2..1", "a.b=0..1:log", "a.b=1,1", "a.b=1,"],
 )
 def test_a_space_that_cannot_be_read_is_one_message(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from components.shell import STATE
 from components.trainjob.controller import NAMESPACE, TRAINJOB, job_name
@@ -13,6 +12,7 @@ from pipelines.cluster import load_cluster
 from pipelines.compile import Work, build, compile_package
 from pipelines.graphs.training import training
 from refsr.errors import RefsrError
+from refsr.strict_yaml import load_documents
 
 IMAGE = "registry.example/refsr:0123abc"
 CLUSTER = """
@@ -32,7 +32,7 @@ def executors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, 
     compile_package(
         folder / "p.yaml", training(IMAGE, load_cluster(folder / "cluster.yaml"), "rendered")
     )
-    pipeline, platform = yaml.safe_load_all((folder / "p.yaml").read_text())
+    pipeline, platform = load_documents((folder / "p.yaml").read_text())
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {
         name.removeprefix("exec-"): (each["container"], settings[name])

@@ -187,7 +187,7 @@ def test_pages_packages_and_checkpoints_replace_only_their_like(
 # Options and arguments that take text and name no file of this machine.
 NO_PATHS = {
     *("shard", "layout", "variant", "kfp", "s3", "version", "source", "target", "name"),
-    *("endpoint", "namespace", "tracking_uri", "image", "experiment", "run_name"),
+    *("endpoint", "namespace", "tracking_uri", "image"),
     *("uri", "registry", "tag", "base", "license", "by"),
     "host",
 }
@@ -243,7 +243,8 @@ def test_every_option_that_takes_a_path_refuses_a_tilde(
     paths = [action for action in texts if action.type in kinds]
     assert len(paths) > 40
     others = {action.dest for action in texts if action.type not in (None, *kinds)}
-    assert others == {"cron", "every", "count", "vary", "set", "run", "trials", "parallel"}
+    counts = {"every", "count", "trials", "parallel"}
+    assert others == {"cron", "vary", "set", "run", "experiment", "run_name", *counts}
     for read in (path_option, path_text):
         for text in ("~", "~/x", "~root/x"):
             with pytest.raises(RefsrError, match="`~` is not expanded; write /"):
