@@ -91,9 +91,17 @@ def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
     return left
 
 
-@cache
+# Without this a compiled step would invert a matrix each time.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _reduction(short: int, long: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """The reduction of a line to `short` pixels, (short, long), and its pseudo-inverse."""
+    return _computed_reduction(short, long, device)
+
+
+@cache
+def _computed_reduction(
+    short: int, long: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
     with torch.inference_mode(
         False,
     ):  # what is kept may be asked for by an evaluation first, then by a training

@@ -28,9 +28,11 @@ def require_numbers_so_far(learner: Learner, pairs: Pairs, folder: Path) -> None
         return
     path = folder / STATE / f"batch-{step:08d}.npz"
     _keep(pairs.batch(step - 1, "cpu"), path)
+    is_stop = learner.params.on_nan == "stop"
+    advice = "lower learning_rate" + (", or set on_nan: roll_back" if is_stop else "")
     raise NotANumberError(
-        f"training: the loss or a gradient is no number at step {step}; lower learning_rate, or "
-        f"set on_nan: roll_back. The batch of this step is kept in {path}"
+        f"training: the loss or a gradient is no number at step {step}; {advice}. "
+        f"The batch of this step is kept in {path}"
     )
 
 

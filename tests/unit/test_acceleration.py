@@ -62,7 +62,6 @@ def test_a_batch_that_parts_cannot_share_is_refused() -> None:
         _learner(LOSSES["default"], 0, accumulate=3)
 
 
-@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
 def test_a_compiled_step_is_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The graphs are captured as for a GPU; operators are PyTorch's own, not generated code."""
     monkeypatch.setattr(acceleration, "BACKEND", "aot_eager")
