@@ -59,7 +59,7 @@ def _transposed(g: Any, matrices: Any) -> Any:
 def _sampled(g: Any, image: Any, grid: Any, mode: Any, padding: Any, align_corners: Any) -> Any:
     """GridSample of a grid that stays inside the image.
 
-    ONNX Runtime 1.32 is many times as fast where it pads with zeros. Inside, every padding is alike.
+    There every padding is alike, and ONNX Runtime 1.32 pads with zeros many times as fast.
     """
     mode, padding, align_corners = (_known(each) for each in (mode, padding, align_corners))
     if mode != _BILINEAR or padding not in (_BORDER, _REFLECTION) or align_corners:
