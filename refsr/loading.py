@@ -73,7 +73,8 @@ def _is_onnx(source: str) -> bool:
 def _object(uri: str) -> str:
     """The URI of the checkpoint; a prefix is that of a model's folder."""
     is_file = Path(uri).suffix == Path(CHECKPOINT).suffix
-    return uri if is_file else f"{uri.rstrip('/')}/{CHECKPOINT}"
+    folder = uri.removeprefix("s3://").rstrip("/")
+    return uri if is_file else f"s3://{folder}/{CHECKPOINT}"
 
 
 @contextmanager

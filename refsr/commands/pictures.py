@@ -106,7 +106,8 @@ def _warn_of_misfits(options: Options, results: Sequence[dict[str, Any]]) -> Non
     from refsr.models.compatibility import MISFIT
 
     for result in [] if options.drop_misfits else results:
-        fits = [fit for face in result["faces"] for fit in face["fits"]]
+        restored = [face for face in result["faces"] if face["restored"]]
+        fits = [fit for face in restored for fit in face["fits"]]
         if any(fit is not None and fit < MISFIT for fit in fits):
             why = "a reference does not fit the face; --drop-misfits does without it"
             _logger.warning("%s: %s", result["photo"], why)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from refsr.commands.command import Command, Options, Parser
 from refsr.errors import RefsrError
-from refsr.io.paths import path_option, path_text
+from refsr.io.paths import path_option, path_text, require_parent
 
 if TYPE_CHECKING:
     from refsr.io.output import Output
@@ -51,6 +51,7 @@ def export(options: Options) -> None:
     from refsr.models.checkpoint import load_model, read_header
 
     check_file(options.onnx, given(options.model), export.is_export)
+    require_parent(options.onnx)
     if options.onnx.suffix.lower() != onnx_upscaler.SUFFIX:
         raise RefsrError(f"{options.onnx}: a name that ends in {onnx_upscaler.SUFFIX} is needed")
     with checkpoint_file(options.model) as checkpoint:

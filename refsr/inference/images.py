@@ -17,7 +17,7 @@ from refsr.errors import RefsrError
 from refsr.io import jpeg, limits, pictures
 from refsr.io.atomic import write_file
 from refsr.io.limits import MAX_PIXELS
-from refsr.io.paths import explain
+from refsr.io.paths import explain, require_parent
 from refsr.io.timed import OvertimeError, within
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
@@ -121,8 +121,7 @@ def output_format(path: Path) -> str:
     kind = FORMATS.get(path.suffix.lower())
     if kind is None:
         raise RefsrError(f"{path}: the output is to end in one of {', '.join(FORMATS)}")
-    if not path.parent.is_dir():
-        raise RefsrError(f"{path.parent}: no such folder; make it first, or name another output")
+    require_parent(path)
     return kind
 
 

@@ -8,21 +8,19 @@ import copy
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import onnx
 import torch
 from onnx import GraphProto, ModelProto, TensorProto, helper
 from torch import nn
-from torch.onnx import symbolic_helper
 
 from refsr.inference import fitting
+from refsr.inference.onnx_symbols import OPSET, own_symbols
 from refsr.models import SuperResolver
 
-OPSET = 20  # AffineGrid came with it
-IR_VERSION = 10  # of the same time
+IR_VERSION = 10  # of the time of OPSET
 _OPEN = {"lr": {0: "batch"}, "ref": {0: "batch", 1: "references"}, "sr": {0: "batch"}}
 _OPEN_SIDES = {
     "lr": {2: "lr_height", 3: "lr_width"},
@@ -132,7 +130,7 @@ def _traced(network: nn.Module, any_size: bool, references: int) -> ModelProto:
     deployed = _Deployed(_with_open_pooling(network)).eval()
     with tempfile.TemporaryDirectory(prefix="refsr-export-") as folder:
         file = Path(folder) / "traced.onnx"
-        with _symbols(), warnings.catch_warnings():
+        with own_symbols(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: what came of it is compared
             torch.onnx.export(
                 deployed,
@@ -155,43 +153,3 @@ def _with_open_pooling(network: nn.Module) -> nn.Module:
             if isinstance(child, nn.AdaptiveAvgPool2d):
                 setattr(parent, name, _Pool(cast(int, child.output_size)))
     return network
-
-
-@contextmanager
-def _symbols() -> Iterator[None]:
-    """Add two operators to the exporter during the block."""
-    exporter: Any = torch.onnx  # has no types for it
-    symbols: dict[str, Any] = {"aten::_upsample_bicubic2d_aa": _bicubic, "aten::mT": _transposed}
-    for name, symbol in symbols.items():
-        exporter.register_custom_op_symbolic(name, symbol, OPSET)
-    try:
-        yield
-    finally:
-        for name in symbols:
-            exporter.unregister_custom_op_symbolic(name, OPSET)
-
-
-def _bicubic(g: Any, image: Any, size: Any, _: Any, factors: Any) -> Any:
-    """Bicubic resizing as PyTorch does it with antialias: a = -0.5, and no pixel from beyond."""
-    none = g.op("Constant", value_t=torch.tensor([]))
-    inputs = [image, none]
-    if symbolic_helper._is_none(size):
-        known = symbolic_helper._maybe_get_const(factors, "fs")
-        inputs += [g.op("Constant", value_t=torch.tensor([1.0, 1.0, *known]))]
-    else:
-        shape = g.op("Shape", image, start_i=0, end_i=2)
-        inputs += [none, g.op("Concat", shape, size, axis_i=0)]
-    return g.op(
-        "Resize",
-        *inputs,
-        mode_s="cubic",
-        antialias_i=1,
-        cubic_coeff_a_f=-0.5,
-        exclude_outside_i=1,
-        coordinate_transformation_mode_s="half_pixel",
-    )
-
-
-def _transposed(g: Any, matrices: Any) -> Any:
-    rank = cast(int, symbolic_helper._get_tensor_rank(matrices))
-    return g.op("Transpose", matrices, perm_i=[*range(rank - 2), rank - 1, rank - 2])

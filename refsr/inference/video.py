@@ -24,6 +24,7 @@ from refsr.inference.portraits import Portrait, best, distances_to, fits_of
 from refsr.inference.restoration import FaceModel, restore
 from refsr.io.atomic import write_file
 from refsr.io.limits import MAX_PIXELS
+from refsr.io.paths import require_parent
 from refsr.progress import track
 
 CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
@@ -129,6 +130,7 @@ def require_codec(target: Path) -> None:
     """Raises RefsrError unless a video of this name can be written."""
     if target.suffix.lower() not in CODECS:
         raise RefsrError(f"{target}: the output is to end in one of {', '.join(CODECS)}")
+    require_parent(target)
 
 
 def upscale_video(

@@ -23,7 +23,7 @@ _WAYS_OUT = {
     errno.EEXIST: "this name exists; move it, or name another path",
     errno.ENAMETOOLONG: "name a shorter path",
     errno.ELOOP: "its links lead in a circle; name another path",
-    errno.ENOENT: "no such file or folder; name another path",
+    errno.ENOENT: "name another path",
     errno.ENOSPC: "make room and run the command again",
     errno.EDQUOT: "make room and run the command again",
     errno.EMFILE: "allow more open files: `ulimit -n 1024`",
@@ -114,6 +114,12 @@ def require_folder(path: Path) -> None:
         with file_errors_as_messages():
             if os.path.lexists(place) and not place.is_dir():
                 raise RefsrError(f"{place}: not a folder; move it, or name another path")
+
+
+def require_parent(path: Path) -> None:
+    """Raises RefsrError where there is no folder for the file `path`."""
+    if not path.parent.is_dir():
+        raise RefsrError(f"{path.parent}: no such folder; make it first, or name another output")
 
 
 def require_writable(path: Path) -> None:

@@ -1,8 +1,9 @@
 """The application: its paths, and how errors are answered."""
 
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from functools import cache
 from typing import Annotated, Any
 
@@ -45,6 +46,7 @@ from refsr.version import __version__
 
 _logger = logging.getLogger(__name__)
 UPSCALE = "/v1/upscale"
+_SHOWN = 40  # characters of a name in a message
 _STUCK = 5  # times the time limit of a request, after which a job is taken to hang
 _PNG, _JSON = "image/png", "application/json"
 _ABOUT = (
@@ -180,6 +182,7 @@ def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics
         seed: Seed = 0,
     ) -> Response:
         """`curl -F photo=@small.jpg -F references=@portrait.jpg -o large.png URL/v1/upscale`"""
+        _require_known(await request.form())
         uploads = Uploads(await photo.read(), [await each.read() for each in references])
         options = Options(scale, sharpness, all_faces, crop, drop_misfits, temperature, seed)
         served, most = following.served, settings.max_pixels
@@ -190,6 +193,15 @@ def _add_upscale(app: FastAPI, settings: Settings, following: Following, metrics
         if prefers_json(request.headers.get("accept", "")):
             return JSONResponse(as_json(enlarged).model_dump())
         return Response(enlarged.png, media_type=_PNG)
+
+
+def _require_known(names: Iterable[str]) -> None:
+    """Raises RefsrError for a field that is none: a mistyped one would change nothing."""
+    known = ("photo", "references", *(each.name for each in fields(Options)))
+    for name in names:
+        if name not in known:
+            shown = name[:_SHOWN]
+            raise RefsrError(f"{shown!r}: no such field; there are {', '.join(known)}")
 
 
 def prefers_json(accept: str) -> bool:

@@ -123,6 +123,7 @@ def test_json_is_sent_to_who_asks_for_it(accept: str, expected: bool) -> None:
 
 FORMS: dict[str, tuple[list[tuple[str, Any]], str]] = {
     "no photo": ([("scale", "2")], "photo: Field required"),
+    "mistyped": ([("photo", file(SMALL)), ("reference", "x")], "'reference': no such field; "),
     "text as photo": ([("photo", "x")], "photo: "),
     "empty": ([("photo", file(b""))], "photo: not a JPEG, PNG, WebP, AVIF or HEIF image"),
     "five": ([("photo", file(SMALL))] + [("references", file(SMALL))] * 5, "references: "),

@@ -1,5 +1,6 @@
 """The command `upscale`: every reference counts, and what does not is told."""
 
+import argparse
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 import refsr
 from refsr.__main__ import main
+from refsr.commands.pictures import _warn_of_misfits
 from refsr.errors import RefsrError
 from refsr.models import build
 from refsr.models.checkpoint import load_model, save_model
@@ -74,6 +76,43 @@ def test_how_well_a_reference_fits_is_said(
     dropped = upscaled("refsr", "one", options=("--drop-misfits",))
     assert ("it is left out" in capsys.readouterr().out) is warns
     assert (dropped == (none if warns else one)).all()
+
+
+@pytest.mark.parametrize(("restored", "warns"), [(True, True), (False, False)])
+def test_faces_that_are_left_as_they_are_need_no_reference_that_fits(
+    restored: bool, warns: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    faces = [{"restored": True, "fits": [0.9]}, {"restored": restored, "fits": [0.01, None]}]
+    options = argparse.Namespace(drop_misfits=False)
+    _warn_of_misfits(options, [{"photo": "group.png", "faces": faces}])
+    assert ("group.png: a reference does not fit" in caplog.text) is warns
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["upscale", "small.png", "--model", "refsr", "-o", "missing/large.png"],
+        ["upscale-video", "small.png", "--model", "refsr", "-o", "missing/large.mp4"],
+        ["export", "--model", "refsr", "--onnx", "missing/model.onnx"],
+        ["import-caffe", "small.png", "-o", "missing/model.safetensors"],
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_a_file_in_a_missing_folder_is_refused_at_once(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 1
+    assert capsys.readouterr().err == (
+        "refsr: error: missing: no such folder; make it first, or name another output\n"
+    )
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:///", "s3:///model.onnx"])
+def test_a_place_on_s3_without_a_bucket_is_named(uri: str) -> None:
+    with pytest.raises(
+        RefsrError, match=r"^s3:///.*: no bucket in it; s3://bucket/key is expected"
+    ):
+        refsr.load(uri)
 
 
 def _rate_all(folder: Path, bias: float) -> None:
