@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -95,6 +96,7 @@ class _Planter:
         self._sources = {home: _images(root / home) for home in homes}
         self._donors = list(donors)
         self._count = max(2, len(homes) // 12)  # of a kind
+        self._planted: Counter[str] = Counter()  # images by home
 
     def plant(self) -> Iterator[Planted]:
         """Plant every kind."""
@@ -107,14 +109,14 @@ class _Planter:
             "rotated": lambda image: rotated(image[..., ::-1], 92, 6),
         }
         for kind, change in plain.items():
-            for home in self._some(self._count):
+            for home in self._some(self._count, more=True):
                 yield self._put(home, kind, change(self._take(home)))
         for side in ("left", "right"):
-            for home in self._some(self._count):
+            for home in self._some(self._count, more=True):
                 both = beside(self._take(home), _read(self._donor()[0]), side)
                 yield self._put(home, "bystander", _encoded(both), variant=side)
         for strength in BLUR:
-            for home in self._some(self._count // 2):
+            for home in self._some(self._count // 2, more=True):
                 image = self._take(home)
                 soft = cv2.GaussianBlur(image, (0, 0), strength * image.shape[1])
                 yield self._put(home, "blurred", _encoded(soft), variant=f"{strength:g}")
@@ -132,10 +134,12 @@ class _Planter:
             yield Planted("same_person", home, second)
             del self._sources[home]  # nothing more is planted there
         for home in self._some(self._count // 2):
-            for number, path in enumerate(self._donor()[: len(self._sources[home])]):
+            own, others = self._sources.pop(home), self._donor()
+            for number, path in enumerate(others[: len(own)]):
                 (self._root / home / f"other {number}.jpg").write_bytes(path.read_bytes())
+            for path in own[len(others) :]:  # each person has half of the folder
+                path.unlink()
             yield Planted("mixed_people", home)
-            del self._sources[home]
 
     def _copies(self) -> Iterator[Planted]:
         """Of images in the same folder, and in another one."""
@@ -148,11 +152,18 @@ class _Planter:
                 if other != home:
                     yield self._put(other, "cross_duplicate", data, path, name)
 
-    def _some(self, count: int) -> list[str]:
-        """Folders with the most images that are as they were, in random order."""
+    def _some(self, count: int, *, more: bool = False) -> list[str]:
+        """Folders in random order, those in which least was planted first.
+
+        With `more`, those that have more images than are needed come before these.
+        """
         homes = [*self._sources]
         shuffled = [homes[at] for at in self._rng.permutation(len(homes))]
-        return sorted(shuffled, key=lambda home: -len(self._sources[home]))[:count]
+        return sorted(shuffled, key=lambda home: self._cost(home, more))[:count]
+
+    def _cost(self, home: str, more: bool) -> tuple[bool, int]:
+        """By which the folders are sorted."""
+        return more and len(self._sources[home]) <= LEAST, self._planted[home]
 
     def _take(self, home: str) -> Picture:
         """An image of a person, whose file is removed."""
@@ -173,8 +184,8 @@ class _Planter:
         other: str = "",
         variant: str = "",
     ) -> Planted:
-        number = len(list((self._root / home).iterdir()))
-        path = f"{home}/planted {kind} {number:03d}.jpg"
+        self._planted[home] += 1
+        path = f"{home}/planted {kind} {self._planted[home]:03d}.jpg"
         (self._root / path).write_bytes(data)
         return Planted(kind, path, other, variant)
 

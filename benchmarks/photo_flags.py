@@ -11,15 +11,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from photo_defects import Planted, is_of
+from photo_faces import SAME
 
 from refsr.curation.collector import FINISHED
-from refsr.curation.feature_store import Store
+from refsr.curation.feature_store import Features, Store
 
-SAME = 0.6  # dlib's limit for two photos of one person
 KINDS = ("same_person", "wrong_person")
 
 
-def unplanted(planted: Sequence[Planted], rejects: pd.DataFrame, curated: Path) -> dict[str, float]:
+def gathered(manifest: pd.DataFrame, rejects: pd.DataFrame, curated: Path) -> Features:
+    """The features of all people of a curated set that keeps them."""
+    store = Store(curated / FINISHED / "measured")
+    names = {*manifest["identity"].astype("str"), *rejects["identity"].astype("str")}
+    return store.gather(sorted(name for name in names if name in store))
+
+
+def unplanted(
+    planted: Sequence[Planted], rejects: pd.DataFrame, features: Features
+) -> dict[str, float]:
     """Counts of flagged images in which nothing was planted, and of those that dlib agrees with.
 
     A wrong person is nearer to a photo of somebody else than to any of its folder. A photo of
@@ -28,12 +37,8 @@ def unplanted(planted: Sequence[Planted], rejects: pd.DataFrame, curated: Path) 
     Args:
         planted: What was planted.
         rejects: Of the curated set.
-        curated: The curated set, which keeps its features.
+        features: Of all people.
     """
-    store = Store(curated / FINISHED / "measured")
-    kept = pd.read_parquet(curated / "manifest.parquet", columns=["identity"])
-    names = {*kept["identity"].astype("str"), *rejects["identity"].astype("str")}
-    features = store.gather(sorted(name for name in names if name in store))
     faces = np.asarray(features.embeddings[np.arange(len(features.table))], np.float64)
     sources = features.table["source"].astype("str").to_numpy()
     folders = features.table["identity"].astype("str").to_numpy()

@@ -5,8 +5,11 @@
 
 Defects of every kind are planted into a copy of a raw set of the layout `people`, in folders of
 people with at least three images. Without --raw the people are rendered. Prints one JSON object:
-for each kind the recall and the precision, and the share of the other images that is lost. A set of
-real photos has copies and wrong persons of its own, so that precisions are lower bounds;
+for each kind the recall and the precision, each with the 95% interval of Wilson (`.95`), and the
+share of the other images that is lost. `chosen_right` is the share of sound photos whose chosen
+face is the person's (photo_faces.py), `_of_several` of those that show several faces.
+
+A set of real photos has copies and wrong persons of its own, so that precisions are lower bounds;
 `unplanted.KIND` counts what is flagged though nothing was planted, `.like_others` of these the
 faces that are nearer to somebody else's photo than to any of their folder, or, under two names,
 within dlib's limit of the photos of the other folder.
@@ -21,8 +24,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+from intervals import wilson
 from photo_defects import LEAST, Planted, donors_from, is_in, is_of, plant
-from photo_flags import unplanted
+from photo_faces import chosen_faces
+from photo_flags import gathered, unplanted
 
 from refsr.config import Curate, Range, Synthesize
 from refsr.curation.curated_writer import write_curated
@@ -34,6 +39,7 @@ from refsr.errors import RefsrError
 from refsr.synthetic.dataset import write_raw
 
 MANY = 10_000  # more images than anybody has
+SMOOTH = {"blurred", "no_face"}  # what is planted as either shows no detail, and may be both
 
 
 def main() -> None:
@@ -61,7 +67,7 @@ def measured(
     planted: Sequence[Planted],
     embed: Embed = embed_faces,
     detector: Detector = DETECTOR,
-) -> dict[str, float]:
+) -> dict[str, object]:
     """Curate a set and score what was planted."""
     everybody = Range(min=2, max=MANY)
     params = Curate(
@@ -75,7 +81,9 @@ def measured(
     summary = write_curated(params, raw, curated, embed, workers, detector=detector, keep_work=True)
     manifest = pd.read_parquet(curated / "manifest.parquet")
     rejects = pd.read_parquet(curated / "rejects.parquet")
-    scores = score(planted, manifest, rejects) | unplanted(planted, rejects, curated)
+    features = gathered(manifest, rejects, curated)
+    scores = score(planted, manifest, rejects) | unplanted(planted, rejects, features)
+    scores |= chosen_faces(planted, features, raw, embed, detector)
     speed = round(summary["images_per_second"], 2)
     return {"images": len(manifest) + len(rejects), "images_per_second": speed} | scores
 
@@ -84,7 +92,7 @@ def score(
     planted: Sequence[Planted],
     manifest: pd.DataFrame,
     rejects: pd.DataFrame,
-) -> dict[str, float]:
+) -> dict[str, object]:
     """Recall and precision by kind, and the share of the other images that is lost.
 
     What is left out before its defect can be seen, as a face that is too small is, does not count.
@@ -92,13 +100,13 @@ def score(
     reason = dict(zip(rejects["source"], rejects["reason"], strict=True))
     kept = manifest.set_index("source")
     is_unseen = {one: one.kind not in SOUND and reason.get(one.path) in UNSEEN for one in planted}
-    result: dict[str, float] = {}
+    result: dict[str, object] = {}
     for kind in sorted({one.kind for one in planted}):
         own = [one for one in planted if one.kind == kind and not is_unseen[one]]
         others = [one for one in planted if one.kind != kind]
         hits = [_is_seen(one, reason, kept) for one in own]
         result[f"planted.{kind}"] = len(own)
-        result[f"recall.{kind}"] = _share(hits)
+        result |= _rate(f"recall.{kind}", hits)
         for variant in sorted({one.variant for one in own} - {""}):
             of_it = [hit for hit, one in zip(hits, own, strict=True) if one.variant == variant]
             result[f"recall.{kind}.{variant}"] = _share(of_it)
@@ -108,7 +116,7 @@ def score(
             if why == kind and (is_of(path, own) or not is_of(path, others))
         ]
         if rejected:
-            result[f"precision.{kind}"] = _share([is_of(path, own) for path in rejected])
+            result |= _rate(f"precision.{kind}", [is_of(path, own) for path in rejected])
     touched = {path for one in planted for path in (one.path, one.other)}
     clean = [path for path in [*kept.index, *reason] if not is_in(path, touched)]
     lost = [reason.get(path, "") for path in clean]
@@ -131,7 +139,14 @@ def _is_seen(one: Planted, reason: dict[str, str], kept: pd.DataFrame) -> bool:
         folders = (one.path, one.other)
         return any(why == one.kind for path, why in reason.items() if is_in(path, folders))
     seen = {reason.get(one.path), reason.get(one.other)}
-    return one.kind in seen or (one.kind == "blurred" and "no_face" in seen)
+    if one.kind in SMOOTH:
+        return bool(seen & SMOOTH)
+    return one.kind in seen
+
+
+def _rate(name: str, hits: Sequence[bool]) -> dict[str, object]:
+    """A share, and its interval."""
+    return {name: _share(hits), f"{name}.95": wilson(sum(hits), len(hits))}
 
 
 def _share(hits: Sequence[bool]) -> float:

@@ -4,6 +4,8 @@ One person under two names: identities of different splits whose mean faces are 
 under one name: a folder whose halves are not near.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -13,14 +15,23 @@ from refsr.dataset.schema import SPLITS
 from refsr.io.arrays import Chosen, Rows
 
 # Deviations below the mean distance of two people of the set from which on two identities are one
-# person; the mean of those of embeddings and of whitened ones.
-_ONE_PERSON = -3.9
+# person.
+_ONE_PERSON = -4.25
 _FEW_PEOPLE = 100  # up to which this holds; in larger sets more pairs are near by chance
 _PER_DECADE = -0.45  # what it changes by with ten times the people
-_TWO_PEOPLE = -2.9  # the same, from which on the halves of a folder are two people
+# The same, from which on the halves of a folder are two people; the mean of those of embeddings
+# and of whitened ones.
+_TWO_PEOPLE = -2.9
 _LEAST_PEOPLE = 8  # needed for a meaningful deviation
 _NEAREST = 0.125  # pairs for each person that may be one person
 _BLOCK = 512  # identities compared with all others at a time
+
+
+class _People(NamedTuple):
+    """G mean faces."""
+
+    means: np.ndarray  # (G, D)
+    error: np.ndarray  # (G,) squared distance to expect from the mean of endless images
 
 
 def mark_same_people(table: pd.DataFrame, embeddings: Rows) -> None:
@@ -60,21 +71,13 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
     members = outliers.rows_by_group(groups)
     if len(members) < _LEAST_PEOPLE:
         return []
-    # Wrong persons are left out already, so that all images count: a mean of more varies less.
-    plain = _means(embeddings, members)
-    white = _means(outliers.whitened(embeddings, groups), members)
-    scales = [_mean_and_deviation(each) for each in (plain, white)]
-    least = _ONE_PERSON + _PER_DECADE * np.log10(max(1.0, len(plain) / _FEW_PEOPLE))
+    people = _people(embeddings, members)
+    mean, deviation = _mean_and_deviation(_apart(*[_sample(people)] * 2))
+    least = _ONE_PERSON + _PER_DECADE * np.log10(max(1.0, len(members) / _FEW_PEOPLE))
     result = []
-    for start in range(0, len(plain), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        scores = np.mean(
-            [
-                (outliers.between(each[part], each) - mean) / deviation
-                for each, (mean, deviation) in zip((plain, white), scales, strict=True)
-            ],
-            axis=0,
-        )
+    for start in range(0, len(members), _BLOCK):
+        some = _People(*(each[start : start + _BLOCK] for each in people))
+        scores = (_apart(some, people) - mean) / deviation
         near, other = np.nonzero(scores < least)
         for a, b in zip(near.tolist(), other.tolist(), strict=True):
             if start + a < b:
@@ -97,9 +100,9 @@ def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[out
         at: second for at, rows in enumerate(members) if len(second := _half(embeddings[rows]))
     }
     white = outliers.whitened(embeddings, _with_halves(groups, members, halves))
-    scales = [
-        _mean_and_deviation(outliers.centred(each, members)[1]) for each in (embeddings, white)
-    ]
+    centres = [outliers.centred(each, members)[1] for each in (embeddings, white)]
+    some = _spaced(len(members))
+    scales = [_mean_and_deviation(outliers.between(each[some], each[some])) for each in centres]
     result = []
     for at, second in halves.items():
         rows = members[at]
@@ -131,9 +134,35 @@ def _with_halves(
     return np.asarray(codes)
 
 
-def _means(embeddings: Rows, members: list[np.ndarray]) -> np.ndarray:
-    """The mean (G, D) of each group."""
-    return np.stack([embeddings[rows].mean(axis=0) for rows in members])
+def _people(embeddings: Rows, members: list[np.ndarray]) -> _People:
+    """Wrong persons are left out already, so that all images count: more vary less."""
+    means, scatter = [], 0.0
+    for rows in members:
+        group = embeddings[rows].astype(np.float64)
+        means.append(group.mean(axis=0))
+        scatter += float(((group - means[-1]) ** 2).sum())
+    sizes = np.array([len(rows) for rows in members])
+    within = scatter / max(1, int((sizes - 1).sum()))
+    return _People(np.stack(means), within / sizes)
+
+
+def _sample(people: _People) -> _People:
+    return _People(*(each[_spaced(len(people.means))] for each in people))
+
+
+def _spaced(count: int) -> np.ndarray:
+    """At most _BLOCK of so many rows, evenly spaced."""
+    return np.unique(np.linspace(0, count - 1, min(_BLOCK, count)).astype(int))
+
+
+def _apart(some: _People, others: _People) -> np.ndarray:
+    """Distances (A, B) of people, without what the means of few images are apart by chance.
+
+    Otherwise two people of few images would count as farther apart than two of many.
+    """
+    squares = outliers.between(some.means, others.means) ** 2
+    squares -= some.error[:, None] + others.error
+    return np.asarray(np.sqrt(np.maximum(squares, 0)))
 
 
 def _is_one_person(group: np.ndarray, second: np.ndarray) -> bool:
@@ -143,14 +172,12 @@ def _is_one_person(group: np.ndarray, second: np.ndarray) -> bool:
     return bool(inside.sum() / (size * (size - 1)) < across.mean())
 
 
-def _mean_and_deviation(centres: np.ndarray) -> tuple[float, float]:
-    """Of the distances of different groups, as a sample of at most _BLOCK of them shows.
+def _mean_and_deviation(apart: np.ndarray) -> tuple[float, float]:
+    """Of the distances (A, A) of different groups.
 
     The nearest of them do not count for the deviation: of few people, the pairs that are one person
     would widen it.
     """
-    some = np.unique(np.linspace(0, len(centres) - 1, min(_BLOCK, len(centres))).astype(int))
-    apart = outliers.between(centres[some], centres[some])
-    distances = np.sort(apart[np.triu_indices(len(some), 1)])
-    others = distances[int(_NEAREST * len(some)) :]
+    distances = np.sort(apart[np.triu_indices(len(apart), 1)])
+    others = distances[int(_NEAREST * len(apart)) :]
     return float(np.median(distances)), max(float(others.std()), 1e-6)

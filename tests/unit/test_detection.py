@@ -176,6 +176,19 @@ def test_one_person_under_two_names_is_left_out_of_the_earlier_split() -> None:
     assert (table["reason"] == "").all()
 
 
+@pytest.mark.parametrize("images", [2, 20])
+def test_two_names_of_few_images_are_as_near_as_two_of_many(images: int) -> None:
+    """What the means of few images are apart by chance does not count."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        centres = rng.normal(size=(40, 32))[[*range(40), 7]]
+        faces = np.repeat(centres, images, axis=0)
+        faces += 0.7 * rng.normal(size=faces.shape)
+        groups = np.repeat(np.arange(41), images)
+        near = [pair[:2] for pair in same_person.pairs(faces.astype(np.float32), groups)]
+        assert (7, 40) in near, seed
+
+
 def test_in_a_folder_of_three_one_bad_face_does_not_take_the_good_ones() -> None:
     bad, good = np.array([[1.0, 0]]), np.array([[0.0, 0], [0.0, 0.1]])
     for group in (np.concatenate([bad, good]), np.concatenate([good, bad])):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import photo_defects
+import photo_faces
 import photos
 import pytest
 from people_trees import make_people
@@ -64,6 +65,17 @@ def test_recall_and_precision_by_kind() -> None:
     assert scores["recall.same_person"] == scores["recall.rotated"] == 1
     assert (scores["recall.bystander.right"], scores["recall.bystander.left"]) == (1, 0)
     assert (scores["clean"], scores["clean_lost"]) == (3, pytest.approx(1 / 3, abs=1e-3))
+
+
+def test_a_chosen_face_is_wrong_where_another_one_is_the_folders() -> None:
+    group = np.zeros((3, 4))
+    faces = np.array([[0.5, 0, 0, 0], [0.1, 0, 0, 0], [0.9, 0, 0, 0]])
+    assert photo_faces.is_nearest(faces, 1, group)
+    assert not photo_faces.is_nearest(faces, 0, group)
+    assert photo_faces.is_nearest(faces + 0.6, 0, group)  # none is within the limit
+    boxes = np.array([[0, 0, 10, 10], [50, 0, 10, 10]])
+    face = pd.Series({"source": "a", "x": 48.0, "y": 1.0, "w": 12.0, "h": 9.0})
+    assert photo_faces.nearest_box(boxes, face) == 1
 
 
 def test_rendered_people_stand_in_a_folder_each(tmp_path: Path) -> None:
