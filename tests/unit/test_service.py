@@ -64,8 +64,7 @@ def test_a_photo_with_references_is_answered_with_a_png(client: Client) -> None:
     assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
     assert answer.headers["x-content-type-options"] == "nosniff"
     with Image.open(io.BytesIO(answer.data)) as image:
-        assert image.size == (48, 54)
-        assert image.info["Software"] == "refsr"
+        assert (image.size, image.info["Software"]) == ((48, 54), "refsr")
         assert "a guess" in image.info["Description"]
 
 
