@@ -17,8 +17,10 @@ from refsr.io.arrays import Chosen, Rows
 # Deviations below the mean distance of two people of the set from which on two identities are one
 # person.
 _ONE_PERSON = -4.25
-_FEW_PEOPLE = 100  # up to which this holds; in larger sets more pairs are near by chance
-_PER_DECADE = -0.45  # what it changes by with ten times the people
+_OF_PEOPLE = 100  # to which this belongs; in larger sets more pairs are near by chance
+# What it changes by with ten times the people, in larger sets and in smaller ones. About as many
+# pairs of a smaller set are near by chance as of a normal distribution.
+_PER_DECADE, _PER_DECADE_BELOW = -0.45, -0.9
 # The same, from which on the halves of a folder are two people; the mean of those of embeddings
 # and of whitened ones.
 _TWO_PEOPLE = -2.9
@@ -73,7 +75,8 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
         return []
     people = _people(embeddings, members)
     mean, deviation = _mean_and_deviation(_apart(*[_sample(people)] * 2))
-    least = _ONE_PERSON + _PER_DECADE * np.log10(max(1.0, len(members) / _FEW_PEOPLE))
+    decades = np.log10(len(members) / _OF_PEOPLE)
+    least = _ONE_PERSON + decades * (_PER_DECADE if decades > 0 else _PER_DECADE_BELOW)
     result = []
     for start in range(0, len(members), _BLOCK):
         some = _People(*(each[start : start + _BLOCK] for each in people))

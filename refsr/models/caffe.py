@@ -19,7 +19,6 @@ from torch import nn
 from refsr.errors import RefsrError
 from refsr.io.files import file_hash
 from refsr.io.output import check_file
-from refsr.io.paths import require_parent
 from refsr.models import build
 from refsr.models.caffe_file import Blob, Layer, read_layers
 from refsr.models.checkpoint import is_checkpoint, save_model
@@ -97,7 +96,6 @@ def import_caffe(source: Path, checkpoint: Path, hr_size: int = 128, scale: int 
     lacks a parameter.
     """
     check_file(checkpoint, [("file", source)], is_checkpoint)
-    require_parent(checkpoint)
     layers = _with_blobs(source, read_layers(source))
     model = _kind(source, layers)
     _check_size(source, layers, hr_size)
