@@ -1,5 +1,6 @@
 """What the peers of benchmarks/peers.py share: the interface of this project's networks."""
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -9,16 +10,16 @@ from refsr.models import Output
 from refsr.models.upscaling import hold_to_lr, require_no_temperature
 
 
-class Peer(nn.Module):
+class Peer(nn.Module, ABC):
     """A network without a latent variable; a subclass has `config` and `restore`."""
 
     draws_samples = False
     learns_landmarks = False
     config: dict[str, Any]
 
+    @abstractmethod
     def restore(self, lr: torch.Tensor, ref: torch.Tensor | None) -> torch.Tensor:
         """LR (B, 3, h, w) in [0, 1] -> SR (B, 3, scale h, scale w), not clamped."""
-        raise NotImplementedError
 
     def forward(
         self,

@@ -8,7 +8,9 @@ import yaml
 from kubeflow_api import CLOSED
 
 from pipelines import submit
+from pipelines.compile import GRAPHS, SCHEMES
 from pipelines.limits import require_exact
+from pipelines.options import READ
 from refsr.errors import RefsrError
 
 ROOT = Path(__file__).parents[2]
@@ -153,3 +155,8 @@ def test_an_option_that_the_graph_does_not_read_is_refused(
 ) -> None:
     message = _refused(capsys, "--graph", graph, f"--{option}", "s3://faces/x", "--dry-run")
     assert f"--{option}: not read by --graph {graph}, which reads {read}; leave it out" in message
+
+
+def test_every_graph_and_every_uri_has_its_options() -> None:
+    assert set(READ) == set(GRAPHS)
+    assert {name for names in READ.values() for name in names} == set(SCHEMES)
