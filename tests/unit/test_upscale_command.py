@@ -94,7 +94,6 @@ def test_faces_that_are_left_as_they_are_need_no_reference_that_fits(
         ["upscale", "small.png", "--model", "refsr", "-o", "missing/large.png"],
         ["upscale-video", "small.png", "--model", "refsr", "-o", "missing/large.mp4"],
         ["export", "--model", "refsr", "--onnx", "missing/model.onnx"],
-        ["import-caffe", "small.png", "-o", "missing/model.safetensors"],
     ],
 )
 @pytest.mark.usefixtures("folder")
