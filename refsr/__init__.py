@@ -23,7 +23,11 @@ os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
 
 
 def load(
-    source: str | os.PathLike[str], *, device: str = "cpu", tracking_uri: str | None = None
+    source: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    realism: float = 0.0,
+    tracking_uri: str | None = None,
 ) -> "Upscaler":
     """Load a trained model.
 
@@ -33,6 +37,8 @@ def load(
             `refsr export` wrote, which is run on the CPU without PyTorch. File and folder may be
             on S3: s3://BUCKET/KEY, with AWS_ENDPOINT_URL and keys in the environment.
         device: "cpu", "cuda", or "auto", which is CUDA where torch sees a GPU.
+        realism: From 0, the weights that restore faithfully, to 1, those of the generative phase
+            (train_refsr.sharpen), where the checkpoint has them: sharper, with more that is made up.
         tracking_uri: The MLflow store of registered versions; None: MLFLOW_TRACKING_URI, else
             the file mlflow.db of the present folder.
 
@@ -41,8 +47,8 @@ def load(
 
     Raises:
         refsr.errors.RefsrError: There is no such checkpoint or version, it is damaged or of
-            another version of refsr, or there is no such device.
+            another version of refsr, it had no generative phase, or there is no such device.
     """
     from refsr.loading import load
 
-    return load(source, device=device, tracking_uri=tracking_uri)
+    return load(source, device=device, realism=realism, tracking_uri=tracking_uri)

@@ -31,6 +31,7 @@ from refsr.parameter_types import (
 from refsr.sections import Range as Range
 from refsr.sections import Section as Section
 from refsr.training_config import Loss as Loss
+from refsr.training_config import Sharpen as Sharpen
 from refsr.training_config import Training as Training
 from refsr.training_config import TrainRefsr as TrainRefsr
 from refsr.training_config import TrainSisr as TrainSisr

@@ -9,7 +9,7 @@ from pathlib import Path
 from refsr.errors import RefsrError
 from refsr.inference import onnx_upscaler
 from refsr.inference.library import Upscaler
-from refsr.inference.options import DEVICES
+from refsr.inference.options import DEVICES, require_range
 from refsr.integrations.registry import CHECKPOINT, checkpoint_of
 from refsr.io import files, marker
 from refsr.io.paths import path_text
@@ -19,19 +19,26 @@ _PIECE = 2**24  # bytes read of an object at a time
 
 
 def load(
-    source: str | os.PathLike[str], *, device: str = "cpu", tracking_uri: str | None = None
+    source: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    realism: float = 0.0,
+    tracking_uri: str | None = None,
 ) -> Upscaler:
     """See `refsr.load`."""
     if device not in DEVICES:
         raise RefsrError(f"device {device!r}: choose one of {', '.join(DEVICES)}")
     name = path_text(os.fspath(source))
+    require_range("realism", realism, 0, 1)
     if _is_onnx(name):
+        if realism:
+            raise RefsrError(f"{name}: an ONNX file has one realism: `refsr export --realism` sets it")
         with model_file(name) as path:
             return onnx_upscaler.load(path, device)
     from refsr.models.device import choose_device  # PyTorch, which an ONNX file does without
 
     with checkpoint_file(name, tracking_uri) as path:
-        return Upscaler.from_checkpoint(path, choose_device(device))
+        return Upscaler.from_checkpoint(path, choose_device(device), realism)
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def _model_name(name: str) -> str:
 
 def _other_model(name: str) -> str:
     """Check that a name differs from the models and the conditions of `evaluate`."""
-    if name in ("bicubic", "sisr", "refsr", "ref"):
+    if name in ("bicubic", "sisr", "refsr", "ref", "sharp"):
         reason = "is the name of a model or condition of the protocol"
         raise ValueError(f"{name} {reason}; give the other model another name")
     return name

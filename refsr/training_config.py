@@ -146,10 +146,25 @@ class TrainSisr(Training):
         return self
 
 
+class Sharpen(Section):
+    """The generative phase after RefSR's steps: with a discriminator, towards sharper images.
+
+    Its weights stand beside the faithful ones in the checkpoint, and are kept only where the
+    kernel distance (KID) of validation people falls.
+    """
+
+    steps: Count = 0  # 0: there is no such phase
+    adversarial_weight: Weight = 0.01
+    r1_weight: Weight = 1.0  # of the discriminator's squared gradient at true images, halved
+    learning_rate: Annotated[Real, Field(gt=0, le=100)] = 2.0e-4  # of both networks
+
+
 class TrainRefsr(Training):
     """Train the reference model; variant, scale and sizes are those of the SISR checkpoint."""
 
+    may_change = Training.may_change | {"sharpen"}
     steps: Positive = 800
+    sharpen: Sharpen = Sharpen()
     # Options in addition to those of SISR, by the names of its class:
     model: Options = Field(default_factory=dict)
     # Shares of training pairs:

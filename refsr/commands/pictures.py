@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refsr.commands.command import Command, Options, Parser
+from refsr.commands.sharing import add_realism
 from refsr.commands.stages import step_command
 from refsr.io.paths import path_option, path_text
 
@@ -76,7 +77,7 @@ def upscale(options: Options) -> None:
     inputs = _given(options, references)
     batch.check_outputs(todo, options.output, inputs, sheets=options.sheets)
     images = {path: read_image(path) for path in references}
-    model, digest = _model(options.model, options.device)
+    model, digest = _model(options)
     portraits = _portraits(options, model, images, crop=options.crop)
     recipe = batch.recipe(digest, references, chosen)
     results = batch.upscale_all(model, todo, portraits, chosen, recipe, sheets=options.sheets)
@@ -130,6 +131,7 @@ def _reference_options(parser: Parser) -> None:
     )
     parser.add_argument("--scale", type=float, help="times larger (default: what the model gives)")
     parser.add_argument("--sharpness", type=float, help="0 to 1: the model's share (default: 0.9)")
+    add_realism(parser)
     parser.add_argument(
         "--device",
         choices=("cpu", "cuda", "auto"),
@@ -158,7 +160,7 @@ def upscale_video(options: Options) -> None:
     inputs = [("VIDEO", options.video), *_given(options, references)]
     check_file(options.output, inputs, lambda _: False)  # before the model is fetched
     images = {path: read_image(path) for path in references}
-    model, _ = _model(options.model, options.device)
+    model, _ = _model(options)
     portraits = _portraits(options, model, images)
     chosen = _numbers(options, "scale", "sharpness")
     made = video.upscale_video(model, options.video, options.output, portraits, **chosen)
@@ -172,14 +174,15 @@ def _numbers(options: Options, *names: str) -> dict[str, float]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _model(source: str, device: str) -> "tuple[Upscaler, str]":
-    """A model, and the digest of its file."""
+def _model(options: Options) -> "tuple[Upscaler, str]":
+    """A model, and the digest of its file and realism."""
     from refsr.io.files import file_hash
     from refsr.loading import load, model_file
 
-    with model_file(source) as path:
-        model = load(path, device=device)  # which says what is wrong with a file that is none
-        return model, file_hash(path)
+    with model_file(options.model) as path:
+        # says what is wrong with a file that is none
+        model = load(path, device=options.device, realism=options.realism)
+        return model, file_hash(path) + (f" {options.realism:g}" if options.realism else "")
 
 
 def _given(options: Options, references: Sequence[Path]) -> Iterator[tuple[str, Path]]:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from refsr.commands.command import Command, Options, Parser
+from refsr.commands.sharing import add_realism
 from refsr.errors import RefsrError
 from refsr.io.paths import path_option, path_text
 
@@ -30,6 +31,7 @@ def _options(parser: Parser) -> None:
         help=f"file with the bearer token of clients (default: {TOKEN} of the environment); "
         "needed unless --host is of loopback",
     )
+    add_realism(parser)
     _add_limits(parser)
 
 
@@ -83,6 +85,7 @@ def _serve(options: Options, token: str) -> None:
             max_pixels=options.max_pixels,
             poll=options.poll,
             device=options.device,
+            realism=options.realism,
         )
     )
 

@@ -25,8 +25,20 @@ def add_model(parser: Parser) -> None:
     )
 
 
+def add_realism(parser: Parser) -> None:
+    """The option --realism."""
+    parser.add_argument(
+        "--realism",
+        type=float,
+        default=0.0,
+        help="0 to 1: from the faithful weights to those of the generative phase, where the model "
+        "has them: sharper, and more of it made up (default: 0)",
+    )
+
+
 def _export_options(parser: Parser) -> None:
     add_model(parser)
+    add_realism(parser)
     parser.add_argument(
         "--onnx",
         type=path_option,
@@ -55,7 +67,8 @@ def export(options: Options) -> None:
     if options.onnx.suffix.lower() != onnx_upscaler.SUFFIX:
         raise RefsrError(f"{options.onnx}: a name that ends in {onnx_upscaler.SUFFIX} is needed")
     with checkpoint_file(options.model) as checkpoint:
-        network, facts = load_model(checkpoint), read_header(checkpoint)[1]
+        network = load_model(checkpoint, realism=options.realism)
+        facts = read_header(checkpoint)[1]
     config = cast("SuperResolver", network).config
     scale, hr_size = int(config["scale"]), int(config["hr_size"])
     faces = quantization.faces_of(options.int8, hr_size, scale) if options.int8 else None

@@ -28,6 +28,7 @@ class Condition(NamedTuple):
         return self.short or self.title
 
 
+SHARP = "sharp"  # the network of the generative phase
 RIGHT = "ref_right"  # the condition that all others are compared with
 CONDITIONS: dict[str, Condition] = {
     "bicubic": Condition("bicubic", "bicubic", main=True),
@@ -41,6 +42,14 @@ CONDITIONS: dict[str, Condition] = {
         short="RefSR wrong",
     ),
     RIGHT: Condition("RefSR, right reference", "refsr", ("right",), main=True, short="RefSR right"),
+    # The weights of the generative phase, where the checkpoint holds them: see networks.load_models.
+    "ref_sharp": Condition(
+        "RefSR, right reference, realism 1",
+        SHARP,
+        ("right",),
+        main=True,
+        short="RefSR sharp",
+    ),
     "ref_nearest": Condition(
         "RefSR, the stranger nearest in identity",
         "refsr",
@@ -96,7 +105,7 @@ def conditions_of(
         if each.model in ("bicubic", *models) and not (each.drawn and each.model in deterministic)
     }
     for model in models:
-        if model not in ("sisr", "refsr"):
+        if model not in ("sisr", "refsr", SHARP):
             table |= _of_another(model)
     return table
 

@@ -8,9 +8,9 @@ from typing import cast
 import torch
 
 from refsr.errors import RefsrError
-from refsr.evaluation.conditions import Condition, conditions_of
+from refsr.evaluation.conditions import SHARP, Condition, conditions_of
 from refsr.models import SuperResolver
-from refsr.models.checkpoint import load_model
+from refsr.models.checkpoint import has_sharp, load_model
 from refsr.parameter_types import MIN_MEASURED
 
 
@@ -38,7 +38,7 @@ class Models:
 
 
 def load_models(paths: Mapping[str, Path], hr_size: int) -> Models:
-    """These checkpoints by name.
+    """These checkpoints by name, and `sharp` where that of RefSR had a generative phase.
 
     Raises RefsrError where one is missing, or does not fit the others or the images.
     """
@@ -49,6 +49,9 @@ def load_models(paths: Mapping[str, Path], hr_size: int) -> Models:
         )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = {name: cast(SuperResolver, load_model(path, device)) for name, path in paths.items()}
+    if has_sharp(paths["refsr"]):
+        networks[SHARP] = cast(SuperResolver, load_model(paths["refsr"], device, realism=1.0))
+        paths = {**paths, SHARP: paths["refsr"]}
     _check_kinds(networks, paths)
     scale = int(networks["refsr"].config["scale"])
     _check_sizes(networks, paths, {"scale": scale, "hr_size": hr_size})

@@ -64,12 +64,14 @@ class Upscaler:
         self._rate = rate
 
     @classmethod
-    def from_checkpoint(cls, path: Path, device: str = "cpu") -> "Upscaler":
-        """The model of a checkpoint file. Raises RefsrError where it is missing or damaged."""
+    def from_checkpoint(
+        cls, path: Path, device: str = "cpu", realism: float = 0.0
+    ) -> "Upscaler":
+        """The model of a checkpoint file; raised, see `refsr.models.checkpoint.load_model`."""
         from refsr.inference.upscaler import compatibility, upscale_by
         from refsr.models.checkpoint import load_model, read_header
 
-        network = load_model(path, device)
+        network = load_model(path, device, realism)
         config, facts = read_header(path)
         return cls(config, partial(upscale_by, network), facts, partial(compatibility, network))
 

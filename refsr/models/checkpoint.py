@@ -24,6 +24,7 @@ from refsr.models import SuperResolver, build
 from refsr.models.compatibility import Comparing, read_compatibility
 
 COMPATIBILITY = "compatibility"  # among the facts
+SHARP = "sharp."  # before the names of the weights of the generative phase
 _SHOWN = 500  # characters of an error in a message
 
 
@@ -67,18 +68,22 @@ def is_checkpoint(path: Path) -> bool:
         return False
 
 
-def load_model(path: Path, device: str = "cpu") -> nn.Module:
+def load_model(path: Path, device: str = "cpu", realism: float = 0.0) -> nn.Module:
     """The network of a checkpoint, in evaluation mode.
 
-    Raises RefsrError where the file is missing or damaged, or of a version whose networks had
-    another shape.
+    `realism` in [0, 1] is the place of its weights on the line from the faithful ones to those of
+    the generative phase. Raises RefsrError where the file is missing or damaged, of a version whose
+    networks had another shape, or without such a phase where `realism` is not 0.
     """
     config, facts, tensors = read_checkpoint(path)
+    faithful, sharp = _faithful_and_sharp(tensors)
+    require_realism(path, realism, has_sharp=bool(sharp))
     try:
-        _require_same_shapes(config, tensors)
-        model = build(config)
-        model.load_state_dict(tensors)
         _require_numbers(tensors)
+        for weights in (faithful, *([sharp] if sharp else [])):
+            _require_same_shapes(config, weights)
+        model = build(config)
+        model.load_state_dict(_between(faithful, sharp, realism))
         if COMPATIBILITY in facts and isinstance(model, Comparing):
             model.compatibility = read_compatibility(facts[COMPATIBILITY])
     except (RefsrError, RuntimeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
@@ -90,6 +95,44 @@ def load_model(path: Path, device: str = "cpu") -> nn.Module:
             f"{path}: does not fit this version of refsr; {advice} ({reason})"
         ) from error
     return model.to(device).eval()
+
+
+def require_realism(path: Path, realism: float, *, has_sharp: bool) -> None:
+    """Raises RefsrError where a model cannot have this realism."""
+    if not 0 <= realism <= 1:
+        raise RefsrError(f"realism {realism}: a number from 0 to 1 is needed")
+    if realism and not has_sharp:
+        raise RefsrError(
+            f"{path}: realism {realism}: the model has no weights of a generative phase; "
+            "leave realism out, or train with train_refsr.sharpen.steps"
+        )
+
+
+def add_sharp(path: Path, sharp: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
+    """Put weights of the generative phase, and facts of it, beside those of a checkpoint."""
+    config, known, tensors = read_checkpoint(path)
+    named = {SHARP + name: value for name, value in sharp.items()}
+    save_tensors(path, config, tensors | named, known | dict(facts))
+
+
+def has_sharp(path: Path) -> bool:
+    """Whether a checkpoint holds weights of a generative phase."""
+    with _opened(path) as (file, _, _):
+        return any(name.startswith(SHARP) for name in file.keys())  # noqa: SIM118 - not a dict
+
+
+Weights = dict[str, torch.Tensor]
+
+
+def _faithful_and_sharp(tensors: Weights) -> tuple[Weights, Weights]:
+    sharp = {name.removeprefix(SHARP): t for name, t in tensors.items() if name.startswith(SHARP)}
+    return {name: t for name, t in tensors.items() if not name.startswith(SHARP)}, sharp
+
+
+def _between(faithful: Weights, sharp: Weights, realism: float) -> Weights:
+    if not realism:
+        return faithful
+    return {name: torch.lerp(value, sharp[name], realism) for name, value in faithful.items()}
 
 
 def _require_numbers(tensors: Mapping[str, torch.Tensor]) -> None:

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from refsr.errors import RefsrError
@@ -39,7 +40,8 @@ class Following:
         Raises:
             RefsrError: There is no such model.
         """
-        self._source, self._device = settings.model, settings.device
+        self._source = settings.model
+        self._load = partial(load, device=settings.device, realism=settings.realism)
         self._prepare = prepare
         self._registry, self._alias = _alias_of(settings.model)
         self.loads, self.failures = 0, 0
@@ -88,10 +90,10 @@ class Following:
 
     def _loaded(self, version: str) -> Served:
         if self._registry is None:
-            model, name = load(self._source, device=self._device), Path(self._source).name
+            model, name = self._load(self._source), Path(self._source).name
         else:
             name = self._registry.name
-            model = load(f"{_SCHEME}{name}/{version}", device=self._device)
+            model = self._load(f"{_SCHEME}{name}/{version}")
         self._prepare(model)
         self.loads += 1
         return Served(model, name, version)

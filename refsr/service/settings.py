@@ -21,6 +21,7 @@ class Settings:
         max_pixels: Of each photo in it; checked before a pixel is decoded.
         poll: Seconds between two looks at the alias.
         device: See `refsr.load`.
+        realism: Likewise.
     """
 
     model: str
@@ -33,3 +34,4 @@ class Settings:
     max_pixels: int = 25_000_000
     poll: float = 10.0
     device: str = "cpu"
+    realism: float = 0.0

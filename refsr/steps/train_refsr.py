@@ -26,11 +26,13 @@ def train_refsr(
 
     Variant, sizes and the first weights are those of sisr/warm.safetensors. Writes into `refsr`:
     model.safetensors, best.safetensors (the best in validation), which also rate how well a
-    reference fits, and history.csv. Raises RefsrError where the snapshot is not of this version, or
+    reference fits, and history.csv. With `params.sharpen` also sharpen_history.csv, and the weights
+    of that phase into model.safetensors where they make validation images more real. Raises RefsrError where the snapshot is not of this version, or
     was trained for images of another size.
     """
     from refsr.dataset.curated import Curated
     from refsr.io.files import file_hash
+    from refsr.steps.sharpening import require_validation, sharpen
     from refsr.training.compatibility import add_compatibility
     from refsr.training.fit import fit
     from refsr.training.loop import checkpoints_of
@@ -38,7 +40,11 @@ def train_refsr(
     faces = Curated(curated, columns=())
     model, scale, warm_start = network(params, faces, sisr)
     tracker.tags({"warm_start": warm_start})
+    if params.sharpen.steps:
+        require_validation(faces)
     metrics = fit(model, faces, scale, params, tracker, refsr)
+    if params.sharpen.steps:
+        metrics |= sharpen(params, tracker, faces, scale, refsr)
     add_compatibility(checkpoints_of(refsr), faces, params)
     tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
     return metrics

@@ -18,7 +18,7 @@ from refsr.config import TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.models import SuperResolver
-from refsr.models.checkpoint import load_model, read_header, save_model
+from refsr.models.checkpoint import COMPATIBILITY, add_facts, load_model
 from refsr.models.compatibility import Comparing, Compatibility
 from refsr.progress import track
 from refsr.training.precision import choose_device
@@ -43,9 +43,10 @@ def add_compatibility(checkpoints: Iterable[Path], faces: Curated, params: Train
     """Calibrate the networks of checkpoints, and keep that in their headers."""
     for each in checkpoints:
         model = load_model(each, choose_device(params.device))
-        if calibrate(model, faces, params.seed) is None:
+        learned = calibrate(model, faces, params.seed)
+        if learned is None:
             return  # and so with the others
-        save_model(each, model, read_header(each)[1])
+        add_facts(each, {COMPATIBILITY: learned._asdict()})
 
 
 def calibrate(model: nn.Module, faces: Curated, seed: int) -> Compatibility | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from refsr.training.pairs import Batch
@@ -72,6 +73,14 @@ class Processes:
     def any(self, is_so: bool) -> bool:
         """Whether it is so in any process; all get the same answer. A GPU is not waited for."""
         return bool(self.largest(int(is_so)))
+
+    def average(self, tensors: "list[torch.Tensor]") -> None:
+        """Replace tensors by their means over the processes."""
+        import torch.distributed
+
+        if self.count > 1:
+            for tensor in tensors:
+                torch.distributed.all_reduce(tensor.div_(self.count))
 
     def largest(self, value: int) -> int:
         """The largest value of all processes."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from refsr.config import Training
+from refsr.config import Sharpen, Training
 from refsr.dataset.real_degradation import small
 from refsr.io.atomic import write_file
 from refsr.io.exhausted import out_of_memory
@@ -16,6 +16,7 @@ from refsr.io.own_files import Checksum
 from refsr.models import SuperResolver, build
 from refsr.models.checkpoint import save_model
 from refsr.training.acceleration import compiled
+from refsr.training.adversary import Adversary
 from refsr.training.distributed import ALONE, Processes
 from refsr.training.means import Means
 from refsr.training.objective import Objective
@@ -39,6 +40,7 @@ class Learner:
         params: Training,
         objective: Objective,
         processes: Processes = ALONE,
+        sharpen: Sharpen | None = None,
     ) -> None:
         self.params = params
         self.processes = processes
@@ -50,6 +52,9 @@ class Learner:
         self.objective = objective.to(self.device)
         if self.device == "cuda":  # on a CPU this would change the last digits
             _placed(self.objective, self.device)
+        self.adversary = None
+        if sharpen:
+            self.adversary = Adversary(sharpen, self.config["scale"], self.device, params.seed)
         self._losses = self._eager_losses
         if params.compile:
             self._losses = compiled(self._eager_losses, self.device)
@@ -85,6 +90,8 @@ class Learner:
         parts = self._gradients(batch)
         parts["gradient_norm"] = self._clipped()
         self.optimizer.step()
+        if self.adversary:
+            parts |= self.adversary.learn(self.step, self.processes)
         self.step += 1
         self._average()
         self.means.add(parts, self.step)
@@ -122,6 +129,10 @@ class Learner:
         with self._autocast():
             output = self.parallel(lr, *batch.inputs())
             parts: dict[str, torch.Tensor] = self.objective(output, lr, batch.hr, step)
+            if self.adversary:
+                term = self.adversary.term(output.sr, batch.hr, lr)
+                loss = parts["loss"] + self.adversary.params.adversarial_weight * term
+                parts |= {"loss": loss, "adversarial": term}
         return parts
 
     def _step_of_losses(self) -> int | torch.Tensor:
@@ -198,6 +209,7 @@ class Learner:
             "rate": self.rate,
             "best": self.best,
             "waited": self.waited,
+            "adversary": self.adversary.state() if self.adversary else None,
         }
         write_file(path, lambda partial: torch.save(state, partial))
 
@@ -225,6 +237,8 @@ class Learner:
             self.snapshots = state.get("snapshots", {})
             self.rate, self.best = state.get("rate", 1.0), state.get("best", {})
             self.waited = state.get("waited", 0)
+            if self.adversary:
+                self.adversary.load(state["adversary"])
             self.means.clear()
             if "means" in state:
                 self.means.load(state["means"], self.device)

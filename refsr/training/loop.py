@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import nn
 
-from refsr.config import Training
+from refsr.config import Sharpen, Training
 from refsr.errors import RefsrError
 from refsr.io.own_files import checksum
 from refsr.io.retained import STATE
@@ -64,6 +64,7 @@ def train(
     picture: Picture | None = None,
     validate: Validation | None = None,
     snapshot_at: int = 0,
+    sharpen: Sharpen | None = None,
 ) -> dict[str, float]:
     """Train a network; writes model.safetensors (averaged weights) and history.csv.
 
@@ -85,6 +86,7 @@ def train(
         picture: Draws what the network makes of a fixed batch.
         validate: Measures the network on people it is not trained on.
         snapshot_at: The step whose averaged weights are written to warm.safetensors too.
+        sharpen: Train against a discriminator, with these parameters.
 
     Returns:
         The last numbers.
@@ -103,7 +105,7 @@ def train(
         stop_requests() as stop,
     ):
         _check_shares(params.batch_size, processes.count * params.accumulate)
-        learner = Learner(model, params, objective, processes)
+        learner = Learner(model, params, objective, processes, sharpen)
         _resume(learner, folder, tracker)
         _train_on(learner, pairs, between, stop)
     _write(learner, folder)

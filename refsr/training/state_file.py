@@ -57,6 +57,9 @@ def save_state(learner: "Learner", folder: Path) -> None:
 def _all_tensors(learner: "Learner") -> Iterator[tuple[str, torch.Tensor]]:
     yield from learner.model.state_dict().items()
     yield from ((f"the average of {name}", value) for name, value in learner.average.items())
+    if learner.adversary:
+        weights = learner.adversary.network.state_dict().items()
+        yield from ((f"{name} of the discriminator", value) for name, value in weights)
     for index, moments in learner.optimizer.state_dict()["state"].items():
         named = {f"{name} {index} of the optimizer": value for name, value in moments.items()}
         yield from ((name, value) for name, value in named.items() if torch.is_tensor(value))
