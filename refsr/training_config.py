@@ -149,14 +149,15 @@ class TrainSisr(Training):
 class Sharpen(Section):
     """The generative phase after RefSR's steps: with a discriminator, towards sharper images.
 
-    Its weights stand beside the faithful ones in the checkpoint, and are kept only where the
-    kernel distance (KID) of validation people falls.
+    Its weights stand beside the faithful ones in the checkpoint. They are kept only where, on
+    validation people, the kernel distance (KID) falls and PSNR loses no more than `most_loss`.
     """
 
     steps: Count = 0  # 0: there is no such phase
-    adversarial_weight: Weight = 0.01
-    r1_weight: Weight = 1.0  # of the discriminator's squared gradient at true images, halved
-    learning_rate: Annotated[Real, Field(gt=0, le=100)] = 2.0e-4  # of both networks
+    most_loss: Weight = 0.8  # dB
+    adversarial_weight: Weight = 0.3
+    r1_weight: Weight = 0.01  # of the discriminator's squared gradient at true images, halved
+    learning_rate: Annotated[Real, Field(gt=0, le=100)] = 2.0e-4  # of the network; the discriminator's is 5 times it
 
 
 class TrainRefsr(Training):

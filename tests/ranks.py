@@ -5,12 +5,12 @@ Each process runs all of them. Of several, the first writes; the files of others
 
 import sys
 import tempfile
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from refsr.config import Loss, Training, TrainRefsr, TrainSisr
+from refsr.config import Loss, Sharpen, Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.models import build
 from refsr.tracker import NullTracker
@@ -21,6 +21,7 @@ from refsr.training.validation import validation
 
 SMALL = {"variant": "compact", "hr_size": 32, "scale": 8, "width": 16, "blocks": 1, "latent": 0}
 STEPS, KILLED = 6, 5
+KINDS = ("sisr", "refsr", "sharp")  # the last: the generative phase
 VALUES = {
     "batch_size": 4,
     "log_every": 1,
@@ -62,13 +63,16 @@ def train_one(
 ) -> None:
     """Train a network of a kind, or go on with it."""
     torch.manual_seed(0)
-    model = build({"model": kind} | SMALL)
+    model = build({"model": "sisr" if kind == "sisr" else "refsr"} | SMALL)
     params = _params(kind)
     objective = Objective(params.loss, STEPS)
-    is_refsr = kind == "refsr"
+    is_refsr = kind != "sisr"
     measure = validation(faces, 8, params, objective, references=is_refsr)
     pairs = pairs_for(model, faces, params)
-    loop.train(model, pairs, params, objective, tracker, folder, validate=measure)
+    sharpen = Sharpen(steps=STEPS) if kind == "sharp" else None
+    loop.train(
+        model, pairs, params, objective, tracker, folder, validate=measure, sharpen=sharpen
+    )
 
 
 def main(
@@ -78,11 +82,9 @@ def main(
     """Train each kind without a break, and killed."""
     torch.randn_like = torch.zeros_like  # no noise
     faces = Curated(curated)
-    with tempfile.TemporaryDirectory() as other, distributed.together("cpu") as processes:
-        # A launcher's processes can meet once.
-        loop.together = lambda device: nullcontext(processes)  # type: ignore[assignment]
+    with tempfile.TemporaryDirectory() as other, distributed.together("cpu"):
         root = to if distributed.rank() == 0 else Path(other)
-        for kind in ("sisr", "refsr"):
+        for kind in KINDS:
             train_one(faces, kind, NullTracker(), root / kind)
             with suppress(KeyboardInterrupt):
                 train_one(faces, kind, _Killed(), root / f"{kind}-killed")

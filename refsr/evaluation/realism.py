@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from refsr.dataset.degradation import reduce
+from refsr.evaluation.image_quality import psnr
 from refsr.evaluation.kid import kernel_distance
 from refsr.evaluation.outputs import texture
 from refsr.evaluation.protocol import to_8_bits
@@ -16,38 +17,50 @@ BATCH = 32
 
 
 @torch.inference_mode()
-def realism_distances(
+def realism(
     networks: Mapping[str, SuperResolver],
     hr: torch.Tensor,
     ref: torch.Tensor,
-    true: torch.Tensor,
     *,
     scale: int,
     seed: int,
-) -> dict[str, float]:
-    """The kernel distance (refsr.evaluation.kid) of each network's outputs to `true`, by name.
+) -> dict[str, dict[str, float]]:
+    """{"kid", "psnr"} of each network's outputs, by name: the kernel distance to HR, and dB.
+
+    The kernel distance is that of refsr.evaluation.kid, but to the same people as the outputs:
+    other people, as in a report, are as far from these as their outputs with a right reference
+    are, so that only the very people tell sharp from blurred.
 
     Args:
         networks: Networks, all on one device.
         hr: (N, 3, H, H) in [0, 1], what is reduced and restored; N > 1.
         ref: (N, 3, H, H), the right reference of each.
-        true: (M, 3, H, H), images of other people; M > 1.
         scale: HR side over LR side.
-        seed: Draws the subsets.
+        seed: Draws the subsets of the kernel distance.
     """
     device = next(next(iter(networks.values())).parameters()).device  # type: ignore[attr-defined]
     features = VggHedFeatures().to(device)
 
-    def textures(images: torch.Tensor) -> torch.Tensor:
-        return texture(features(images)).cpu()
+    def textures(images: torch.Tensor) -> np.ndarray:
+        array: np.ndarray = texture(features(images)).cpu().numpy()
+        return array
 
-    known = torch.cat([textures(part.to(device)) for part in true.split(BATCH)]).numpy()
+    known: list[np.ndarray] = []
     restored: dict[str, list[np.ndarray]] = {name: [] for name in networks}
+    decibels: dict[str, list[torch.Tensor]] = {name: [] for name in networks}
     for images, references in zip(hr.split(BATCH), ref.split(BATCH), strict=True):
-        lr, right = reduce(images.to(device), scale), references.to(device)
+        true, right = images.to(device), references.to(device)
+        known.append(textures(true))
+        lr = reduce(true, scale)
         for name, network in networks.items():
-            restored[name].append(textures(to_8_bits(network.upscale(lr, right))).numpy())
+            sr = to_8_bits(network.upscale(lr, right))
+            restored[name].append(textures(sr))
+            decibels[name].append(psnr(sr, true).cpu())
+    of_truth = np.concatenate(known)
     return {
-        name: kernel_distance(np.concatenate(each), known, seed)["mean"]
+        name: {
+            "kid": kernel_distance(np.concatenate(each), of_truth, seed)["mean"],
+            "psnr": float(torch.cat(decibels[name]).double().mean()),
+        }
         for name, each in restored.items()
     }

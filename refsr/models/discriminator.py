@@ -10,7 +10,7 @@ SLOPE = 0.2  # of the leaky ReLU
 
 
 class Discriminator(nn.Module):
-    """Convolutions on an image beside the enlarged LR (PatchGAN; Isola et al., CVPR 2017).
+    """Convolutions on an image and what bicubic misses of it (PatchGAN; Isola et al., CVPR 2017).
 
     `width` is the number of channels at half the size.
     """
@@ -29,7 +29,7 @@ class Discriminator(nn.Module):
 
     def forward(self, images: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) and (B, 3, h, w) -> (B, 1, H / 8, W / 8), higher where a patch seems true."""
-        x = torch.cat([images - 0.5, resized(lr, self.scale) - 0.5], 1)
+        x = torch.cat([images - 0.5, 4 * (images - resized(lr, self.scale))], 1)
         *before, last = self.layers
         for layer in before:
             x = F.leaky_relu(layer(x), SLOPE)

@@ -34,17 +34,20 @@ def train_refsr(
     from refsr.io.files import file_hash
     from refsr.steps.sharpening import require_validation, sharpen
     from refsr.training.compatibility import add_compatibility
+    from refsr.training.distributed import together
     from refsr.training.fit import fit
     from refsr.training.loop import checkpoints_of
+    from refsr.training.precision import choose_device
 
     faces = Curated(curated, columns=())
     model, scale, warm_start = network(params, faces, sisr)
     tracker.tags({"warm_start": warm_start})
     if params.sharpen.steps:
         require_validation(faces)
-    metrics = fit(model, faces, scale, params, tracker, refsr)
-    if params.sharpen.steps:
-        metrics |= sharpen(params, tracker, faces, scale, refsr)
+    with together(choose_device(params.device)):
+        metrics = fit(model, faces, scale, params, tracker, refsr)
+        if params.sharpen.steps:
+            metrics |= sharpen(params, tracker, faces, scale, refsr)
     add_compatibility(checkpoints_of(refsr), faces, params)
     tracker.tags({"checkpoint": file_hash(refsr / "model.safetensors")})
     return metrics

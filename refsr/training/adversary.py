@@ -11,6 +11,8 @@ from refsr.training.distributed import ALONE, Processes
 
 EVERY = 8  # steps from one penalty on the gradient to the next, which counts as much as all between
 
+RATE = 5  # learning rate over the network's: two time scales (Heusel et al., NeurIPS 2017)
+
 
 class Seen(NamedTuple):
     """A batch, or a part of one, (B, 3, ..., ...) each."""
@@ -33,7 +35,7 @@ class Adversary:
             network = Discriminator(scale)
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(
-            self.network.parameters(), params.learning_rate, betas=(0.5, 0.99), fused=True
+            self.network.parameters(), RATE * params.learning_rate, betas=(0.5, 0.99), fused=True
         )
         self._seen: list[Seen] = []
 

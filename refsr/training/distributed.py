@@ -98,14 +98,18 @@ ALONE = Processes()
 
 @contextmanager
 def together(device: str) -> Iterator[Processes]:
-    """Join the others for the length of a training on "cuda" or "cpu".
+    """Join the others for the length of the block on "cuda" or "cpu".
 
-    With one process there is nothing to join.
+    With one process there is nothing to join. A launcher's processes can meet once, so that several
+    trainings of one process need a block around all of them.
     """
     import torch
 
     if count() == 1:
         yield ALONE
+        return
+    if torch.distributed.is_initialized():
+        yield Processes(rank(), count(), torch.distributed.new_group(backend="gloo"))
         return
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

@@ -29,7 +29,6 @@ class _Prefixed:
 
     def __init__(self, tracker: Tracker) -> None:
         self._tracker = tracker
-        self.artifact, self.others = tracker.artifact, tracker.others
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         self._tracker.metrics({PREFIX + name: each for name, each in values.items()}, step)
@@ -37,8 +36,14 @@ class _Prefixed:
     def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
         self._tracker.image(image, PREFIX + key, step)
 
+    def artifact(self, path: Path, folder: str = "") -> None:
+        self._tracker.artifact(path, folder)
+
     def tags(self, values: Mapping[str, str]) -> None:
         self._tracker.tags({PREFIX + name: each for name, each in values.items()})
+
+    def others(self, tags: Mapping[str, str]) -> list[dict[str, str]]:
+        return self._tracker.others(tags)
 
 
 def sharpen(

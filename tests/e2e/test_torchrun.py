@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml
 from helpers import holds_only_finished, make_curated
 from trainer_api import condition, serving
 
@@ -39,7 +40,7 @@ def _torchrun(folder: Path, stage: str, **paths: str) -> None:
         "refsr",
         stage,
         "--params",
-        str(ROOT / "params/tiny.yaml"),
+        "params.yaml",
         *given,
     ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -67,8 +68,11 @@ def _succeed(command: list[str], folder: Path, environment: dict[str, str]) -> N
 
 
 def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
-    make_curated(tmp_path / "curated", identities=6, images=3, train=4)
+    make_curated(tmp_path / "curated", identities=6, images=3, train=4, validation=2)
     (tmp_path / "validation").mkdir()
+    params = yaml.safe_load((ROOT / "params/tiny.yaml").read_text())
+    params["train_refsr"]["sharpen"] = {"steps": 3}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     _torchrun(tmp_path, "train_sisr", curated="curated", validation="validation", sisr="sisr")
     _torchrun(tmp_path, "train_refsr", curated="curated", sisr="sisr", refsr="refsr")
     for model, steps in (("sisr", 6), ("refsr", 4)):
@@ -76,6 +80,7 @@ def test_two_processes_leave_one_model_and_one_run(tmp_path: Path) -> None:
         assert read_checkpoint(checkpoint)[1]["step"] == steps
         assert all(p.isfinite().all() for p in load_model(checkpoint).parameters())
         assert list(pd.read_csv(tmp_path / model / "history.csv")["step"])[-1] == steps
+    assert list(pd.read_csv(tmp_path / "refsr" / "sharpen_history.csv")["step"])[-1] == 3
     assert not list(tmp_path.glob("*.partial*"))
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
         assert store.execute("select count(*) from runs").fetchone() == (2,)
@@ -92,7 +97,7 @@ def test_two_processes_learn_what_one_does_and_go_on_together(tmp_path: Path) ->
     for words, name in ((launcher, "two"), ([], "one")):
         script = [str(ROOT / "tests/ranks.py"), "curated", name]
         _succeed([sys.executable, *words, *script], tmp_path, environment)
-    for kind in ("sisr", "refsr"):
+    for kind in ("sisr", "refsr", "sharp"):
         one, two = (_weights(tmp_path / name / kind) for name in ("one", "two"))
         assert float((one - two).norm() / one.norm()) < 1e-6
         for file in ("model.safetensors", "best.safetensors"):
