@@ -19,9 +19,10 @@ from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
 from refsr.evaluation import image_quality, samples
+from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.networks import load_models
 from refsr.evaluation.pairing import pairs
-from refsr.evaluation.protocol import images, to_8_bits
+from refsr.evaluation.protocol import images
 from refsr.evaluation.statistics import bootstrap
 from refsr.io.paths import path_option
 from refsr.models import SuperResolver, build, reference_config

@@ -33,7 +33,7 @@ from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.dataset.small_photos import WAYS
 from refsr.evaluation import image_quality
-from refsr.evaluation.protocol import to_8_bits
+from refsr.evaluation.image_quality import to_8_bits
 from refsr.io.paths import path_option
 from refsr.models.checkpoint import load_model
 from refsr.models.compact import CompactRefsr

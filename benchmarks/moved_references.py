@@ -24,8 +24,9 @@ import torch.nn.functional as F
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
 from refsr.evaluation import image_quality
+from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.pairing import pairs
-from refsr.evaluation.protocol import images, to_8_bits
+from refsr.evaluation.protocol import images
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import load_model
 from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity

@@ -38,7 +38,7 @@ def load(
             on S3: s3://BUCKET/KEY, with AWS_ENDPOINT_URL and keys in the environment.
         device: "cpu", "cuda", or "auto", which is CUDA where torch sees a GPU.
         realism: From 0, the weights that restore faithfully, to 1, those of the generative phase
-            (train_refsr.sharpen), where the checkpoint has them: sharper, with more that is made up.
+            (train_refsr.sharpen), where the checkpoint has them: sharper, and more made up.
         tracking_uri: The MLflow store of registered versions; None: MLFLOW_TRACKING_URI, else
             the file mlflow.db of the present folder.
 

@@ -32,7 +32,9 @@ def load(
     require_range("realism", realism, 0, 1)
     if _is_onnx(name):
         if realism:
-            raise RefsrError(f"{name}: an ONNX file has one realism: `refsr export --realism` sets it")
+            raise RefsrError(
+                f"{name}: an ONNX file has one realism: `refsr export --realism` sets it"
+            )
         with model_file(name) as path:
             return onnx_upscaler.load(path, device)
     from refsr.models.device import choose_device  # PyTorch, which an ONNX file does without

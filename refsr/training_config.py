@@ -157,7 +157,9 @@ class Sharpen(Section):
     most_loss: Weight = 0.8  # dB
     adversarial_weight: Weight = 0.3
     r1_weight: Weight = 0.01  # of the discriminator's squared gradient at true images, halved
-    learning_rate: Annotated[Real, Field(gt=0, le=100)] = 2.0e-4  # of the network; the discriminator's is 5 times it
+    learning_rate: Annotated[Real, Field(gt=0, le=100)] = (
+        2.0e-4  # of the network; the discriminator's is 5 times it
+    )
 
 
 class TrainRefsr(Training):

@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 
 from refsr.dataset.schema import CROP_LANDMARKS
+from refsr.evaluation.conditions import MAIN, SHARP
+
+# The main conditions of models that had no generative phase.
+FAITHFUL = [name for name, each in MAIN.items() if each.model != SHARP]
 
 
 def make_curated(

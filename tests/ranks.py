@@ -70,9 +70,7 @@ def train_one(
     measure = validation(faces, 8, params, objective, references=is_refsr)
     pairs = pairs_for(model, faces, params)
     sharpen = Sharpen(steps=STEPS) if kind == "sharp" else None
-    loop.train(
-        model, pairs, params, objective, tracker, folder, validate=measure, sharpen=sharpen
-    )
+    loop.train(model, pairs, params, objective, tracker, folder, validate=measure, sharpen=sharpen)
 
 
 def main(

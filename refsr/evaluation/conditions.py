@@ -42,7 +42,7 @@ CONDITIONS: dict[str, Condition] = {
         short="RefSR wrong",
     ),
     RIGHT: Condition("RefSR, right reference", "refsr", ("right",), main=True, short="RefSR right"),
-    # The weights of the generative phase, where the checkpoint holds them: see networks.load_models.
+    # Where the checkpoint holds weights of the generative phase: see networks.load_models.
     "ref_sharp": Condition(
         "RefSR, right reference, realism 1",
         SHARP,

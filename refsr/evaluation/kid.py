@@ -4,14 +4,20 @@ The kernel and the estimator are KID's; the features are not Inception's but VGG
 averaged over places and brought to one length, so the numbers compare with nobody else's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 SUBSETS = 100
 _TINY = 1e-12
 LARGEST = 100  # images in a subset
+
+
+def texture(features: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The features of images: those of the last layer, (N, C, h, w), averaged over places."""
+    return features[-1].mean((2, 3))
 
 
 def kernel_distances(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from refsr.evaluation.kid import texture
 from refsr.models.pretrained import (
     EfficientNetLite0Features,
     VggHedFeatures,
@@ -137,8 +138,3 @@ class Outputs:
     def feature_distance(self, network: str) -> torch.Tensor:
         """The distance of output and truth in the features of a network, (N,)."""
         return feature_distance(self.features(network), self.truth.features[network])
-
-
-def texture(features: Features) -> torch.Tensor:
-    """The last layer, averaged over places: (N, C)."""
-    return features[-1].mean((2, 3))

@@ -20,8 +20,10 @@ from refsr.errors import RefsrError
 from refsr.evaluation.batches import batches, seed_draws
 from refsr.evaluation.conditions import MAIN, Condition, title_of
 from refsr.evaluation.ensemble import self_ensemble
+from refsr.evaluation.image_quality import to_8_bits
+from refsr.evaluation.kid import texture
 from refsr.evaluation.networks import Models, draws_by_mode
-from refsr.evaluation.outputs import Truth, texture
+from refsr.evaluation.outputs import Truth
 from refsr.evaluation.pairing import MISSING, add_lookalikes
 from refsr.evaluation.scoring import Scorer, Scores
 from refsr.progress import track
@@ -101,11 +103,6 @@ def require_numbers(values: torch.Tensor, name: str, sources: Iterable[str]) -> 
                 f"{source}: the output of {title_of(name)} holds NaN or infinity; "
                 "train the model again, with a lower learning rate or a clipped gradient"
             )
-
-
-def to_8_bits(image: torch.Tensor) -> torch.Tensor:
-    """Clamped and rounded to the 256 values that a saved file can hold, still in [0, 1]."""
-    return (image.float().clamp(0, 1) * 255).round() / 255
 
 
 class Bench:

@@ -6,10 +6,8 @@ import numpy as np
 import torch
 
 from refsr.dataset.degradation import reduce
-from refsr.evaluation.image_quality import psnr
-from refsr.evaluation.kid import kernel_distance
-from refsr.evaluation.outputs import texture
-from refsr.evaluation.protocol import to_8_bits
+from refsr.evaluation.image_quality import psnr, to_8_bits
+from refsr.evaluation.kid import kernel_distance, texture
 from refsr.models import SuperResolver
 from refsr.models.pretrained import VggHedFeatures
 
@@ -48,8 +46,8 @@ def realism(
     known: list[np.ndarray] = []
     restored: dict[str, list[np.ndarray]] = {name: [] for name in networks}
     decibels: dict[str, list[torch.Tensor]] = {name: [] for name in networks}
-    for images, references in zip(hr.split(BATCH), ref.split(BATCH), strict=True):
-        true, right = images.to(device), references.to(device)
+    for start in range(0, len(hr), BATCH):
+        true, right = (each[start : start + BATCH].to(device) for each in (hr, ref))
         known.append(textures(true))
         lr = reduce(true, scale)
         for name, network in networks.items():

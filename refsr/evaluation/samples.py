@@ -10,8 +10,9 @@ from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.evaluation import image_quality
 from refsr.evaluation.batches import batches, seed_draws
+from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.networks import Models
-from refsr.evaluation.protocol import images, to_8_bits
+from refsr.evaluation.protocol import images
 
 MOST_PEOPLE = 64  # whose first image is sampled
 BINS = 10

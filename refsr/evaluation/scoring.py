@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import torch
 
+from refsr.evaluation.kid import texture
 from refsr.evaluation.metrics import METRICS
-from refsr.evaluation.outputs import FEATURE_NETWORKS, Networks, Outputs, Truth, texture
+from refsr.evaluation.outputs import FEATURE_NETWORKS, Networks, Outputs, Truth
 
 
 class Scores(NamedTuple):

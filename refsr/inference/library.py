@@ -64,9 +64,7 @@ class Upscaler:
         self._rate = rate
 
     @classmethod
-    def from_checkpoint(
-        cls, path: Path, device: str = "cpu", realism: float = 0.0
-    ) -> "Upscaler":
+    def from_checkpoint(cls, path: Path, device: str = "cpu", realism: float = 0.0) -> "Upscaler":
         """The model of a checkpoint file; raised, see `refsr.models.checkpoint.load_model`."""
         from refsr.inference.upscaler import compatibility, upscale_by
         from refsr.models.checkpoint import load_model, read_header

@@ -28,7 +28,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, images: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) and (B, 3, h, w) -> (B, 1, H / 8, W / 8), higher where a patch seems true."""
+        """(B, 3, H, W) and (B, 3, h, w) -> (B, 1, H / 8, W / 8), higher where one seems true."""
         x = torch.cat([images - 0.5, 4 * (images - resized(lr, self.scale))], 1)
         *before, last = self.layers
         for layer in before:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from refsr.dataset.degradation import reduce
 from refsr.evaluation.conditions import CONDITIONS, MAIN, RIGHT
-from refsr.evaluation.protocol import Bench, references_of, restore, to_8_bits
+from refsr.evaluation.image_quality import to_8_bits
+from refsr.evaluation.protocol import Bench, references_of, restore
 from refsr.face_crops import USUAL
 
 _ROWS_OF = {"reference": "right", "wrong ref.": "wrong"}  # columns of the pairs; others: "row"

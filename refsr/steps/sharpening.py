@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from refsr.config import TrainRefsr
 from refsr.errors import RefsrError
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from refsr.dataset.curated import Curated
+    from refsr.models import SuperResolver
 
 MOST = 400  # validation images that are restored
 _logger = logging.getLogger(__name__)
@@ -77,4 +78,5 @@ def _measured(
     networks = {name: load_model(checkpoint, device) for name in ("faithful", "sharp")}
     networks["sharp"].load_state_dict(weights)
     hr, ref = fixed_faces(faces, MOST, MOST)
-    return realism(networks, hr, ref, scale=scale, seed=params.seed)
+    resolvers = cast("dict[str, SuperResolver]", networks)
+    return realism(resolvers, hr, ref, scale=scale, seed=params.seed)

@@ -26,9 +26,9 @@ def train_refsr(
 
     Variant, sizes and the first weights are those of sisr/warm.safetensors. Writes into `refsr`:
     model.safetensors, best.safetensors (the best in validation), which also rate how well a
-    reference fits, and history.csv. With `params.sharpen` also sharpen_history.csv, and the weights
-    of that phase into model.safetensors where they make validation images more real. Raises RefsrError where the snapshot is not of this version, or
-    was trained for images of another size.
+    reference fits, and history.csv. With `params.sharpen` also sharpen_history.csv, and into
+    model.safetensors the weights of that phase, where validation says so. Raises RefsrError where
+    the snapshot is not of this version or for images of another size, or nobody is for validation.
     """
     from refsr.dataset.curated import Curated
     from refsr.io.files import file_hash

@@ -43,7 +43,7 @@ class Adversary:
         """What the restored images are to minimise, (). The images are kept for `learn`."""
         self._seen.append(Seen(sr.detach(), hr, lr))
         self.network.requires_grad_(False)
-        judged = self.network(sr, lr)
+        judged: torch.Tensor = self.network(sr, lr)
         self.network.requires_grad_(True)
         return -judged.float().mean()
 
@@ -60,7 +60,7 @@ class Adversary:
         is_penalised = step % EVERY == 0 and self.params.r1_weight > 0
         hr = seen.hr.detach().requires_grad_(is_penalised)
         true, restored = self.network(hr, seen.lr), self.network(seen.sr, seen.lr)
-        loss = (1 - true).relu().mean() + (1 + restored).relu().mean()
+        loss: torch.Tensor = (1 - true).relu().mean() + (1 + restored).relu().mean()
         total = loss
         if is_penalised:
             (slope,) = torch.autograd.grad(true.sum(), hr, create_graph=True)

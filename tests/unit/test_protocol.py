@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from helpers import make_curated
+from helpers import FAITHFUL, make_curated
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge
 from refsr.errors import RefsrError
-from refsr.evaluation import networks, protocol
-from refsr.evaluation.conditions import MAIN, OTHERS, conditions_of
+from refsr.evaluation import image_quality, networks, protocol
+from refsr.evaluation.conditions import OTHERS, conditions_of
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.outputs import Outputs
 from refsr.evaluation.pairing import pairs
@@ -106,7 +106,9 @@ def test_one_identity_is_too_few(faces: Curated) -> None:
 
 
 def test_outputs_are_clamped_and_rounded_to_8_bits() -> None:
-    values = protocol.to_8_bits(torch.tensor([-0.5, 0.4999 / 255, 0.5001 / 255, 0.5, 1.5])) * 255
+    values = (
+        image_quality.to_8_bits(torch.tensor([-0.5, 0.4999 / 255, 0.5001 / 255, 0.5, 1.5])) * 255
+    )
     assert values.tolist() == pytest.approx([0, 0, 1, 128, 255])
 
 
@@ -155,7 +157,7 @@ def test_each_condition_gets_its_own_inputs(bench: protocol.Bench) -> None:
     for name in ("bicubic", "sisr", "ref_none"):
         assert torch.equal(outputs[name], plain)
     assert torch.equal(outputs["ref_gaussian"], plain - 0.1)
-    assert torch.allclose(outputs["ref_lr"], protocol.to_8_bits(plain) + 0.001)
+    assert torch.allclose(outputs["ref_lr"], image_quality.to_8_bits(plain) + 0.001)
 
 
 def test_a_network_that_draws_by_a_mode_is_asked_for_it() -> None:
@@ -181,18 +183,18 @@ def test_another_model_gets_three_conditions_and_a_missing_one_none() -> None:
     ]
     assert named["release_wrong"].title == "release, wrong reference"
     assert "sisr" not in named
-    assert list(conditions_of(["sisr", "refsr"])) == [*MAIN, *OTHERS]
+    assert list(conditions_of(["sisr", "refsr"])) == [*FAITHFUL, *OTHERS]
 
 
 def test_a_row_per_image_and_condition(faces: Curated, measured: protocol.Measured) -> None:
     table = measured.table
     sources = pairs(faces.table, 0)["source"].tolist()
-    for name in [*MAIN, *OTHERS]:
+    for name in [*FAITHFUL, *OTHERS]:
         rows = table[table["arm"] == name]
         assert rows["source"].tolist() == ([] if name == "refs_4" else sources), name
-        assert np.isfinite(rows[MEASURED if name in MAIN else CHEAP].to_numpy()).all(), name
+        assert np.isfinite(rows[MEASURED if name in FAITHFUL else CHEAP].to_numpy()).all(), name
     assert table.loc[table["arm"].isin(OTHERS), "perceptual"].isna().all()
-    assert set(measured.identity) == set(measured.texture) == {"hr", *MAIN}
+    assert set(measured.identity) == set(measured.texture) == {"hr", *FAITHFUL}
     assert measured.texture["ref_right"].shape == (15, 512)
 
 

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-from helpers import make_curated
+from helpers import FAITHFUL, make_curated
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.dataset.small_photos import WAYS
 from refsr.evaluation import networks
-from refsr.evaluation.conditions import MAIN
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import Bench
 from refsr.evaluation.robustness import degraded, robustness
@@ -45,11 +44,11 @@ def test_an_off_centre_face_lies_to_the_right_and_below(bench: Bench) -> None:
 
 def test_every_main_condition_is_measured_in_every_way(bench: Bench) -> None:
     rows = degraded(bench, most=1, batch_size=2, seed=0)
-    assert len(rows) == len(WAYS) * len(MAIN) * 3
+    assert len(rows) == len(WAYS) * len(FAITHFUL) * 3
     result = robustness(rows, resamples=100, seed=0)
     assert list(result) == list(WAYS)
     for conditions in result.values():
-        assert set(conditions) == set(MAIN)
+        assert set(conditions) == set(FAITHFUL)
         for numbers in conditions.values():
             assert numbers["psnr"]["low"] <= numbers["psnr"]["mean"] <= numbers["psnr"]["high"]
     blurred, clean = (result[name]["bicubic"]["psnr"]["mean"] for name in ("blur", "bicubic"))
