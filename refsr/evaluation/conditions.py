@@ -44,7 +44,7 @@ CONDITIONS: dict[str, Condition] = {
     RIGHT: Condition("RefSR, right reference", "refsr", ("right",), main=True, short="RefSR right"),
     # Where the checkpoint holds weights of the generative phase: see networks.load_models.
     "ref_sharp": Condition(
-        "RefSR, right reference, realism 1",
+        "RefSR, right, realism 1",
         SHARP,
         ("right",),
         main=True,

@@ -93,9 +93,9 @@ def _phase(params: TrainRefsr) -> TrainRefsr:
 def _state(folder: Path, params: TrainRefsr) -> Path:
     """Where the phase keeps its files: its own for each start and each way; others go."""
     facts = f"{file_hash(folder / MODEL)} {params.sharpen.model_dump_json()}"
-    own = folder / STATE / f"sharpen-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
-    for other in own.parent.glob("sharpen-*"):
+    own = folder / STATE / hashlib.sha256(facts.encode()).hexdigest()[:16] / "sharpen"
+    for other in (folder / STATE).glob(f"*/{own.name}"):
         if other != own:
-            atomic.remove(other)
+            atomic.remove(other.parent)
     own.mkdir(parents=True, exist_ok=True)
     return own
