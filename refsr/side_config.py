@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import field_validator
 
 from refsr.config import SECTIONS, Section
-from refsr.parameter_types import ModelUri, Repository, Revision, Text
+from refsr.parameter_types import ModelUri, Repository, Revision, Share, Text
 from refsr.redaction import holds_secret
 
 
@@ -37,6 +37,7 @@ class UpscaleFolder(Section):
     """Upscale all images of a folder."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    realism: Share = 0.0  # 0: faithful; 1: the weights of the generative phase, if there are any
 
 
 class Drift(Section):

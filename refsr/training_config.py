@@ -174,3 +174,12 @@ class TrainRefsr(Training):
     wrong_reference: Share = 0.15  # with a reference of another person
     no_reference: Share = 0.1  # without a reference
     self_reference: Share = 0.5  # with the warped HR image as reference; falls from here to 0
+
+    @model_validator(mode="after")
+    def _weighs_the_adversary(self) -> "TrainRefsr":
+        if self.sharpen.steps and self.loss.kind == "released":
+            raise ValueError(
+                "sharpen: beside the loss `released`, a sum over the batch, an adversary has no "
+                "weight; set loss.kind to `means` or `default`, or sharpen.steps to 0"
+            )
+        return self

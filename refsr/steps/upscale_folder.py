@@ -32,7 +32,8 @@ def upscale_folder(
     a row for each that had a reference: the probability that it shows the person of the small
     image, empty where the model does not say. Raises RefsrError where none is left.
     """
-    model = load_model(refsr / "model.safetensors").to(choose_device(params.device))
+    device = choose_device(params.device)
+    model = load_model(refsr / "model.safetensors", device, params.realism)
     small, references = _images(pairs / "small"), _images(pairs / "ref")
     if not small:
         raise RefsrError(

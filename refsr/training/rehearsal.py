@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from refsr.config import Training
+from refsr.config import Training, TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.models import SuperResolver
 from refsr.models.describe import count
@@ -28,6 +28,8 @@ def estimate(model: nn.Module, faces: Curated, params: Training) -> dict[str, st
     learner, pairs = _prepared(model, faces, params)
     seconds = min(_timed(learner, pairs))
     left = time.gmtime(seconds * params.steps)
+    phase = params.sharpen.steps if isinstance(params, TrainRefsr) else 0
+    after = {"then": f"{phase:,} steps of the generative phase, longer ones"} if phase else {}
     return {
         "network": ", ".join(f"{key} {value}" for key, value in config.items()),
         "parameters": f"{sizes['parameters']:,}",
@@ -36,7 +38,7 @@ def estimate(model: nn.Module, faces: Curated, params: Training) -> dict[str, st
         "memory": f"{peak_mib(learner.device):,.0f} MiB, the most so far",
         "time": f"{seconds:.3g} s per step, {params.batch_size / seconds:,.0f} images/s",
         "training": f"{params.steps:,} steps, {_duration(left)} here without validation",
-    }
+    } | after
 
 
 def _duration(left: time.struct_time) -> str:

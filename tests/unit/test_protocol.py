@@ -12,8 +12,9 @@ from helpers import FAITHFUL, make_curated
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge
 from refsr.errors import RefsrError
-from refsr.evaluation import image_quality, networks, protocol
+from refsr.evaluation import networks, protocol
 from refsr.evaluation.conditions import OTHERS, conditions_of
+from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.outputs import Outputs
 from refsr.evaluation.pairing import pairs
@@ -106,9 +107,7 @@ def test_one_identity_is_too_few(faces: Curated) -> None:
 
 
 def test_outputs_are_clamped_and_rounded_to_8_bits() -> None:
-    values = (
-        image_quality.to_8_bits(torch.tensor([-0.5, 0.4999 / 255, 0.5001 / 255, 0.5, 1.5])) * 255
-    )
+    values = to_8_bits(torch.tensor([-0.5, 0.4999 / 255, 0.5001 / 255, 0.5, 1.5])) * 255
     assert values.tolist() == pytest.approx([0, 0, 1, 128, 255])
 
 
@@ -157,7 +156,7 @@ def test_each_condition_gets_its_own_inputs(bench: protocol.Bench) -> None:
     for name in ("bicubic", "sisr", "ref_none"):
         assert torch.equal(outputs[name], plain)
     assert torch.equal(outputs["ref_gaussian"], plain - 0.1)
-    assert torch.allclose(outputs["ref_lr"], image_quality.to_8_bits(plain) + 0.001)
+    assert torch.allclose(outputs["ref_lr"], to_8_bits(plain) + 0.001)
 
 
 def test_a_network_that_draws_by_a_mode_is_asked_for_it() -> None:

@@ -137,6 +137,11 @@ def test_without_validation_people_nothing_is_trained(folder: Path, tmp_path: Pa
     assert not [*(tmp_path / "refsr").rglob("*.pt")]
 
 
+def test_the_loss_of_sums_goes_without_an_adversary() -> None:
+    with pytest.raises(ValueError, match="a sum over the batch, an adversary has no weight"):
+        TrainRefsr.model_validate({"sharpen": {"steps": 1}, "loss": {"kind": "released"}})
+
+
 @pytest.fixture
 def sharp(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkpoint with weights of a generative phase."""
