@@ -179,6 +179,8 @@ def _opened(source: Path) -> Iterator[cv2.VideoCapture]:
     """The frames of a file. Raises RefsrError where it is missing, no video, or too large."""
     if not source.is_file():
         raise RefsrError(f"{source}: no such file")
+    if cv2.haveImageReader(str(source)) and source.suffix.lower() != ".gif":
+        raise RefsrError(f"{source}: an image, no video; `refsr upscale` enlarges it")
     video = cv2.VideoCapture(str(source))
     try:
         width, height = (

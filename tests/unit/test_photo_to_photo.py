@@ -236,7 +236,8 @@ def test_a_video_is_enlarged_frame_by_frame(
         assert main([*words, output]) == 1
         assert message in capsys.readouterr().err
     Path("empty.avi").write_bytes(b"")
-    for source, message in (("empty.avi", "not a video"), ("none.avi", "no such file")):
+    faults = {"empty.avi": "not a video", "none.avi": "no such file", "ref.png": "an image, no"}
+    for source, message in faults.items():
         words[1] = source
         assert main([*words, "other.mp4"]) == 1
         assert message in capsys.readouterr().err

@@ -27,9 +27,7 @@ CHEAP = [name for name, metric in METRICS.items() if metric.every_condition]
 
 
 class Copying:
-    """A reference model that hands out the mean of its references, and bicubic, darkened by a draw,
-    without any.
-    """
+    """Hands out the mean of its references, and bicubic, darkened by a draw, without any."""
 
     config: ClassVar[dict[str, Any]] = {"scale": 4, "hr_size": 32}
     draws_samples = True
