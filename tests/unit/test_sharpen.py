@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from helpers import make_curated
+from PIL import Image
 
 import refsr
 from refsr.__main__ import main
@@ -16,7 +17,9 @@ from refsr.evaluation import realism
 from refsr.evaluation.networks import load_models
 from refsr.models import build
 from refsr.models.checkpoint import load_model, read_checkpoint, save_model
+from refsr.side_config import UpscaleFolder
 from refsr.steps.train_refsr import train_refsr
+from refsr.steps.upscale_folder import upscale_folder
 from refsr.tracker import NullTracker
 from refsr.training.adversary import Adversary
 from refsr.training.history import MEASURED
@@ -163,6 +166,23 @@ def test_realism_goes_from_the_faithful_weights_to_the_sharp_ones(sharp: Path) -
     for value in (-0.1, 1.5, float("nan")):
         with pytest.raises(RefsrError, match=r"realism .*: a number from 0 to 1 is expected"):
             refsr.load(sharp, realism=value)
+
+
+def test_a_folder_is_upscaled_at_a_realism(sharp: Path, tmp_path: Path) -> None:
+    (tmp_path / "pairs" / "small").mkdir(parents=True)
+    photo = torch.randint(0, 256, (8, 8, 3), dtype=torch.uint8).numpy()
+    Image.fromarray(photo).save(tmp_path / "pairs" / "small" / "one.png")
+    made = []
+    for share in (0.0, 1.0):
+        upscale_folder(
+            UpscaleFolder(realism=share),
+            NullTracker(),
+            refsr=sharp.parent,  # type: ignore[arg-type]
+            pairs=tmp_path / "pairs",  # type: ignore[arg-type]
+            upscaled=tmp_path / f"upscaled-{share}",  # type: ignore[arg-type]
+        )
+        made.append((tmp_path / f"upscaled-{share}" / "one.png").read_bytes())
+    assert made[0] != made[1]
 
 
 def test_both_points_are_evaluated(sharp: Path) -> None:
