@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from refsr.dataset.degradation import reduce
 from refsr.evaluation.image_quality import psnr, to_8_bits
 from refsr.evaluation.kid import kernel_distance, texture
 from refsr.models import SuperResolver
@@ -18,9 +17,8 @@ BATCH = 32
 def realism(
     networks: Mapping[str, SuperResolver],
     hr: torch.Tensor,
+    lr: torch.Tensor,
     ref: torch.Tensor,
-    *,
-    scale: int,
     seed: int,
 ) -> dict[str, dict[str, float]]:
     """{"kid", "psnr"} of each network's outputs, by name: the kernel distance to HR, and dB.
@@ -31,9 +29,9 @@ def realism(
 
     Args:
         networks: Networks, all on one device.
-        hr: (N, 3, H, H) in [0, 1], what is reduced and restored; N > 1.
+        hr: (N, 3, H, H) in [0, 1]; N > 1.
+        lr: (N, 3, h, h), what is restored.
         ref: (N, 3, H, H), the right reference of each.
-        scale: HR side over LR side.
         seed: Draws the subsets of the kernel distance.
     """
     device = next(next(iter(networks.values())).parameters()).device  # type: ignore[attr-defined]
@@ -47,11 +45,10 @@ def realism(
     restored: dict[str, list[np.ndarray]] = {name: [] for name in networks}
     decibels: dict[str, list[torch.Tensor]] = {name: [] for name in networks}
     for start in range(0, len(hr), BATCH):
-        true, right = (each[start : start + BATCH].to(device) for each in (hr, ref))
+        true, small, right = (each[start : start + BATCH].to(device) for each in (hr, lr, ref))
         known.append(textures(true))
-        lr = reduce(true, scale)
         for name, network in networks.items():
-            sr = to_8_bits(network.upscale(lr, right))
+            sr = to_8_bits(network.upscale(small, right))
             restored[name].append(textures(sr))
             decibels[name].append(psnr(sr, true).cpu())
     of_truth = np.concatenate(known)

@@ -19,11 +19,14 @@ _logger = logging.getLogger(__name__)
 
 
 def require_validation(faces: "Curated") -> None:
-    """Raises RefsrError where there are no validation people to decide by."""
-    if not len(faces.split("validation")):
+    """Raises RefsrError where there are no two images of validation people to decide by."""
+    from refsr.training.pictures import fixed_faces
+
+    if not len(faces.split("validation")) or len(fixed_faces(faces, 2, 2)[0]) < 2:
         raise RefsrError(
-            f"{faces.folder}: train_refsr.sharpen needs validation people, and there are none; "
-            "set curate.validation_identities and curate again, or train_refsr.sharpen.steps to 0"
+            f"{faces.folder}: train_refsr.sharpen needs two images of validation people beside "
+            "their references; set curate.validation_identities and curate again, or "
+            "train_refsr.sharpen.steps to 0"
         )
 
 
@@ -69,6 +72,7 @@ def _measured(
     checkpoint: Path,
     weights: "dict[str, torch.Tensor]",
 ) -> dict[str, dict[str, float]]:
+    from refsr.dataset.real_degradation import small
     from refsr.evaluation.realism import realism
     from refsr.models.checkpoint import load_model
     from refsr.training.pictures import fixed_faces
@@ -79,4 +83,5 @@ def _measured(
     networks["sharp"].load_state_dict(weights)
     hr, ref = fixed_faces(faces, MOST, MOST)
     resolvers = cast("dict[str, SuperResolver]", networks)
-    return realism(resolvers, hr, ref, scale=scale, seed=params.seed)
+    lr = small(hr, scale, params.degradation, params.seed)
+    return realism(resolvers, hr, lr, ref, params.seed)

@@ -10,7 +10,6 @@ from refsr.models.discriminator import Discriminator
 from refsr.training.distributed import ALONE, Processes
 
 EVERY = 8  # steps from one penalty on the gradient to the next, which counts as much as all between
-
 RATE = 5  # learning rate over the network's: two time scales (Heusel et al., NeurIPS 2017)
 
 
