@@ -135,9 +135,7 @@ def test_another_phase_goes_on_from_the_finished_training(folder: Path, tmp_path
 def test_without_validation_people_nothing_is_trained(folder: Path, tmp_path: Path) -> None:
     make_curated(tmp_path / "curated", identities=6, train=4)
     (tmp_path / "sisr").symlink_to(folder / "sisr")
-    with pytest.raises(
-        RefsrError, match=r"needs two images of validation people.*validation_id"
-    ):
+    with pytest.raises(RefsrError, match=r"needs two images of validation people.*validation_id"):
         _trained(tmp_path, tmp_path / "refsr", {"steps": 2})
     assert not [*(tmp_path / "refsr").rglob("*.pt")]
 
