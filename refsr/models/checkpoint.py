@@ -77,7 +77,13 @@ def load_model(path: Path, device: str = "cpu", realism: float = 0.0) -> nn.Modu
     """
     config, facts, tensors = read_checkpoint(path)
     faithful, sharp = _faithful_and_sharp(tensors)
-    require_realism(path, realism, has_sharp=bool(sharp))
+    if not 0 <= realism <= 1:
+        raise RefsrError(f"realism {realism}: a number from 0 to 1 is expected")
+    if realism and not sharp:
+        raise RefsrError(
+            f"{path}: realism {realism}: the model has no weights of a generative phase; "
+            "leave realism out, or train with train_refsr.sharpen.steps"
+        )
     try:
         _require_numbers(tensors)
         for weights in (faithful, *([sharp] if sharp else [])):
@@ -97,22 +103,11 @@ def load_model(path: Path, device: str = "cpu", realism: float = 0.0) -> nn.Modu
     return model.to(device).eval()
 
 
-def require_realism(path: Path, realism: float, *, has_sharp: bool) -> None:
-    """Raises RefsrError where a model cannot have this realism."""
-    if not 0 <= realism <= 1:
-        raise RefsrError(f"realism {realism}: a number from 0 to 1 is needed")
-    if realism and not has_sharp:
-        raise RefsrError(
-            f"{path}: realism {realism}: the model has no weights of a generative phase; "
-            "leave realism out, or train with train_refsr.sharpen.steps"
-        )
-
-
-def add_sharp(path: Path, sharp: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-    """Put weights of the generative phase, and facts of it, beside those of a checkpoint."""
-    config, known, tensors = read_checkpoint(path)
+def add_sharp(path: Path, sharp: Mapping[str, torch.Tensor]) -> None:
+    """Put weights of the generative phase beside those of a checkpoint."""
+    config, facts, tensors = read_checkpoint(path)
     named = {SHARP + name: value for name, value in sharp.items()}
-    save_tensors(path, config, tensors | named, known | dict(facts))
+    save_tensors(path, config, tensors | named, facts)
 
 
 def has_sharp(path: Path) -> bool:

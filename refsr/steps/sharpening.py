@@ -58,7 +58,7 @@ def sharpen(
     )
     is_near = before["psnr"] - after["psnr"] <= params.sharpen.most_loss
     if after["kid"] < before["kid"] and is_near:
-        add_sharp(refsr / MODEL, weights, {"sharpen_steps": params.sharpen.steps})
+        add_sharp(refsr / MODEL, weights)
         _logger.info("sharp weights kept: %s", change)
     else:
         _logger.warning("sharp weights dropped: %s", change)

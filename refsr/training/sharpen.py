@@ -1,6 +1,7 @@
 """The generative phase: a finished RefSR goes on against a discriminator."""
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,32 +19,24 @@ from refsr.training.fit import pairs_for
 from refsr.training.loop import MODEL, train
 from refsr.training.objective import Objective
 from refsr.training.pictures import fixed_batch
+from refsr.training.reports import Reports
 from refsr.training.validation import validation
 
 PREFIX = "sharpen."
 HISTORY = "sharpen_history.csv"
 
 
-class _Prefixed:
-    """A tracker (see refsr.tracker.Tracker) of a phase: its names are not those of the training."""
-
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker = tracker
+class _Prefixed(Reports):
+    """The tracker of the phase: its names are not those of the training before."""
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        self._tracker.metrics({PREFIX + name: each for name, each in values.items()}, step)
+        super().metrics({PREFIX + name: each for name, each in values.items()}, step)
 
     def image(self, image: np.ndarray, key: str, step: int | None = None) -> None:
-        self._tracker.image(image, PREFIX + key, step)
-
-    def artifact(self, path: Path, folder: str = "") -> None:
-        self._tracker.artifact(path, folder)
+        super().image(image, PREFIX + key, step)
 
     def tags(self, values: Mapping[str, str]) -> None:
-        self._tracker.tags({PREFIX + name: each for name, each in values.items()})
-
-    def others(self, tags: Mapping[str, str]) -> list[dict[str, str]]:
-        return self._tracker.others(tags)
+        super().tags({PREFIX + name: each for name, each in values.items()})
 
 
 def sharpen(
@@ -66,15 +59,13 @@ def sharpen(
         pairs_for(model, faces, phase),
         phase,
         objective,
-        _Prefixed(tracker),
+        _Prefixed(tracker, holds=False),
         state,
         picture=fixed_batch(faces, scale),
         validate=validate,
         sharpen=params.sharpen,
     )
-    atomic.write_file(
-        folder / HISTORY, lambda path: path.write_bytes((state / "history.csv").read_bytes())
-    )
+    shutil.copyfile(state / "history.csv", folder / HISTORY)
     return read_checkpoint(state / MODEL)[2]
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 import refsr
 from refsr.__main__ import main
 from refsr.config import Sharpen, TrainRefsr
+from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation import realism
 from refsr.evaluation.networks import load_models
@@ -23,6 +24,7 @@ from refsr.steps.upscale_folder import upscale_folder
 from refsr.tracker import NullTracker
 from refsr.training.adversary import Adversary
 from refsr.training.history import MEASURED
+from refsr.training.rehearsal import estimate
 
 SMALL = {"model": "sisr", "variant": "compact", "hr_size": 32, "scale": 4}
 SMALL |= {"width": 16, "blocks": 1, "latent": 4}
@@ -140,6 +142,14 @@ def test_without_validation_people_nothing_is_trained(folder: Path, tmp_path: Pa
     assert not [*(tmp_path / "refsr").rglob("*.pt")]
 
 
+def test_a_dry_run_names_the_phase(folder: Path) -> None:
+    model = build(SMALL | {"model": "refsr"})
+    for steps in (0, 7):
+        params = TrainRefsr.model_validate(SHORT | {"sharpen": {"steps": steps}})
+        printed = estimate(model, Curated(folder / "curated", columns=()), params)
+        assert ("7 steps of the generative phase" in printed.get("then", "")) is bool(steps)
+
+
 def test_the_loss_of_sums_goes_without_an_adversary() -> None:
     with pytest.raises(ValueError, match="a sum over the batch, an adversary has no weight"):
         TrainRefsr.model_validate({"sharpen": {"steps": 1}, "loss": {"kind": "released"}})
@@ -221,9 +231,11 @@ def test_the_discriminator_learns_and_its_judgement_reaches_the_network_alone() 
     lr, sr = hr[..., ::4, ::4], hr.mean((2, 3), keepdim=True).expand_as(hr).clone()
     losses = []
     for step in range(40):
-        judged = adversary.term(sr.requires_grad_(), hr, lr)
-        (gradient,) = torch.autograd.grad(judged, sr)
-        assert gradient.abs().max() > 0
-        assert all(p.grad is None for p in adversary.network.parameters()) or step
+        adversary.optimizer.zero_grad()
+        sr = sr.detach().requires_grad_()
+        adversary.term(sr, hr, lr).backward()
+        assert sr.grad is not None
+        assert sr.grad.abs().max() > 0
+        assert all(p.grad is None for p in adversary.network.parameters())
         losses.append(float(adversary.learn(step)["discriminator"]))
     assert losses[-1] < losses[0] / 2
