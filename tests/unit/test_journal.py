@@ -168,6 +168,9 @@ def test_pictures_wait_for_an_s3_server_that_is_down(
         for name, value in (s3.environment | {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint}).items():
             monkeypatch.setenv(name, value)
         _report(tracking_uri, tmp_path / "out", *steps)
+        for thread in threading.enumerate():  # of a process that has not ended
+            if thread.name == "tracking":
+                thread.join()
 
     port, key = free_port(), "a key that the client keeps"
     monkeypatch.setattr("tools.local_services.free_port", lambda: port)
@@ -179,9 +182,6 @@ def test_pictures_wait_for_an_s3_server_that_is_down(
     report(up, 1, 2)
     (run,) = _runs(tracking_uri)
     assert (run.info.status, _steps(tracking_uri, run)) == ("FINISHED", [1, 2])
-    for thread in threading.enumerate():  # of a process that has not ended
-        if thread.name == "tracking":
-            thread.join()
     assert len(list((tmp_path / "out" / FOLDER / "files").iterdir())) == 1
     with s3_server(tmp_path / "weed", "pictures") as again:
         for _ in range(4):  # what a busy machine does not send in time, the next stage does
