@@ -40,7 +40,8 @@ class Sample:
         groups: (N,) the person of each, from 0.
         embeddings: (N, D) float32.
         thumbs: (N, ...) as in ImageFeatures.
-        faces: (N,) with the fields x, y, w, h, width and height, in pixels of the image.
+        faces: (N,) with the fields x, y, w, h, width and height, in pixels of the image, and yaw,
+            in degrees.
         enlarged: (N,) whether the face is smaller than it is on the crop.
         face_probability, sharpness, dhash: (N,) of the crop.
         blurred: strength, see BLUR -> (N,) sharpness of the crop when it is blurred so much.

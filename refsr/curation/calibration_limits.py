@@ -262,5 +262,5 @@ def moved_faces(sample: Sample, limit: float, rng: np.random.Generator) -> tuple
     moved = movable[: max(1, round(_MOVED * len(movable)))]
     steps = rng.integers(1, len(homes), size=len(moved))
     groups[moved] = homes[(np.searchsorted(homes, groups[moved]) + steps) % len(homes)]
-    wrong = outliers.wrong_persons(sample.embeddings, groups, limit)
+    wrong = outliers.wrong_persons(sample.embeddings, groups, sample.faces["yaw"], limit)
     return float(wrong[moved].mean()), float(np.delete(wrong, moved).mean())

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from refsr.curation import duplicates, outliers, same_person
+from refsr.curation import duplicates, mixed_folders, outliers, same_person
 from refsr.curation.feature_store import Features
 from refsr.curation.selection import mark
-from refsr.io.arrays import Chosen, Rows
+from refsr.io.arrays import Chosen, Rows, blocks
 
 _OTHER_FACE = "not the face of its folder"
 _NO_COMMON_FACE = (
@@ -48,7 +48,9 @@ def apply_filters(
             rows = _mark_mixed(table, rows, groups, features, max_identity_distance)
         if len(rows):
             chosen = Chosen(features.embeddings, rows)
-            wrong = outliers.wrong_persons(chosen, groups[rows], max_identity_distance)
+            ranked = Chosen(features.ranked, rows)
+            yaw = np.concatenate([ranked[part]["yaw"] for part in blocks(len(rows))])
+            wrong = outliers.wrong_persons(chosen, groups[rows], yaw, max_identity_distance)
             if features.are_detected:
                 _mark_whole_copies(table, rows, wrong, features.thumbs, max_duplicate_bits)
             _mark_wrong_persons(table, rows, wrong, groups)
@@ -66,7 +68,7 @@ def _mark_mixed(
 
     The whole folder is left out: the faces do not say which person it is named after.
     """
-    find = same_person.mixed if features.are_detected else outliers.mixed
+    find = same_person.mixed if features.are_detected else mixed_folders.mixed
     mixed = find(Chosen(features.embeddings, rows), groups[rows], max_distance)
     for members, second, apart in mixed:
         key = table["identity"].iloc[rows[members[0]]]

@@ -1,6 +1,6 @@
 """Find faces of wrong persons: compare embeddings with their own group and with others."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -8,23 +8,15 @@ from refsr.io.arrays import Rows, blocks
 
 # The z-score from which on a face is another person. It is well below 0 for the own group and about
 # 0 for another one. Pose and light raise an image's distances to all groups alike.
-_WRONG_PERSON = -1.9
-_LEAST_GROUPS = 4  # other groups needed for a meaningful standard deviation
-_HALF = 0.3  # least share of a folder's images that make a second person, not single outliers
-_AXIS_ROUNDS = 10  # of power iteration
-_ROUNDS = 10  # of 2-means
+WRONG_PERSON = -1.9
+# A face in profile is less like all others, those of its own person too: what its z-score grows by
+# per degree of yaw beyond this many. Fitted on photos: docs/curation.md.
+_PROFILE, _PER_DEGREE = 20.0, 0.065
+LEAST_GROUPS = 4  # other groups needed for a meaningful standard deviation
 _TRIM = 95  # percentile of the distances within groups that are used; the rest are outliers
 _SHRINK = 0.3  # of the covariance within groups, towards a multiple of the identity
 _COHORT = 512  # most groups an image is compared with: mean and deviation need no more
 _FLOOR = 1e-9  # least norm, and scale of a covariance
-
-
-class Mixed(NamedTuple):
-    """A group that holds two people."""
-
-    rows: np.ndarray
-    second: np.ndarray  # those of the smaller half
-    apart: float  # distance between the centres of the halves
 
 
 def fit(embeddings: Rows, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -46,13 +38,13 @@ def fit(embeddings: Rows, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     members = rows_by_group(groups)
     distance, centres = centred(embeddings, members)
     codes = _codes(members)
-    cohort = _cohort(len(members))
+    cohort = cohort_of(len(members))
     z_score = np.full(len(codes), -np.inf)
-    if len(members) > _LEAST_GROUPS:
+    if len(members) > LEAST_GROUPS:
         others = centres[cohort]
         for part in blocks(len(codes)):
             own = codes[part][:, None] == cohort
-            z_score[part] = _z_scores(distance[part], embeddings[part], others, own)
+            z_score[part] = z_scores(distance[part], embeddings[part], others, own)
     return distance, z_score
 
 
@@ -115,7 +107,7 @@ def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(np.sqrt(np.maximum(squares, 0, out=squares), out=squares))
 
 
-def _z_scores(
+def z_scores(
     distance: np.ndarray,
     embeddings: np.ndarray,
     others: np.ndarray,
@@ -135,94 +127,30 @@ def _z_scores(
     return np.asarray((distance - mean) / np.maximum(deviation, 1e-6))
 
 
-def _cohort(groups: int) -> np.ndarray:
+def cohort_of(groups: int) -> np.ndarray:
     """The groups that stand for all, evenly spaced."""
     count = min(groups, _COHORT)
     return np.unique(np.linspace(0, groups - 1, count).astype(np.int64))
 
 
-def wrong_persons(embeddings: Rows, groups: np.ndarray, max_distance: float) -> np.ndarray:
+def wrong_persons(
+    embeddings: Rows, groups: np.ndarray, yaw: np.ndarray, max_distance: float
+) -> np.ndarray:
     """(N,) whether each embedding is of another person than its group.
 
     Either it is more than `max_distance` from the group's centre, or, whitened, hardly nearer to
-    it than to the other groups.
+    it than to the other groups; the more the head is turned, the less near it has to be.
+
+    Args:
+        embeddings: (N, D).
+        groups: (N,) the group of each.
+        yaw: (N,) of the head, in degrees; NaN where it is unknown.
+        max_distance: Euclidean, between embeddings.
     """
     _, z_score = fit(whitened(embeddings, groups), groups)
-    return (distances(embeddings, groups) > max_distance) | (z_score > _WRONG_PERSON)
-
-
-def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[Mixed]:
-    """Find groups that hold two people, each about half.
-
-    Each group is split in two by 2-means. It is mixed where the centres of the halves are more than
-    `max_distance` apart, or the halves differ as much as groups of different people do.
-    """
-    members = rows_by_group(groups)
-    # Few groups do not show what varies within a group: a mixed one would dominate.
-    white = whitened(embeddings, groups) if len(members) > _LEAST_GROUPS else embeddings
-    centres = centred(white, members)[1]
-    cohort = _cohort(len(members))
-    result = []
-    for code, rows in enumerate(members):
-        group = white[rows]
-        second = smaller_half(group)
-        if not are_halves(second):
-            continue
-        apart = centre_distance(embeddings[rows], second)
-        others = centres[cohort[cohort != code]]
-        if apart > max_distance or _are_two_people(group, second, others):
-            result.append(Mixed(rows, rows[second], apart))
-    return result
-
-
-def are_halves(second: np.ndarray) -> bool:
-    """Whether the smaller part is large enough to be a second person."""
-    total, size = len(second), second.sum()
-    return bool(_HALF * total <= size <= total - 2 and size >= 2)
-
-
-def centre_distance(group: np.ndarray, second: np.ndarray) -> float:
-    """The distance between the centres of the two parts of a group (n, D)."""
-    difference = group[second].mean(axis=0) - group[~second].mean(axis=0)
-    return float(np.linalg.norm(difference))
-
-
-def smaller_half(group: np.ndarray) -> np.ndarray:
-    """(n, D) -> (n,) which belong to the smaller of two parts by 2-means.
-
-    It starts from the two sides of the longest axis.
-    """
-    side = _along_longest_axis(group - group.mean(axis=0)) > 0
-    for _ in range(_ROUNDS):
-        if side.all() or not side.any():
-            return np.zeros(len(group), bool)
-        first, second = group[~side].mean(axis=0), group[side].mean(axis=0)
-        # Nearer to the second: beyond the plane between the two.
-        moved = group @ (second - first) > (second @ second - first @ first) / 2
-        if (moved == side).all():
-            break
-        side = moved
-    return np.asarray(side if 2 * side.sum() <= len(side) else ~side)
-
-
-def _along_longest_axis(centred: np.ndarray) -> np.ndarray:
-    """Centred (n, D) -> (n,) coordinates on about the axis of most variance, by power iteration."""
-    along = centred @ centred[(centred**2).sum(axis=1).argmax()]
-    for _ in range(_AXIS_ROUNDS):
-        along = centred @ _unit((along @ centred)[None])[0]
-    return np.asarray(along)
-
-
-def _are_two_people(group: np.ndarray, second: np.ndarray, others: np.ndarray) -> bool:
-    """Whether the images of each half are on average of another person than the other half."""
-    if len(others) < _LEAST_GROUPS:
-        return False
-    scores = []
-    for half in (second, ~second):
-        distance = np.linalg.norm(group[half] - group[~half].mean(axis=0), axis=1)
-        own = np.zeros((int(half.sum()), len(others)), bool)
-        scores.append(_z_scores(distance, group[half], others, own).mean())
-    return bool(max(scores) > _WRONG_PERSON and min(scores) > 2 * _WRONG_PERSON)
+    turned = np.maximum(np.nan_to_num(np.abs(yaw)) - _PROFILE, 0.0)
+    most = WRONG_PERSON + _PER_DEGREE * turned
+    return np.asarray((distances(embeddings, groups) > max_distance) | (z_score > most))
 
 
 class Whitened:
@@ -235,8 +163,8 @@ class Whitened:
         return len(self._embeddings)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        centred = _unit(self._embeddings[rows] - self._mean)
-        return _unit((centred @ self._matrix).astype(np.float32))
+        centred = unit(self._embeddings[rows] - self._mean)
+        return unit((centred @ self._matrix).astype(np.float32))
 
 
 def whitened(embeddings: Rows, groups: np.ndarray) -> Rows:
@@ -276,11 +204,12 @@ def _covariance_within(embeddings: Rows, members: list[np.ndarray], mean: np.nda
 
 def _residuals(group: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """A group's embeddings, centred and of unit length, minus the group's centre."""
-    unit = _unit(group - mean)
-    return np.asarray(unit - _among(unit)[1])
+    scaled = unit(group - mean)
+    return np.asarray(scaled - _among(scaled)[1])
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (N, D), scaled to length 1."""
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1)[:, None], _FLOOR))
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from refsr.curation import outliers
+from refsr.curation import mixed_folders, outliers
 from refsr.curation.selection import mark
 from refsr.dataset.schema import SPLITS
 from refsr.io.arrays import Chosen, Rows
@@ -88,17 +88,17 @@ def pairs(embeddings: Rows, groups: np.ndarray) -> list[tuple[int, int, float]]:
     return result
 
 
-def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[outliers.Mixed]:
-    """`outliers.mixed` by the distances of the set's people; by `max_distance` where they are few.
+def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[mixed_folders.Mixed]:
+    """`mixed_folders.mixed` by the distances of the set's people; by a limit where they are few.
 
     Args:
         embeddings: (N, D).
         groups: (N,) the group of each.
-        max_distance: As for `outliers.mixed`.
+        max_distance: That limit, as for `mixed_folders.mixed`.
     """
     members = outliers.rows_by_group(groups)
     if len(members) < _LEAST_PEOPLE:
-        return outliers.mixed(embeddings, groups, max_distance)
+        return mixed_folders.mixed(embeddings, groups, max_distance)
     halves = {
         at: second for at, rows in enumerate(members) if len(second := _half(embeddings[rows]))
     }
@@ -109,17 +109,17 @@ def mixed(embeddings: Rows, groups: np.ndarray, max_distance: float) -> list[out
     result = []
     for at, second in halves.items():
         rows = members[at]
-        apart = [outliers.centre_distance(each[rows], second) for each in (embeddings, white)]
+        apart = [mixed_folders.centre_distance(each[rows], second) for each in (embeddings, white)]
         score = np.mean([(a - mean) / sd for a, (mean, sd) in zip(apart, scales, strict=True)])
         if score > _TWO_PEOPLE:
-            result.append(outliers.Mixed(rows, rows[second], apart[0]))
+            result.append(mixed_folders.Mixed(rows, rows[second], apart[0]))
     return result
 
 
 def _half(group: np.ndarray) -> np.ndarray:
     """(n,) which of a group (n, D) may be a second person; (0,) where none is."""
-    second = outliers.smaller_half(group)
-    if outliers.are_halves(second) and _is_one_person(group, second):
+    second = mixed_folders.smaller_half(group)
+    if mixed_folders.are_halves(second) and _is_one_person(group, second):
         return second
     return np.empty(0, bool)
 

@@ -111,7 +111,8 @@ def sample(wrong: float, soft: float) -> tuple[Sample, np.ndarray]:
     blurred = {by: np.clip(rng.normal(0.2 - 2 * by, 0.03, len(groups)), 0, 1) for by in BLUR}
     hashes = rng.integers(2**63, size=len(groups)).astype(np.uint64)
     bits = {"scaled": rng.integers(0, 6, len(groups))}
-    faces = np.full(len(groups), 90.0, [("w", float), ("h", float)])
+    fields = [(name, float) for name in ("w", "h", "yaw")]
+    faces = np.array([(90.0, 90.0, 0.0)] * len(groups), fields)
     return Sample(
         groups, embeddings.astype(np.float32), np.zeros((len(groups), 32, 32), np.uint8),
         faces, np.zeros(len(groups), bool), np.ones(len(groups)), sharp,

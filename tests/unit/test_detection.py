@@ -11,7 +11,7 @@ from people_trees import DETECTOR, PARAMS, make_people, sure
 from PIL import Image
 from raw_trees import BOX, LANDMARKS, draw, embed_colour
 
-from refsr.curation import detection, duplicates, outliers, same_person
+from refsr.curation import detection, duplicates, mixed_folders, outliers, same_person
 from refsr.curation.curated_writer import write_curated
 from refsr.curation.extraction import Detector
 from refsr.curation.image_stats import thumbnail
@@ -204,7 +204,7 @@ def test_a_folder_whose_halves_are_as_far_apart_as_two_people_is_mixed() -> None
     assert mixed.rows.tolist() == np.flatnonzero(both).tolist()
     assert len(mixed.second) == 6
     few = groups < 7
-    assert same_person.mixed(embeddings[few], groups[few], 2.0) == outliers.mixed(
+    assert same_person.mixed(embeddings[few], groups[few], 2.0) == mixed_folders.mixed(
         embeddings[few],
         groups[few],
         2.0,
