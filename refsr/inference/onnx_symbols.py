@@ -73,10 +73,13 @@ def _sampled(g: Any, image: Any, grid: Any, mode: Any, padding: Any, align_corne
 
 
 def _reflected(g: Any, grid: Any) -> Any:
-    """Places mirrored at -1 and 1 until they are between. Those that are do not change."""
-    one, two = (_number(g, value) for value in (1.0, 2.0))
-    turns = g.op("Floor", g.op("Div", g.op("Add", grid, one), two))
-    is_odd = g.op("Abs", g.op("Mod", turns, two, fmod_i=1))
+    """Places mirrored at -1 and 1 until they are between. Those that are do not change.
+
+    ONNX Runtime 1.32 is slow at Mod.
+    """
+    half, one, two = (_number(g, value) for value in (0.5, 1.0, 2.0))
+    turns = g.op("Floor", g.op("Mul", g.op("Add", grid, one), half))
+    is_odd = g.op("Sub", turns, g.op("Mul", two, g.op("Floor", g.op("Mul", turns, half))))
     sign = g.op("Sub", one, g.op("Mul", two, is_odd))
     return g.op("Mul", g.op("Sub", grid, g.op("Mul", two, turns)), sign)
 
