@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import onnx
 import torch
 from onnx import ModelProto, helper
+from onnxruntime import InferenceSession
 from torch import nn
 
 from refsr.errors import RefsrError
 from refsr.inference import fitting, onnx_upscaler
-from refsr.inference.onnx_graph import branches_of, joined
+from refsr.inference.onnx_graph import branches_of, joined, rating_of
+from refsr.inference.onnx_upscaler import FITS, RATE
 from refsr.inference.quantization import MOST, Face, Faces, mean_psnr, quantized
 from refsr.io.atomic import write_file
 from refsr.models import SuperResolver
+from refsr.models.compatibility import score
 
 TOLERANCE = (
     1e-5  # between ONNX Runtime and PyTorch, of values up to 1; of larger ones in proportion
@@ -31,7 +35,7 @@ class Exported(NamedTuple):
 
     sizes: tuple[Sides, ...]  # (height, width) of LR
     references: tuple[int, ...]  # how many
-    difference: float  # the largest of all pixels
+    difference: float  # the largest of all pixels and scores
     losses: dict[int, float]  # of 8 bits, dB by number of references; empty in float32
 
 
@@ -57,14 +61,16 @@ def export(
     sizes = _sizes(network)
     references = (0, 1, 2, 3, 4) if config["model"] == "refsr" else (0,)
     header = json.dumps({"config": config, "facts": facts})
-    branches = branches_of(network, any_size=len(sizes) > 1)
+    any_size = len(sizes) > 1
+    branches, rating = branches_of(network, any_size), rating_of(network, any_size)
     with tempfile.TemporaryDirectory(prefix="refsr-export-") as folder:
-        made = _saved(joined(network, branches), header, Path(folder) / "float32.onnx")
+        made = _saved(joined(network, branches, rating), header, Path(folder) / "float32.onnx")
         difference = compare(network, made, sizes, references)
         losses = {}
         if faces:
             smaller = [quantized(each, faces.calibration) for each in branches]
-            exact, made = made, _saved(joined(network, smaller), header, Path(folder) / "int8.onnx")
+            whole = joined(network, smaller, rating)
+            exact, made = made, _saved(whole, header, Path(folder) / "int8.onnx")
             losses = _losses(exact, made, faces.measured, references[:2])
         write_file(file, lambda partial: shutil.copyfile(made, partial))
     return Exported(sizes, references, difference, losses)
@@ -118,7 +124,7 @@ def _sizes(network: nn.Module) -> tuple[Sides, ...]:
 def compare(
     network: nn.Module, file: Path, sizes: tuple[Sides, ...], references: tuple[int, ...]
 ) -> float:
-    """The largest difference of a pixel between ONNX Runtime and PyTorch.
+    """The largest difference between ONNX Runtime and PyTorch, of a pixel or a reference's score.
 
     Of noise, in every size, number of references and batch.
 
@@ -126,21 +132,13 @@ def compare(
         RefsrError: It is above TOLERANCE, or no number.
     """
     session = onnx_upscaler.open_session(file)
-    resolver = cast(SuperResolver, network)
-    _, hr_size = fitting.sizes(resolver.config)
+    _, hr_size = fitting.sizes(cast(SuperResolver, network).config)
     draws = torch.Generator().manual_seed(0)
     worst = 0.0
     for size, count, batch in [(s, n, b) for s in sizes for n in references for b in BATCHES]:
         lr = torch.rand(batch, 3, *size, generator=draws)
         ref = torch.rand(batch, count, 3, hr_size, hr_size, generator=draws)
-        with torch.inference_mode():
-            expected = resolver.upscale(lr, ref if count else None)
-        feeds = {"lr": lr.numpy(), "ref": ref.numpy()}
-        (result,) = session.run(
-            None, {each.name: feeds[each.name] for each in session.get_inputs()}
-        )
-        largest = max(1.0, float(expected.abs().max()))
-        difference = float((torch.from_numpy(result) - expected).abs().max()) / largest
+        difference = _difference(network, session, lr, ref)
         if not difference <= TOLERANCE:
             raise RefsrError(
                 f"ONNX Runtime and PyTorch differ by {difference:.1e}, more than {TOLERANCE:.0e}, "
@@ -149,3 +147,25 @@ def compare(
             )
         worst = max(worst, difference)
     return worst
+
+
+@torch.inference_mode()
+def _difference(
+    network: nn.Module, session: InferenceSession, lr: torch.Tensor, ref: torch.Tensor
+) -> float:
+    """Of LR (B, 3, h, w) and references (B, R, 3, H, W), R may be 0."""
+    given = {"lr": lr.numpy(), "ref": ref.numpy()}
+    feeds = {each.name: given[each.name] for each in session.get_inputs()}
+    (result,) = session.run(["sr"], feeds)
+    expected = cast(SuperResolver, network).upscale(lr, ref if ref.shape[1] else None)
+    difference = _relative(result, expected)
+    if ref.shape[1] and onnx_upscaler.can_rate(session):
+        (scores,) = session.run([FITS], feeds | {RATE: np.array([True])})
+        difference = max(difference, _relative(scores, cast(torch.Tensor, score(network, lr, ref))))
+    return difference
+
+
+def _relative(result: np.ndarray, expected: torch.Tensor) -> float:
+    """The largest difference, of values up to 1; of larger ones in proportion."""
+    largest = max(1.0, float(expected.abs().max()))
+    return float((torch.from_numpy(result) - expected).abs().max()) / largest

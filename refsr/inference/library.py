@@ -223,8 +223,7 @@ class Upscaler:
         Returns:
             Of each reference the probability in [0, 1] that it shows the person of `photo`, if
             right and wrong references were as frequent. None where the model does not say: a
-            single-image model, the variants of the paper, an ONNX file, and a training without
-            validation people.
+            single-image model, the variants of the paper, and a training without validation people.
 
         Raises:
             RefsrError: An image has another shape or dtype.

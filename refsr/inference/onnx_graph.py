@@ -13,19 +13,27 @@ from typing import cast
 
 import onnx
 import torch
-from onnx import GraphProto, ModelProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 from torch import nn
 
 from refsr.inference import fitting
 from refsr.inference.onnx_symbols import OPSET, own_symbols
+from refsr.inference.onnx_upscaler import FITS, RATE
 from refsr.models import SuperResolver
+from refsr.models.compatibility import Comparing, score
 
 IR_VERSION = 10  # of the time of OPSET
-_OPEN = {"lr": {0: "batch"}, "ref": {0: "batch", 1: "references"}, "sr": {0: "batch"}}
+_OPEN = {
+    "lr": {0: "batch"},
+    "ref": {0: "batch", 1: "references"},
+    "sr": {0: "batch"},
+    FITS: {0: "batch", 1: "references"},
+}
 _OPEN_SIDES = {
     "lr": {2: "lr_height", 3: "lr_width"},
     "ref": {3: "ref_height", 4: "ref_width"},
     "sr": {2: "height", 3: "width"},
+    FITS: {},
 }
 
 
@@ -40,14 +48,30 @@ def branches_of(network: nn.Module, any_size: bool) -> list[ModelProto]:
     """
     is_single = cast(SuperResolver, network).config["model"] == "sisr"
     counts = (0,) if is_single else (2, 0)
-    return [_traced(network, any_size, references) for references in counts]
+    network = _with_open_pooling(network)
+    return [_traced(_Deployed(network), network, any_size, references) for references in counts]
 
 
-def joined(network: nn.Module, branches: Sequence[ModelProto]) -> ModelProto:
+def rating_of(network: nn.Module, any_size: bool) -> ModelProto | None:
+    """The graph that rates references: lr and ref as in `branches_of`, the output is fits (B, R).
+
+    None for a network that does not rate them, see refsr.models.compatibility.score.
+    """
+    if not isinstance(network, Comparing) or network.compatibility is None:
+        return None
+    network = _with_open_pooling(network)
+    return _traced(_Rating(network), network, any_size, 2, FITS)
+
+
+def joined(
+    network: nn.Module, branches: Sequence[ModelProto], rating: ModelProto | None = None
+) -> ModelProto:
     """One graph of these branches: R of ref may be 0.
 
     Attention to no reference would be a mean over nothing, hence two graphs. A network that
-    ignores references (`mode: lr`) needs one, and has no such input.
+    ignores references (`mode: lr`) needs one, and has no such input. Where the network rates
+    references, the input `rate`, False if it is not given, fills the output fits (B, R); sr is then
+    what it is without references.
     """
     if all(each.name != "ref" for each in branches[0].graph.input):
         return branches[-1]
@@ -64,14 +88,36 @@ def joined(network: nn.Module, branches: Sequence[ModelProto]) -> ModelProto:
         helper.make_node("Shape", ["ref"], ["references"], start=1, end=2),
         helper.make_node("Constant", [], ["none"], value=none),
         helper.make_node("Greater", ["references", "none"], ["has_references"]),
-        helper.make_node(
-            "If", ["has_references"], ["sr"], then_branch=with_references, else_branch=alone
-        ),
     ]
     outer = branches[0].graph
-    graph = helper.make_graph(nodes, "refsr", outer.input, outer.output, list(weights.values()))
+    inputs, outputs, initializers = [*outer.input], [*outer.output], [*weights.values()]
+    takes_references = "has_references"
+    if rating is not None:
+        takes_references = "restores_by_references"
+        nodes += [
+            helper.make_node("Not", [RATE], ["restores"]),
+            helper.make_node("And", ["has_references", "restores"], [takes_references]),
+            _branching(RATE, FITS, _without(rating.graph, shared), _no_scores()),
+        ]
+        inputs.append(helper.make_tensor_value_info(RATE, TensorProto.BOOL, [1]))
+        outputs += rating.graph.output
+        initializers.append(helper.make_tensor(RATE, TensorProto.BOOL, [1], [False]))
+    nodes.append(_branching(takes_references, "sr", with_references, alone))
+    graph = helper.make_graph(nodes, "refsr", inputs, outputs, initializers)
     imports = branches[0].opset_import
     return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
+
+
+def _branching(condition: str, output: str, yes: GraphProto, no: GraphProto) -> NodeProto:
+    return helper.make_node("If", [condition], [output], then_branch=yes, else_branch=no)
+
+
+def _no_scores() -> GraphProto:
+    """The branch that rates nothing."""
+    empty = helper.make_tensor("empty", TensorProto.FLOAT, [0, 0], [])
+    node = helper.make_node("Constant", [], [FITS], value=empty)
+    output = helper.make_tensor_value_info(FITS, TensorProto.FLOAT, [0, 0])
+    return helper.make_graph([node], "branch", [], [output])
 
 
 def _shared(network: nn.Module) -> Iterator[str]:
@@ -102,6 +148,17 @@ class _Deployed(nn.Module):
         return cast(SuperResolver, self.network).upscale(lr, ref)
 
 
+class _Rating(nn.Module):
+    """How well references fit."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
+        return cast(torch.Tensor, score(self.network, lr, ref)).float()
+
+
 class _Pool(nn.Module):
     """nn.AdaptiveAvgPool2d by two matrices: ONNX has no such pooling of open sizes."""
 
@@ -121,23 +178,26 @@ class _Pool(nn.Module):
         return inside / inside.sum(1, keepdim=True)
 
 
-def _traced(network: nn.Module, any_size: bool, references: int) -> ModelProto:
+def _traced(
+    task: nn.Module, network: nn.Module, any_size: bool, references: int, output: str = "sr"
+) -> ModelProto:
     side, hr_size = fitting.sizes(cast(SuperResolver, network).config)
     images = {"lr": torch.rand(2, 3, side, side)}
     if references:
         images["ref"] = torch.rand(2, references, 3, hr_size, hr_size)
-    axes = {name: _OPEN[name] | (_OPEN_SIDES[name] if any_size else {}) for name in _OPEN}
-    deployed = _Deployed(_with_open_pooling(network)).eval()
+    axes = {
+        name: _OPEN[name] | (_OPEN_SIDES[name] if any_size else {}) for name in (*images, output)
+    }
     with tempfile.TemporaryDirectory(prefix="refsr-export-") as folder:
         file = Path(folder) / "traced.onnx"
         with own_symbols(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: what came of it is compared
             torch.onnx.export(
-                deployed,
+                task.eval(),
                 tuple(images.values()),
                 file,
                 input_names=list(images),
-                output_names=["sr"],
+                output_names=[output],
                 opset_version=OPSET,
                 dynamic_axes=axes,
                 dynamo=False,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 HEADER = "refsr"  # the key of the metadata that holds the header of the checkpoint, as JSON
+RATE, FITS = "rate", "fits"  # the input that asks for scores of references, and the output
 _LOAD = "load the checkpoint"
 _SHOWN = 300  # characters of an error in a message
 
@@ -35,7 +36,8 @@ def load(path: Path, device: str = "cpu") -> Upscaler:
         raise RefsrError(f"{path}: an ONNX file runs on the CPU here; load the checkpoint for cuda")
     session = open_session(path)
     config, facts = _header(path, session)
-    return Upscaler(config, partial(_upscale, session, config), facts)
+    rate = partial(_rate, session, config) if can_rate(session) else None
+    return Upscaler(config, partial(_upscale, session, config), facts, rate)
 
 
 def open_session(path: Path) -> "InferenceSession":
@@ -94,7 +96,7 @@ def _upscale(
         fitted = [fitting.fit(each, hr_size) for given in references for each in given]
         shape = (len(photos), len(fitted) // len(photos), 3, hr_size, hr_size)
         feeds["ref"] = np.array(fitted, np.float32).reshape(shape)
-    (sr,) = session.run(None, feeds)
+    (sr,) = session.run(["sr"], feeds)
     if options.fidelity:
         sr = _held(sr, feeds["lr"], options.fidelity)
     height, width = photos.shape[1:3]
@@ -103,6 +105,30 @@ def _upscale(
     faces = np.stack([fitting.resize(face, *larger) for face in sr[:, :, rows, columns]])
     pixels = (faces.clip(0, 1) * 255).round().astype(np.uint8)
     return np.ascontiguousarray(np.moveaxis(pixels, 1, -1))
+
+
+def can_rate(session: "InferenceSession") -> bool:
+    """Whether the file says how well references fit."""
+    return any(each.name == RATE for each in session.get_overridable_initializers())
+
+
+def _rate(
+    session: "InferenceSession",
+    config: Mapping[str, Any],
+    photo: np.ndarray,
+    references: Sequence[np.ndarray],
+) -> list[float | None]:
+    """The same as `refsr.inference.upscaler.compatibility`."""
+    if not references:
+        return []
+    size, hr_size = fitting.sizes(config)
+    feeds = {
+        "lr": fitting.fit(photo, size)[None],
+        "ref": np.stack([fitting.fit(each, hr_size) for each in references])[None],
+        RATE: np.array([True]),
+    }
+    (fits,) = session.run([FITS], feeds)
+    return [float(each) for each in fits[0]]
 
 
 def _held(sr: np.ndarray, lr: np.ndarray, fidelity: float) -> np.ndarray:

@@ -114,6 +114,6 @@ def mean_psnr(session: InferenceSession, faces: Sequence[Face], references: int)
 
 def _psnr(session: InferenceSession, face: Face, references: int) -> float:
     feeds: dict[str, Any] = face.feeds | {"ref": face.feeds["ref"][:, :references]}
-    (sr,) = session.run(None, {each.name: feeds[each.name] for each in session.get_inputs()})
+    (sr,) = session.run(["sr"], {each.name: feeds[each.name] for each in session.get_inputs()})
     error = float(np.square(sr.clip(0, 1) - face.hr).mean())
     return float(-10 * np.log10(max(error, 1e-10)))

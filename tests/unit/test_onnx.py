@@ -19,6 +19,7 @@ from refsr.inference import export, fitting, upscaler
 from refsr.inference.images import read_image, write_image
 from refsr.models import build
 from refsr.models.checkpoint import save_model
+from refsr.models.compatibility import DIFFERENCES, Compatibility
 
 RNG = np.random.default_rng(0)
 COMPACT = {"variant": "compact", "hr_size": 32, "scale": 4, "width": 16, "blocks": 1}
@@ -41,7 +42,10 @@ def _network(**config: Any) -> nn.Module:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("onnx") / "model.safetensors"
-    save_model(path, _network(model="refsr", **COMPACT), {"step": 7})
+    network = _network(model="refsr", **COMPACT)
+    weights = tuple(np.random.default_rng(1).normal(0, 1, DIFFERENCES).tolist())
+    network.compatibility = Compatibility(weights, 0.3)
+    save_model(path, network, {"step": 7})
     return path
 
 
@@ -66,6 +70,25 @@ def test_photos_of_any_size_give_the_same_pixels(
         expected = eager.upscale(photo, *references[:count])
         assert (result.shape, result.dtype) == (expected.shape, np.uint8)
         assert abs(result.astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 3), (60, 100)])
+def test_references_are_rated_alike(
+    shape: tuple[int, int], checkpoint: Path, exported: Path
+) -> None:
+    eager, model = refsr.load(checkpoint), refsr.load(exported)
+    photo, references = _image(*shape), [_image(32, 32), _image(50, 20), _image(9, 70)]
+    expected = eager.compatibility(photo, *references)
+    assert np.ptp(expected) > 0.01
+    for count in range(4):
+        fits = model.compatibility(photo, *references[:count])
+        assert fits == pytest.approx(expected[:count], abs=1e-4)
+
+
+def test_a_network_without_a_score_rates_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    export.export(_network(model="refsr", **COMPACT), {}, path)
+    assert refsr.load(path).compatibility(_image(8, 8), _image(32, 32)) == [None]
 
 
 @pytest.mark.parametrize("name", ["checkpoint", "exported"])
@@ -139,6 +162,7 @@ from refsr.inference.images import read_image
 small, ref = (read_image(Path(name)) for name in ("small.png", "ref.png"))
 model = refsr.load({str(exported)!r})
 assert model.upscale(small, ref).shape == (32, 32, 3)
+assert 0 < model.compatibility(small, ref)[0] < 1
 assert not [name for name in sys.modules if name.split(".")[0] in ("torch", "onnx")]
 words = ["upscale", "small.png", "--ref", "ref.png", "-o", "large.png"]
 assert main([*words, "--model", {str(exported)!r}]) == 0
@@ -159,7 +183,7 @@ def test_a_photo_is_fitted_as_pytorch_fits_it(shape: tuple[int, int]) -> None:
 def test_the_configuration_is_read_without_torch(exported: Path, checkpoint: Path) -> None:
     (header,) = (each.value for each in onnx.load(exported).metadata_props)
     document = json.loads(header)
-    assert document["facts"] == {"step": 7}
+    assert document["facts"]["step"] == 7
     assert document["config"] == refsr.load(checkpoint)._config
 
 
