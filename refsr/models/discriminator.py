@@ -27,9 +27,15 @@ class Discriminator(nn.Module):
             ]
         )
 
-    def forward(self, images: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) and (B, 3, h, w) -> (B, 1, H / 8, W / 8), higher where one seems true."""
+    def forward(
+        self, images: torch.Tensor, lr: torch.Tensor, start: tuple[int, int] = (0, 0)
+    ) -> torch.Tensor:
+        """(B, 3, H, W) and (B, 3, h, w) -> (B, 1, H / 8, W / 8), higher where one seems true.
+
+        It looks at the image from the row and column `start` on.
+        """
         x = torch.cat([images - 0.5, 4 * (images - resized(lr, self.scale))], 1)
+        x = x[..., start[0] :, start[1] :]
         *before, last = self.layers
         for layer in before:
             x = F.leaky_relu(layer(x), SLOPE)

@@ -24,7 +24,9 @@ class Seen(NamedTuple):
 class Adversary:
     """Tells true images from restored ones, by the hinge loss (Lim and Ye, 2017).
 
-    R1 (Mescheder et al., ICML 2018) keeps its gradient at true images small.
+    R1 (Mescheder et al., ICML 2018) keeps its gradient at true images small. From step to step it
+    looks from another of four neighbouring pixels on: its strides would else favour every second
+    pixel, and the network would learn a pattern of that period.
     """
 
     def __init__(self, params: Sharpen, scale: int, device: str, seed: int) -> None:
@@ -37,12 +39,13 @@ class Adversary:
             self.network.parameters(), RATE * params.learning_rate, betas=(0.5, 0.99), fused=True
         )
         self._seen: list[Seen] = []
+        self._updates = 0
 
     def term(self, sr: torch.Tensor, hr: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
         """What the restored images are to minimise, (). The images are kept for `learn`."""
         self._seen.append(Seen(sr.detach(), hr, lr))
         self.network.requires_grad_(False)
-        judged: torch.Tensor = self.network(sr, lr)
+        judged: torch.Tensor = self.network(sr, lr, self._start)
         self.network.requires_grad_(True)
         return -judged.float().mean()
 
@@ -53,12 +56,17 @@ class Adversary:
         self._seen.clear()
         processes.average([p.grad for p in self.network.parameters() if p.grad is not None])
         self.optimizer.step()
+        self._updates += 1
         return {"discriminator": torch.stack(losses).mean()}
+
+    @property
+    def _start(self) -> tuple[int, int]:
+        return divmod(self._updates % 4, 2)
 
     def _backward(self, seen: Seen, parts: int, step: int) -> torch.Tensor:
         is_penalised = step % EVERY == 0 and self.params.r1_weight > 0
         hr = seen.hr.detach().requires_grad_(is_penalised)
-        true, restored = self.network(hr, seen.lr), self.network(seen.sr, seen.lr)
+        true, restored = (self.network(each, seen.lr, self._start) for each in (hr, seen.sr))
         loss: torch.Tensor = (1 - true).relu().mean() + (1 + restored).relu().mean()
         total = loss
         if is_penalised:
@@ -69,9 +77,14 @@ class Adversary:
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs."""
-        return {"network": self.network.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self._updates,
+        }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self._updates = state["updates"]

@@ -239,3 +239,28 @@ def test_the_discriminator_learns_and_its_judgement_reaches_the_network_alone() 
         assert all(p.grad is None for p in adversary.network.parameters())
         losses.append(float(adversary.learn(step)["discriminator"]))
     assert losses[-1] < losses[0] / 2
+
+
+def test_the_discriminator_looks_from_another_pixel_at_each_step() -> None:
+    params = Sharpen(steps=1)
+    lr, hr = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 32, 32)
+
+    def starts(adversary: Adversary, count: int) -> list[tuple[int, int]]:
+        """The first row and column that a judgement hangs on, step by step."""
+        seen = []
+        for step in range(count):
+            sr = torch.rand(1, 3, 32, 32, requires_grad=True)
+            adversary.term(sr, hr, lr).backward()
+            assert sr.grad is not None
+            seen.append(
+                tuple(sr.grad[0].abs().sum((0, axis)).argwhere()[0].item() for axis in (2, 1))
+            )
+            adversary.learn(step)
+        return seen
+
+    first = Adversary(params, scale=4, device="cpu", seed=0)
+    around = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert starts(first, 6) == [*around, *around[:2]]
+    resumed = Adversary(params, scale=4, device="cpu", seed=1)
+    resumed.load(first.state())
+    assert starts(resumed, 2) == around[2:]
