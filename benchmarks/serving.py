@@ -11,6 +11,8 @@ error where the server crashes. Prints one JSON object:
 | key | meaning |
 |---|---|
 | ready_s, ready_cpu_s | until /readyz answers 200, and the processor's part of it |
+| capacity_per_second | requests of one client, one after the other |
+| accepted_per_second | requests answered under load |
 | failed | requests under load with another answer than 200 and 429, or none |
 | promise_s | what `refsr_promise_seconds` said meanwhile, the median |
 | within_promise | share of the accepted for whom what it said then was kept |
@@ -80,7 +82,7 @@ def main() -> None:
         os.chdir(folder)
         open_store(uri)
         registry = make_registry(uri, folder, hr_size=options.hr, scale=options.scale)
-        with served(uri, folder / "log", options.queue) as server:
+        with served(uri, folder / "log", options.queue, options.threads) as server:
             result = measure(server, registry, options.seconds)
         print(json.dumps(result | network(folder)))
 
@@ -103,10 +105,11 @@ def make_registry(uri: str, folder: Path, **config: int) -> Registry:
 
 
 @contextmanager
-def served(uri: str, log: Path, queue: int) -> Iterator[Server]:
+def served(uri: str, log: Path, queue: int, threads: int | None) -> Iterator[Server]:
     """A server; when the block ends it has to end as well, by SIGTERM."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri}
     command = [*COMMAND, "--queue", str(queue)]
+    command += ["--threads", str(threads)] if threads else []
     began = time.perf_counter()
     with (
         log.open("w") as target,
@@ -216,6 +219,7 @@ def of_answers(load: Load, moments: np.ndarray, promises: np.ndarray) -> dict[st
     return {
         "requests": len(statuses),
         "accepted": statuses.count(200),
+        "accepted_per_second": round((statuses.count(200) - 1) / float(np.ptp(when)), 2),
         "busy_429": statuses.count(429),
         "failed": len(statuses) - statuses.count(200) - statuses.count(429),
         "without_retry_after": load.without_retry_after,
@@ -291,6 +295,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=300.0, help="of load (default: 300)")
     parser.add_argument("--queue", type=int, default=8, help="places (default: 8)")
+    parser.add_argument("--threads", type=int, help="of the server (default: its own)")
     parser.add_argument("--hr", type=int, default=64, help="pixels of the result (default: 64)")
     parser.add_argument("--scale", type=int, default=8, help="of the network (default: 8)")
     return parser.parse_args()

@@ -46,6 +46,11 @@ def _add_limits(parser: Parser) -> None:
     ):
         group.add_argument(name, type=kind, default=default, help=f"{text} (default: {default})")
     group.add_argument(
+        "--threads",
+        type=int,
+        help="requests that run at once (default: as many as cores, or OMP_NUM_THREADS)",
+    )
+    group.add_argument(
         "--device",
         choices=("cpu", "cuda", "auto"),
         default="cpu",
@@ -55,9 +60,9 @@ def _add_limits(parser: Parser) -> None:
 
 def serve(options: Options) -> None:
     """Serve a model until SIGTERM."""
-    for name in ("queue", "timeout", "max_body", "max_pixels", "poll"):
+    for name in ("queue", "threads", "timeout", "max_body", "max_pixels", "poll"):
         value = getattr(options, name)
-        if not 0 < value < 1e12:
+        if value is not None and not 0 < value < 1e12:
             raise RefsrError(f"--{name.replace('_', '-')} {value:g}: a number above 0 is expected")
     if not 0 <= options.port < 65536:
         raise RefsrError(f"--port {options.port}: a number from 0 to 65535 is expected")
@@ -70,6 +75,8 @@ def serve(options: Options) -> None:
 
 
 def _serve(options: Options, token: str) -> None:
+    import torch
+
     from refsr.service.server import serve
     from refsr.service.settings import Settings
 
@@ -80,6 +87,7 @@ def _serve(options: Options, token: str) -> None:
             port=options.port,
             token=token,
             queue=options.queue,
+            threads=options.threads or torch.get_num_threads(),
             timeout=options.timeout,
             max_bytes=options.max_body * _MIB,
             max_pixels=options.max_pixels,

@@ -1,5 +1,6 @@
 """One face and one reference of any size -> the face at the model's own size, as 8-bit pixels."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import cast
@@ -15,6 +16,8 @@ from refsr.inference.options import Options
 from refsr.models import SuperResolver
 from refsr.models.compatibility import FITS, MISFIT, score
 from refsr.models.device import choose_device
+
+_DRAWING = threading.Lock()  # the generator is that of the process
 
 
 def upscale(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = None) -> np.ndarray:
@@ -118,7 +121,7 @@ def _seeded(options: Options, device: torch.device) -> Iterator[None]:
     if options.temperature == 0:
         yield
         return
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _DRAWING, torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(options.seed)
         yield
 

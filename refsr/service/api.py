@@ -121,7 +121,7 @@ def create_app(settings: Settings, following: Following) -> ASGIApp:
     Returns:
         What a server such as uvicorn runs.
     """
-    worker = Worker(settings.queue)
+    worker = Worker(settings.queue, settings.threads)
     metrics = Metrics(worker, following, settings.timeout)
 
     @asynccontextmanager

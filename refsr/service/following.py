@@ -11,6 +11,8 @@ from refsr.errors import RefsrError
 from refsr.inference.library import Upscaler
 from refsr.integrations.registry import Registry
 from refsr.loading import load
+from refsr.models.device import choose_device
+from refsr.service.micro_batches import MicroBatches
 from refsr.service.settings import Settings
 from refsr.tracker import tracking_uri
 
@@ -22,7 +24,7 @@ _SCHEME = "models:/"
 class Served:
     """A loaded model. A request keeps the one that it began with."""
 
-    model: Upscaler
+    model: Upscaler | MicroBatches
     name: str
     version: str  # "" for a file
 
@@ -43,6 +45,7 @@ class Following:
         self._source = settings.model
         self._load = partial(load, device=settings.device, realism=settings.realism)
         self._prepare = prepare
+        self._batches = settings.threads > 1 and choose_device(settings.device) == "cuda"
         self._registry, self._alias = _alias_of(settings.model)
         self.loads, self.failures = 0, 0
         self._fault = ""
@@ -96,7 +99,7 @@ class Following:
             model = self._load(f"{_SCHEME}{name}/{version}")
         self._prepare(model)
         self.loads += 1
-        return Served(model, name, version)
+        return Served(MicroBatches(model) if self._batches else model, name, version)
 
 
 def _alias_of(source: str) -> tuple[Registry | None, str]:

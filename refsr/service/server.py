@@ -3,10 +3,12 @@
 import contextlib
 import gc
 import logging
+import os
 import socket
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 import uvicorn
 
 from refsr import log
@@ -33,6 +35,7 @@ def serve(settings: Settings) -> None:
             that other machines reach.
     """
     _require_token(settings)
+    _share_cores(settings.threads)
     with _listening(settings) as listener:
         server = server_of(settings, Following(settings, warm_up))
         _keep()
@@ -70,6 +73,13 @@ def warm_up(model: Upscaler) -> None:
     embed_faces(blank[None])
     small = blank[: model.lr_size, : model.lr_size]
     upscale_photo(model, small, [blank] if model.uses_reference else [], crop=True)
+
+
+def _share_cores(threads: int) -> None:
+    """Requests that run at once do more than the cores together for one: networks are small."""
+    own = max(1, torch.get_num_threads() // threads)
+    torch.set_num_threads(own)
+    os.environ["OMP_NUM_THREADS"] = str(own)  # of ONNX Runtime: see onnx_upscaler
 
 
 def _keep() -> None:

@@ -1,7 +1,8 @@
-"""One thread for the model, and a bounded number of requests that wait for it."""
+"""The threads that do what requests ask for, and a bounded number of places for requests."""
 
 import asyncio
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +22,7 @@ class Place:
         self._job: Future[object] | None = None
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function in the worker's thread, when it is this request's turn."""
+        """Call a function in a thread of the worker, when it is this request's turn."""
         job = self._worker.submit(function)
         self._job = job  # type: ignore[assignment]
         return await asyncio.wrap_future(job)
@@ -39,12 +40,12 @@ class Place:
 class Worker:
     """Runs jobs in turn; `enter` and `release` belong to the thread of the event loop."""
 
-    def __init__(self, room: int) -> None:
-        self._room = room
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+    def __init__(self, room: int, threads: int = 1) -> None:
+        self._room, self._threads = room, threads
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="model")
         self._seconds = 1.0
         self._recent = deque[float](maxlen=_RECENT)
-        self._began: float | None = None
+        self._began: dict[int, float] = {}  # by thread
         self.admitted = 0
 
     def enter(self) -> Place | None:
@@ -65,7 +66,7 @@ class Worker:
     @property
     def wait(self) -> int:
         """Whole seconds after which there may be a place, by the mean of recent jobs."""
-        return max(1, math.ceil(self._seconds))
+        return max(1, math.ceil(self._seconds / self._threads))
 
     @property
     def promise(self) -> float:
@@ -73,24 +74,25 @@ class Worker:
 
         It waits for all other places, each as slow as the slowest of recent jobs.
         """
-        return self._room * max(self._recent, default=1.0)
+        return math.ceil(self._room / self._threads) * max(self._recent, default=1.0)
 
     @property
     def running(self) -> float:
-        """Seconds that the present job has been running; 0 without one."""
-        began = self._began
-        return 0.0 if began is None else time.monotonic() - began
+        """Seconds that the present jobs have been running, the longest; 0 without one."""
+        now = time.monotonic()
+        return max((now - began for began in [*self._began.values()]), default=0.0)
 
     def end(self) -> None:
-        """Drop what waits; the thread ends with its job."""
+        """Drop what waits; the threads end with their jobs."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _timed(self, function: Callable[[], T]) -> T:
-        began = self._began = time.monotonic()
+        thread, began = threading.get_ident(), time.monotonic()
+        self._began[thread] = began
         try:
             return function()
         finally:
-            self._began = None
+            del self._began[thread]
             spent = time.monotonic() - began
             self._seconds = _MEMORY * self._seconds + (1 - _MEMORY) * spent
             self._recent.append(spent)

@@ -16,6 +16,7 @@ TOKEN = "0123456789abcdef-secret"  # noqa: S105
         (["--token-file", "short"], "short: a token of at least 16 characters"),
         (["--token-file", "missing"], "missing"),
         (["--queue", "0"], "--queue 0: a number above 0 is expected"),
+        (["--threads", "0"], "--threads 0: a number above 0 is expected"),
         (["--timeout", "nan"], "--timeout nan: a number above 0 is expected"),
         (["--port", "70000"], "--port 70000: a number from 0 to 65535"),
         (["--model", "nowhere", "--port", "0"], "nowhere: no such checkpoint"),
@@ -31,6 +32,7 @@ def test_what_cannot_be_served_is_one_message(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("REFSR_TOKEN", raising=False)
+    monkeypatch.setattr("refsr.service.server._share_cores", lambda threads: None)
     Path("short").write_text("secret\n")
     Path("long").write_text(TOKEN)
     assert main(["serve", *words]) == 1
