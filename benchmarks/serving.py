@@ -11,8 +11,7 @@ error where the server crashes. Prints one JSON object:
 | key | meaning |
 |---|---|
 | ready_s, ready_cpu_s | until /readyz answers 200, and the processor's part of it |
-| capacity_per_second | requests of one client, one after the other |
-| accepted_per_second | requests answered under load |
+| capacity_per_second, accepted_per_second | of one client in turn; of many, under load |
 | failed | requests under load with another answer than 200 and 429, or none |
 | promise_s | what `refsr_promise_seconds` said meanwhile, the median |
 | within_promise | share of the accepted for whom what it said then was kept |
@@ -121,9 +120,8 @@ def served(uri: str, log: Path, queue: int, threads: int | None) -> Iterator[Ser
                 time.sleep(0.02)
             assert urllib3.request("GET", f"{match[0]}/readyz").status == 200
             ready = time.perf_counter() - began
-            yield Server(
-                match[0], process.pid, ready, number(match[0], "process_cpu_seconds_total")
-            )
+            cpu = number(match[0], "process_cpu_seconds_total")
+            yield Server(match[0], process.pid, ready, cpu)
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait() == 0
@@ -236,9 +234,8 @@ def network(folder: Path) -> dict[str, Any]:
     module = load_model(checkpoint)
     export.export(module, {}, exported)
     eager, onnx = refsr.load(checkpoint), refsr.load(exported)
-    small, portrait = (
-        np.zeros((side, side, 3), np.uint8) for side in (eager.lr_size, eager.hr_size)
-    )
+    sides = (eager.lr_size, eager.hr_size)
+    small, portrait = (np.zeros((side, side, 3), np.uint8) for side in sides)
     photo, reference, _ = example.pictures().values()
     runs: dict[str, Callable[[], object]] = {
         "eager_ms": partial(eager.upscale, small, portrait),
@@ -275,9 +272,8 @@ def number(url: str, name: str) -> float:
 def move(server: Server, registry: Registry, version: str) -> None:
     """Make a version champion, and wait until it is served."""
     registry.make_champion(version, registry.champion())
-    while (
-        f'"version":"{version}"' not in urllib3.request("GET", f"{server.url}/readyz").data.decode()
-    ):
+    served_now = f'"version":"{version}"'.encode()
+    while served_now not in urllib3.request("GET", f"{server.url}/readyz").data:
         time.sleep(0.1)
 
 
