@@ -133,9 +133,8 @@ class Load:
     def __init__(self, url: str) -> None:
         self._url = f"{url}/v1/upscale"
         self._pool = urllib3.PoolManager(retries=False, timeout=120, maxsize=CLIENTS)
-        photo, portrait = example.png("photo"), example.png("reference-1")
-        kind = "image/png"
-        self._fields = [("photo", ("a", photo, kind)), ("references", ("b", portrait, kind))]
+        sent = {"photo": example.png("photo"), "references": example.png("reference-1")}
+        self._fields = [(name, (name, image, "image/png")) for name, image in sent.items()]
         self.answers: list[tuple[int, float, float]] = []  # status, seconds, when
         self.without_retry_after = 0
 
