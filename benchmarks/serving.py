@@ -11,7 +11,7 @@ error where the server crashes. Prints one JSON object:
 | key | meaning |
 |---|---|
 | ready_s, ready_cpu_s | until /readyz answers 200, and the processor's part of it |
-| capacity_per_second, accepted_per_second | of one client in turn; of many, under load |
+| capacity_per_second | by one client, times the threads; accepted_per_second: under load |
 | failed | requests under load with another answer than 200 and 429, or none |
 | promise_s | what `refsr_promise_seconds` said meanwhile, the median |
 | within_promise | share of the accepted for whom what it said then was kept |
@@ -82,7 +82,7 @@ def main() -> None:
         open_store(uri)
         registry = make_registry(uri, folder, hr_size=options.hr, scale=options.scale)
         with served(uri, folder / "log", options.queue, options.threads) as server:
-            result = measure(server, registry, options.seconds)
+            result = measure(server, registry, options)
         print(json.dumps(result | network(folder)))
 
 
@@ -104,11 +104,10 @@ def make_registry(uri: str, folder: Path, **config: int) -> Registry:
 
 
 @contextmanager
-def served(uri: str, log: Path, queue: int, threads: int | None) -> Iterator[Server]:
+def served(uri: str, log: Path, queue: int, threads: int) -> Iterator[Server]:
     """A server; when the block ends it has to end as well, by SIGTERM."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": uri}
-    command = [*COMMAND, "--queue", str(queue)]
-    command += ["--threads", str(threads)] if threads else []
+    command = [*COMMAND, "--queue", str(queue), "--threads", str(threads)]
     began = time.perf_counter()
     with (
         log.open("w") as target,
@@ -176,14 +175,15 @@ def watch(server: Server, rows: list[tuple[float, ...]], ended: threading.Event)
         rows.append((time.perf_counter(), memory_of(server.process), promise))
 
 
-def measure(server: Server, registry: Registry, seconds: float) -> dict[str, Any]:
+def measure(server: Server, registry: Registry, options: argparse.Namespace) -> dict[str, Any]:
     """What is printed of the server."""
+    seconds = options.seconds
     alone, load = Load(server.url), Load(server.url)
     for move_to in ("2", "1"):  # with both versions in memory it is as large as it gets
         for _ in range(WARM_UP // 2):
             alone.call()
         move(server, registry, move_to)
-    capacity = 1 / statistics.median(spent for _, spent, _ in alone.answers)
+    capacity = options.threads / statistics.median(spent for _, spent, _ in alone.answers)
     Load(server.url).at_rate(2 * capacity, min(WARM_UP_SECONDS, seconds / 4))
     memory = memory_of(server.process)
     rows, ended = list[tuple[float, ...]](), threading.Event()
@@ -290,7 +290,8 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=float, default=300.0, help="of load (default: 300)")
     parser.add_argument("--queue", type=int, default=8, help="places (default: 8)")
-    parser.add_argument("--threads", type=int, help="of the server (default: its own)")
+    cores = torch.get_num_threads()
+    parser.add_argument("--threads", type=int, default=cores, help=f"(default: {cores})")
     parser.add_argument("--hr", type=int, default=64, help="pixels of the result (default: 64)")
     parser.add_argument("--scale", type=int, default=8, help="of the network (default: 8)")
     return parser.parse_args()
