@@ -70,8 +70,8 @@ def joined(
 
     Attention to no reference would be a mean over nothing, hence two graphs. A network that
     ignores references (`mode: lr`) needs one, and has no such input. Where the network rates
-    references, the input `rate`, False if it is not given, fills the output fits (B, R); sr is then
-    what it is without references.
+    references, the input `rate`, False if it is not given, asks for the output fits (B, R) instead:
+    the other one is empty.
     """
     if all(each.name != "ref" for each in branches[0].graph.input):
         return branches[-1]
@@ -91,18 +91,18 @@ def joined(
     ]
     outer = branches[0].graph
     inputs, outputs, initializers = [*outer.input], [*outer.output], [*weights.values()]
-    takes_references = "has_references"
-    if rating is not None:
-        takes_references = "restores_by_references"
-        nodes += [
-            helper.make_node("Not", [RATE], ["restores"]),
-            helper.make_node("And", ["has_references", "restores"], [takes_references]),
-            _branching(RATE, FITS, _without(rating.graph, shared), _no_scores()),
-        ]
+    restoring = _branching("has_references", "sr", with_references, alone)
+    if rating is None:
+        nodes.append(restoring)
+    else:
         inputs.append(helper.make_tensor_value_info(RATE, TensorProto.BOOL, [1]))
         outputs += rating.graph.output
         initializers.append(helper.make_tensor(RATE, TensorProto.BOOL, [1], [False]))
-    nodes.append(_branching(takes_references, "sr", with_references, alone))
+        restore = helper.make_graph([restoring], "branch", [], outer.output)
+        nodes += [
+            _branching(RATE, "sr", _empty("sr", 4), restore),
+            _branching(RATE, FITS, _without(rating.graph, shared), _empty(FITS, 2)),
+        ]
     graph = helper.make_graph(nodes, "refsr", inputs, outputs, initializers)
     imports = branches[0].opset_import
     return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
@@ -112,12 +112,12 @@ def _branching(condition: str, output: str, yes: GraphProto, no: GraphProto) -> 
     return helper.make_node("If", [condition], [output], then_branch=yes, else_branch=no)
 
 
-def _no_scores() -> GraphProto:
-    """The branch that rates nothing."""
-    empty = helper.make_tensor("empty", TensorProto.FLOAT, [0, 0], [])
-    node = helper.make_node("Constant", [], [FITS], value=empty)
-    output = helper.make_tensor_value_info(FITS, TensorProto.FLOAT, [0, 0])
-    return helper.make_graph([node], "branch", [], [output])
+def _empty(output: str, axes: int) -> GraphProto:
+    """The branch for what nobody asked for: a tensor of no elements."""
+    value = helper.make_tensor("empty", TensorProto.FLOAT, [0] * axes, [])
+    node = helper.make_node("Constant", [], [output], value=value)
+    info = helper.make_tensor_value_info(output, TensorProto.FLOAT, [0] * axes)
+    return helper.make_graph([node], "branch", [], [info])
 
 
 def _shared(network: nn.Module) -> Iterator[str]:
