@@ -16,6 +16,7 @@ from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
 from refsr.evaluation import realism
 from refsr.evaluation.networks import load_models
+from refsr.evaluation.realism import pattern
 from refsr.models import build
 from refsr.models.checkpoint import load_model, read_checkpoint, save_model
 from refsr.side_config import UpscaleFolder
@@ -261,3 +262,13 @@ def test_the_discriminator_looks_from_another_pixel_at_each_step() -> None:
     resumed = Adversary(params, scale=4, device="cpu", seed=1)
     resumed.load(first.state())
     assert start(resumed) == around[2]
+
+
+def test_the_pattern_is_of_two_pixels_in_both_directions() -> None:
+    rows, columns = torch.arange(16)[:, None], torch.arange(16)
+    chequered = 0.01 * (-1.0) ** (rows + columns)
+    striped = 0.01 * (-1.0) ** columns.expand(16, 16)
+    for drawn, expected in ((chequered, 2.55), (striped, 0.0)):
+        images = 0.5 + drawn.expand(2, 3, 16, 16)
+        found = pattern(images)
+        assert found == pytest.approx(expected, abs=1e-3)
