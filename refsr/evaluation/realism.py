@@ -75,5 +75,5 @@ def pattern(images: torch.Tensor) -> float:
     more of it than true images show hatching. `images` are (N, 3, H, W) in [0, 1].
     """
     kernel = images.new_tensor([[[[1.0, -1.0], [-1.0, 1.0]]]]) / 4
-    found = F.conv2d(images.mean(1, keepdim=True), kernel, stride=2)
-    return float(255 * F.avg_pool2d(found, 4).square().mean().sqrt())
+    chequers = F.conv2d(images.mean(1, keepdim=True), kernel, stride=2)
+    return float(255 * F.avg_pool2d(chequers, 4).square().mean().sqrt())

@@ -270,5 +270,4 @@ def test_the_pattern_is_of_two_pixels_in_both_directions() -> None:
     striped = 0.01 * (-1.0) ** columns.expand(16, 16)
     for drawn, expected in ((chequered, 2.55), (striped, 0.0)):
         images = 0.5 + drawn.expand(2, 3, 16, 16)
-        found = pattern(images)
-        assert found == pytest.approx(expected, abs=1e-3)
+        assert pattern(images) == pytest.approx(expected, abs=1e-3)
