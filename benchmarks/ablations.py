@@ -41,7 +41,8 @@ CASES: dict[str, tuple[int, dict[str, Any]]] = {
     "attention too": (16, {"model": {"attention": True}}),
     "no wrong, no missing": (16, {"wrong_reference": 0.0, "no_reference": 0.0}),
     "20% wrong, 10% missing": (16, {"wrong_reference": 0.2}),
-    "identity loss 0.1 (*)": (16, {"loss": Loss(identity_weight=0.1)}),
+    "identity loss 0.1": (16, {"loss": Loss(identity_weight=0.1)}),
+    "identity loss 0.1, dlib's (*)": (16, {"loss": Loss(identity_weight=0.1, identity="dlib")}),
 }
 
 

@@ -30,7 +30,8 @@ from refsr.models.checkpoint import load_matching, load_model, read_checkpoint
 from refsr.models.pretrained import identity_embeddings, identity_network, identity_similarity
 from refsr.params import load_section
 from refsr.tracker import NullTracker
-from refsr.training.fit import pairs_for
+from refsr.training.embedder import untrained_embedder
+from refsr.training.fit import objective_for, pairs_for
 from refsr.training.learner import Learner
 from refsr.training.loop import train
 from refsr.training.objective import Objective
@@ -72,7 +73,7 @@ def demo_sections(steps: int, **common: object) -> tuple[TrainSisr, TrainRefsr]:
 def fit(params: Training, faces: Curated, folder: Path, before: Path | None = None) -> Path:
     """The checkpoint of SISR, or of RefSR started from `before`; trains it unless that is done."""
     if not (folder / "model.safetensors").exists():
-        objective = Objective(params.loss, params.steps)
+        objective = objective_for(params, faces, folder)
         model = network(params, faces, before)
         train(
             model,
@@ -104,10 +105,8 @@ def network(params: Training, faces: Curated, before: Path | None) -> nn.Module:
 
 def seconds_per_step(model: nn.Module, params: Training, faces: Curated) -> float:
     """The processor time of one training step."""
-    learner, drawn = (
-        Learner(model, params, Objective(params.loss, params.steps)),
-        pairs_for(model, faces, params),
-    )
+    objective = Objective(params.loss, params.steps, untrained_embedder(params.loss))
+    learner, drawn = Learner(model, params, objective), pairs_for(model, faces, params)
     return float(np.median([_timed(learner, drawn, step) for step in range(PROBES)][1:]))
 
 

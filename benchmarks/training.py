@@ -44,6 +44,7 @@ from refsr.io.paths import path_option
 from refsr.models import build, reference_config
 from refsr.params import load_section
 from refsr.training.acceleration import deterministic
+from refsr.training.embedder import untrained_embedder
 from refsr.training.feed import batches
 from refsr.training.fit import pairs_for
 from refsr.training.history import Clock
@@ -178,7 +179,8 @@ def _release(config: dict[str, object]) -> dict[str, object]:
 
 def _learner(config: dict[str, object], params: Training) -> Learner:
     torch.manual_seed(0)
-    return Learner(build(config), params, Objective(params.loss, params.steps))
+    objective = Objective(params.loss, params.steps, untrained_embedder(params.loss))
+    return Learner(build(config), params, objective)
 
 
 def _pairs(learner: Learner, faces: Curated) -> Pairs:

@@ -32,7 +32,7 @@ class Restored(Protocol):
         """Of SR and HR, in the features of the network `loss.perceptual`: ()."""
 
     def identity_distance(self) -> "Tensor":
-        """1 - cosine of dlib's embeddings of SR and HR: ()."""
+        """1 - cosine of the embeddings of SR and HR by the network `loss.identity`: ()."""
 
     def reduced(self) -> "Tensor":
         """SR reduced to the size of LR by the bicubic that makes LR: (B, 3, h, w)."""
@@ -56,7 +56,7 @@ def perceptual(restored: Restored) -> "Tensor":
 
 @loss_term
 def identity(restored: Restored) -> "Tensor":
-    """1 - cosine of dlib's embeddings."""
+    """1 - cosine of the embeddings by the network `identity`."""
     return restored.identity_distance()
 
 

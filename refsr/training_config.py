@@ -29,7 +29,8 @@ class Loss(Section):
       below applies.
     - "means": the same, averaged.
 
-    A model that is trained with dlib's network (identity_weight) is not evaluated with it.
+    The network of the identity term is `identity`: "trained" is one that learns the training people
+    first (refsr.training.embedder), "dlib" that of the reports, which then judge themselves.
     """
 
     kind: Literal["default", "released", "means"] = "default"
@@ -39,7 +40,9 @@ class Loss(Section):
     kl_weight: Weight = 1.0e-4  # per nat of KL, and of the compact variant's residual code
     kl_warmup: Share = 0.0  # share of the steps in which the weight of KL rises from 0
     free_bits: Weight = 0.0  # nats of each latent dimension that add nothing to the loss
-    identity_weight: Weight = 0.0  # of 1 - cosine similarity of dlib's embeddings
+    identity: Literal["trained", "dlib"] = "trained"  # network of the embeddings
+    identity_steps: Positive = 1200  # of the network's own training
+    identity_weight: Weight = 0.0  # of 1 - cosine similarity of the embeddings
     consistency_weight: Weight = 0.0  # of mean|LR - reduced SR|
 
     @model_validator(mode="after")
@@ -47,10 +50,15 @@ class Loss(Section):
         if self.perceptual == "vgg19" and not self.vgg19_weights:
             raise ValueError("perceptual vgg19 needs vgg19_weights, the path of their file")
         for name, field in type(self).model_fields.items():
-            is_term = name not in ("kind", "perceptual", "vgg19_weights")
+            is_term = name not in ("kind", "perceptual", "vgg19_weights", "identity")
             if self.kind != "default" and is_term and getattr(self, name) != field.default:
                 raise ValueError(f"{name} has no part in the loss {self.kind!r}: leave it out")
         return self
+
+    @property
+    def trains_embedder(self) -> bool:
+        """Whether a network has to learn the training people first."""
+        return bool(self.identity_weight) and self.identity == "trained"
 
 
 if not TYPE_CHECKING:  # a term that has no weight above gets one, of 0

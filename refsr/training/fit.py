@@ -10,13 +10,17 @@ from torch import nn
 from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.face_crops import LANDMARKS
+from refsr.io.retained import STATE
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import add_facts
 from refsr.tracker import Tracker
+from refsr.training.distributed import together
+from refsr.training.embedder import train_embedder
 from refsr.training.loop import checkpoints_of, train
 from refsr.training.objective import Objective
 from refsr.training.pairs import Pairs
 from refsr.training.pictures import fixed_batch
+from refsr.training.precision import choose_device
 from refsr.training.validation import validation
 
 
@@ -42,7 +46,7 @@ def fit(
         The last numbers.
     """
     snapshot_at = params.warm_start_step if isinstance(params, TrainSisr) else 0
-    objective = Objective(params.loss, params.steps)
+    objective = objective_for(params, faces, folder)
     validate = None
     if params.validate_every:
         pairs_too = isinstance(params, TrainRefsr)
@@ -61,6 +65,22 @@ def fit(
     if cast(SuperResolver, model).learns_landmarks:
         _note_landmarks(checkpoints_of(folder), faces)
     return metrics
+
+
+def objective_for(params: Training, faces: Curated, folder: Path) -> Objective:
+    """The loss; trains its embedder first where it has one, with its state in `folder`.
+
+    Of several processes the first trains it for all.
+    """
+    loss, embedder = params.loss, None
+    if loss.trains_embedder:
+        device = choose_device(params.device)
+        state = folder / STATE / "embedder"
+        with together(device) as processes:
+            if processes.rank == 0:
+                embedder = train_embedder(faces, params.seed, loss.identity_steps, device, state)
+            embedder = processes.from_first(embedder)
+    return Objective(loss, params.steps, embedder)
 
 
 def _note_landmarks(checkpoints: Iterable[Path], faces: Curated) -> None:

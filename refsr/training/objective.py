@@ -3,6 +3,7 @@
 The terms of the default loss stand in `refsr.loss_terms`.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -24,6 +25,7 @@ from refsr.models.pretrained import (
 )
 from refsr.models.upscaling import reduced
 
+Embed = Callable[[torch.Tensor], torch.Tensor]  # (N, 3, H, W) -> unit (N, D)
 Perceptual = EfficientNetLite0Features | VggHedFeatures | Vgg19Features
 NAMES = {  # in checkpoints
     "efficientnet": "efficientnet_lite0",
@@ -36,19 +38,25 @@ ACTIVE = 0.01  # variance of an active unit's posterior mean (Burda et al., ICLR
 class Objective(nn.Module):
     """The loss and its parts.
 
-    `networks` names the pretrained networks that take part; every checkpoint holds these names.
-    `steps` is the length of the training, of which the KL warm-up is a share. Raises RefsrError
-    where weights are missing.
+    `networks` names the networks that take part; every checkpoint holds these names. `steps` is the
+    length of the training, of which the KL warm-up is a share. `embedder` is needed where
+    `loss.trains_embedder`. Raises RefsrError where weights are missing.
     """
 
-    def __init__(self, loss: Loss, steps: int) -> None:
+    def __init__(self, loss: Loss, steps: int, embedder: nn.Module | None = None) -> None:
         super().__init__()
         self.loss, self.steps = loss, steps
         self.weights = {name: getattr(loss, f"{name}_weight") for name in TERMS}
         compares = loss.kind != "default" or self.weights["perceptual"]
         self.features = perceptual_network(loss) if compares else None
-        self.identity = identity_network() if self.weights["identity"] else None
-        used = {NAMES[loss.perceptual]: self.features, "dlib": self.identity}
+        if loss.trains_embedder and embedder is None:
+            raise ValueError("this loss needs an embedder")
+        self.embedder = embedder if loss.trains_embedder else None
+        by_dlib = self.weights["identity"] and not loss.trains_embedder
+        self.dlib = identity_network() if by_dlib else None
+        used = {
+            NAMES[loss.perceptual]: self.features, "dlib": self.dlib, "embedder": self.embedder,
+        }  # fmt: skip
         self.networks = [name for name, network in used.items() if network is not None]
 
     def forward(
@@ -77,6 +85,13 @@ class Objective(nn.Module):
         weighted = sum(self.weights[name] * term for name, term in terms.items())
         loss = parts["l1"] + self._kl_weight(step) * nats + weighted + output.misplaced
         return {"loss": loss} | parts | terms
+
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (N, 3, H, W) -> their unit embeddings for the identity term (N, D)."""
+        if self.embedder is not None:
+            embeddings: torch.Tensor = self.embedder(images)
+            return embeddings
+        return identity_embeddings(cast(nn.Module, self.dlib), images)
 
     def _terms(self, images: "Images") -> dict[str, torch.Tensor]:
         """The terms that have a weight."""
@@ -117,8 +132,7 @@ class Images(NamedTuple):
 
     def identity_distance(self) -> torch.Tensor:
         """1 - cosine of the embeddings: ()."""
-        network = cast(nn.Module, self.objective.identity)
-        return identity_distance(network, self.sr, self.hr)
+        return identity_distance(self.objective.embed, self.sr, self.hr)
 
     def reduced(self) -> torch.Tensor:
         """SR at the size of LR: (B, 3, h, w)."""
@@ -132,15 +146,15 @@ def perceptual_network(loss: Loss) -> Perceptual:
     return EfficientNetLite0Features() if loss.perceptual == "efficientnet" else VggHedFeatures()
 
 
-def identity_distance(network: nn.Module, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+def identity_distance(embed: Embed, sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     """1 - cosine of the embeddings, mean over the batch: ().
 
     In float32, since the cosines lie close together.
     """
     with torch.autocast(sr.device.type, enabled=False):
         with torch.no_grad():
-            expected = identity_embeddings(network, hr)
-        embeddings = identity_embeddings(network, sr.float())
+            expected = embed(hr)
+        embeddings = embed(sr.float())
         return 1 - identity_similarity(embeddings, expected).mean()
 
 

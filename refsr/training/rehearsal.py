@@ -12,6 +12,7 @@ from refsr.config import Training, TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.models import SuperResolver
 from refsr.models.describe import count
+from refsr.training.embedder import untrained_embedder
 from refsr.training.fit import pairs_for
 from refsr.training.history import peak_mib
 from refsr.training.learner import Learner
@@ -29,6 +30,9 @@ def estimate(model: nn.Module, faces: Curated, params: Training) -> dict[str, st
     seconds = min(_timed(learner, pairs))
     left = time.gmtime(seconds * params.steps)
     phase = params.sharpen.steps if isinstance(params, TrainRefsr) else 0
+    loss = params.loss
+    learns = f"{loss.identity_steps:,} steps of the embedder" if loss.trains_embedder else ""
+    before = {"first": learns} if learns else {}
     after = {"then": f"{phase:,} steps of the generative phase, longer ones"} if phase else {}
     return {
         "network": ", ".join(f"{key} {value}" for key, value in config.items()),
@@ -37,6 +41,7 @@ def estimate(model: nn.Module, faces: Curated, params: Training) -> dict[str, st
         "batch": f"{params.batch_size} images, {learner.precision} on {learner.device}",
         "memory": f"{peak_mib(learner.device):,.0f} MiB, the most so far",
         "time": f"{seconds:.3g} s per step, {params.batch_size / seconds:,.0f} images/s",
+        **before,
         "training": f"{params.steps:,} steps, {_duration(left)} here without validation",
     } | after
 
@@ -47,7 +52,8 @@ def _duration(left: time.struct_time) -> str:
 
 
 def _prepared(model: nn.Module, faces: Curated, params: Training) -> tuple[Learner, Pairs]:
-    learner = Learner(model, params, Objective(params.loss, params.steps))
+    objective = Objective(params.loss, params.steps, untrained_embedder(params.loss))
+    learner = Learner(model, params, objective)
     return learner, pairs_for(model, faces, params)
 
 

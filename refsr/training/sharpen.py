@@ -15,9 +15,8 @@ from refsr.io.files import file_hash
 from refsr.io.retained import STATE
 from refsr.models.checkpoint import load_model, read_checkpoint
 from refsr.tracker import Tracker
-from refsr.training.fit import pairs_for
+from refsr.training.fit import objective_for, pairs_for
 from refsr.training.loop import MODEL, train
-from refsr.training.objective import Objective
 from refsr.training.pictures import fixed_batch
 from refsr.training.reports import Reports
 from refsr.training.validation import validation
@@ -50,7 +49,7 @@ def sharpen(
     phase = _phase(params)
     model = load_model(folder / MODEL)
     state = _state(folder, params)
-    objective = Objective(phase.loss, phase.steps)
+    objective = objective_for(phase, faces, folder)
     validate = None
     if phase.validate_every:
         validate = validation(faces, scale, phase, objective, references=True)

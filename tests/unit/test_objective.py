@@ -72,7 +72,11 @@ def test_consistency_is_what_the_reduced_result_misses_of_lr() -> None:
     [
         (Loss(kl_weight=0), "perceptual", ["efficientnet_lite0"]),
         (Loss(kl_weight=0, perceptual="hed"), "perceptual", ["vgg16_hed"]),
-        (Loss(kl_weight=0, perceptual_weight=0, identity_weight=0.1), "identity", ["dlib"]),
+        (
+            Loss(kl_weight=0, perceptual_weight=0, identity_weight=0.1, identity="dlib"),
+            "identity",
+            ["dlib"],
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

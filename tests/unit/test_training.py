@@ -213,7 +213,7 @@ def test_a_loss_that_is_no_number_stops_the_training(faces: Curated, tmp_path: P
 
 def test_checkpoints_name_the_networks_of_the_loss(faces: Curated, tmp_path: Path) -> None:
     params = TrainSisr(steps=1, warm_start_step=1, batch_size=2)
-    objective = Objective(Loss(perceptual="efficientnet", identity_weight=0.1), 1)
+    objective = Objective(Loss(identity="dlib", identity_weight=0.1), 1)
     train(
         build({"model": "sisr"} | SMALL),
         Pairs(faces, 0, 2),

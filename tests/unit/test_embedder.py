@@ -1,0 +1,190 @@
+"""The embedder that learns the training people, and the identity loss by it."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import make_curated
+
+from refsr.config import Loss
+from refsr.dataset.curated import Curated
+from refsr.errors import RefsrError
+from refsr.training import embedder
+from refsr.training.embedder import (
+    FaceEmbedder,
+    changed,
+    train_embedder,
+)
+from refsr.training.objective import Objective, identity_distance
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module")
+def faces(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Curated:
+    made = make_curated(
+        tmp_path_factory.mktemp("curated"),
+        identities=12,
+        images=4,
+        train=6,
+        validation=4,
+    )
+    return Curated(made)
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder, "BATCH", 8)
+    monkeypatch.setattr(embedder, "SAVE_EVERY", 2)
+
+
+def _train(
+    faces: Curated,
+    folder: Path,
+    steps: int = STEPS,
+) -> FaceEmbedder:
+    return train_embedder(faces, 0, steps, "cpu", folder)
+
+
+def _same(one: FaceEmbedder, other: FaceEmbedder) -> bool:
+    pairs = zip(
+        one.state_dict().values(),
+        other.state_dict().values(),
+        strict=True,
+    )
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_it_learns_the_training_people(
+    faces: Curated,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    before = torch.get_rng_state()
+    network = _train(faces, tmp_path, 30)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert "embedder: AUC" in caplog.text
+    rows = faces.split("train")
+    people = faces.table["identity"]
+    person = people.to_numpy()[rows]
+    pixels = torch.from_numpy(faces.pixels(rows))
+    images = pixels.permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        embedded = network(images)
+    norms = embedded.norm(dim=1)
+    assert norms.numpy() == pytest.approx(1)
+    cosines = (embedded @ embedded.T).numpy()
+    np.fill_diagonal(cosines, -1)
+    nearest = person[cosines.argmax(1)]
+    assert (nearest == person).mean() > 0.9
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(
+    faces: Curated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = _train(faces, tmp_path / "whole")
+    learn = embedder._Learner.learn
+    steps: list[int] = []
+
+    def die_at_the_fourth(
+        self: embedder._Learner,
+        images: torch.Tensor,
+        person: torch.Tensor,
+        done: float,
+    ) -> torch.Tensor:
+        steps.append(self.step)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return learn(self, images, person, done)
+
+    monkeypatch.setattr(embedder._Learner, "learn", die_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        _train(faces, tmp_path / "cut")
+    resumed = _train(faces, tmp_path / "cut")
+    assert steps == [0, 1, 2, 3, 2, 3, 4, 5]
+    assert _same(whole, resumed)
+    assert _same(whole, _train(faces, tmp_path / "cut"))
+    assert len(steps) == 8  # it was finished
+
+
+def test_a_damaged_state_is_passed_over(
+    faces: Curated,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole = _train(faces, tmp_path)
+    newest = tmp_path / f"{STEPS:08d}.pt"
+    content = newest.read_bytes()
+    newest.write_bytes(content[: len(content) // 2])
+    again = _train(faces, tmp_path)
+    assert f"{newest}: damaged" in caplog.text
+    assert _same(whole, again)
+
+
+def test_one_person_is_too_few(
+    tmp_path: Path,
+) -> None:
+    made = make_curated(
+        tmp_path / "curated",
+        identities=2,
+        images=3,
+        train=1,
+    )
+    with pytest.raises(
+        RefsrError,
+        match=r"1 person for training.*identity_weight",
+    ):
+        _train(Curated(made), tmp_path / "state")
+
+
+def test_faces_are_changed_and_stay_images() -> None:
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(8, 3, 32, 32, generator=draw)
+    before = images.clone()
+    one, same, other = (
+        changed(
+            images,
+            torch.Generator().manual_seed(seed),
+        )
+        for seed in (1, 1, 2)
+    )
+    assert one.shape == (8, 3, 64, 64)
+    assert one.min() >= 0 and one.max() <= 1
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(images, before)
+
+
+def test_the_identity_loss_teaches_by_it() -> None:
+    loss = Loss(
+        kl_weight=0,
+        perceptual_weight=0,
+        identity_weight=0.1,
+    )
+    network = embedder.untrained_embedder(loss)
+    objective = Objective(loss, 9, network)
+    assert objective.networks == ["embedder"]
+    parameters = objective.parameters()
+    assert not any(p.requires_grad for p in parameters)
+    with pytest.raises(ValueError, match="embedder"):
+        Objective(loss, 9)
+    by_dlib = loss.model_copy(update={"identity": "dlib"})
+    assert not by_dlib.trains_embedder
+    draw = torch.Generator().manual_seed(0)
+    hr = torch.rand(2, 3, 64, 64, generator=draw)
+    sr = torch.rand(2, 3, 64, 64, generator=draw)
+    sr.requires_grad_()
+    assert network is not None
+    cosines = (network(sr) * network(hr)).sum(1)
+    embed = objective.embed
+    distance = identity_distance(embed, sr, hr)
+    assert distance.item() == pytest.approx(1 - cosines.mean().item(), abs=1e-5)
+    (gradient,) = torch.autograd.grad(distance, sr)
+    assert gradient.abs().sum() > 0
