@@ -31,7 +31,11 @@ PARAMS: dict[str, Any] = {
         "batch_size": 2,
         "model": {"width": 16, "blocks": 1},
     },
-    "train_refsr": {"steps": 4, "batch_size": 2},
+    "train_refsr": {
+        "steps": 4,
+        "batch_size": 2,
+        "loss": {"identity_weight": 0.1, "identity_steps": 2},
+    },
     "evaluate": {"bootstrap": 100, "strips": 1, "grid": 2, "samples": 2, "kid_images": 4},
     "register": {
         "gate": {

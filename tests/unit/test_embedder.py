@@ -8,9 +8,16 @@ import pytest
 import torch
 from helpers import make_curated
 
-from refsr.config import Loss
+from refsr.config import Loss, TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError
+from refsr.models import build
+from refsr.models.checkpoint import (
+    read_checkpoint,
+    save_model,
+)
+from refsr.steps.train_refsr import train_refsr
+from refsr.tracker import NullTracker
 from refsr.training import embedder
 from refsr.training.embedder import (
     FaceEmbedder,
@@ -188,3 +195,67 @@ def test_the_identity_loss_teaches_by_it() -> None:
     assert distance.item() == pytest.approx(1 - cosines.mean().item(), abs=1e-5)
     (gradient,) = torch.autograd.grad(distance, sr)
     assert gradient.abs().sum() > 0
+
+
+SISR = {
+    "model": "sisr",
+    "variant": "compact",
+    "hr_size": 32,
+    "scale": 4,
+    "width": 16,
+    "blocks": 1,
+}
+
+
+def test_both_phases_of_a_training_use_one(
+    faces: Curated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learn = embedder._Learner.learn
+    steps: list[int] = []
+    seen: set[str] = set()
+    batch = embedder._Faces.batch
+
+    def counted(self: embedder._Learner, *args: object) -> torch.Tensor:
+        steps.append(self.step)
+        return learn(self, *args)  # type: ignore[arg-type]
+
+    def noted(self: embedder._Faces, *args: int) -> tuple[torch.Tensor, torch.Tensor]:
+        table = self.curated.table
+        splits = table["split"].iloc[self.rows]
+        seen.update(splits)
+        return batch(self, *args)
+
+    monkeypatch.setattr(embedder._Learner, "learn", counted)
+    monkeypatch.setattr(embedder._Faces, "batch", noted)
+    sisr, refsr = (tmp_path / name for name in ("sisr", "refsr"))
+    sisr.mkdir()
+    refsr.mkdir()
+    save_model(sisr / "warm.safetensors", build(SISR))
+    loss = {
+        "perceptual_weight": 0,
+        "identity_weight": 0.1,
+        "identity_steps": 3,
+    }
+    params = TrainRefsr.model_validate(
+        {
+            "steps": 2,
+            "batch_size": 2,
+            "device": "cpu",
+            "loss": loss,
+            "sharpen": {"steps": 1},
+        }
+    )
+    train_refsr(
+        params,
+        NullTracker(),
+        curated=faces.folder,  # type: ignore[arg-type]
+        sisr=sisr,  # type: ignore[arg-type]
+        refsr=refsr,  # type: ignore[arg-type]
+    )
+    assert steps == [0, 1, 2]
+    assert seen == {"train"}
+    checkpoint = refsr / "model.safetensors"
+    facts = read_checkpoint(checkpoint)[1]
+    assert facts["loss_networks"] == ["embedder"]

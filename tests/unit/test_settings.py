@@ -53,7 +53,10 @@ RUNS: dict[str, dict[str, Settings]] = {
             "schedule": "constant", "warmup_steps": 0, "precision": "float32", "ema": 0,
             "clip_norm": 0, "weight_decay": 0, "validate_every": 0, "on_nan": "roll_back",
             "accumulate": 2, "deterministic": True,
-            "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
+            "loss": {
+                "perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1,
+                "identity": "dlib", "identity_weight": 0.1,
+            },
         },
         "train_refsr": {
             "model": {"offsets": False, "align": False}, "optimizer": "adam",
@@ -61,7 +64,10 @@ RUNS: dict[str, dict[str, Settings]] = {
             "clip_norm": 0, "weight_decay": 0, "validate_every": 0, "on_nan": "roll_back",
             "accumulate": 2, "deterministic": True,
             "wrong_reference": 0, "no_reference": 0, "self_reference": 0,
-            "loss": {"perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1},
+            "loss": {
+                "perceptual": "hed", "kl_weight": 0, "consistency_weight": 0.1,
+                "identity": "dlib", "identity_weight": 0.1,
+            },
         },
     },
     "compact with all terms": {
@@ -69,7 +75,8 @@ RUNS: dict[str, dict[str, Settings]] = {
             "scale": 16, "model": {"latent": 64}, "precision": "bfloat16",
             "schedule": "cosine", "best_by": "psnr_none", "degradation": "real",
             "loss": {
-                "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
+                "perceptual_weight": 0, "identity_weight": 0.1, "identity_steps": 2,
+                "kl_warmup": 0.5, "free_bits": 0.5,
             },
         },
         "train_refsr": {
@@ -77,7 +84,8 @@ RUNS: dict[str, dict[str, Settings]] = {
             "schedule": "cosine", "best_by": "psnr_right",
             "degradation": "real",
             "loss": {
-                "perceptual_weight": 0, "identity_weight": 0.1, "kl_warmup": 0.5, "free_bits": 0.5,
+                "perceptual_weight": 0, "identity_weight": 0.1, "identity_steps": 2,
+                "kl_warmup": 0.5, "free_bits": 0.5,
             },
         },
         "evaluate": {"split": "validation"},
