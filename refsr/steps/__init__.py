@@ -32,7 +32,7 @@ from refsr.io.paths import file_errors_as_messages, path_text
 from refsr.side_config import SIDE_SECTIONS
 from refsr.steps.inputs import READ, checked_inputs, fingerprint_of, option_name, require_whole
 from refsr.steps.shortage import disk_message, memory_message
-from refsr.steps.starting import require_stores, starter, steps_of, take_up
+from refsr.steps.starting import Work, require_stores, starter, steps_of, take_up
 from refsr.tracker import NullTracker
 from refsr.training import distributed
 
@@ -113,12 +113,8 @@ def run(
     whatever the times of its files. Raises RefsrError where an input is missing, the disk is full,
     or the step refuses what it is given.
     """
-    from refsr.integrations.dead_runs import task_key
-    from refsr.integrations.journaled_run import deliver_left
-
     step = load(name)
     kinds = ports(step)
-    options = {key: value for key, value in paths.items() if key not in kinds}
     outputs = {}
     if distributed.rank() == 0:  # what can be refused before an input is read
         outputs = checked_outputs(name, kinds, paths)
@@ -130,35 +126,44 @@ def run(
         return _help(name, step, params, kinds, inputs)
     with file_errors_as_messages(f"{name}: "):
         require_whole(kinds, inputs)
+    options = {key: value for key, value in paths.items() if key not in kinds}
     read = {key: value for key, value in inputs.items() if key not in _without_effect(step)}
     fingerprint = fingerprint_of(name, params, kinds, read, options, named or {})
     kept = state / f"{name}-{fingerprint[:16]}" if state and fingerprint else None
-    resumed = {key: kind == "resumable output" for key, kind in kinds.items() if key in outputs}
-    vouched = {key: fingerprint if resumed[key] and not kept else "" for key in outputs}
-    local = _local(kinds, inputs)
-    with held(outputs, vouched), _state_held(kept, name):
-        scratch = {
-            key: kept / out.place.name if kept and resumed[key] else out.partial
-            for key, out in outputs.items()
-        }
-        take_up(params, kept, scratch)
-        task = task_key(pipeline, name, *(str(paths[key]) for key in outputs))
+    work = Work(name, params, kinds, inputs, options, outputs, fingerprint, kept)
+    with held(outputs, work.vouched()), _state_held(kept, name):
+        take_up(params, kept, work.scratch())
         started = time.monotonic()
         _logger.info("started")
-        deliver_left(tracking_uri, [path.parent for path in (*places, *local.values())], state)
-        start = starter(params, scratch)
-        with (
-            start(tracking_uri, name, params, local, pipeline, task) as tracker,
-            _as_messages(name, params, scratch),
-        ):
-            metrics = step(params, tracker, **inputs, **scratch, **options)
-            tracker.metrics(of_the_run(name, metrics))
-        for folder in scratch.values():
+        metrics = _tracked(step, work, tracking_uri, state, pipeline)
+        for folder in work.scratch().values():
             retained.finish(folder, name, fingerprint, steps_of(params))
-        _put_in_place(outputs, scratch)
+        _put_in_place(outputs, work.scratch())
         _logger.info("finished in %.1f s", time.monotonic() - started)
         if kept:
             retained.finish_on_volume(kept, name, fingerprint, steps_of(params))
+    return metrics
+
+
+def _tracked(
+    step: Step, work: Work, tracking_uri: str, state: Path | None, pipeline: str | None
+) -> dict[str, float]:
+    """Call the step in a tracked run of its own; returns its metrics."""
+    from refsr.integrations.dead_runs import task_key
+    from refsr.integrations.journaled_run import deliver_left
+
+    name, params, scratch = work.name, work.params, work.scratch()
+    places = [out.place for out in work.outputs.values()]
+    task = task_key(pipeline, name, *map(str, places))
+    local = _local(work.kinds, work.inputs)
+    deliver_left(tracking_uri, [path.parent for path in (*places, *local.values())], state)
+    start = starter(params, scratch)
+    with (
+        start(tracking_uri, name, params, local, pipeline, task) as tracker,
+        _as_messages(name, params, scratch),
+    ):
+        metrics = step(params, tracker, **work.inputs, **scratch, **work.options)
+        tracker.metrics(of_the_run(name, metrics))
     return metrics
 
 

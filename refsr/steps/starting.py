@@ -3,11 +3,42 @@
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from refsr.config import Section, Training
 from refsr.io import atomic, retained
+from refsr.io.output import Output
 from refsr.io.paths import file_errors_as_messages, require_folder, require_writable
+
+
+class Work(NamedTuple):
+    """One run of a stage: all that it is given, checked."""
+
+    name: str
+    params: Section
+    kinds: Mapping[str, str]  # of its ports
+    inputs: Mapping[str, Any]
+    options: Mapping[str, Any]
+    outputs: Mapping[str, Output]
+    fingerprint: str  # "" where nothing of a killed run is kept
+    kept: Path | None  # the folder on a volume that keeps it, where there is one
+
+    def scratch(self) -> dict[str, Path]:
+        """Where each output is written until it is whole."""
+        return {
+            key: self.kept / out.place.name if self.kept and self._resumes(key) else out.partial
+            for key, out in self.outputs.items()
+        }
+
+    def vouched(self) -> dict[str, str]:
+        """The fingerprint for each output that may go on from its own scratch, "" for others."""
+        return {
+            key: self.fingerprint if self._resumes(key) and not self.kept else ""
+            for key in self.outputs
+        }
+
+    def _resumes(self, key: str) -> bool:
+        return self.kinds[key] == "resumable output"
 
 
 def require_stores(
