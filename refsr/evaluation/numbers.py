@@ -16,7 +16,10 @@ def numbers_of(params: Evaluate, bench: Bench, records: Records) -> dict[str, An
     table, test, seed = measured.table, bench.test, params.seed
     resamples = params.bootstrap
     reference, title = bench.true_images(params.kid_images, seed)
-    drawn = samples.diversity(bench.curated, bench.models, test, params.samples, params.batch_size)
+    drawn = samples.diversity(
+        bench.curated, bench.models, test, params.samples, params.batch_size,
+        bench.scorer.embed, resamples, seed,
+    )  # fmt: skip
     verification, thresholds = _verification(bench, measured, resamples, seed)
     true = bench.true_similarity(measured.identity["hr"])
     numbers = {

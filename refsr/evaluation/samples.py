@@ -1,5 +1,6 @@
 """Measures of the latent variable: diversity of samples, their calibration, active units."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,10 @@ from refsr.evaluation.batches import batches, seed_draws
 from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.networks import Models
 from refsr.evaluation.protocol import images
+from refsr.evaluation.statistics import bootstrap
+from refsr.models.pretrained import identity_similarity
 
+Embed = Callable[[torch.Tensor], torch.Tensor]  # (N, 3, H, W) -> (N, D)
 MOST_PEOPLE = 64  # whose first image is sampled
 BINS = 10
 ACTIVE = 0.01  # variance above which a latent unit is active (Burda et al., ICLR 2016)
@@ -26,19 +30,23 @@ def diversity(
     test: pd.DataFrame,
     count: int,
     batch_size: int,
+    embed: Embed | None = None,
+    resamples: int = 0,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """How `count` samples differ, and how well their spread predicts the error.
 
-    Samples are of temperature 1, with the right reference.
+    Samples are of temperature 1, with the right reference. With `embed`, also what the one is worth
+    whose identity is the nearest to the reference: see `best_of`.
 
     {samples, images, distance: mean pairwise |difference| in 8-bit levels, psnr: mean over samples,
-    psnr_sd, calibration: {bin_1 ...: {predicted, actual}}, calibration_ratio}. Empty where the
-    network draws no samples.
+    psnr_sd, calibration: {bin_1 ...: {predicted, actual}}, calibration_ratio, best}. Empty where
+    the network draws no samples.
     """
     if not models.refsr.draws_samples:
         return {}
     chosen = test.drop_duplicates("person").head(MOST_PEOPLE)
-    distance, psnr, predicted, actual = [], [], [], []
+    distance, psnr, predicted, actual, best = [], [], [], [], []
     for start in range(0, len(chosen), batch_size):
         batch = chosen.iloc[start : start + batch_size]
         hr, ref = (
@@ -50,6 +58,9 @@ def diversity(
         )
         distance.append(pairwise(drawn))
         psnr.append(torch.stack([image_quality.psnr(each, hr) for each in drawn], 1))
+        if embed:
+            plain = to_8_bits(models.refsr.upscale(lr, ref))
+            best.append(best_of(torch.cat([plain[None], drawn]), hr, ref, embed))
         predicted.append(
             drawn.var(0) * (1 + 1 / count),
         )  # of HR around the mean of the samples, were HR one of them
@@ -65,7 +76,48 @@ def diversity(
             torch.cat(predicted).flatten().cpu().numpy(),
             torch.cat(actual).flatten().cpu().numpy(),
         ),
+        **_intervals(best, resamples, seed),
     }
+
+
+def best_of(
+    outputs: torch.Tensor, hr: torch.Tensor, ref: torch.Tensor, embed: Embed
+) -> dict[str, dict[str, torch.Tensor]]:
+    """The sample that is chosen by the reference, which whoever upscales has.
+
+    `outputs` (1 + K, B, 3, H, W) are that of temperature 0, then samples. {output, sample, nearest:
+    {psnr, identity: (B,)}}: of temperature 0, the mean over samples, and of the sample with the
+    greatest cosine to the reference. Identity is the cosine to HR.
+    """
+    known, true = embed(ref), embed(hr)
+    embedded = [embed(each) for each in outputs]
+    near = torch.stack([identity_similarity(each, known) for each in embedded[1:]])
+    values = {
+        "psnr": torch.stack([image_quality.psnr(each, hr) for each in outputs]),
+        "identity": torch.stack([identity_similarity(each, true) for each in embedded]),
+    }
+    chosen = near.argmax(0, keepdim=True)
+    taken = {name: each[1:].gather(0, chosen)[0] for name, each in values.items()}
+    return {
+        "output": {name: each[0] for name, each in values.items()},
+        "sample": {name: each[1:].mean(0) for name, each in values.items()},
+        "nearest": taken,
+    }
+
+
+def _intervals(
+    best: list[dict[str, dict[str, torch.Tensor]]], resamples: int, seed: int
+) -> dict[str, Any]:
+    """{best: {output, sample, nearest: {psnr, identity: {mean, low, high}}}}, over people."""
+    if not best:
+        return {}
+
+    def interval(name: str, key: str) -> dict[str, float]:
+        values = torch.cat([batch[name][key] for batch in best])
+        return bootstrap(values.double().cpu().numpy(), resamples, seed)
+
+    rows = {name: {key: interval(name, key) for key in best[0][name]} for name in best[0]}
+    return {"best": rows}
 
 
 def pairwise(drawn: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,16 @@ SAMPLES = (
     "RefSR with the right reference: {samples} samples at temperature 1 of each of {images} "
     "images, one of a person. "
 )
+BEST = (
+    "Of {samples} samples of each of the {images} images, the one whose identity is the nearest to "
+    "the reference, by dlib's network, which judges it too. A sample adds a random residual to the "
+    "output, of what LR leaves open."
+)
+BEST_ROWS = {
+    "output": "the output, temperature 0",
+    "sample": "a sample, mean",
+    "nearest": "the nearest sample",
+}
 NO_SAMPLES = "This network draws no samples: its output is a function of its input. "
 ACTIVE = (
     "A unit is active where its posterior mean, less the prior's, varies by more than 0.01 over "

@@ -13,6 +13,8 @@ from refsr.evaluation.slices import SLICES
 from refsr.reporting.compatibility import compatibility_tables
 from refsr.reporting.notes import (
     ACTIVE,
+    BEST,
+    BEST_ROWS,
     BREAK_EVEN,
     DIFFERENCE,
     GAP,
@@ -245,6 +247,14 @@ def _samples(metrics: Metrics) -> Iterator[Table]:
         ]
     note = SAMPLES.format(**drawn) if drawn else NO_SAMPLES
     yield Table("Samples and latent variable", note + ACTIVE, ["", "value"], rows)
+    if best := drawn and drawn.get("best"):
+        keys = ("psnr", "identity")
+        rows = [
+            [title, *_cells({key: best[name][key] for key in keys})]
+            for name, title in BEST_ROWS.items()
+        ]
+        header = ["", *(METRICS[key].title for key in keys)]
+        yield Table("The sample nearest to the reference", BEST.format(**drawn), header, rows)
 
 
 def _robustness(metrics: Metrics) -> Iterator[Table]:

@@ -87,3 +87,66 @@ def test_active_units_are_those_that_follow_the_image(faces: Curated) -> None:
         samples.latents(faces, models(Noisy()), pairs(faces.table, 0), batch_size=4, seed=0)
     )
     assert result == pytest.approx({"units": 4, "active": 2, "kl": 2.0})
+
+
+def _first_pixel(images: torch.Tensor) -> torch.Tensor:
+    """A direction by the grey of the first pixel."""
+    angle = images[:, 0, 0, 0]
+    return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def _grey(*levels: float) -> torch.Tensor:
+    values = torch.tensor(levels)[:, None, None, None]
+    return values.expand(-1, 3, 32, 32)
+
+
+def test_the_nearest_sample_is_that_of_the_reference() -> None:
+    outputs = torch.stack(
+        [
+            _grey(0.5, 0.5),
+            _grey(0.1, 0.9),
+            _grey(0.4, 0.2),
+        ]
+    )
+    hr, ref = _grey(0.4, 0.7), _grey(0.3, 1.0)
+    best = samples.best_of(outputs, hr, ref, _first_pixel)
+    apart = torch.tensor([0.0, 0.2])
+    nearest = best["nearest"]
+    same = pytest.approx(apart.cos())
+    assert nearest["identity"] == same
+    assert nearest["psnr"][1] == pytest.approx(-20 * np.log10(0.2), rel=1e-4)
+    mean = (0.3 + 0.0, 0.2 + 0.5)
+    cosines = [
+        (np.cos(mean[0]) + 1) / 2,
+        (np.cos(0.2) + np.cos(0.5)) / 2,
+    ]
+    every = best["sample"]["identity"]
+    assert every == pytest.approx(cosines)
+    plain = best["output"]["identity"]
+    assert plain[0] == pytest.approx(np.cos(0.1))
+
+
+def test_samples_are_chosen_where_asked(
+    faces: Curated,
+) -> None:
+    test = pairs(faces.table, 0)
+    torch.manual_seed(0)
+    given = samples.diversity(faces, models(Noisy()), test, 3, 8)
+    assert "best" not in given
+    torch.manual_seed(0)
+    chosen = samples.diversity(
+        faces,
+        models(Noisy()),
+        test,
+        3,
+        8,
+        _first_pixel,
+        50,
+    )
+    best = chosen.pop("best")
+    assert chosen == given
+    names = ["output", "sample", "nearest"]
+    assert list(best) == names
+    interval = best["nearest"]["psnr"]
+    low, high = interval["low"], interval["high"]
+    assert low <= interval["mean"] <= high
