@@ -23,7 +23,7 @@ from refsr.io import atomic
 from refsr.models.pretrained import EfficientNetLite0Features
 from refsr.progress import Progress
 from refsr.training.pairs import moved_by, sent, small_moves
-from refsr.training.state_file import NotANumberError, prune, read_state, states
+from refsr.training.state_file import NotANumberError, prune, read_state, require_numbers, states
 from refsr.training.stop import stop_requests
 
 SIZE = 64  # pixels, of a side of what it looks at
@@ -119,11 +119,12 @@ class _Learner:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state. Raises what PyTorch does, or ValueError, for one of another kind."""
         self.embedder.load_state_dict(state["embedder"])
         self.people.data.copy_(state["people"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step = int(state["step"])
+        require_numbers(state["embedder"] | {"people": state["people"]})
 
 
 def train_embedder(
@@ -136,8 +137,8 @@ def train_embedder(
     none, StoppedError at SIGTERM once the state is saved.
     """
     rows = faces.split("train")
-    names = faces.table["identity"].to_numpy()[rows]
-    people, person = np.unique(names, return_inverse=True)
+    codes = faces.table["identity"].astype("category").cat.codes.to_numpy()[rows]
+    people, person = np.unique(codes, return_inverse=True)
     if len(people) < 2:
         raise RefsrError(
             f"{faces.folder}: {len(people)} person for training, and an embedder tells two or more "
@@ -145,22 +146,24 @@ def train_embedder(
         )
     place = torch.device(device)
     with torch.random.fork_rng(devices=[place] if device == "cuda" else []):
-        learner = _Learner(len(people), seed, place)
-        _resume(learner, folder)
+        learner = _resumed(len(people), seed, place, folder)
         _train(learner, _Faces(faces, rows, person), seed, steps, folder)
     embedder = _frozen(learner.embedder)
     _logger.info("embedder: %s", _measured(embedder, faces, place))
     return embedder.cpu()
 
 
-def _resume(learner: _Learner, folder: Path) -> None:
-    """Go on from the newest state; one that is damaged is passed over and reported."""
+def _resumed(people: int, seed: int, device: torch.device, folder: Path) -> _Learner:
+    """That of the newest sound state, or a new one; what is passed over is reported."""
     for path in reversed(states(folder)):
+        learner = _Learner(people, seed, device)
         try:
             learner.load(read_state(path, "refsr"))
-            return
-        except RefsrError as error:
-            _logger.warning("%s; an earlier step is taken", str(error).partition("; ")[0])
+            return learner
+        except (RefsrError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).partition("; ")[0] if isinstance(error, RefsrError) else error
+            _logger.warning("%s: not used: %.200s; an earlier step is taken", path, reason)
+    return _Learner(people, seed, device)
 
 
 def _train(learner: _Learner, faces: _Faces, seed: int, steps: int, folder: Path) -> None:
@@ -181,6 +184,7 @@ def _train(learner: _Learner, faces: _Faces, seed: int, steps: int, folder: Path
                 _save(learner, float(loss), folder)
             if stop:
                 raise stop.error(learner.step)
+    prune(folder, 1)
 
 
 def _save(learner: _Learner, loss: float, folder: Path) -> None:

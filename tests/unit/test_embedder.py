@@ -1,6 +1,7 @@
 """The embedder that learns the training people, and the identity loss by it."""
 
 import logging
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from helpers import make_curated
 
 from refsr.config import Loss, TrainRefsr
 from refsr.dataset.curated import Curated
-from refsr.errors import RefsrError
+from refsr.errors import RefsrError, StoppedError
 from refsr.models import build
 from refsr.models.checkpoint import (
     read_checkpoint,
@@ -121,17 +122,50 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert len(steps) == 8  # it was finished
 
 
-def test_a_damaged_state_is_passed_over(
+def test_sigterm_saves_the_step(
+    faces: Curated,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = _train(faces, tmp_path / "whole")
+    learn = embedder._Learner.learn
+
+    def stopped(self: embedder._Learner, *args: object) -> torch.Tensor:
+        if self.step == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return learn(self, *args)  # type: ignore[arg-type]
+
+    folder = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(embedder._Learner, "learn", stopped)
+        with pytest.raises(StoppedError, match="at step 3"):
+            _train(faces, folder)
+    assert (folder / "00000003.pt").is_file()
+    assert _same(whole, _train(faces, folder))
+
+
+@pytest.mark.parametrize("fault", ["cut", "people", "NaN"])
+def test_a_state_with_a_fault_is_passed_over(
+    fault: str,
     faces: Curated,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     whole = _train(faces, tmp_path)
-    newest = tmp_path / f"{STEPS:08d}.pt"
-    content = newest.read_bytes()
-    newest.write_bytes(content[: len(content) // 2])
+    (newest,) = tmp_path.iterdir()
+    state = torch.load(newest)
+    people = state["people"]
+    if fault == "cut":
+        half = newest.read_bytes()[:9999]
+        newest.write_bytes(half)
+    elif fault == "people":
+        state["people"] = people[:2]
+        torch.save(state, newest)
+    else:
+        people[0] = np.nan
+        torch.save(state, newest)
     again = _train(faces, tmp_path)
-    assert f"{newest}: damaged" in caplog.text
+    assert f"{newest}: not used" in caplog.text
     assert _same(whole, again)
 
 
