@@ -31,17 +31,9 @@ STEPS = 6
 
 
 @pytest.fixture(scope="module")
-def faces(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Curated:
-    made = make_curated(
-        tmp_path_factory.mktemp("curated"),
-        identities=12,
-        images=4,
-        train=6,
-        validation=4,
-    )
-    return Curated(made)
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Curated:
+    folder = tmp_path_factory.mktemp("curated")
+    return Curated(make_curated(folder, 12, 4, train=6, validation=4))
 
 
 @pytest.fixture(autouse=True)
@@ -93,9 +85,7 @@ def test_it_learns_the_training_people(
 
 
 def test_a_killed_training_goes_on_to_the_same_weights(
-    faces: Curated,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    faces: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _train(faces, tmp_path / "whole")
     learn = embedder._Learner.learn
@@ -123,9 +113,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(
 
 
 def test_sigterm_saves_the_step(
-    faces: Curated,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    faces: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = _train(faces, tmp_path / "whole")
     learn = embedder._Learner.learn
@@ -242,9 +230,7 @@ SISR = {
 
 
 def test_both_phases_of_a_training_use_one(
-    faces: Curated,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    faces: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     learn = embedder._Learner.learn
     steps: list[int] = []
