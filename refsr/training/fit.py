@@ -14,6 +14,7 @@ from refsr.io.retained import STATE
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import add_facts
 from refsr.tracker import Tracker
+from refsr.training.acceleration import deterministic
 from refsr.training.distributed import together
 from refsr.training.embedder import train_embedder
 from refsr.training.loop import checkpoints_of, train
@@ -76,7 +77,7 @@ def objective_for(params: Training, faces: Curated, folder: Path) -> Objective:
     if loss.trains_embedder:
         device = choose_device(params.device)
         state = folder / STATE / "embedder"
-        with together(device) as processes:
+        with deterministic(is_asked=params.deterministic), together(device) as processes:
             if processes.rank == 0:
                 embedder = train_embedder(faces, params.seed, loss.identity_steps, device, state)
             embedder = processes.from_first(embedder)
