@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -50,7 +50,10 @@ def save_tensors(
     # same bytes
     header = {"refsr": json.dumps({"config": config, "facts": facts or {}})}
     tensors = {key: value.detach().cpu().contiguous() for key, value in weights.items()}
-    write_file(path, lambda partial: save_file(tensors, partial, metadata=header))
+    # `save_file` has a temporary file of its own, which a kill leaves behind, and no other user can
+    # read what it writes
+    content = save(tensors, metadata=header)
+    write_file(path, lambda partial: partial.write_bytes(content))
 
 
 def add_facts(path: Path, facts: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A network's own file, and a warm start from another's."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,17 @@ def test_a_checkpoint_from_before_an_option_still_loads(
     lr, ref = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 32, 32)
     assert torch.equal(again.upscale(lr, ref), old.upscale(lr, ref))  # type: ignore[operator]
     assert again.config == config | {"scale": 8, "latent": 16, "heads": 4, "align": True} | before
+
+
+def test_others_can_read_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    model = ReleaseSisr(hr_size=32, scale=4)
+    path = tmp_path / "model.safetensors"
+    before = os.umask(0o022)
+    try:
+        save_model(path, model)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]
