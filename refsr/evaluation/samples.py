@@ -47,11 +47,8 @@ def diversity(
         return {}
     chosen = test.drop_duplicates("person").head(MOST_PEOPLE)
     distance, psnr, predicted, actual, best = [], [], [], [], []
-    for start in range(0, len(chosen), batch_size):
-        batch = chosen.iloc[start : start + batch_size]
-        hr, ref = (
-            images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right")
-        )
+    for batch in batches(chosen, batch_size):
+        hr, ref = _right_pairs(curated, models, batch)
         lr = reduce(hr, models.scale)
         drawn = torch.stack(
             [to_8_bits(models.refsr.upscale(lr, ref, temperature=1.0)) for _ in range(count)]
@@ -78,6 +75,14 @@ def diversity(
         ),
         **_intervals(best, resamples, seed),
     }
+
+
+def _right_pairs(
+    curated: Curated, models: Models, batch: pd.DataFrame
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """HR and the right references of a batch, on the device: (B, 3, H, W) each."""
+    hr, ref = (images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right"))
+    return hr, ref
 
 
 def best_of(
@@ -170,9 +175,7 @@ def latents(
     """What RefSR does with its latent variable on each image; K is 0 where it has none."""
     shifts, kl = [], []
     for batch in batches(test, batch_size):
-        hr, ref = (
-            images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right")
-        )
+        hr, ref = _right_pairs(curated, models, batch)
         seed_draws(seed, "latent", batch["source"].iloc[0])
         output = models.refsr(reduce(hr, models.scale), hr, ref)
         shifts.append(output.posterior_mean - output.prior_mean)

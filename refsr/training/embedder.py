@@ -22,7 +22,7 @@ from refsr.errors import RefsrError
 from refsr.io import atomic
 from refsr.models.pretrained import EfficientNetLite0Features
 from refsr.progress import Progress
-from refsr.training.pairs import moved_by, sent, small_moves
+from refsr.training.pairs import images_of, moved_by, sent, small_moves
 from refsr.training.state_file import NotANumberError, prune, read_state, require_numbers, states
 from refsr.training.stop import stop_requests
 
@@ -147,9 +147,12 @@ def train_embedder(
     place = torch.device(device)
     with torch.random.fork_rng(devices=[place] if device == "cuda" else []):
         learner = _resumed(len(people), seed, place, folder)
-        _train(learner, _Faces(faces, rows, person), seed, steps, folder)
+        is_new = learner.step < steps
+        if is_new:
+            _train(learner, _Faces(faces, rows, person), seed, steps, folder)
     embedder = _frozen(learner.embedder)
-    _logger.info("embedder: %s", _measured(embedder, faces, place))
+    if is_new:
+        _logger.info("embedder: %s", _measured(embedder, faces, place))
     return embedder.cpu()
 
 
@@ -175,7 +178,7 @@ def _train(learner: _Learner, faces: _Faces, seed: int, steps: int, folder: Path
             torch.manual_seed(seed * 1_000_003 + step)  # of dropout
             pixels, person = faces.batch(seed, step)
             device = learner.people.device
-            images = sent(pixels, device).permute(0, 3, 1, 2).float() / 255
+            images = images_of(pixels, device)
             images = changed(images, torch.Generator().manual_seed(seed * 1_000_003 + step))
             loss = learner.learn(images, sent(person, device), step / steps)
             progress.update()
@@ -233,8 +236,7 @@ def _measured(embedder: FaceEmbedder, faces: Curated, device: torch.device) -> s
     if not same.any() or same.all():
         return "no pairs of validation people to measure it by"
     parts = (torch.from_numpy(faces.pixels(rows[i : i + 32])) for i in range(0, len(rows), 32))
-    images = (sent(part, device).permute(0, 3, 1, 2).float() / 255 for part in parts)
-    embedded = torch.cat([embedder(part) for part in images])
+    embedded = torch.cat([embedder(images_of(part, device)) for part in parts])
     cosines = (embedded @ embedded.T).cpu().numpy()[upper]
     impostors = np.sort(cosines[~same])
     auc = np.searchsorted(impostors, cosines[same]).mean() / len(impostors)

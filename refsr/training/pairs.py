@@ -122,9 +122,9 @@ class Pairs:
 
     def placed(self, drawn: Drawn, device: torch.device) -> Batch:
         """The batch of what was drawn, on the device."""
-        hr = _images(drawn.hr, drawn.mirror, device)
+        hr = images_of(drawn.hr, device, mirror=drawn.mirror)
         faces, points = self._moved_faces(hr, drawn)
-        ref = None if drawn.ref is None else _images(drawn.ref, drawn.mirror, device)
+        ref = None if drawn.ref is None else images_of(drawn.ref, device, mirror=drawn.mirror)
         if ref is not None and drawn.references is not None and len(drawn.references.own):
             rows = sent(torch.from_numpy(drawn.references.own), device)
             ref[rows] = warp(hr[rows], seed=drawn.references.seed)
@@ -185,7 +185,8 @@ def _by_identity(curated: Curated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return ordered, first, np.diff(first, append=len(rows))
 
 
-def _images(pixels: torch.Tensor, mirror: bool, device: torch.device) -> torch.Tensor:
+def images_of(pixels: torch.Tensor, device: torch.device, *, mirror: bool = False) -> torch.Tensor:
+    """uint8 pixels (B, H, W, 3) -> images on the device (B, 3, H, W), float32 in [0, 1]."""
     images = sent(pixels, device).permute(0, 3, 1, 2).float() / 255  # stays channels_last
     return images.flip(3) if mirror else images
 
