@@ -1,6 +1,6 @@
 """Measures of the latent variable: diversity of samples, their calibration, active units."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,18 +49,14 @@ def diversity(
     distance, psnr, predicted, actual, best = [], [], [], [], []
     for batch in batches(chosen, batch_size):
         hr, ref = _right_pairs(curated, models, batch)
-        lr = reduce(hr, models.scale)
-        drawn = torch.stack(
-            [to_8_bits(models.refsr.upscale(lr, ref, temperature=1.0)) for _ in range(count)]
-        )
+        drawn = _drawn(models, hr, ref, (1.0,) * count)
         distance.append(pairwise(drawn))
         psnr.append(torch.stack([image_quality.psnr(each, hr) for each in drawn], 1))
         if embed:
-            plain = to_8_bits(models.refsr.upscale(lr, ref))
-            best.append(best_of(torch.cat([plain[None], drawn]), hr, ref, embed))
-        predicted.append(
-            drawn.var(0) * (1 + 1 / count),
-        )  # of HR around the mean of the samples, were HR one of them
+            plain = _drawn(models, hr, ref, (0.0,))
+            best.append(best_of(torch.cat([plain, drawn]), hr, ref, embed))
+        # of HR around the mean of the samples, were HR one of them
+        predicted.append(drawn.var(0) * (1 + 1 / count))
         actual.append((drawn.mean(0) - hr).square())
     scores = torch.cat(psnr)
     return {
@@ -83,6 +79,16 @@ def _right_pairs(
     """HR and the right references of a batch, on the device: (B, 3, H, W) each."""
     hr, ref = (images(curated, batch[key].to_numpy(), models.device) for key in ("row", "right"))
     return hr, ref
+
+
+def _drawn(
+    models: Models, hr: torch.Tensor, ref: torch.Tensor, temperatures: Sequence[float]
+) -> torch.Tensor:
+    """An output of RefSR at each temperature: (K, B, 3, H, W), of 8 bits."""
+    lr = reduce(hr, models.scale)
+    return torch.stack(
+        [to_8_bits(models.refsr.upscale(lr, ref, temperature=each)) for each in temperatures]
+    )
 
 
 def best_of(
