@@ -18,8 +18,8 @@ from torch import nn
 from refsr.config import Training, TrainRefsr, TrainSisr
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
+from refsr.dataset.tensors import to_8_bits
 from refsr.evaluation import image_quality, samples
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.networks import load_models
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images

@@ -32,8 +32,8 @@ import torch
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
 from refsr.dataset.small_photos import WAYS
+from refsr.dataset.tensors import to_8_bits
 from refsr.evaluation import image_quality
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.io.paths import path_option
 from refsr.models.checkpoint import load_model
 from refsr.models.compact import CompactRefsr

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
-from refsr.evaluation.image_quality import to_8_bits
+from refsr.dataset.tensors import to_8_bits
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images
 from refsr.evaluation.recognition import share_below

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
+from refsr.dataset.tensors import to_8_bits
 from refsr.evaluation import image_quality
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images
 from refsr.models import SuperResolver

@@ -29,7 +29,7 @@ from torch import nn
 from refsr.config import Synthesize
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
-from refsr.evaluation.image_quality import to_8_bits
+from refsr.dataset.tensors import to_8_bits
 from refsr.evaluation.pairing import pairs
 from refsr.evaluation.protocol import images
 from refsr.io.paths import path_option

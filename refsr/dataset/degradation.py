@@ -7,6 +7,8 @@ it as MATLAB's imresize does. LR is rounded to 8 bits, as a small photo is.
 import torch
 import torch.nn.functional as F
 
+from refsr.dataset.tensors import to_8_bits
+
 
 def reduce(hr: torch.Tensor, scale: int) -> torch.Tensor:
     """Reduce HR (B, 3, H, W) in [0, 1] to LR (B, 3, H/scale, W/scale) in [0, 1], in 8-bit steps.
@@ -19,7 +21,7 @@ def reduce(hr: torch.Tensor, scale: int) -> torch.Tensor:
         raise ValueError(f"an image of {height}x{width} pixels cannot be reduced {scale} times")
     size = height // scale, width // scale
     lr = F.interpolate(hr.float(), size=size, mode="bicubic", antialias=True)
-    return (lr.clamp(0, 1) * 255).round() / 255
+    return to_8_bits(lr)
 
 
 def enlarge(lr: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from refsr.dataset.degradation import reduce
 from refsr.dataset.small_photos import as_jpegs
+from refsr.dataset.tensors import to_8_bits
 
 CLEAN = 0.25  # share of images that are reduced by bicubic alone
 CHANCE = 0.5  # of each step for an image
@@ -44,7 +45,7 @@ def degrade(hr: torch.Tensor, scale: int, seed: int) -> torch.Tensor:
     lr = _worsened(reduce(hr, scale // 2), draw)
     lr = _worsened(reduce(lr, 2), draw)
     kept = torch.rand(len(hr), 1, 1, 1, generator=draw).to(hr.device) < CLEAN
-    return torch.where(kept, reduce(hr, scale), (lr.clamp(0, 1) * 255).round() / 255)
+    return torch.where(kept, reduce(hr, scale), to_8_bits(lr))
 
 
 def _worsened(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:

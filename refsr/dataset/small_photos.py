@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from refsr.dataset.degradation import reduce
+from refsr.dataset.tensors import to_8_bits, to_images, to_pixels
 from refsr.io.jpeg import decode
 
 QUALITY = 30  # of a JPEG
@@ -34,9 +35,9 @@ def jpeg(hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def as_jpegs(images: torch.Tensor, qualities: Sequence[int]) -> torch.Tensor:
     """Images (B, 3, h, w) in [0, 1] after saving, each with its quality of 1 to 100."""
-    pixels = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    saved = [_saved(image, quality) for image, quality in zip(pixels, qualities, strict=True)]
-    return torch.from_numpy(np.stack(saved)).to(images.device).permute(0, 3, 1, 2).float() / 255
+    each = zip(to_pixels(images), qualities, strict=True)
+    saved = [_saved(image, quality) for image, quality in each]
+    return to_images(np.stack(saved), images.device)
 
 
 def _saved(image: np.ndarray, quality: int) -> np.ndarray:
@@ -60,7 +61,7 @@ def noise(hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.Tensor]:
     """LR with Gaussian noise of 8 levels, the same whenever it is drawn."""
     lr = reduce(hr, scale)
     drawn = torch.randn(lr.shape, generator=torch.Generator().manual_seed(0)).to(lr)
-    return hr, ((lr + NOISE * drawn).clamp(0, 1) * 255).round() / 255
+    return hr, to_8_bits(lr + NOISE * drawn)
 
 
 def off_centre(hr: torch.Tensor, scale: int) -> tuple[torch.Tensor, torch.Tensor]:

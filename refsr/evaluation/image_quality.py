@@ -16,11 +16,6 @@ ROUNDING = 1 / 12 / 255**2  # mean squared error of rounding to 8 bits
 LUMA = (65.481, 128.553, 24.966)  # BT.601, studio swing, of RGB in [0, 1]
 
 
-def to_8_bits(image: torch.Tensor) -> torch.Tensor:
-    """Clamped and rounded to the 256 values that a saved file can hold, still in [0, 1]."""
-    return (image.float().clamp(0, 1) * 255).round() / 255
-
-
 def psnr(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
     """Peak signal-to-noise ratio, dB, over all channels.
 

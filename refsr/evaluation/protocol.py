@@ -16,11 +16,11 @@ import torch.nn.functional as F
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
+from refsr.dataset.tensors import to_8_bits, to_images
 from refsr.errors import RefsrError
 from refsr.evaluation.batches import batches, seed_draws
 from refsr.evaluation.conditions import MAIN, Condition, title_of
 from refsr.evaluation.ensemble import self_ensemble
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.kid import texture
 from refsr.evaluation.networks import Models, draws_by_mode
 from refsr.evaluation.outputs import Truth
@@ -46,8 +46,7 @@ class Measured:
 
 def images(curated: Curated, rows: np.ndarray, device: str) -> torch.Tensor:
     """The images of these rows, (N, 3, H, H) in [0, 1]."""
-    pixels = torch.from_numpy(curated.pixels(rows)).to(device)
-    return pixels.permute(0, 3, 1, 2).float() / 255
+    return to_images(curated.pixels(rows), device)
 
 
 def references_of(

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from refsr.evaluation.image_quality import psnr, to_8_bits
+from refsr.dataset.tensors import to_8_bits
+from refsr.evaluation.image_quality import psnr
 from refsr.evaluation.kid import kernel_distance, texture
 from refsr.models import SuperResolver
 from refsr.models.pretrained import VggHedFeatures

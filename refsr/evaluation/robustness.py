@@ -6,10 +6,10 @@ import pandas as pd
 import torch
 
 from refsr.dataset.small_photos import WAYS, Way
+from refsr.dataset.tensors import to_8_bits
 from refsr.evaluation import image_quality
 from refsr.evaluation.batches import batches, seed_draws
 from refsr.evaluation.conditions import MAIN
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.protocol import Bench, references_of, require_numbers, restore
 from refsr.evaluation.statistics import bootstrap
 from refsr.models.pretrained import identity_similarity

@@ -9,9 +9,9 @@ import torch
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
+from refsr.dataset.tensors import to_8_bits
 from refsr.evaluation import image_quality
 from refsr.evaluation.batches import batches, seed_draws
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.networks import Models
 from refsr.evaluation.protocol import images
 from refsr.evaluation.statistics import bootstrap

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import torch
 from onnx import ModelProto
 from onnxruntime import InferenceSession
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
+from refsr.dataset.tensors import to_images
 from refsr.errors import RefsrError
 
 MOST = 0.1  # dB: a file that loses more is not written
@@ -62,7 +62,7 @@ def _faces(curated: Curated, split: str, count: int, scale: int) -> Iterator[Fac
     if not rows:
         raise RefsrError(f"{curated.folder}: no {split} people with an image and a reference")
     for pair in rows:
-        images = torch.from_numpy(curated.pixels(np.array(pair))).permute(0, 3, 1, 2).float() / 255
+        images = to_images(curated.pixels(np.array(pair)))
         lr, hr, ref = reduce(images[:1], scale), images[:1], images[1:]
         yield Face({"lr": lr.numpy(), "ref": ref[:, None].numpy()}, hr.numpy())
 

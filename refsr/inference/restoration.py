@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from refsr.curation.alignment import resample
+from refsr.dataset.tensors import to_images, to_pixels
 from refsr.models.upscaling import hold_to_lr
 
 _FADING = 2 / 3  # how fast the network's share falls where the face is larger than its LR
@@ -62,14 +63,13 @@ def restore(
     side, hr_size = len(crop), model.hr_size
     if side >= hr_size:
         return crop, 0.0
-    small = _tensor(crop)
-    plain = hold_to_lr(_tensor(resample(crop, hr_size, hr_size)), small, 1.0)
+    small = _image(crop)
+    plain = hold_to_lr(_image(resample(crop, hr_size, hr_size)), small, 1.0)
     share = sharpness * min(1.0, (model.lr_size / side) ** _FADING)
-    sharp = hold_to_lr(_tensor(model.upscale(crop, *references, **draw)), small, fidelity)
-    mixed = (plain + share * (sharp - plain)).clamp(0, 1) * 255
-    return mixed.round().byte()[0].permute(1, 2, 0).numpy(), share
+    sharp = hold_to_lr(_image(model.upscale(crop, *references, **draw)), small, fidelity)
+    return to_pixels(plain + share * (sharp - plain))[0], share
 
 
-def _tensor(image: np.ndarray) -> torch.Tensor:
+def _image(image: np.ndarray) -> torch.Tensor:
     """(h, w, 3) uint8 -> (1, 3, h, w) in [0, 1]."""
-    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+    return to_images(image[None])

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from refsr.dataset.tensors import to_8_bits, to_images, to_pixels
 from refsr.inference import fitting
 from refsr.inference.fitting import content, scaled
 from refsr.inference.options import Options
@@ -41,7 +42,7 @@ def upscale_batch(model: nn.Module, lr: np.ndarray, ref: np.ndarray | None = Non
     """
     device = next(model.parameters()).device
     _, hr_size = sizes(model)
-    references = None if ref is None else _fit(_to_tensor(ref, device), hr_size)
+    references = None if ref is None else _fit(to_images(ref, device), hr_size)
     return _upscaled(model, lr, references)
 
 
@@ -61,7 +62,7 @@ def upscale_by(
     device = next(model.parameters()).device
     _, hr_size = sizes(model)
     known = {id(each): each for given in references for each in given}  # often the same for all
-    fitted = {key: _fit(_to_tensor(each[None], device), hr_size) for key, each in known.items()}
+    fitted = {key: _fit(to_images(each[None], device), hr_size) for key, each in known.items()}
     sets = [torch.cat([fitted[id(each)] for each in given]) for given in references if given]
     stacked = torch.stack(sets) if sets else None  # (B, R, 3, H, W)
     if stacked is not None and stacked.shape[1] == 1:
@@ -80,8 +81,8 @@ def compatibility(
         return []
     device = next(model.parameters()).device
     size, hr_size = sizes(model)
-    fitted = [_fit(_to_tensor(each[None], device), hr_size) for each in references]
-    small = _fit(_to_tensor(lr[None], device), size)
+    fitted = [_fit(to_images(each[None], device), hr_size) for each in references]
+    small = _fit(to_images(lr[None], device), size)
     scores = score(model, small, torch.stack(fitted, dim=1))
     return [None] * len(fitted) if scores is None else scores[0].tolist()
 
@@ -105,14 +106,14 @@ def _upscaled(
     """LR (B, h, w, 3), fitted references (B, 3, H, W) or (B, R, 3, H, W) -> SR (B, h', w', 3)."""
     device = next(model.parameters()).device
     size, hr_size = sizes(model)
-    small = _fit(_to_tensor(lr, device), size)
+    small = _fit(to_images(lr, device), size)
     given = {"temperature": options.temperature, "fidelity": options.fidelity}
     with _seeded(options, device):
         sr = cast(SuperResolver, model).upscale(small, references, **given)
     height, width = lr.shape[1:3]
     sr = sr[:, :, *content(height, width, size, hr_size // size)]
     sr = _resize(sr.float(), *scaled(height, width, hr_size))
-    return (sr.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return to_pixels(sr)
 
 
 @contextmanager
@@ -131,13 +132,6 @@ def sizes(model: nn.Module) -> tuple[int, int]:
     return fitting.sizes(cast(SuperResolver, model).config)
 
 
-def _to_tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(B, h, w, 3) uint8 -> (B, 3, h, w) in [0, 1]."""
-    return (
-        torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
-    )
-
-
 def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
     """(B, 3, h, w) -> (B, 3, side, side).
 
@@ -145,9 +139,10 @@ def _fit(images: torch.Tensor, side: int) -> torch.Tensor:
     """
     rows, columns = content(images.shape[-2], images.shape[-1], side)
     images = _resize(images, rows.stop - rows.start, columns.stop - columns.start)
-    images = (images.clamp(0, 1) * 255).round() / 255
     return F.pad(
-        images, (columns.start, side - columns.stop, rows.start, side - rows.stop), mode="replicate"
+        to_8_bits(images),
+        (columns.start, side - columns.stop, rows.start, side - rows.stop),
+        mode="replicate",
     )
 
 

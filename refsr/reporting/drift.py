@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
+from refsr.dataset.tensors import to_images, to_pixels
 from refsr.errors import RefsrError
 from refsr.evaluation import drift
 from refsr.evaluation.drift import Shift, Verdict
@@ -79,8 +79,7 @@ def trained(curated: Curated, scale: int, revision: str) -> Trained:
 
 
 def _measured(curated: Curated, rows: np.ndarray, scale: int) -> list[dict[str, float]]:
-    hr = torch.from_numpy(curated.pixels(rows)).permute(0, 3, 1, 2).float() / 255
-    faces = (reduce(hr, scale) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    faces = to_pixels(reduce(to_images(curated.pixels(rows)), scale))
     return [image_statistics(face, faces.shape[1]) for face in faces]
 
 

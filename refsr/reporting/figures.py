@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from refsr.dataset.degradation import reduce
+from refsr.dataset.tensors import to_pixels
 from refsr.evaluation.conditions import CONDITIONS, MAIN, RIGHT
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.protocol import Bench, references_of, restore
 from refsr.face_crops import USUAL
 
@@ -44,9 +44,9 @@ class Grid:
     """
 
     people: list[str]
-    lr: list[np.ndarray]
-    references: list[np.ndarray]
-    outputs: list[list[np.ndarray]]
+    lr: np.ndarray  # (N, H, W, 3)
+    references: np.ndarray  # (N, H, W, 3)
+    outputs: list[np.ndarray]  # N of (N, H, W, 3)
 
 
 def strips(bench: Bench, people: Sequence[str], names: Iterable[str] = MAIN) -> list[Strip]:
@@ -64,7 +64,7 @@ def strips(bench: Bench, people: Sequence[str], names: Iterable[str] = MAIN) -> 
         condition = conditions[name]
         ref = references_of(bench.curated, condition, chosen, lr)
         sr = restore(bench.models, condition, lr, ref, bench.curated.hr_size)
-        columns[condition.short_title] = to_8_bits(sr)
+        columns[condition.short_title] = sr
         titles[condition.short_title] = name
     columns |= {"HR": hr, "reference": right, "wrong ref.": wrong}
     eyes = {title: _eyes(bench, chosen, _ROWS_OF.get(title, "row")) for title in columns}
@@ -95,7 +95,7 @@ def _as_strips(
     conditions: dict[str, str],
 ) -> list[Strip]:
     """A strip for each row of `chosen`, of its images (N, 3, H, W) by title."""
-    pictures = [to_pictures(column) for column in columns.values()]
+    pictures = [to_pixels(column) for column in columns.values()]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*pictures, strict=True)]
     names = zip(chosen["person"], chosen["wrong_person"], chosen["source"], strict=True)
     return [Strip(*name, row, conditions) for name, row in zip(names, rows, strict=True)]
@@ -115,10 +115,10 @@ def drawn(bench: Bench, people: Sequence[str], count: int = 6) -> list[Strip]:
     right = CONDITIONS[RIGHT].short_title
     columns = {
         "LR": _nearest(lr, bench.models.scale),
-        right: to_8_bits(upscale(lr, ref)),
+        right: upscale(lr, ref),
     }
     for number in range(1, count + 1):
-        columns[f"sample {number}"] = to_8_bits(upscale(lr, ref, temperature=1.0))
+        columns[f"sample {number}"] = upscale(lr, ref, temperature=1.0)
     return _as_strips(chosen, columns | {"HR": hr}, {right: RIGHT})
 
 
@@ -129,9 +129,9 @@ def transfer_grid(bench: Bench, people: Sequence[str]) -> Grid:
     hr, ref = _images(bench, chosen, "row", "right")
     lr = reduce(hr, bench.models.scale)
     upscale = bench.models.refsr.upscale
-    rows = [to_pictures(to_8_bits(upscale(one.expand(len(ref), -1, -1, -1), ref))) for one in lr]
-    small = to_pictures(_nearest(lr, bench.models.scale))
-    return Grid(list(people), small, to_pictures(ref), rows)
+    rows = [to_pixels(upscale(one.expand(len(ref), -1, -1, -1), ref)) for one in lr]
+    small = to_pixels(_nearest(lr, bench.models.scale))
+    return Grid(list(people), small, to_pixels(ref), rows)
 
 
 def _clear_images(bench: Bench, people: Sequence[str]) -> pd.DataFrame:
@@ -234,11 +234,6 @@ def reliability(bins: Mapping[str, Mapping[str, float]], size: int = 320) -> np.
         edge // 2,
     )
     return canvas
-
-
-def to_pictures(batch: torch.Tensor) -> list[np.ndarray]:
-    """(N, 3, H, W) in [0, 1] -> N of (H, W, 3) uint8."""
-    return list((batch * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _nearest(lr: torch.Tensor, scale: int) -> torch.Tensor:

@@ -17,6 +17,7 @@ from torch import nn
 from refsr.config import TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import reduce
+from refsr.dataset.tensors import to_images
 from refsr.models import SuperResolver
 from refsr.models.checkpoint import COMPATIBILITY, add_facts, load_model
 from refsr.models.compatibility import Comparing, Compatibility
@@ -103,17 +104,12 @@ def measured(model: Comparing, faces: Curated, pairs: Pairs) -> np.ndarray:
     parts = []
     starts = range(0, len(pairs.rows), BATCH)
     for start in track(starts, total=len(starts), desc="compared", unit="batch"):
-        lr = reduce(_images(faces, pairs.rows[start : start + BATCH], device), scale)
+        lr = reduce(to_images(faces.pixels(pairs.rows[start : start + BATCH]), device), scale)
         chosen = pairs.references[start : start + BATCH]
-        ref = _images(faces, chosen.ravel(), device)
+        ref = to_images(faces.pixels(chosen.ravel()), device)
         values = model.differences(lr, ref.reshape(*chosen.shape, *ref.shape[1:]))
         parts.append(values.cpu().numpy().astype(np.float64))
     return np.concatenate(parts)
-
-
-def _images(faces: Curated, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    pixels = torch.from_numpy(faces.pixels(rows)).to(device)
-    return pixels.permute(0, 3, 1, 2).float() / 255
 
 
 def weigh(values: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import nn
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge, reduce
+from refsr.dataset.tensors import to_images, to_pixels
 
 
 def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Module], np.ndarray]:
@@ -28,8 +29,7 @@ def fixed_batch(curated: Curated, scale: int, faces: int = 6) -> Callable[[nn.Mo
         device = next(model.parameters()).device
         sr = model.upscale(lr.to(device), ref.to(device)).cpu()  # type: ignore[operator]
         columns = [F.interpolate(lr, size=size), enlarge(lr, size), sr, hr, ref]
-        sheet = torch.cat(columns, dim=3).permute(0, 2, 3, 1).flatten(0, 1)
-        return (sheet.clamp(0, 1) * 255).round().byte().numpy()
+        return np.concatenate(to_pixels(torch.cat(columns, dim=3)))
 
     return draw
 
@@ -46,13 +46,10 @@ def fixed_faces(curated: Curated, count: int, each: int) -> tuple[torch.Tensor, 
     references = rows[rows["role"] == "reference"].groupby("identity").head(1)
     reference_of = pd.Series(references.index, index=references["identity"])
     people = curated.table["identity"].to_numpy()[shown]
-    return _images(curated, shown), _images(curated, reference_of[people].to_numpy())
+    own = reference_of[people].to_numpy()
+    return to_images(curated.pixels(shown)), to_images(curated.pixels(own))
 
 
 def _watched(curated: Curated) -> np.ndarray:
     validation = curated.split("validation")
     return validation if len(validation) else curated.split("train")
-
-
-def _images(curated: Curated, rows: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(curated.pixels(rows)).permute(0, 3, 1, 2).float() / 255

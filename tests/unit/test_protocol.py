@@ -11,10 +11,10 @@ from helpers import FAITHFUL, make_curated
 
 from refsr.dataset.curated import Curated
 from refsr.dataset.degradation import enlarge
+from refsr.dataset.tensors import to_8_bits
 from refsr.errors import RefsrError
 from refsr.evaluation import networks, protocol
 from refsr.evaluation.conditions import OTHERS, conditions_of
-from refsr.evaluation.image_quality import to_8_bits
 from refsr.evaluation.metrics import METRICS
 from refsr.evaluation.outputs import Outputs
 from refsr.evaluation.pairing import pairs
