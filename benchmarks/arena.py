@@ -73,7 +73,7 @@ def demo_sections(steps: int, **common: object) -> tuple[TrainSisr, TrainRefsr]:
 def fit(params: Training, faces: Curated, folder: Path, before: Path | None = None) -> Path:
     """The checkpoint of SISR, or of RefSR started from `before`; trains it unless that is done."""
     if not (folder / "model.safetensors").exists():
-        objective = objective_for(params, faces, folder)
+        objective = objective_for(params, faces, folder, NullTracker())
         model = network(params, faces, before)
         train(
             model,

@@ -6,7 +6,7 @@ import torch
 
 def to_images(pixels: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """Pixels -> images on the device, float32; in memory they stay channels_last."""
-    placed = torch.from_numpy(np.require(pixels, requirements="CW")).to(device)
+    placed = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
     return placed.permute(0, 3, 1, 2).float() / 255
 
 

@@ -22,6 +22,7 @@ from refsr.errors import RefsrError
 from refsr.io import atomic
 from refsr.models.pretrained import EfficientNetLite0Features
 from refsr.progress import Progress
+from refsr.tracker import Tracker
 from refsr.training.pairs import images_of, moved_by, sent, small_moves
 from refsr.training.state_file import NotANumberError, prune, read_state, require_numbers, states
 from refsr.training.stop import stop_requests
@@ -92,9 +93,11 @@ class _Learner:
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
         self.step = 0
+        self.history: list[tuple[int, float]] = []  # step, mean loss since the row before
+        self.summed = torch.zeros((), device=device)  # losses since the last row
 
-    def learn(self, images: torch.Tensor, person: torch.Tensor, done: float) -> torch.Tensor:
-        """One update, after the share `done` of the training; returns the loss: ()."""
+    def learn(self, images: torch.Tensor, person: torch.Tensor, done: float) -> None:
+        """One update, after the share `done` of the training."""
         factor = min(1.0, (self.step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * factor
@@ -107,7 +110,23 @@ class _Learner:
         nn.utils.clip_grad_norm_(self.embedder.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
-        return loss.detach()
+        self.summed += loss.detach()
+
+    def require_number(self) -> None:
+        """Raises NotANumberError where the loss has become none."""
+        if not math.isfinite(float(self.summed)):
+            raise NotANumberError(
+                f"training: the embedder's loss is no number at step {self.step}; set "
+                "loss.identity_weight to 0, or loss.identity to dlib"
+            )
+
+    def note(self) -> float:
+        """Add a row to the history; returns its loss."""
+        before = self.history[-1][0] if self.history else 0
+        loss = float(self.summed) / (self.step - before)
+        self.history.append((self.step, loss))
+        self.summed.zero_()
+        return loss
 
     def state(self) -> dict[str, Any]:
         """What `load` takes."""
@@ -116,6 +135,8 @@ class _Learner:
             "people": self.people.data,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
+            "history": self.history,
+            "summed": self.summed,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -124,13 +145,17 @@ class _Learner:
         self.people.data.copy_(state["people"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
+        self.history = list(state["history"])
+        self.summed.copy_(state["summed"])
         require_numbers(state["embedder"] | {"people": state["people"]})
 
 
 def train_embedder(
-    faces: Curated, seed: int, steps: int, device: str, folder: Path
+    faces: Curated, seed: int, steps: int, device: str, folder: Path, tracker: Tracker
 ) -> FaceEmbedder:
     """The embedder after so many steps on the training split: frozen, and on the CPU.
+
+    The tracker gets `embedder.loss` and, of validation people, `embedder.auc`.
 
     `folder` keeps its state; a training that was killed goes on from it, to the same weights.
     Raises RefsrError where the split has fewer than two people, NotANumberError where the loss is
@@ -149,10 +174,12 @@ def train_embedder(
         learner = _resumed(len(people), seed, place, folder)
         is_new = learner.step < steps
         if is_new:
-            _train(learner, _Faces(faces, rows, person), seed, steps, folder)
+            for step, loss in learner.history:  # a tracker that has it drops it
+                tracker.metrics({"embedder.loss": loss}, step)
+            _train(learner, _Faces(faces, rows, person), seed, steps, folder, tracker)
     embedder = _frozen(learner.embedder)
     if is_new:
-        _logger.info("embedder: %s", _measured(embedder, faces, place))
+        _measure(embedder, faces, place, tracker, steps)
     return embedder.cpu()
 
 
@@ -169,7 +196,9 @@ def _resumed(people: int, seed: int, device: torch.device, folder: Path) -> _Lea
     return _Learner(people, seed, device)
 
 
-def _train(learner: _Learner, faces: _Faces, seed: int, steps: int, folder: Path) -> None:
+def _train(
+    learner: _Learner, faces: _Faces, seed: int, steps: int, folder: Path, tracker: Tracker
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     progress = Progress(total=steps, done=learner.step, desc="trained embedder", unit="step")
     with progress, stop_requests() as stop:
@@ -180,22 +209,22 @@ def _train(learner: _Learner, faces: _Faces, seed: int, steps: int, folder: Path
             device = learner.people.device
             images = images_of(pixels, device)
             images = changed(images, torch.Generator().manual_seed(seed * 1_000_003 + step))
-            loss = learner.learn(images, sent(person, device), step / steps)
+            learner.learn(images, sent(person, device), step / steps)
             progress.update()
-            if stop or learner.step % SAVE_EVERY == 0 or learner.step == steps:
-                progress.show(loss=f"{float(loss):.4f}")
-                _save(learner, float(loss), folder)
+            is_due = learner.step % SAVE_EVERY == 0 or learner.step == steps
+            if stop or is_due:
+                learner.require_number()
+                if is_due:
+                    loss = learner.note()
+                    progress.show(loss=f"{loss:.4f}")
+                    tracker.metrics({"embedder.loss": loss}, learner.step)
+                _save(learner, folder)
             if stop:
                 raise stop.error(learner.step)
     prune(folder, 1)
 
 
-def _save(learner: _Learner, loss: float, folder: Path) -> None:
-    if not math.isfinite(loss):
-        raise NotANumberError(
-            f"training: the embedder's loss is no number at step {learner.step}; set "
-            "loss.identity_weight to 0, or loss.identity to dlib"
-        )
+def _save(learner: _Learner, folder: Path) -> None:
     state, path = learner.state(), folder / f"{learner.step:08d}.pt"
     atomic.write_file(path, lambda partial: torch.save(state, partial))
     prune(folder, 2)
@@ -227,17 +256,21 @@ def changed(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _measured(embedder: FaceEmbedder, faces: Curated, device: torch.device) -> str:
-    """How well it tells validation people apart, in words."""
+def _measure(
+    embedder: FaceEmbedder, faces: Curated, device: torch.device, tracker: Tracker, step: int
+) -> None:
+    """Report how well it tells validation people apart."""
     rows = faces.split("validation")[:MOST]
     person = faces.table["identity"].to_numpy()[rows]
     upper = np.triu_indices(len(rows), 1)
     same = (person[:, None] == person)[upper]
     if not same.any() or same.all():
-        return "no pairs of validation people to measure it by"
+        _logger.info("embedder: no pairs of validation people to measure it by")
+        return
     parts = (torch.from_numpy(faces.pixels(rows[i : i + 32])) for i in range(0, len(rows), 32))
     embedded = torch.cat([embedder(images_of(part, device)) for part in parts])
     cosines = (embedded @ embedded.T).cpu().numpy()[upper]
     impostors = np.sort(cosines[~same])
-    auc = np.searchsorted(impostors, cosines[same]).mean() / len(impostors)
-    return f"AUC {auc:.3f} of pairs of one validation person against pairs of two"
+    auc = float(np.searchsorted(impostors, cosines[same]).mean() / len(impostors))
+    tracker.metrics({"embedder.auc": auc}, step)
+    _logger.info("embedder: AUC %.3f of pairs of one validation person against pairs of two", auc)

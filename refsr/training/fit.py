@@ -47,7 +47,7 @@ def fit(
         The last numbers.
     """
     snapshot_at = params.warm_start_step if isinstance(params, TrainSisr) else 0
-    objective = objective_for(params, faces, folder)
+    objective = objective_for(params, faces, folder, tracker)
     validate = None
     if params.validate_every:
         pairs_too = isinstance(params, TrainRefsr)
@@ -68,7 +68,7 @@ def fit(
     return metrics
 
 
-def objective_for(params: Training, faces: Curated, folder: Path) -> Objective:
+def objective_for(params: Training, faces: Curated, folder: Path, tracker: Tracker) -> Objective:
     """The loss; trains its embedder first where it has one, with its state in `folder`.
 
     Of several processes the first trains it for all.
@@ -79,7 +79,9 @@ def objective_for(params: Training, faces: Curated, folder: Path) -> Objective:
         state = folder / STATE / "embedder"
         with deterministic(is_asked=params.deterministic), together(device) as processes:
             if processes.rank == 0:
-                embedder = train_embedder(faces, params.seed, loss.identity_steps, device, state)
+                embedder = train_embedder(
+                    faces, params.seed, loss.identity_steps, device, state, tracker
+                )
             embedder = processes.from_first(embedder)
     return Objective(loss, params.steps, embedder)
 

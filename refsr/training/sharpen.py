@@ -14,7 +14,7 @@ from refsr.io import atomic
 from refsr.io.files import file_hash
 from refsr.io.retained import STATE
 from refsr.models.checkpoint import load_model, read_checkpoint
-from refsr.tracker import Tracker
+from refsr.tracker import NullTracker, Tracker
 from refsr.training.fit import objective_for, pairs_for
 from refsr.training.loop import MODEL, train
 from refsr.training.pictures import fixed_batch
@@ -49,7 +49,7 @@ def sharpen(
     phase = _phase(params)
     model = load_model(folder / MODEL)
     state = _state(folder, params)
-    objective = objective_for(phase, faces, folder)
+    objective = objective_for(phase, faces, folder, NullTracker())  # its embedder is trained
     validate = None
     if phase.validate_every:
         validate = validation(faces, scale, phase, objective, references=True)

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,27 @@ from refsr.config import Loss, TrainRefsr
 from refsr.dataset.curated import Curated
 from refsr.errors import RefsrError, StoppedError
 from refsr.models import build
-from refsr.models.checkpoint import (
-    read_checkpoint,
-    save_model,
-)
+from refsr.models.checkpoint import read_checkpoint, save_model
 from refsr.steps.train_refsr import train_refsr
 from refsr.tracker import NullTracker
 from refsr.training import embedder
-from refsr.training.embedder import (
-    FaceEmbedder,
-    changed,
-    train_embedder,
-)
+from refsr.training.embedder import FaceEmbedder, changed, train_embedder
 from refsr.training.objective import Objective, identity_distance
 
 STEPS = 6
+
+
+class _Series(NullTracker):
+    """Keeps each point, the last where it comes twice."""
+
+    def __init__(self) -> None:
+        self.points: dict[tuple[str, int | None], float] = {}
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        points = {(name, step): each for name, each in values.items()}
+        again = points.items() & self.points.items()
+        assert len(again) == len(points.keys() & self.points.keys())
+        self.points |= points
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +53,9 @@ def _train(
     faces: Curated,
     folder: Path,
     steps: int = STEPS,
+    tracker: NullTracker = NullTracker(),  # noqa: B008  it keeps nothing
 ) -> FaceEmbedder:
-    return train_embedder(faces, 0, steps, "cpu", folder)
+    return train_embedder(faces, 0, steps, "cpu", folder, tracker)
 
 
 def _same(one: FaceEmbedder, other: FaceEmbedder) -> bool:
@@ -87,7 +95,10 @@ def test_it_learns_the_training_people(
 def test_a_killed_training_goes_on_to_the_same_weights(
     faces: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = _train(faces, tmp_path / "whole")
+    expected, series = _Series(), _Series()
+    whole = _train(faces, tmp_path / "whole", tracker=expected)
+    losses = [("embedder.loss", step) for step in (2, 4, 6)]
+    assert [*expected.points] == [*losses, ("embedder.auc", 6)]
     learn = embedder._Learner.learn
     steps: list[int] = []
 
@@ -96,32 +107,34 @@ def test_a_killed_training_goes_on_to_the_same_weights(
         images: torch.Tensor,
         person: torch.Tensor,
         done: float,
-    ) -> torch.Tensor:
+    ) -> None:
         steps.append(self.step)
         if len(steps) == 4:
             raise KeyboardInterrupt
-        return learn(self, images, person, done)
+        learn(self, images, person, done)
 
     monkeypatch.setattr(embedder._Learner, "learn", die_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        _train(faces, tmp_path / "cut")
-    resumed = _train(faces, tmp_path / "cut")
+        _train(faces, tmp_path / "cut", tracker=series)
+    resumed = _train(faces, tmp_path / "cut", tracker=series)
     assert steps == [0, 1, 2, 3, 2, 3, 4, 5]
     assert _same(whole, resumed)
     assert _same(whole, _train(faces, tmp_path / "cut"))
     assert len(steps) == 8  # it was finished
+    assert series.points == expected.points
 
 
 def test_sigterm_saves_the_step(
     faces: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = _train(faces, tmp_path / "whole")
+    expected = _Series()
+    whole = _train(faces, tmp_path / "whole", tracker=expected)
     learn = embedder._Learner.learn
 
-    def stopped(self: embedder._Learner, *args: object) -> torch.Tensor:
+    def stopped(self: embedder._Learner, *args: object) -> None:
         if self.step == 2:
             signal.raise_signal(signal.SIGTERM)
-        return learn(self, *args)  # type: ignore[arg-type]
+        learn(self, *args)  # type: ignore[arg-type]
 
     folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
@@ -129,7 +142,10 @@ def test_sigterm_saves_the_step(
         with pytest.raises(StoppedError, match="at step 3"):
             _train(faces, folder)
     assert (folder / "00000003.pt").is_file()
-    assert _same(whole, _train(faces, folder))
+    series = _Series()  # one that has lost the points before
+    resumed = _train(faces, folder, tracker=series)
+    assert _same(whole, resumed)
+    assert series.points == expected.points
 
 
 @pytest.mark.parametrize("fault", ["cut", "people", "NaN"])
@@ -237,9 +253,9 @@ def test_both_phases_of_a_training_use_one(
     seen: set[str] = set()
     batch = embedder._Faces.batch
 
-    def counted(self: embedder._Learner, *args: object) -> torch.Tensor:
+    def counted(self: embedder._Learner, *args: object) -> None:
         steps.append(self.step)
-        return learn(self, *args)  # type: ignore[arg-type]
+        learn(self, *args)  # type: ignore[arg-type]
 
     def noted(self: embedder._Faces, *args: int) -> tuple[torch.Tensor, torch.Tensor]:
         table = self.curated.table
