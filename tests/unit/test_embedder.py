@@ -12,6 +12,7 @@ from helpers import make_curated
 
 from refsr.config import Loss, TrainRefsr
 from refsr.dataset.curated import Curated
+from refsr.dataset.tensors import to_images
 from refsr.errors import RefsrError, StoppedError
 from refsr.models import build
 from refsr.models.checkpoint import read_checkpoint, save_model
@@ -31,10 +32,7 @@ class _Series(NullTracker):
         self.points: dict[tuple[str, int | None], float] = {}
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        points = {(name, step): each for name, each in values.items()}
-        again = points.items() & self.points.items()
-        assert len(again) == len(points.keys() & self.points.keys())
-        self.points |= points
+        self.points |= {(name, step): each for name, each in values.items()}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +78,7 @@ def test_it_learns_the_training_people(
     rows = faces.split("train")
     people = faces.table["identity"]
     person = people.to_numpy()[rows]
-    pixels = torch.from_numpy(faces.pixels(rows))
-    images = pixels.permute(0, 3, 1, 2) / 255
+    images = to_images(faces.pixels(rows))
     with torch.no_grad():
         embedded = network(images)
     norms = embedded.norm(dim=1)
@@ -122,6 +119,18 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert _same(whole, _train(faces, tmp_path / "cut"))
     assert len(steps) == 8  # it was finished
     assert series.points == expected.points
+
+
+def test_a_loss_is_a_mean_over_its_steps(
+    faces: Curated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each, all_steps = _Series(), _Series()
+    _train(faces, tmp_path / "each", tracker=each)
+    monkeypatch.setattr(embedder, "SAVE_EVERY", STEPS)
+    _train(faces, tmp_path / "all", tracker=all_steps)
+    key = "embedder.loss", STEPS
+    losses = [loss for (name, _), loss in each.points.items() if name == key[0]]
+    assert np.mean(losses) == pytest.approx(all_steps.points[key])
 
 
 def test_sigterm_saves_the_step(
@@ -173,19 +182,10 @@ def test_a_state_with_a_fault_is_passed_over(
     assert _same(whole, again)
 
 
-def test_one_person_is_too_few(
-    tmp_path: Path,
-) -> None:
-    made = make_curated(
-        tmp_path / "curated",
-        identities=2,
-        images=3,
-        train=1,
-    )
-    with pytest.raises(
-        RefsrError,
-        match=r"1 person for training.*identity_weight",
-    ):
+def test_one_person_is_too_few(tmp_path: Path) -> None:
+    made = make_curated(tmp_path / "curated", identities=2, images=3, train=1)
+    expected = r"1 person for training.*identity_weight"
+    with pytest.raises(RefsrError, match=expected):
         _train(Curated(made), tmp_path / "state")
 
 
