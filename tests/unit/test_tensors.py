@@ -1,5 +1,7 @@
 """Pixels as images in [0, 1], and back."""
 
+import warnings
+
 import numpy as np
 import torch
 
@@ -25,6 +27,8 @@ def test_pixels_come_back() -> None:
 def test_any_array_is_taken_and_kept() -> None:
     locked = PIXELS.copy()
     locked.flags.writeable = False
+    with warnings.catch_warnings(action="error"):
+        to_images(locked)
     images = to_images(locked[:, ::-1])
     images += 1
     assert np.array_equal(locked, PIXELS)
