@@ -93,7 +93,7 @@ class _Learner:
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY, fused=True)
         self.step = 0
-        self.history: list[tuple[int, float]] = []  # step, mean loss since the row before
+        self.history: list[tuple[int, dict[str, float]]] = []  # step, what was reported
         self.summed = torch.zeros((), device=device)  # losses since the last row
 
     def learn(self, images: torch.Tensor, person: torch.Tensor, done: float) -> None:
@@ -120,11 +120,10 @@ class _Learner:
                 "loss.identity_weight to 0, or loss.identity to dlib"
             )
 
-    def note(self) -> float:
-        """Add a row to the history; returns its loss."""
+    def mean_loss(self) -> float:
+        """That since the last row of the history; the next one begins here."""
         before = self.history[-1][0] if self.history else 0
         loss = float(self.summed) / (self.step - before)
-        self.history.append((self.step, loss))
         self.summed.zero_()
         return loss
 
@@ -172,15 +171,11 @@ def train_embedder(
     place = torch.device(device)
     with torch.random.fork_rng(devices=[place] if device == "cuda" else []):
         learner = _resumed(len(people), seed, place, folder)
-        is_new = learner.step < steps
-        if is_new:
-            for step, loss in learner.history:  # a tracker that has it drops it
-                tracker.metrics({"embedder.loss": loss}, step)
+        for step, numbers in learner.history:  # a tracker that has them drops them
+            tracker.metrics(numbers, step)
+        if learner.step < steps:
             _train(learner, _Faces(faces, rows, person), seed, steps, folder, tracker)
-    embedder = _frozen(learner.embedder)
-    if is_new:
-        _measure(embedder, faces, place, tracker, steps)
-    return embedder.cpu()
+    return _frozen(learner.embedder).cpu()
 
 
 def _resumed(people: int, seed: int, device: torch.device, folder: Path) -> _Learner:
@@ -215,13 +210,22 @@ def _train(
             if stop or is_due:
                 learner.require_number()
                 if is_due:
-                    loss = learner.note()
-                    progress.show(loss=f"{loss:.4f}")
-                    tracker.metrics({"embedder.loss": loss}, learner.step)
+                    numbers = _row(learner, faces.curated, is_last=learner.step == steps)
+                    progress.show(loss=f"{numbers['embedder.loss']:.4f}")
+                    tracker.metrics(numbers, learner.step)
                 _save(learner, folder)
             if stop:
                 raise stop.error(learner.step)
     prune(folder, 1)
+
+
+def _row(learner: _Learner, faces: Curated, *, is_last: bool) -> dict[str, float]:
+    """The next row of the history."""
+    numbers = {"embedder.loss": learner.mean_loss()}
+    if is_last:
+        numbers |= _measured(learner.embedder, faces, learner.people.device)
+    learner.history.append((learner.step, numbers))
+    return numbers
 
 
 def _save(learner: _Learner, folder: Path) -> None:
@@ -256,21 +260,20 @@ def changed(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _measure(
-    embedder: FaceEmbedder, faces: Curated, device: torch.device, tracker: Tracker, step: int
-) -> None:
-    """Report how well it tells validation people apart."""
+def _measured(embedder: FaceEmbedder, faces: Curated, device: torch.device) -> dict[str, float]:
+    """How well it tells validation people apart: `embedder.auc`, if they have pairs."""
+    embedder.eval()
     rows = faces.split("validation")[:MOST]
     person = faces.table["identity"].to_numpy()[rows]
     upper = np.triu_indices(len(rows), 1)
     same = (person[:, None] == person)[upper]
     if not same.any() or same.all():
         _logger.info("embedder: no pairs of validation people to measure it by")
-        return
+        return {}
     parts = (torch.from_numpy(faces.pixels(rows[i : i + 32])) for i in range(0, len(rows), 32))
     embedded = torch.cat([embedder(images_of(part, device)) for part in parts])
     cosines = (embedded @ embedded.T).cpu().numpy()[upper]
     impostors = np.sort(cosines[~same])
     auc = float(np.searchsorted(impostors, cosines[same]).mean() / len(impostors))
-    tracker.metrics({"embedder.auc": auc}, step)
     _logger.info("embedder: AUC %.3f of pairs of one validation person against pairs of two", auc)
+    return {"embedder.auc": auc}
