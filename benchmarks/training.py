@@ -195,7 +195,7 @@ def _step(learner: Learner, batch: Batch, name: str) -> Callable[[], object]:
     known = batch if _takes_landmarks(learner) else batch._replace(faces=None, points=None)
     if name == "eager":
         parts = (None if part is None else part.contiguous() for part in known)
-        known = Batch(*parts)  # type: ignore[arg-type]
+        known = Batch._make(parts)
     times = 10 if learner.device == "cuda" else 1
 
     def train() -> None:

@@ -8,7 +8,16 @@ data are checked when a stage starts.
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeVar
 
-from refsr.config import Curate, Data, Evaluate, Section, Synthesize, Training, TrainSisr, Validate
+from refsr.config import (
+    Curate,
+    Data,
+    Evaluate,
+    Section,
+    Synthesize,
+    TrainRefsr,
+    TrainSisr,
+    Validate,
+)
 from refsr.parameter_types import MAX_HR, MIN_HR, MIN_MEASURED, heads_fault
 from refsr.variants import VARIANTS
 
@@ -74,11 +83,11 @@ def model_options_are_known(sections: Sections) -> Iterator[str]:
     sisr = _get(sections, "train_sisr", TrainSisr)
     if sisr is None:
         return
-    for name, kind in (("train_sisr", "sisr"), ("train_refsr", "refsr")):
-        training = _get(sections, name, Training)
+    trainings = {"sisr": sisr, "refsr": _get(sections, "train_refsr", TrainRefsr)}
+    for kind, training in trainings.items():
         if training is None:
             continue
-        options: Mapping[str, object] = getattr(training, "model")  # noqa: B009 - of both classes
+        name, options = f"train_{kind}", training.model
         known = VARIANTS[sisr.variant].options(kind)
         for option in sorted(set(options) - set(known)):
             yield (

@@ -6,8 +6,12 @@ import torch
 
 def to_images(pixels: np.ndarray, device: torch.device | str = "cpu") -> torch.Tensor:
     """Pixels -> images on the device, float32; in memory they stay channels_last."""
-    placed = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)
-    return placed.permute(0, 3, 1, 2).float() / 255
+    return as_images(torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device))
+
+
+def as_images(pixels: torch.Tensor) -> torch.Tensor:
+    """The same of pixels that are on the device already."""
+    return pixels.permute(0, 3, 1, 2).float() / 255
 
 
 def to_8_bits(images: torch.Tensor) -> torch.Tensor:

@@ -49,11 +49,12 @@ def diversity(
     distance, psnr, predicted, actual, best = [], [], [], [], []
     for batch in batches(chosen, batch_size):
         hr, ref = _right_pairs(curated, models, batch)
-        drawn = _drawn(models, hr, ref, (1.0,) * count)
+        lr = reduce(hr, models.scale)
+        drawn = _drawn(models, lr, ref, (1.0,) * count)
         distance.append(pairwise(drawn))
         psnr.append(torch.stack([image_quality.psnr(each, hr) for each in drawn], 1))
         if embed:
-            plain = _drawn(models, hr, ref, (0.0,))
+            plain = _drawn(models, lr, ref, (0.0,))
             best.append(best_of(torch.cat([plain, drawn]), hr, ref, embed))
         # of HR around the mean of the samples, were HR one of them
         predicted.append(drawn.var(0) * (1 + 1 / count))
@@ -82,10 +83,9 @@ def _right_pairs(
 
 
 def _drawn(
-    models: Models, hr: torch.Tensor, ref: torch.Tensor, temperatures: Sequence[float]
+    models: Models, lr: torch.Tensor, ref: torch.Tensor, temperatures: Sequence[float]
 ) -> torch.Tensor:
     """An output of RefSR at each temperature: (K, B, 3, H, W), of 8 bits."""
-    lr = reduce(hr, models.scale)
     return torch.stack(
         [to_8_bits(models.refsr.upscale(lr, ref, temperature=each)) for each in temperatures]
     )

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from refsr.curation.alignment import resample
 from refsr.dataset.tensors import to_images, to_pixels
@@ -63,13 +62,9 @@ def restore(
     side, hr_size = len(crop), model.hr_size
     if side >= hr_size:
         return crop, 0.0
-    small = _image(crop)
-    plain = hold_to_lr(_image(resample(crop, hr_size, hr_size)), small, 1.0)
+    small = to_images(crop[None])
+    plain = hold_to_lr(to_images(resample(crop, hr_size, hr_size)[None]), small, 1.0)
     share = sharpness * min(1.0, (model.lr_size / side) ** _FADING)
-    sharp = hold_to_lr(_image(model.upscale(crop, *references, **draw)), small, fidelity)
+    restored = model.upscale(crop, *references, **draw)
+    sharp = hold_to_lr(to_images(restored[None]), small, fidelity)
     return to_pixels(plain + share * (sharp - plain))[0], share
-
-
-def _image(image: np.ndarray) -> torch.Tensor:
-    """(h, w, 3) uint8 -> (1, 3, h, w) in [0, 1]."""
-    return to_images(image[None])

@@ -68,13 +68,8 @@ def register(
     config, _, tensors = read_checkpoint(refsr / CHECKPOINT)
     metrics = _read_metrics(evaluation / METRICS)
     _require_test(metrics, evaluation / METRICS)
-    made_of = {
-        "checkpoint": file_hash(refsr / CHECKPOINT),
-        "evaluation": file_hash(evaluation / METRICS),
-        "test_set": held_out_hash(Curated(curated), int(config["scale"])),
-    }
-    trained = {"train_sisr": sisr, "train_refsr": refsr}
-    facts = made_of | _lineage(registry, curated, trained)
+    facts = _made_of(curated, refsr, evaluation, int(config["scale"]))
+    facts |= _lineage(registry, curated, {"train_sisr": sisr, "train_refsr": refsr})
 
     def log() -> Any:
         return registry.log(refsr / CHECKPOINT, evaluation / METRICS, example(config))
@@ -214,6 +209,15 @@ def example(config: Mapping[str, Any]) -> dict[str, np.ndarray]:
     ]
     step = int(config["scale"])
     return {"lr": np.ascontiguousarray(grid[:, ::step, ::step]), "ref": grid}
+
+
+def _made_of(curated: Path, refsr: Path, evaluation: Path, scale: int) -> dict[str, str]:
+    """What a version is known by: hashes of its checkpoint, evaluation and test images."""
+    return {
+        "checkpoint": file_hash(refsr / CHECKPOINT),
+        "evaluation": file_hash(evaluation / METRICS),
+        "test_set": held_out_hash(Curated(curated), scale),
+    }
 
 
 def _lineage(registry: Registry, curated: Path, trained: Mapping[str, Path]) -> dict[str, str]:

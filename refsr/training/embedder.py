@@ -18,6 +18,7 @@ from torch import nn
 
 from refsr.config import Loss
 from refsr.dataset.curated import Curated
+from refsr.dataset.tensors import to_images
 from refsr.errors import RefsrError
 from refsr.io import atomic
 from refsr.models.pretrained import EfficientNetLite0Features
@@ -120,13 +121,6 @@ class _Learner:
                 "loss.identity_weight to 0, or loss.identity to dlib"
             )
 
-    def mean_loss(self) -> float:
-        """That since the last row of the history; the next one begins here."""
-        before = self.history[-1][0] if self.history else 0
-        loss = float(self.summed) / (self.step - before)
-        self.summed.zero_()
-        return loss
-
     def state(self) -> dict[str, Any]:
         """What `load` takes."""
         return {
@@ -220,8 +214,10 @@ def _train(
 
 
 def _row(learner: _Learner, faces: Curated, *, is_last: bool) -> dict[str, float]:
-    """The next row of the history."""
-    numbers = {"embedder.loss": learner.mean_loss()}
+    """Add a row to the history: the mean loss since the one before, and at the end the AUC."""
+    before = learner.history[-1][0] if learner.history else 0
+    numbers = {"embedder.loss": float(learner.summed) / (learner.step - before)}
+    learner.summed.zero_()
     if is_last:
         numbers |= _measured(learner.embedder, faces, learner.people.device)
     learner.history.append((learner.step, numbers))
@@ -270,8 +266,8 @@ def _measured(embedder: FaceEmbedder, faces: Curated, device: torch.device) -> d
     if not same.any() or same.all():
         _logger.info("embedder: no pairs of validation people to measure it by")
         return {}
-    parts = (torch.from_numpy(faces.pixels(rows[i : i + 32])) for i in range(0, len(rows), 32))
-    embedded = torch.cat([embedder(images_of(part, device)) for part in parts])
+    parts = (faces.pixels(rows[i : i + 32]) for i in range(0, len(rows), 32))
+    embedded = torch.cat([embedder(to_images(part, device)) for part in parts])
     cosines = (embedded @ embedded.T).cpu().numpy()[upper]
     impostors = np.sort(cosines[~same])
     auc = float(np.searchsorted(impostors, cosines[same]).mean() / len(impostors))

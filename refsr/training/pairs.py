@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from refsr.config import TrainRefsr
 from refsr.dataset.curated import Curated
+from refsr.dataset.tensors import as_images
 from refsr.errors import RefsrError
 
 COPIES = 4  # of each HR image, each moved another way, that landmarks are learned from
@@ -36,7 +37,7 @@ class Batch(NamedTuple):
         if count == 1:
             return self
         parts = (None if tensor is None else tensor[first::count] for tensor in self)
-        return Batch(*parts)  # type: ignore[arg-type]
+        return Batch._make(parts)
 
 
 class References(NamedTuple):
@@ -187,7 +188,7 @@ def _by_identity(curated: Curated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def images_of(pixels: torch.Tensor, device: torch.device, *, mirror: bool = False) -> torch.Tensor:
     """uint8 pixels (B, H, W, 3) -> images on the device (B, 3, H, W), float32 in [0, 1]."""
-    images = sent(pixels, device).permute(0, 3, 1, 2).float() / 255  # stays channels_last
+    images = as_images(sent(pixels, device))
     return images.flip(3) if mirror else images
 
 
