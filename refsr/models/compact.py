@@ -117,7 +117,7 @@ class CompactSisr(nn.Module):
             return 0.0
         half = len(faces) // 2
         small = resized(faces[:half], 1 / self.scale)
-        predicted = torch.cat([self.locator(small), self.locator(faces[half:])])
+        predicted = self.locator(small, faces[half:])
         known = points.isfinite()
         errors = torch.where(known, predicted - points.nan_to_num(), 0).abs()
         return errors.sum() / known.sum().clamp(1)
@@ -205,10 +205,11 @@ class CompactRefsr(CompactSisr):
         coarse, fine = zip(*carried, strict=True)
 
         def add_fine(y: torch.Tensor) -> torch.Tensor:
-            change: torch.Tensor = self.gate_fine * self.fuse_fine(torch.cat([y, *fine], 1))
-            return y + change
+            change: torch.Tensor = self.fuse_fine(torch.cat([y, *fine], 1))
+            return y + self.gate_fine.type_as(change) * change
 
-        x = x + self.gate * self.fuse(torch.cat([x, *coarse], 1))
+        change = self.fuse(torch.cat([x, *coarse], 1))
+        x = x + self.gate.type_as(change) * change
         return self._decode(lr, x, add_fine)
 
     def differences(self, lr: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,8 @@ class Context(nn.Module):
         code = self.code(x)
         if self.training:
             code = code + torch.randn_like(code)
-        return x + F.interpolate(self.spread(code), size=x.shape[-2:], mode="bilinear")
+        spread = F.interpolate(self.spread(code), size=x.shape[-2:], mode="bilinear")
+        return x + spread.type_as(x)
 
 
 class Decoder(nn.Module):

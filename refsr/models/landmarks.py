@@ -41,11 +41,13 @@ class Locator(nn.Module):
         )
         self.register_buffer("usual", torch.tensor(USUAL), persistent=False)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """RGB in [0, 1], (B, 3, h, w) of any size -> points (B, 5, 2)."""
+    def forward(self, *images: torch.Tensor) -> torch.Tensor:
+        """RGB in [0, 1], (B, 3, h, w) each, of any sizes -> points of all (B in all, 5, 2)."""
         size = (SIDE, SIDE)
-        square = F.interpolate(images.float(), size=size, mode="bicubic", antialias=True)
-        offsets = self.locate(self.see(square - 0.5).contiguous().flatten(1))
+        squares = torch.cat(
+            [F.interpolate(x.float(), size=size, mode="bicubic", antialias=True) for x in images]
+        )
+        offsets = self.locate(self.see(squares - 0.5).contiguous().flatten(1))
         points: torch.Tensor = self.usual + 0.2 * offsets.float().reshape(-1, len(USUAL), 2)
         return points
 

@@ -76,8 +76,22 @@ class Modes(nn.Module):
         place = F.interpolate(self.place, size=x.shape[-2:], mode="bilinear")
         y = F.pixel_shuffle(self.to_half(F.relu(self.see(x) + place)), 2)
         y = F.relu(self.at_half(F.relu(y + self.see_fine(fine))))
-        modes = F.interpolate(self.output(y).float(), scale_factor=2, mode="bilinear")
+        modes = _doubled(self.output(y))
         return left_open(modes.reshape(len(x), self.size, 3, *modes.shape[-2:]), lr)
+
+
+def _doubled(image: torch.Tensor) -> torch.Tensor:
+    """Bilinear enlargement (B, C, h, w) -> (B, C, 2h, 2w) by products of matrices.
+
+    Backwards they take a third of the time of F.interpolate.
+    """
+    with torch.autocast(image.device.type, enabled=False):
+        rows, columns = (
+            F.interpolate(torch.eye(side, device=image.device)[None], scale_factor=2, mode="linear")
+            for side in image.shape[-2:]
+        )
+        doubled: torch.Tensor = rows[0].mT @ image.float() @ columns[0]
+    return doubled
 
 
 def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
@@ -86,9 +100,10 @@ def left_open(change: torch.Tensor, lr: torch.Tensor) -> torch.Tensor:
     rows, higher = _reduction(height, long_height, change.device)
     columns, wider = _reduction(width, long_width, change.device)
     with torch.autocast(change.device.type, enabled=False):
-        reduced = rows @ (change.float() @ columns.mT)
-        left: torch.Tensor = change - higher @ (reduced @ wider.mT)
-    return left
+        flat = change.float().reshape(-1, long_height, long_width)
+        settled = rows @ (flat @ columns.mT) @ wider.mT
+        left = torch.baddbmm(flat, higher.expand(len(flat), -1, -1), settled, alpha=-1)
+    return left.reshape(change.shape)
 
 
 # Without this a compiled step would invert a matrix each time.
@@ -117,12 +132,16 @@ def infer(modes: torch.Tensor, missed: torch.Tensor) -> Posterior:
     Less what LR settles.
     """
     with torch.autocast(modes.device.type, enabled=False):
-        m, r = modes.flatten(2) / NOISE, missed.float().flatten(1) / NOISE
-        precision = torch.eye(m.shape[1], device=m.device) + m @ m.mT
-        root = torch.linalg.cholesky_ex(precision).L  # the loss reports what is no number
-        mean = torch.cholesky_solve(m @ r[:, :, None], root)[..., 0]
+        m, r = modes.flatten(2), missed.float().flatten(1)
+        gram, matched = m @ m.mT / NOISE**2, m @ r[:, :, None] / NOISE**2
+        root = torch.linalg.cholesky_ex(  # the loss reports what is no number
+            torch.eye(m.shape[1], device=m.device) + gram
+        ).L
+        mean = torch.cholesky_solve(matched, root)[..., 0]
         variance = torch.cholesky_inverse(root).diagonal(dim1=1, dim2=2)
         log_determinant = root.diagonal(dim1=1, dim2=2).log()
         kl_each = (0.5 * (mean.square() + variance - 1) + log_determinant).mean(0)
-        rest = (r - (mean[:, None] @ m)[:, 0]).square().sum(1) + (1 - variance).sum(1)
+        # the square of r - mean m, by (1 + gram) mean = matched
+        rest = r.square().sum(1) / NOISE**2 - (mean * (matched[..., 0] + mean)).sum(1)
+        rest = rest + (1 - variance).sum(1)
     return Posterior(mean, kl_each, 0.5 * rest.mean())

@@ -148,3 +148,9 @@ def test_a_set_without_landmarks_is_named_with_the_way_out(tmp_path: Path) -> No
     with pytest.raises(RefsrError, match=r"manifest.parquet: no column hr_p1x.*curate"):
         Pairs(Curated(folder), 0, 2, landmarks=True)
     Pairs(Curated(folder), 0, 2)
+
+
+def test_images_of_several_sizes_are_seen_together() -> None:
+    locator, small, large = Locator(width=8), torch.rand(2, 3, 8, 8), torch.rand(3, 3, 64, 64)
+    apart = torch.cat([locator(small), locator(large)])
+    torch.testing.assert_close(locator(small, large), apart)

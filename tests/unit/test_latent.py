@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import LowRankMultivariateNormal, MultivariateNormal, kl_divergence
 
-from refsr.models.latent import NOISE, Modes, infer, left_open
+from refsr.models.latent import NOISE, Modes, _doubled, infer, left_open
 from refsr.models.upscaling import hold_to_lr, reduced
 
 
@@ -23,6 +24,14 @@ def test_modes_are_as_many_at_any_size_and_unseen_in_lr(rows: int, columns: int)
     assert result.shape == (2, 5, 3, 4 * rows, 4 * columns)
     assert reduced(result.flatten(0, 1), (rows // 2, columns // 2)).abs().max() < 1e-5
     assert result.abs().max() > 1e-4
+
+
+def test_doubled_is_bilinear() -> None:
+    image = torch.rand(2, 5, 8, 3)
+    expected = F.interpolate(image, scale_factor=2, mode="bilinear")
+    torch.testing.assert_close(_doubled(image), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert _doubled(image.bfloat16()).dtype == torch.float32
 
 
 def test_what_lr_leaves_open_is_what_holding_to_it_does_not_change() -> None:

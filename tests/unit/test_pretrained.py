@@ -12,6 +12,7 @@ from torch import nn
 from refsr.errors import RefsrError
 from refsr.models import pretrained
 from refsr.models.pretrained import dlib
+from refsr.models.pretrained.efficientnet import _Halving
 from refsr.models.pretrained.files import package_file
 
 
@@ -102,11 +103,51 @@ def test_feature_distance_by_hand() -> None:
     assert pretrained.feature_distance(a, b).tolist() == pytest.approx([3.0])
 
 
-def test_efficientnet_computes_in_float32_under_autocast() -> None:
-    network, image = pretrained.EfficientNetLite0Features(), face()
+def test_feature_distance_of_nothing() -> None:
+    some, none = torch.rand(1, 8, 2, 2), torch.zeros(1, 8, 2, 2)
+    assert not pretrained.feature_distance([some], [some]).any()
+    assert not pretrained.feature_distance([none], [none]).any()
+    assert pretrained.feature_distance([some], [none]).item() == pytest.approx(1)
+
+
+def test_feature_distance_in_the_layout_of_convolutions() -> None:
+    p, q = torch.rand(2, 3, 8, 5, 4)
+    expected = (F.normalize(p, dim=1) - F.normalize(q, dim=1)).square().sum(1).mean((1, 2))
+    placed = [x.to(memory_format=torch.channels_last) for x in (p, q)]
+    for a, b in ((p, q), placed):
+        torch.testing.assert_close(pretrained.feature_distance([a], [b]), expected)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize(("kernel", "before"), [(3, 0), (5, 1)])
+@pytest.mark.parametrize("side", [8, 9])
+def test_halving_pads_as_tensorflow(groups: int, kernel: int, before: int, side: int) -> None:
+    layer = _Halving(4, 4, kernel, padding=kernel // 2, groups=groups)
+    image = torch.rand(2, 4, side, side, requires_grad=True)
+    padded = F.pad(image, (before, before + 1, before, before + 1))
+    expected = F.conv2d(padded, layer.weight, layer.bias, 2, groups=groups)
+    halved = layer(image)
+    torch.testing.assert_close(halved, expected)
+    inputs = (image, layer.weight)
+    gradients = (torch.autograd.grad(x.square().sum(), inputs) for x in (halved, expected))
+    torch.testing.assert_close(*gradients)
+
+
+def test_efficientnet_under_autocast() -> None:
+    network, image = pretrained.EfficientNetLite0Features(), face().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        inside = network.deepest(image)
-    assert torch.equal(inside, network(image)[-1])
+        half = network(image)
+        types = {layer(torch.rand(1, 96, 8, 8)).dtype for layer in _channelwise(network)}
+    assert {each.dtype for each in half} == {torch.bfloat16}
+    assert types == {torch.float32}
+    apart = pretrained.feature_distance(half, network(image))
+    assert 0 < apart.item() < 0.01 < pretrained.feature_distance(half, network(1 - image)).item()
+
+
+def _channelwise(network: nn.Module) -> list[nn.Module]:
+    """The convolutions of 96 channels that halve each channel apart."""
+    halving = (layer for layer in network.modules() if isinstance(layer, _Halving))
+    return [layer for layer in halving if layer.groups == 96]
 
 
 def test_identity_tells_a_face_from_another_picture(identity: nn.Module) -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
+
+LEAST = 1e-6  # norm of features that are divided by their norm
 
 
 def feature_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -13,9 +14,17 @@ def feature_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor]) -> to
     al., CVPR 2018) every place is normalised over its channels; other than in LPIPS no weights are
     learned.
     """
-    layers = [(_unit(p) - _unit(q)).square().sum(1).mean((1, 2)) for p, q in zip(a, b, strict=True)]
+    layers = [_squared_difference(p, q).mean((1, 2)) for p, q in zip(a, b, strict=True)]
     return torch.stack(layers).mean(0)
 
 
-def _unit(features: torch.Tensor) -> torch.Tensor:
-    return F.normalize(features.float(), dim=1, eps=1e-6)
+def _squared_difference(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """|p / |p| - q / |q||^2 over channels, (N, C, h, w) both -> (N, h, w); 0 stays 0 when divided.
+
+    By products of p and q alone, which takes half the time of dividing them.
+    """
+    p, q = (features.float().movedim(1, -1) for features in (p, q))
+    pp, qq, pq = (torch.linalg.vecdot(x, y) for x, y in ((p, p), (q, q), (p, q)))
+    by_p, by_q = (square.clamp(min=LEAST**2).rsqrt() for square in (pp, qq))
+    squares: torch.Tensor = pp * by_p * by_p + qq * by_q * by_q - 2 * pq * by_p * by_q
+    return squares
