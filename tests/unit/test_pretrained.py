@@ -134,7 +134,7 @@ def test_halving_pads_as_tensorflow(groups: int, kernel: int, before: int, side:
 
 
 def test_efficientnet_under_autocast() -> None:
-    network, image = pretrained.EfficientNetLite0Features(), face().requires_grad_()
+    network, image = pretrained.EfficientNetLite0Features(), face()
     with torch.autocast("cpu", torch.bfloat16):
         half = network(image)
         types = {layer(torch.rand(1, 96, 8, 8)).dtype for layer in _channelwise(network)}
