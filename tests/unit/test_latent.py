@@ -87,6 +87,19 @@ def test_the_posterior_by_hand() -> None:
     assert (result.kl_each >= 0).all()
 
 
+def test_what_a_code_leaves_unexplained_by_hand() -> None:
+    modes, missed = _modes_and_missed()
+    modes = 0.1 * modes
+    missed = 0.1 * missed + 3 * modes.sum(1)  # most of it is a code far from 0
+    result = infer(modes, missed)
+    rest = missed - torch.einsum("bd,bdchw->bchw", result.mean, modes)
+    gram = (modes.flatten(2) / NOISE) @ (modes.flatten(2) / NOISE).mT
+    spread = torch.linalg.solve(torch.eye(3) + gram, gram).diagonal(dim1=1, dim2=2).sum(1)
+    expected = 0.5 * ((rest / NOISE).square().sum((1, 2, 3)) + spread).mean()
+    assert result.mean.mean() > 1
+    torch.testing.assert_close(result.unexplained, expected)
+
+
 def test_modes_of_nothing_explain_nothing() -> None:
     modes, missed = _modes_and_missed()
     result = infer(0 * modes, missed)
