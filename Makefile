@@ -23,6 +23,7 @@ unexport SECONDS
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export GX_ANALYTICS_ENABLED := False
+export DVC_NO_ANALYTICS := true
 
 .PHONY: help setup demo pipeline-local pipeline-docker images push image-base lock audit k8s-check \
   test fuzz api-fuzz drills check format clean
