@@ -125,11 +125,14 @@ class FeatureCollector:
     def slim(self) -> None:
         """Delete the images of each tar.gz, whose features are extracted; metadata stay."""
         source = self.tree.source
-        identity_of = LAYOUTS[self.tree.layout].identity_of
         for place, prefix in source.archives.items():
             if archive.is_packed(place):
                 folder = self._work / _ARCHIVES / archive.folder_name(source.uri, place)
-                archive.slim(folder, lambda name, prefix=prefix: not identity_of(prefix + name))  # type: ignore[misc]
+                archive.slim(folder, partial(self._is_metadata, prefix))
+
+    def _is_metadata(self, prefix: str, name: str) -> bool:
+        """Whether a member of an archive that stands for the folder `prefix` is no person's."""
+        return not LAYOUTS[self.tree.layout].identity_of(prefix + name)
 
     def close(self, *, keep: bool) -> None:
         """Remove what a killed run would go on from; with `keep` it stays, marked as finished."""
